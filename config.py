@@ -1,0 +1,422 @@
+"""Every default of Etude, and the command line that is made of them.
+
+`EtudeConfig` is one frozen dataclass of plain dataclasses. A script asks `parse_config` for the
+parts it uses; the flags, their defaults and their help are the fields below, so a field's docstring
+is also its `--help`. Sizes carry the names of a Llama `config.json`; the rest carry those of torch
+and transformers.
+
+This file imports neither torch nor transformers: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import tyro
+
+ROOT = Path(__file__).resolve().parent
+TRAINING_DATA = ROOT / "training_data"
+WEIGHT = ROOT / "weight"
+
+DeviceName = str  # "auto", "cpu", "cuda" or "cuda:N"
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one sentence: where, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the network: all that is needed to build it, and all that its `config.json`
+    holds."""
+
+    vocab_size: Annotated[int, tyro.conf.Suppress] = 16_384
+    """Number of tokens. Training takes it from the tokenizer, so it is no flag."""
+    hidden_size: int = 768
+    """Width of the residual stream."""
+    intermediate_size: int = 2_048
+    """Width of the feed-forward layer."""
+    num_hidden_layers: int = 12
+    """Number of transformer blocks."""
+    num_attention_heads: int = 12
+    """Number of query heads; must divide hidden_size into an even head size."""
+    num_key_value_heads: int = 4
+    """Number of key and value heads; must divide num_attention_heads (fewer heads: a smaller
+    cache)."""
+    max_position_embeddings: int = 1_024
+    """Longest context, in tokens."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary position embedding (RoFormer, arXiv 2104.09864)."""
+    rms_norm_eps: float = 1e-5
+    """Added to the mean square inside RMSNorm."""
+    initializer_range: float = 0.02
+    """Standard deviation of the initial weights."""
+    tie_word_embeddings: bool = True
+    """Use the token embedding as the output layer too: fewer parameters, better for small
+    models."""
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(
+            self,
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "max_position_embeddings",
+            "rope_theta",
+            "rms_norm_eps",
+            "initializer_range",
+        )
+        if found:
+            return found
+        heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
+        if self.hidden_size % (2 * heads):
+            found.append(
+                f"hidden_size is {self.hidden_size}, which {heads} attention heads do not divide "
+                f"into an even head "
+                f"size: use a multiple of {2 * heads}"
+            )
+        if heads % kv_heads:
+            found.append(
+                f"num_key_value_heads is {kv_heads}, which does not divide the {heads} attention "
+                f"heads: "
+                f"use one of {divisors(heads)}"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How the byte-level BPE tokenizer is trained."""
+
+    vocab_size: int = 16_384
+    """Number of tokens to learn, special tokens and the 256 bytes included."""
+    min_frequency: int = 2
+    """A pair of tokens must occur this often to be merged."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(self, "min_frequency")
+        if self.vocab_size < 259 or self.vocab_size > 1_000_000:
+            found.append(
+                f"vocab_size is {self.vocab_size}: use 259 (256 bytes and 3 special tokens) to "
+                f"1,000,000"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What both training stages can set."""
+
+    batch_size: int = 16
+    """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches that a step's rows are cut into: raise it when memory is short; the result
+    stays the same."""
+    max_length: int = 512
+    """Tokens in a row."""
+    num_train_epochs: float = 3.0
+    """Times that the data is gone through."""
+    max_steps: int | None = None
+    """Stop after this many optimizer steps, whatever num_train_epochs says."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw: AdamW for all weights. muon: Muon for the hidden matrices, AdamW for the rest (faster
+    on small models)."""
+    learning_rate: float = 3e-4
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon (with --optimizer muon)."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay, on matrices only."""
+    adam_beta1: float = 0.9
+    """Decay of AdamW's first moment."""
+    adam_beta2: float = 0.95
+    """Decay of AdamW's second moment."""
+    adam_epsilon: float = 1e-8
+    """Added to the root of AdamW's second moment."""
+    max_grad_norm: float = 1.0
+    """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
+    warmup_ratio: float = 0.02
+    """Share of the steps in which the learning rate rises from 0."""
+    lr_scheduler_type: Literal["cosine", "linear", "warmup_stable_decay"] = "cosine"
+    """How the learning rate falls after the warm-up; warmup_stable_decay falls linearly in the last
+    decay_ratio."""
+    decay_ratio: float = 0.5
+    """Share of the steps in which warmup_stable_decay falls."""
+    min_lr_ratio: float = 0.1
+    """Where the learning rate ends, as a share of its peak."""
+    validation_every: int = 30
+    """Every n-th record is kept out of training and used to measure bits per byte."""
+    eval_steps: int = 200
+    """Steps between two measurements on the validation records (there is one at the end too)."""
+    save_steps: int = 200
+    """Steps between two checkpoints (there is one at the end too)."""
+    save_total_limit: int = 2
+    """Newest checkpoints that are kept."""
+    compile: bool = True
+    """Compile the step with torch.compile: faster, after half a minute at the start."""
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    seed: int = 1
+    """Seed of the initial weights and of the order of the rows."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(
+            self,
+            "batch_size",
+            "gradient_accumulation_steps",
+            "max_length",
+            "num_train_epochs",
+            "learning_rate",
+            "muon_learning_rate",
+            "adam_epsilon",
+            "eval_steps",
+            "save_steps",
+            "save_total_limit",
+        )
+        found += in_range(self, 0.0, 1.0, "warmup_ratio", "decay_ratio", "min_lr_ratio")
+        found += in_range(self, 0.0, 0.99999, "adam_beta1", "adam_beta2")
+        found += in_range(self, 0.0, float("inf"), "max_grad_norm", "weight_decay")
+        if self.max_steps is not None:
+            found += positive(self, "max_steps")
+        if self.validation_every < 2:
+            found.append(f"validation_every is {self.validation_every}: use 2 or more")
+        if found:
+            return found
+        if self.batch_size % self.gradient_accumulation_steps:
+            found.append(
+                f"gradient_accumulation_steps is {self.gradient_accumulation_steps}, which does "
+                f"not divide the "
+                f"batch_size of {self.batch_size}: use one of {divisors(self.batch_size)}"
+            )
+        if (
+            self.warmup_ratio + self.decay_ratio > 1
+            and self.lr_scheduler_type == "warmup_stable_decay"
+        ):
+            found.append(
+                f"warmup_ratio {self.warmup_ratio} and decay_ratio {self.decay_ratio} are more "
+                f"than the whole run: "
+                "lower one of them until they add up to 1 or less"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class PretrainConfig(TrainConfig):
+    """Pretraining on texts."""
+
+
+@dataclass(frozen=True)
+class SFTConfig(TrainConfig):
+    """Fine-tuning on conversations."""
+
+    batch_size: int = 8
+    """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
+    learning_rate: float = 3e-5
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = 0.002
+    """Peak learning rate of Muon (with --optimizer muon)."""
+
+
+@dataclass(frozen=True)
+class PathConfig:
+    """Where everything lies. Defaults lie under the repository; what you type counts from where you
+    stand."""
+
+    pretrain_files: tuple[Path, ...] = (TRAINING_DATA / "pretrain" / "pretrain_hq.jsonl",)
+    """JSONL files of {"text": ...}, for the tokenizer and for pretraining."""
+    sft_files: tuple[Path, ...] = (TRAINING_DATA / "sft" / "sft_mini_512.jsonl",)
+    """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}, for fine-tuning."""
+    tokenizer_dir: Path = WEIGHT / "tokenizer"
+    """The tokenizer's directory."""
+    pretrained_model_dir: Path = WEIGHT / "etude_pretrained_model"
+    """Model directory that pretraining writes and fine-tuning starts from."""
+    sft_model_dir: Path = WEIGHT / "etude_sft_model"
+    """Model directory that fine-tuning writes."""
+    cache_dir: Path = TRAINING_DATA / "cache"
+    """Tokenised data, kept by the fingerprints of data and tokenizer; may be deleted at any
+    time."""
+
+
+PresetName = Literal["nano", "mini", "base"]
+
+
+@dataclass(frozen=True)
+class EtudeConfig:
+    """All settings of all stages."""
+
+    preset: PresetName = "base"
+    """The set of defaults to start from: nano (6M parameters, minutes of CPU), mini (26M) or base
+    (86M)."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Shape of the network."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """Tokenizer training."""
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    """Pretraining."""
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    """Fine-tuning."""
+    paths: PathConfig = field(default_factory=PathConfig)
+    """Files and directories."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values of all parts, a sentence each."""
+        found = self.model.problems() + self.tokenizer.problems()
+        for stage in (self.pretrain, self.sft):
+            found += stage.problems()
+            if stage.max_length > self.model.max_position_embeddings:
+                found.append(
+                    f"max_length is {stage.max_length}, more than the model's context: lower it to "
+                    f"{self.model.max_position_embeddings} or raise max_position_embeddings"
+                )
+        return list(dict.fromkeys(found))
+
+
+def base() -> EtudeConfig:
+    """86M parameters: for one GPU. AdamW and the values of the first Etude."""
+    return EtudeConfig()
+
+
+def mini() -> EtudeConfig:
+    """26M parameters: a night of CPU, an hour of GPU."""
+    return EtudeConfig(
+        preset="mini",
+        model=ModelConfig(
+            vocab_size=6_400,
+            hidden_size=512,
+            intermediate_size=1_408,
+            num_hidden_layers=8,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+        ),
+        tokenizer=TokenizerConfig(vocab_size=6_400),
+        pretrain=PretrainConfig(optimizer="muon", learning_rate=3e-3),
+        sft=SFTConfig(optimizer="muon", learning_rate=3e-4),
+    )
+
+
+def nano() -> EtudeConfig:
+    """6M parameters: minutes of CPU. The recipe was chosen by measurement (README, "Results")."""
+    return EtudeConfig(
+        preset="nano",
+        model=ModelConfig(
+            vocab_size=4_096,
+            hidden_size=256,
+            intermediate_size=704,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+        ),
+        tokenizer=TokenizerConfig(vocab_size=4_096),
+        pretrain=PretrainConfig(optimizer="muon", learning_rate=3e-3),
+        sft=SFTConfig(optimizer="muon", learning_rate=3e-4),
+    )
+
+
+PRESETS: dict[str, Callable[[], EtudeConfig]] = {"nano": nano, "mini": mini, "base": base}
+
+
+def parse_config(
+    parts: Sequence[str], description: str, args: Sequence[str] | None = None
+) -> EtudeConfig:
+    """Reads the command line into a config.
+
+    Args:
+        parts: the fields of EtudeConfig that the script uses; only their fields become flags.
+        description: what the script does, for its `--help`.
+        args: the command line; None for that of the process.
+
+    Raises:
+        UserError: the values do not fit together; all problems are named at once.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    defaults = PRESETS[preset_name(args)]()
+    by_name = {f.name: f for f in dataclasses.fields(EtudeConfig)}
+    # Only the parts asked for become flags; their types and docstrings stay those of EtudeConfig.
+    chosen: list[Any] = [(n, type(getattr(defaults, n)), by_name[n]) for n in parts]
+    command = dataclasses.make_dataclass(
+        "Command", [("preset", PresetName, by_name["preset"]), *chosen], frozen=True
+    )
+    start = command(**{n: getattr(defaults, n) for n in ("preset", *parts)})
+    given: Any = tyro.cli(
+        command,
+        default=start,
+        args=args,
+        description=description,
+        use_underscores=True,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+    )
+    config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
+    if problems := config.problems():
+        raise UserError("\n".join(problems))
+    return config
+
+
+def preset_name(args: Sequence[str]) -> str:
+    """The value of --preset in a command line, or "base"; a wrong one is left for tyro to
+    refuse."""
+    name = "base"
+    for position, argument in enumerate(args):
+        if argument == "--preset" and position + 1 < len(args):
+            name = args[position + 1]
+        elif argument.startswith("--preset="):
+            name = argument.removeprefix("--preset=")
+    return name if name in PRESETS else "base"
+
+
+def run_script(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a script's main and leaves the process: 0 or main's own code when it ends, 2 after a
+    user's mistake (one line on standard error, no traceback), 130 after Ctrl-C."""
+    try:
+        code = main() or 0
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # the reader of our output (head, less) has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def positive(part: Any, *names: str) -> list[str]:
+    """A sentence for each named field that is not above zero."""
+    values = {name: getattr(part, name) for name in names}
+    return [
+        f"{name} is {value}: use a value above 0" for name, value in values.items() if not value > 0
+    ]
+
+
+def in_range(part: Any, low: float, high: float, *names: str) -> list[str]:
+    """A sentence for each named field outside [low, high]."""
+    values = {name: getattr(part, name) for name in names}
+    return [
+        f"{name} is {value}: use a value from {low:g} to {high:g}"
+        for name, value in values.items()
+        if not low <= value <= high
+    ]
+
+
+def divisors(number: int) -> list[int]:
+    """The divisors of a positive number, ascending."""
+    return [d for d in range(1, number + 1) if number % d == 0]

@@ -1,0 +1,1 @@
+"""Scripts that make or prepare training data."""

@@ -1,0 +1,120 @@
+"""Reading JSONL files, with every error told as file:line: what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from config import UserError
+from model.chat import Message, check_messages
+
+
+def read_records(path: Path) -> Iterator[tuple[int, object]]:
+    """The records of a JSONL file with their line numbers (from 1); blank lines are passed over.
+
+    Raises:
+        UserError: the file is missing, empty, not UTF-8 text or not JSONL.
+    """
+    empty = True
+    for number, line in read_lines(path):
+        if line.isspace():
+            continue
+        empty = False
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            cut = "" if line.endswith("\n") else "; the line has no end, so the file may be cut"
+            reason = getattr(error, "msg", None) or str(error)
+            raise UserError(
+                f"{path}:{number}: not valid JSON ({reason}){cut}; mend or remove it"
+            ) from error
+    if empty:
+        raise UserError(f"{path}: the file is empty; it needs one JSON object a line")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers (from 1), line ends kept."""
+    if not path.is_file():
+        what = "is a directory, not a file" if path.is_dir() else "there is no such file"
+        raise UserError(
+            f"{path}: {what}; put your data there, name yours, or make the built-in sample with "
+            "`python data_process/make_sample.py`"
+        )
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if number == 1:
+                refuse_other_encodings(path, raw)
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            if b"\0" in raw:
+                raise UserError(
+                    f"{path}:{number}: a NUL byte; the file is binary or damaged, not JSONL"
+                )
+            try:
+                yield number, raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); save the "
+                    f"file as UTF-8"
+                ) from error
+
+
+def refuse_other_encodings(path: Path, first_line: bytes) -> None:
+    """Raises UserError when a file's first bytes are those of UTF-16, UTF-32 or a compressed
+    file."""
+    if first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
+        raise UserError(f"{path}:1: the file is UTF-16 or UTF-32; save it as UTF-8")
+    if first_line.startswith(
+        (b"\x1f\x8b", b"BZh", b"PK\x03\x04", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+    ):
+        raise UserError(f"{path}:1: the file is compressed; unpack it first")
+
+
+def read_texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts of a pretraining file, {"text": ...} a line, with their line numbers.
+
+    Raises:
+        UserError: a record has no text; the line is named.
+    """
+    for number, record in read_records(path):
+        if not isinstance(record, dict) or "text" not in record:
+            keys = f"the keys {list(record)}" if isinstance(record, dict) else type(record).__name__
+            raise UserError(f'{path}:{number}: found {keys}; a line must be {{"text": "..."}}')
+        text = record["text"]
+        if not isinstance(text, str) or not text.strip():
+            what = "is empty" if isinstance(text, str) else f"is a {type(text).__name__}"
+            raise UserError(f'{path}:{number}: "text" {what}; it must be a non-empty string')
+        refuse_lone_surrogates(path, number, text)
+        yield number, text
+
+
+def read_conversations(path: Path) -> Iterator[tuple[int, list[Message]]]:
+    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, with
+    line numbers.
+
+    Raises:
+        UserError: a record is not a conversation with an assistant's turn; the line is named.
+    """
+    example = '{"conversations": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]}'
+    for number, record in read_records(path):
+        if not isinstance(record, dict) or "conversations" not in record:
+            keys = f"the keys {list(record)}" if isinstance(record, dict) else type(record).__name__
+            raise UserError(f"{path}:{number}: found {keys}; a line must be {example}")
+        messages = record["conversations"]
+        if problem := check_messages(messages):
+            raise UserError(f"{path}:{number}: {problem}")
+        if not any(message["role"] == "assistant" for message in messages):
+            raise UserError(f"{path}:{number}: no assistant's turn, so nothing to learn; add one")
+        for message in messages:
+            refuse_lone_surrogates(path, number, message["content"])
+        yield number, messages
+
+
+def refuse_lone_surrogates(path: Path, number: int, text: str) -> None:
+    """Raises UserError for half a surrogate pair, which JSON can spell but UTF-8 cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{path}:{number}: half a surrogate pair ({text[error.start]!r}); mend or remove it"
+        ) from error

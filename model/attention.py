@@ -1,0 +1,82 @@
+"""Rotary position embedding and multi-head attention, as in transformers' Llama."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from config import ModelConfig
+from model.kv_cache import LayerCache
+
+
+class RotaryEmbedding(nn.Module):
+    """Rotary position embedding (RoFormer, arXiv 2104.09864) in the rotate-half layout of Llama in
+    transformers.
+
+    Channel i of a head is turned together with channel i + head_dim / 2 by the angle
+    position * rope_theta ** (-2 i / head_dim).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+        frequencies = 1.0 / config.rope_theta**exponents  # (head_dim / 2,)
+        positions = torch.arange(config.max_position_embeddings, dtype=torch.float32)
+        angles = torch.outer(positions, frequencies).repeat(1, 2)  # (context, head_dim)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.cos: Tensor
+        self.sin: Tensor
+
+    def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines for positions (seq,) or (batch, seq): each (1 or batch, 1, seq,
+        head_dim)."""
+        cos, sin = self.cos[positions], self.sin[positions]
+        if positions.dim() == 1:
+            cos, sin = cos[None], sin[None]
+        return cos[:, None], sin[:, None]
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns the heads x (batch, heads, seq, head_dim) by the angles of their positions."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class MultiHeadAttention(nn.Module):
+    """Causal self-attention; grouped-query (arXiv 2305.13245) when there are fewer key/value heads
+    than heads."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.num_kv_heads = config.num_key_value_heads
+        self.head_dim = config.head_dim
+        kv_size = self.num_kv_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache | None = None
+    ) -> Tensor:
+        """x and result: (batch, seq, hidden). With a cache, x continues what the cache holds."""
+        batch, seq, _ = x.shape
+        q = self.q_proj(x).view(batch, seq, self.num_heads, self.head_dim).transpose(1, 2)
+        k = self.k_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
+        v = self.v_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
+        mask = None
+        if cache is not None:
+            k, v, mask = cache.append(k, v)
+        attended = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and seq > 1,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )
+        return self.o_proj(attended.transpose(1, 2).reshape(batch, seq, -1))

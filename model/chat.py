@@ -1,0 +1,121 @@
+"""The chat format, ChatML, in the one place where it is made.
+
+    <|im_start|>system\nYou are
+    kind.<|im_end|>\n<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\nHi!<|im_end|>\n
+
+`render` makes token ids and the mask of trained tokens in one pass; `render_prompt` makes the ids
+that an answer continues. Contents are trimmed of white space at both ends (so that a token can
+never span the line break before them, and the Jinja template in `model/tokenizer.py` gives the same
+ids) and encoded with control tokens switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from config import UserError
+from model.tokenizer import EtudeTokenizer
+
+ROLES = ("system", "user", "assistant")
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+def check_messages(messages: object) -> str | None:
+    """What is wrong with a conversation, or None: a system turn may come first, then user and
+    assistant alternate."""
+    if not isinstance(messages, list) or not messages:
+        return "a conversation must be a non-empty list of messages"
+    expected = "user"
+    for position, message in enumerate(messages):
+        where = f"message {position + 1}"
+        if not isinstance(message, dict):
+            return f"{where} must be an object with role and content, not {type(message).__name__}"
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            return f"{where} has the role {role!r}: use system, user or assistant"
+        if not isinstance(content, str):
+            return f"{where} needs a content that is text, not {type(content).__name__}"
+        if not content.strip():
+            return f"{where} has an empty content"
+        if role == "system" and position == 0:
+            continue
+        if role != expected:
+            return (
+                f"{where} has the role {role}, but {expected} is due: user and assistant alternate"
+            )
+        expected = "assistant" if role == "user" else "user"
+    return None
+
+
+def render_turn(tokenizer: EtudeTokenizer, message: Message) -> tuple[list[int], list[bool]]:
+    """Ids of one turn and, for each, whether it is trained: an assistant's content and its
+    end-of-turn token."""
+    trained = message["role"] == "assistant"
+    head = [tokenizer.im_start_id, *tokenizer.encode(message["role"] + "\n")]
+    body = [*tokenizer.encode(message["content"].strip()), tokenizer.im_end_id]
+    tail = tokenizer.encode("\n")
+    ids = head + body + tail
+    return ids, [False] * len(head) + [trained] * len(body) + [False] * len(tail)
+
+
+def render(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+    """Ids of a conversation and the mask of its trained tokens, equally long.
+
+    Raises:
+        UserError: the conversation is malformed.
+    """
+    if problem := check_messages(list(messages)):
+        raise UserError(problem)
+    ids: list[int] = []
+    mask: list[bool] = []
+    for message in messages:
+        turn_ids, turn_mask = render_turn(tokenizer, message)
+        ids += turn_ids
+        mask += turn_mask
+    return ids, mask
+
+
+def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:
+    """Ids of a conversation that ends with a user's turn, up to where the assistant's answer
+    begins."""
+    ids, _ = render(tokenizer, messages)
+    return [*ids, tokenizer.im_start_id, *tokenizer.encode("assistant\n")]
+
+
+def fit_prompt(
+    tokenizer: EtudeTokenizer, messages: Sequence[Message], max_tokens: int
+) -> tuple[list[int], int]:
+    """The prompt of a conversation that may be too long: the oldest exchanges go first, a system
+    turn stays.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        messages: a conversation that ends with a user's turn.
+        max_tokens: the most tokens the prompt may have.
+
+    Returns:
+        The ids of the prompt and the number of messages left out.
+
+    Raises:
+        UserError: the last user's turn alone does not fit.
+    """
+    system = [m for m in messages[:1] if m["role"] == "system"]
+    turns = list(messages[len(system) :])
+    dropped = 0
+    while True:
+        ids = render_prompt(tokenizer, [*system, *turns[dropped:]])
+        if len(ids) <= max_tokens:
+            return ids, dropped
+        if len(turns) - dropped < 2:
+            raise UserError(
+                f"the message has {len(ids)} tokens with its frame, but only {max_tokens} fit: "
+                f"shorten it"
+            )
+        dropped += 2

@@ -1,0 +1,101 @@
+"""The key/value cache: preallocated, and right for rows of different lengths.
+
+Each row of a batch has its own length. Tokens are appended at every row's own end; what lies beyond
+a row's end is never attended to and is overwritten by what comes next. So prompts of different
+lengths are padded on the right, run in one forward pass, and then `advance`d by their true lengths.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from config import ModelConfig
+
+
+class KVCache:
+    """Keys and values of all layers for a batch of rows."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch_size: int,
+        max_length: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Room for max_length tokens a row (None: the model's whole context)."""
+        self.max_length = max_length or config.max_position_embeddings
+        shape = (
+            config.num_hidden_layers,
+            batch_size,
+            config.num_key_value_heads,
+            self.max_length,
+            config.head_dim,
+        )
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.lengths = [0] * batch_size
+        """Tokens held in each row."""
+
+    def begin(self, seq: int) -> tuple[Tensor, list[LayerCache]]:
+        """Readies a forward pass of seq new tokens per row.
+
+        Returns the new tokens' positions, (seq,) when all rows are equally long, else (batch, seq),
+        and one view per layer. Raises ValueError when a row would outgrow the cache.
+        """
+        longest = max(self.lengths)
+        if longest + seq > self.max_length:
+            raise ValueError(f"{longest} + {seq} tokens do not fit a cache of {self.max_length}")
+        device = self.keys.device
+        steps = torch.arange(seq, device=device)
+        uniform = min(self.lengths) == longest
+        if uniform:
+            positions = steps + longest
+        else:
+            positions = torch.tensor(self.lengths, device=device)[:, None] + steps
+        # No mask where causality alone says it all: an empty cache, or one new token after equal
+        # rows.
+        mask = None
+        if not (uniform and (longest == 0 or seq == 1)):
+            seen = torch.arange(longest + seq, device=device)
+            rows = positions.expand(1, 1, seq) if uniform else positions[:, None]
+            mask = seen <= rows[..., None]  # (1 or batch, 1, seq, longest + seq)
+        layers = [
+            LayerCache(keys, values, positions, longest + seq, mask)
+            for keys, values in zip(self.keys, self.values, strict=True)
+        ]
+        return positions, layers
+
+    def advance(self, lengths: int | list[int]) -> None:
+        """Counts the tokens just appended as held: the same number for all rows, or one number a
+        row."""
+        by_row = [lengths] * len(self.lengths) if isinstance(lengths, int) else lengths
+        self.lengths = [old + new for old, new in zip(self.lengths, by_row, strict=True)]
+
+    def truncate(self, length: int) -> None:
+        """Forgets all but the first `length` tokens of every row."""
+        self.lengths = [min(old, length) for old in self.lengths]
+
+
+class LayerCache:
+    """One layer's part of a KVCache during one forward pass."""
+
+    def __init__(
+        self, keys: Tensor, values: Tensor, positions: Tensor, end: int, mask: Tensor | None
+    ) -> None:
+        self.keys, self.values = keys, values  # (batch, kv_heads, max_length, head_dim)
+        self.positions, self.end, self.mask = positions, end, mask
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Stores new keys and values (batch, kv_heads, seq, head_dim) and returns all held, with
+        their mask."""
+        if self.positions.dim() == 1:
+            start = self.end - k.shape[2]
+            self.keys[:, :, start : self.end] = k
+            self.values[:, :, start : self.end] = v
+        else:
+            index = self.positions[:, None, :, None].expand_as(k)
+            self.keys.scatter_(2, index, k)
+            self.values.scatter_(2, index, v)
+        return self.keys[:, :, : self.end], self.values[:, :, : self.end], self.mask

@@ -1,0 +1,157 @@
+"""Directories that are written whole or not at all, and that know when they are damaged.
+
+A directory is written beside its place, flushed to disk, and renamed. `MANIFEST.json`, written
+last, holds the size and sha256 of every file; `verify` finds a flipped bit, a cut, a missing or a
+swapped file. Every file operation that can be interrupted goes through this module.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from config import UserError
+
+MANIFEST = "MANIFEST.json"
+Writer = Callable[[Path], object]
+"""Writes one file to the path it is given."""
+
+
+class DamagedDirectory(UserError):
+    """A directory's files are not those that were written."""
+
+
+def text_writer(text: str) -> Writer:
+    """A writer of a UTF-8 text file with Unix line ends."""
+    return lambda path: path.write_bytes(text.encode("utf-8"))
+
+
+def json_writer(value: object) -> Writer:
+    """A writer of an indented JSON file."""
+    return text_writer(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
+    """Writes a new directory whole or not at all.
+
+    Raises:
+        UserError: the disk is full or cannot be written; nothing is left behind.
+    """
+    aside = directory.with_name(directory.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    with explained(directory):
+        try:
+            write_files(aside, files)
+            if directory.exists():
+                shutil.rmtree(directory)
+            os.replace(aside, directory)
+            sync_directory(directory.parent)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
+    """Replaces files in a directory that also holds other things.
+
+    The files are first written aside in full; the manifest is replaced last, so that a crash
+    between two renames is seen by `verify`.
+    """
+    aside = directory / ".saving.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    with explained(directory):
+        try:
+            write_files(aside, files)
+            for name in [*files, MANIFEST]:
+                os.replace(aside / name, directory / name)
+            sync_directory(directory)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_files(directory: Path, files: Mapping[str, Writer]) -> None:
+    """Writes files and their manifest into a new directory and flushes all to disk."""
+    directory.mkdir(parents=True)
+    manifest = {}
+    for name, write in files.items():
+        path = directory / name
+        write(path)
+        sync_file(path)
+        manifest[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    json_writer(manifest)(directory / MANIFEST)
+    sync_file(directory / MANIFEST)
+    sync_directory(directory)
+
+
+def verify(directory: Path) -> None:
+    """Compares a directory with its manifest.
+
+    Raises:
+        DamagedDirectory: a file differs, or the manifest itself is missing or unreadable; the file
+            is named.
+    """
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest.items()}
+    except FileNotFoundError as error:
+        raise DamagedDirectory(
+            f"{path} is missing: the directory was not written to its end"
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedDirectory(f"{path} is damaged") from error
+    for name, (size, digest) in expected.items():
+        file = directory / name
+        if not file.is_file():
+            raise DamagedDirectory(f"{file} is missing")
+        if file.stat().st_size != size:
+            raise DamagedDirectory(f"{file} has {file.stat().st_size} bytes in place of {size}")
+        if sha256_of(file) != digest:
+            raise DamagedDirectory(f"{file} is damaged: its checksum differs from {MANIFEST}")
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_file(path: Path) -> None:
+    """Flushes a file to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_directory(directory: Path) -> None:
+    """Flushes a directory's names to disk, where the system can (Windows cannot)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(directory: Path) -> Iterator[None]:
+    """Turns an operating system's refusal to write into a sentence for the user."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space" if full else "check the path and its permissions"
+        raise UserError(
+            f"{directory}: cannot be written ({error.strerror or error}); {remedy} and run the "
+            f"same "
+            "command again; what was there before is untouched"
+        ) from error

@@ -1,0 +1,147 @@
+"""The tokenizer: text to token ids and back.
+
+Text is always encoded with control tokens switched off: `<|im_end|>` typed by a user, or standing
+in a corpus, becomes ordinary tokens that spell it out. Only `model/chat.py` and the packers place
+control tokens, by id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from config import UserError
+
+END_OF_TEXT = "<|endoftext|>"
+"""Document border and padding; id 0."""
+IM_START = "<|im_start|>"
+"""Begins a turn of a conversation."""
+IM_END = "<|im_end|>"
+"""Ends a turn of a conversation."""
+SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' + (message['content'] | trim)"
+    " + '<|im_end|>' + '\\n' -}}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+"""ChatML in Jinja, for transformers, vLLM and llama.cpp; `model/chat.py` is the same by hand."""
+
+
+class EtudeTokenizer:
+    """A byte-level BPE tokenizer, read from its directory."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.encode_special_tokens = True  # a control token's text is text
+        self.backend = tokenizer
+        self.end_of_text_id, self.im_start_id, self.im_end_id = (
+            token_id(tokenizer, token) for token in SPECIAL_TOKENS
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> EtudeTokenizer:
+        """Reads `tokenizer.json` in a tokenizer or model directory.
+
+        Raises:
+            UserError: there is none, it cannot be read, or it lacks a special token.
+        """
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise UserError(
+                f"{path}: there is no tokenizer; train one with `python train/train_tokenizer.py "
+                f"all`, "
+                "or name its directory"
+            )
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except Exception as error:  # tokenizers raises plain Exception
+            raise UserError(
+                f"{path}: not a readable tokenizer ({error}); train it again or restore the file"
+            ) from error
+
+    def __len__(self) -> int:
+        """Number of tokens, special tokens included."""
+        return self.backend.get_vocab_size()
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer: end of turn and end of text."""
+        return self.im_end_id, self.end_of_text_id
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; never a control token."""
+        return self.backend.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of many texts; never a control token."""
+        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encoded]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
+        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder for tokens that arrive one by one."""
+        return StreamDecoder(self)
+
+
+class StreamDecoder:
+    """Decodes tokens one at a time and holds back a character until all its bytes are there."""
+
+    def __init__(self, tokenizer: EtudeTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.stream = DecodeStream(skip_special_tokens=True)
+        self.ids: list[int] = []
+        self.sent = ""
+
+    def step(self, token: int) -> str:
+        """The text that becomes certain with this token; often empty inside a multi-byte
+        character."""
+        self.ids.append(token)
+        text = self.stream.step(self.tokenizer.backend, token) or ""
+        self.sent += text
+        return text
+
+    def finish(self) -> str:
+        """What is still held back at the end: bytes that never became a character, as U+FFFD."""
+        return self.tokenizer.decode(self.ids)[len(self.sent) :]
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The id of a special token; UserError when the tokenizer lacks it."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise UserError(
+            f"the tokenizer has no {token}; use one made by `python train/train_tokenizer.py all`"
+        )
+    return found
+
+
+def tokenizer_config(context: int, end_token: str) -> str:
+    """The text of `tokenizer_config.json`: what `AutoTokenizer` needs to know.
+
+    Args:
+        context: longest context, in tokens.
+        end_token: the token that ends a generation: IM_END for chat, END_OF_TEXT for plain text.
+    """
+    fields = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "bos_token": None,
+        "eos_token": end_token,
+        "pad_token": END_OF_TEXT,
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"

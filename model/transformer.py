@@ -1,0 +1,114 @@
+"""The network, small class to large: RMSNorm, TransformerBlock, Transformer, Etude.
+
+Mathematics and parameter names are those of transformers' `LlamaForCausalLM`, so a trained Etude is
+a Llama.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from config import ModelConfig
+from model.attention import MultiHeadAttention, RotaryEmbedding
+from model.feed_forward import FeedForward
+from model.kv_cache import KVCache, LayerCache
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x ** 2) + eps) * weight (arXiv 1910.07467)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.eps = config.rms_norm_eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x and result: (..., hidden)."""
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class TransformerBlock(nn.Module):
+    """Attention and feed-forward, each on the normalised stream and added back to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config)
+        self.self_attn = MultiHeadAttention(config)
+        self.post_attention_layernorm = RMSNorm(config)
+        self.mlp = FeedForward(config)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache | None = None
+    ) -> Tensor:
+        """x and result: (batch, seq, hidden)."""
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """The trunk: token embedding, blocks, final norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            TransformerBlock(config) for _ in range(config.num_hidden_layers)
+        )
+        self.norm = RMSNorm(config)
+        self.rotary_emb = RotaryEmbedding(config)
+
+    def forward(self, input_ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """input_ids (batch, seq) -> hidden states (batch, seq, hidden).
+
+        With a cache, input_ids continue what it holds; the caller then counts them with
+        `cache.advance`.
+        """
+        seq = input_ids.shape[1]
+        if cache is None:
+            positions = torch.arange(seq, device=input_ids.device)
+            layer_caches: list[LayerCache | None] = [None] * len(self.layers)
+        else:
+            positions, views = cache.begin(seq)
+            layer_caches = [*views]
+        cos, sin = self.rotary_emb(positions)
+        x = self.embed_tokens(input_ids)  # (batch, seq, hidden)
+        for layer, layer_cache in zip(self.layers, layer_caches, strict=True):
+            x = layer(x, cos, sin, layer_cache)
+        return self.norm(x)
+
+
+class Etude(nn.Module):
+    """The language model: trunk and output layer."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Transformer(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def forward(self, input_ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """input_ids (batch, seq) -> logits (batch, seq, vocab)."""
+        return self.lm_head(self.model(input_ids, cache))
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator) -> None:
+        """Draws the initial weights: normal with the config's initializer_range; what writes to the
+        residual stream is smaller by sqrt(2 * layers), as in GPT-2, so that the stream does not
+        grow with depth."""
+        std = self.config.initializer_range
+        residual_std = std / math.sqrt(2 * self.config.num_hidden_layers)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                continue  # norms start at one
+            into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
+            parameter.normal_(0.0, residual_std if into_stream else std, generator=generator)
+
+    def num_parameters(self) -> int:
+        """Number of weights, a tied embedding counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,1 @@
+"""Conversion, evaluation and pictures."""
