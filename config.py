@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
 import tyro
 
@@ -107,10 +107,15 @@ class TokenizerConfig:
     """Number of tokens to learn, special tokens and the 256 bytes included."""
     min_frequency: int = 2
     """A pair of tokens must occur this often to be merged."""
+    max_bytes: int = 200_000_000
+    """Bytes of text to learn from; of more, an even sample of the records is used."""
+    overwrite: bool = False
+    """Replace a tokenizer that other data or settings made (models trained with it stop
+    working)."""
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        found = positive(self, "min_frequency")
+        found = positive(self, "min_frequency", "max_bytes")
         if self.vocab_size < 259 or self.vocab_size > 1_000_000:
             found.append(
                 f"vocab_size is {self.vocab_size}: use 259 (256 bytes and 3 special tokens) to "
@@ -254,6 +259,77 @@ class PathConfig:
     time."""
 
 
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the next token is chosen; in the order of transformers: repetition penalty, temperature,
+    top-k, top-p, min-p."""
+
+    temperature: float = 0.7
+    """Higher: more surprising; 0: always the likeliest token."""
+    top_k: int = 50
+    """Choose among this many likeliest tokens; 0: among all."""
+    top_p: float = 0.9
+    """Choose among the likeliest tokens that together hold this share of the probability; 1:
+    all."""
+    min_p: float = 0.0
+    """Leave out tokens less likely than this share of the likeliest one; 0: none."""
+    repetition_penalty: float = 1.0
+    """Above 1: tokens that already occurred become less likely; 1: off."""
+    max_tokens: int = 512
+    """Most tokens of an answer."""
+    seed: int | None = None
+    """Seed of the choice: the same seed gives the same text. None: another text each time."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = in_range(self, 0.0, 100.0, "temperature")
+        found += in_range(self, 0, 1_000_000, "top_k")
+        found += in_range(self, 0.0, 1.0, "top_p", "min_p")
+        found += in_range(self, 0.01, 100.0, "repetition_penalty")
+        found += positive(self, "max_tokens")
+        if self.seed is not None:
+            found += in_range(self, 0, 2**63 - 1, "seed")
+        return found
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """A chat in the terminal."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """The model's directory."""
+    prompt: str | None = None
+    """Answer this (or continue it, with a pretrained model) and end; only the answer is printed."""
+    system: str | None = None
+    """A system prompt: what the model should be or keep to."""
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How the next token is chosen."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return self.sampling.problems()
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """The way from Etude to transformers."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of the Etude model."""
+    output_dir: Path | None = None
+    """Directory to write; None: that of the model with _llama at its end."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights."""
+    overwrite: bool = False
+    """Replace the output directory even if it is not an earlier conversion."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return []
+
+
 PresetName = Literal["nano", "mini", "base"]
 
 
@@ -367,6 +443,40 @@ def parse_config(
     if problems := config.problems():
         raise UserError("\n".join(problems))
     return config
+
+
+class HasProblems(Protocol):
+    """A config that knows what is wrong with its values."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+
+
+Flags = TypeVar("Flags", bound=HasProblems)
+
+
+def parse_flags(default: Flags, description: str, args: Sequence[str] | None = None) -> Flags:
+    """Reads the command line of a script that needs no training configuration.
+
+    Args:
+        default: a config; its fields are the flags, and its values their defaults.
+        description: what the script does, for its `--help`.
+        args: the command line; None for that of the process.
+
+    Raises:
+        UserError: the values are wrong; all problems are named at once.
+    """
+    given = tyro.cli(
+        type(default),
+        default=default,
+        args=args,
+        description=description,
+        use_underscores=True,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    if problems := given.problems():
+        raise UserError("\n".join(problems))
+    return given
 
 
 def preset_name(args: Sequence[str]) -> str:

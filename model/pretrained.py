@@ -27,7 +27,7 @@ from model.storage import (
     update_directory,
     verify,
 )
-from model.tokenizer import END_OF_TEXT, IM_END, EtudeTokenizer, tokenizer_config
+from model.tokenizer import END_OF_TEXT, IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
 from model.transformer import Etude
 
 WEIGHTS = "model.safetensors"
@@ -96,11 +96,6 @@ def model_files(
         "generation_config.json": json_writer(generation_config(tokenizer, is_chat)),
         "training_summary.json": json_writer(summary),
     }
-
-
-def tokenizer_json(tokenizer: EtudeTokenizer) -> str:
-    """The text of `tokenizer.json`, the same for a tokenizer wherever it is saved."""
-    return tokenizer.backend.to_str(pretty=True) + "\n"
 
 
 def weights_of(model: Etude) -> dict[str, Tensor]:

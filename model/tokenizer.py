@@ -126,6 +126,11 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
     return found
 
 
+def tokenizer_json(tokenizer: EtudeTokenizer) -> str:
+    """The text of `tokenizer.json`, the same for a tokenizer wherever it is saved."""
+    return tokenizer.backend.to_str(pretty=True) + "\n"
+
+
 def tokenizer_config(context: int, end_token: str) -> str:
     """The text of `tokenizer_config.json`: what `AutoTokenizer` needs to know.
 
