@@ -77,6 +77,14 @@ class KVCache:
         """Forgets all but the first `length` tokens of every row."""
         self.lengths = [min(old, length) for old in self.lengths]
 
+    def select(self, rows: list[int]) -> None:
+        """Keeps the given rows, in this order, and forgets the others."""
+        held = max(self.lengths)
+        for tensor in (self.keys, self.values):
+            tensor[:, : len(rows), :, :held] = tensor[:, rows, :, :held]
+        self.keys, self.values = self.keys[:, : len(rows)], self.values[:, : len(rows)]
+        self.lengths = [self.lengths[row] for row in rows]
+
 
 class LayerCache:
     """One layer's part of a KVCache during one forward pass."""
