@@ -107,8 +107,9 @@ class TokenizerConfig:
     """Number of tokens to learn, special tokens and the 256 bytes included."""
     min_frequency: int = 2
     """A pair of tokens must occur this often to be merged."""
-    max_bytes: int = 200_000_000
-    """Bytes of text to learn from; of more, an even sample of the records is used."""
+    max_bytes: int = 40_000_000
+    """Bytes of text to learn from; of more, an even sample of the records is used. Learning takes
+    about 100 bytes of memory for a byte of Chinese and 6 for a byte of English: 4 GB at most."""
     overwrite: bool = False
     """Replace a tokenizer that other data or settings made (models trained with it stop
     working)."""

@@ -109,7 +109,13 @@ def prove(config: EtudeConfig, sample: Sample) -> int:
     problems = find_problems(directory, tokenizer)
     for problem in problems:
         print(f"error: {directory}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    if problems:
+        return 1
+    print(
+        f"{directory}: proved: no text is lost, none forges a control token, and transformers "
+        f"agrees"
+    )
+    return 0
 
 
 if __name__ == "__main__":
