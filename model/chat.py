@@ -3,8 +3,8 @@
     <|im_start|>system\nYou are
     kind.<|im_end|>\n<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\nHi!<|im_end|>\n
 
-`render` makes token ids and the mask of trained tokens in one pass; `render_prompt` makes the ids
-that an answer continues. Contents are trimmed of white space at both ends (so that a token can
+`render_batch` makes token ids and the mask of trained tokens in one pass; `render_prompt` makes the
+ids that an answer continues. Contents are trimmed of white space at both ends (so that a token can
 never span the line break before them, and the Jinja template in `model/tokenizer.py` gives the same
 ids) and encoded with control tokens switched off.
 """
@@ -54,32 +54,40 @@ def check_messages(messages: object) -> str | None:
     return None
 
 
-def render_turn(tokenizer: EtudeTokenizer, message: Message) -> tuple[list[int], list[bool]]:
-    """Ids of one turn and, for each, whether it is trained: an assistant's content and its
-    end-of-turn token."""
-    trained = message["role"] == "assistant"
-    head = [tokenizer.im_start_id, *tokenizer.encode(message["role"] + "\n")]
-    body = [*tokenizer.encode(message["content"].strip()), tokenizer.im_end_id]
-    tail = tokenizer.encode("\n")
-    ids = head + body + tail
-    return ids, [False] * len(head) + [trained] * len(body) + [False] * len(tail)
+def render_batch(
+    tokenizer: EtudeTokenizer, conversations: Sequence[Sequence[Message]]
+) -> list[tuple[list[int], list[bool]]]:
+    """Ids of conversations and the masks of their trained tokens.
+
+    Trained are an assistant's content and its end-of-turn token.
+
+    Raises:
+        UserError: a conversation is malformed.
+    """
+    for messages in conversations:
+        if problem := check_messages(list(messages)):
+            raise UserError(problem)
+    contents = [m["content"].strip() for messages in conversations for m in messages]
+    encoded = iter(tokenizer.encode_batch(contents))
+    heads = {role: [tokenizer.im_start_id, *tokenizer.encode(f"{role}\n")] for role in ROLES}
+    line_break = tokenizer.encode("\n")
+    rendered = []
+    for messages in conversations:
+        ids: list[int] = []
+        mask: list[bool] = []
+        for message in messages:
+            head, body = heads[message["role"]], [*next(encoded), tokenizer.im_end_id]
+            ids += head + body + line_break
+            mask += [False] * len(head)
+            mask += [message["role"] == "assistant"] * len(body)
+            mask += [False] * len(line_break)
+        rendered.append((ids, mask))
+    return rendered
 
 
 def render(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-    """Ids of a conversation and the mask of its trained tokens, equally long.
-
-    Raises:
-        UserError: the conversation is malformed.
-    """
-    if problem := check_messages(list(messages)):
-        raise UserError(problem)
-    ids: list[int] = []
-    mask: list[bool] = []
-    for message in messages:
-        turn_ids, turn_mask = render_turn(tokenizer, message)
-        ids += turn_ids
-        mask += turn_mask
-    return ids, mask
+    """Ids of one conversation and the mask of its trained tokens; see `render_batch`."""
+    return render_batch(tokenizer, [messages])[0]
 
 
 def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:

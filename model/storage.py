@@ -37,17 +37,21 @@ def json_writer(value: object) -> Writer:
     return text_writer(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
-    """Writes a new directory whole or not at all.
+@contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+    """Makes a directory whole or not at all: the block fills the path it is given, which then takes
+    the directory's place.
 
     Raises:
         UserError: the disk is full or cannot be written; nothing is left behind.
     """
     aside = directory.with_name(directory.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
     with explained(directory):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
         try:
-            write_files(aside, files)
+            yield aside
+            seal(aside)
             if directory.exists():
                 shutil.rmtree(directory)
             os.replace(aside, directory)
@@ -57,6 +61,13 @@ def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
             raise
 
 
+def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
+    """Writes a new directory whole or not at all; raises as `new_directory` does."""
+    with new_directory(directory) as aside:
+        for name, write in files.items():
+            write(aside / name)
+
+
 def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
     """Replaces files in a directory that also holds other things.
 
@@ -64,10 +75,13 @@ def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
     between two renames is seen by `verify`.
     """
     aside = directory / ".saving.tmp"
-    shutil.rmtree(aside, ignore_errors=True)
     with explained(directory):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
         try:
-            write_files(aside, files)
+            for name, write in files.items():
+                write(aside / name)
+            seal(aside)
             for name in [*files, MANIFEST]:
                 os.replace(aside / name, directory / name)
             sync_directory(directory)
@@ -75,15 +89,12 @@ def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_files(directory: Path, files: Mapping[str, Writer]) -> None:
-    """Writes files and their manifest into a new directory and flushes all to disk."""
-    directory.mkdir(parents=True)
+def seal(directory: Path) -> None:
+    """Flushes the files of a directory to disk and writes their manifest, last."""
     manifest = {}
-    for name, write in files.items():
-        path = directory / name
-        write(path)
+    for path in sorted(directory.iterdir()):
         sync_file(path)
-        manifest[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        manifest[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     json_writer(manifest)(directory / MANIFEST)
     sync_file(directory / MANIFEST)
     sync_directory(directory)

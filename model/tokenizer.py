@@ -7,6 +7,7 @@ control tokens, by id.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,11 @@ class EtudeTokenizer:
     def stop_ids(self) -> tuple[int, ...]:
         """Ids that end an answer: end of turn and end of text."""
         return self.im_end_id, self.end_of_text_id
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the tokenizer's file."""
+        return hashlib.sha256(tokenizer_json(self).encode("utf-8")).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; never a control token."""

@@ -1,0 +1,183 @@
+"""Checkpoints: a model directory plus all that is needed to go on as if nothing had happened.
+
+`<model dir>/checkpoints/step-00000200/` holds the files of a model directory (so a checkpoint can
+be chatted with) and `optimizer.safetensors` (optimizer and random state) and `state.json` (step,
+settings, fingerprints). It is written aside, flushed, sealed with checksums and renamed; the newest
+one whose checksums hold is found at start.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from config import UserError
+from model.pretrained import WEIGHTS, load_weights
+from model.storage import DamagedDirectory, Writer, json_writer, verify, write_directory
+from model.transformer import Etude
+
+FORMAT = 1
+"""Raised whenever the files' content changes meaning."""
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is: a checkpoint only continues a run of the same identity."""
+
+    settings: Mapping[str, Any]
+    """Every setting that decides the result."""
+    fingerprints: Mapping[str, str]
+    """Of the data, the tokenizer and, in fine-tuning, the model it starts from."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The identity as it stands in `state.json`."""
+        return {"settings": dict(self.settings), "fingerprints": dict(self.fingerprints)}
+
+    def differences(self, saved: Mapping[str, Any]) -> list[str]:
+        """What differs from a saved identity, a phrase each."""
+        found = []
+        before, now = saved["settings"], json.loads(json.dumps(dict(self.settings)))
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                found.append(f"{name} was {before.get(name)} and is {now.get(name)}")
+        for name, value in self.fingerprints.items():
+            if saved["fingerprints"].get(name) != value:
+                found.append(f"the {name} is another")
+        return found
+
+
+def save_checkpoint(
+    directory: Path,
+    step: int,
+    model_files: Mapping[str, Writer],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    identity: Identity,
+    keep: int,
+) -> None:
+    """Writes the checkpoint of a step and removes all but the newest `keep`."""
+    tensors = optimizer_tensors(optimizers) | random_state()
+    state = {"format": FORMAT, "step": step, **identity.as_json()}
+    write_directory(
+        directory / f"step-{step:08d}",
+        {
+            **model_files,
+            OPTIMIZER: lambda path: save_file(tensors, path),
+            STATE: json_writer(state),
+        },
+    )
+    for old in list_checkpoints(directory)[keep:]:
+        shutil.rmtree(old)
+
+
+def list_checkpoints(directory: Path) -> list[Path]:
+    """The checkpoints of a run, newest first; leftovers of an interrupted save are not among
+    them."""
+    return sorted((p for p in directory.glob("step-*") if p.name[5:].isdigit()), reverse=True)
+
+
+def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
+    """The newest undamaged checkpoint of a run, or None when there is none at all.
+
+    Damaged ones are named and passed over.
+
+    Raises:
+        UserError: all are damaged, or the newest belongs to a run with other settings or data.
+    """
+    for leftover in directory.glob("*.tmp"):
+        shutil.rmtree(leftover)
+    found = list_checkpoints(directory)
+    for path in found:
+        try:
+            verify(path)
+        except DamagedDirectory as damage:
+            print(f"{damage}; going back to the checkpoint before it")
+            continue
+        check_identity(path, identity)
+        return path
+    if found:
+        raise UserError(
+            f"{directory}: every checkpoint is damaged; restore one, or move the directory away to "
+            f"begin anew"
+        )
+    return None
+
+
+def check_identity(path: Path, identity: Identity) -> None:
+    """Raises UserError when a checkpoint belongs to another run, naming every difference."""
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    if state["format"] != FORMAT:
+        raise UserError(
+            f"{path}: written in format {state['format']}, but this Etude reads format {FORMAT}; "
+            "use the Etude that wrote it"
+        )
+    if differences := identity.differences(state):
+        raise UserError(
+            f"{path.parent.parent} holds a run that differs: {'; '.join(differences)}. To continue "
+            f"it, give the "
+            "same settings and files; to begin anew, name another model directory or move this one "
+            "away"
+        )
+
+
+def restore(path: Path, model: Etude, optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
+    """Puts a verified checkpoint's state into model, optimizers and random generators.
+
+    Returns:
+        The number of steps done.
+    """
+    load_weights(model, path / WEIGHTS)
+    tensors = load_file(path / OPTIMIZER)
+    set_optimizer_tensors(optimizers, tensors)
+    set_random_state(tensors)
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    return int(state["step"])
+
+
+def optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The state of all optimizers by name, such as adamw.3.exp_avg: optimizer, parameter number,
+    field."""
+    tensors = {}
+    for name, optimizer in optimizers.items():
+        for number, fields in optimizer.state_dict()["state"].items():
+            for field, value in fields.items():
+                tensors[f"{name}.{number}.{field}"] = torch.as_tensor(value).cpu().contiguous()
+    return tensors
+
+
+def set_optimizer_tensors(
+    optimizers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, Tensor]
+) -> None:
+    """The reverse of `optimizer_tensors`."""
+    for name, optimizer in optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            owner, number, field = key.split(".", 2)
+            if owner == name:
+                state.setdefault(int(number), {})[field] = tensor
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def random_state() -> dict[str, Tensor]:
+    """The state of torch's generators."""
+    state = {"random.0.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["random.0.cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(tensors: Mapping[str, Tensor]) -> None:
+    """The reverse of `random_state`."""
+    torch.set_rng_state(tensors["random.0.cpu"])
+    if torch.cuda.is_available() and "random.0.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.0.cuda"])

@@ -1,0 +1,122 @@
+"""The optimizers: AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config import TrainConfig
+from model.transformer import Etude
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic iteration (Keller Jordan, "Muon",
+kellerjordan.github.io/posts/muon)."""
+
+
+def build_optimizers(model: Etude, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers of a model by name; each group keeps its peak rate in "peak_lr"."""
+    parameters = dict(model.named_parameters())
+    hidden = [n for n, p in parameters.items() if p.dim() == 2 and ".layers." in n]
+    muon_names = set(hidden) if config.optimizer == "muon" else set()
+    rest = {n: p for n, p in parameters.items() if n not in muon_names}
+    groups = [
+        {"params": [p for p in rest.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest.values() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(
+        groups,
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+        fused=True,
+    )
+    optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
+    if muon_names:
+        matrices = [parameters[name] for name in hidden]
+        rate = config.muon_learning_rate
+        optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=config.weight_decay)
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised by Newton-Schulz: each update turns all directions of a matrix
+    equally.
+
+    torch.optim.Muon computes one matrix at a time in bfloat16, which many CPUs are slow at. This
+    one stacks matrices of equal shape and works in float32 on the CPU, in bfloat16 on CUDA.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        steps: int = 5,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient."""
+        assert closure is None  # Etude's loop never passes one
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[tuple(parameter.shape)].append(parameter)
+            for parameters in by_shape.values():
+                self.update(parameters, group)
+
+    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Updates matrices of one shape together."""
+        buffers = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            buffers.append(state["momentum_buffer"])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        # Nesterov: look one step of momentum ahead.
+        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        updates = orthogonalize(torch.stack(ahead), group["steps"])
+        rows, columns = parameters[0].shape
+        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, list(updates.unbind(0)), alpha=-rate)
+
+
+def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
+    """Nearly U V^T of each matrix's singular value decomposition, by a quintic Newton-Schulz
+    iteration.
+
+    Args:
+        matrices: (count, rows, columns).
+        steps: iterations; five bring every singular value to between about 0.7 and 1.2.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT  # (count, rows, rows), rows <= columns
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], scale: float) -> None:
+    """Sets every group's learning rate to a share of its peak."""
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * scale

@@ -1,0 +1,351 @@
+"""The one training loop. A stage brings a model, rows, validation and settings, and nothing else.
+
+    restore the newest checkpoint -> [evaluate] -> step -> log -> [save] -> ... -> write the model
+    directory
+
+A save comes before the evaluation of the same step, so nothing an evaluation does can lose work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from config import TrainConfig, UserError
+from model.pretrained import model_files, weights_of
+from model.storage import DamagedDirectory, update_directory, verify
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+from train.batches import RowOrder, total_steps
+from train.checkpoint import Identity, find_checkpoint, restore, save_checkpoint
+from train.evaluation import ValidationGroup, bits_per_byte
+from train.metrics import LOSS_LOG, RunLog, read_log
+from train.objective import summed_loss
+from train.optimizer import build_optimizers, set_learning_rates
+from train.packing import IGNORED, PackingReport, TokenRows
+from train.plan import TYPICAL_UTILIZATION, duration, estimated_bytes, flops_per_token, matmul_peak
+from train.provenance import describe_machine, git_commit
+from train.schedule import lr_scale
+from train.signals import StopRequest
+
+FREE_SETTINGS = {
+    "gradient_accumulation_steps",
+    "save_steps",
+    "save_total_limit",
+    "compile",
+    "device",
+}
+"""Settings that may change between two starts of a run: they decide speed and safety, not what is
+learnt."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that differs between pretraining and fine-tuning."""
+
+    name: str
+    """pretrain or sft."""
+    config: TrainConfig
+    model: Etude
+    """On the CPU, with the weights that the stage starts from."""
+    tokenizer: EtudeTokenizer
+    rows: TokenRows
+    packing: PackingReport
+    validation: Mapping[str, ValidationGroup]
+    output_dir: Path
+    """The model directory to write."""
+    is_chat: bool
+    """Whether the result answers messages or continues texts."""
+    fingerprints: Mapping[str, str]
+    """Of data, tokenizer, and what else the run builds on."""
+
+    @property
+    def identity(self) -> Identity:
+        """What a checkpoint must agree with to be continued."""
+        training = dataclasses.asdict(self.config)
+        shape = dataclasses.asdict(self.model.config)
+        kept = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
+        return Identity({"stage": self.name, **kept, **shape}, self.fingerprints)
+
+
+def train(stage: Stage, device: torch.device) -> int:
+    """Runs a stage to its end, or to the next signal.
+
+    Returns:
+        The exit code: 0 when the run is complete, 128 + the signal's number when it was stopped
+        (and saved).
+
+    Raises:
+        UserError: the directory holds another run, the disk is full, or the loss is not finite.
+    """
+    identity = stage.identity
+    if is_complete(stage.output_dir, identity):
+        log = read_log(stage.output_dir / LOSS_LOG)
+        print(
+            f"{stage.name} is complete: {log[-1]['step']} steps, {log[-1]['bits_per_byte']:.3f} "
+            f"bits per byte; "
+            f"the model is in {stage.output_dir}"
+        )
+        return 0
+    with StopRequest() as stop:
+        return Run(stage, device, identity, stop).go()
+
+
+class Run:
+    """One start of a stage's training: what the loop holds while it runs."""
+
+    def __init__(
+        self, stage: Stage, device: torch.device, identity: Identity, stop: StopRequest
+    ) -> None:
+        self.stage, self.device, self.identity, self.stop = stage, device, identity, stop
+        self.config = stage.config
+        self.checkpoints = stage.output_dir / "checkpoints"
+        make_output_dir(self.checkpoints)
+        self.model = stage.model.to(device)
+        self.optimizers = build_optimizers(self.model, self.config)
+        self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
+        self.total = total_steps(len(stage.rows), self.config)
+        checkpoint = find_checkpoint(self.checkpoints, identity)
+        self.step = restore(checkpoint, self.model, self.optimizers) if checkpoint else 0
+        self.log = RunLog(stage.output_dir, self.step)
+        self.loss_fn: Callable[[Etude, Tensor, Tensor], Tensor] = summed_loss
+        self.bits_per_byte: dict[str, float] = {}
+
+    def go(self) -> int:
+        """Trains until the end or a signal; see `train`."""
+        self.announce()
+        self.loss_fn = compiled(summed_loss) if self.config.compile else summed_loss
+        begin, first = time.perf_counter(), self.step
+        with tqdm(
+            total=self.total, initial=self.step, desc=self.stage.name, unit="step", disable=None
+        ) as progress:
+            while self.step < self.total:
+                if self.step and self.step % self.config.eval_steps == 0:
+                    self.evaluate(progress)
+                self.train_step(progress)
+                stopped = self.stop.exit_code is not None
+                due = self.step % self.config.save_steps == 0 or self.step == self.total
+                if due or stopped:
+                    self.save()
+                if stopped:
+                    return self.leave()
+            self.evaluate(progress)
+        self.log.close()
+        self.write_model(time.perf_counter() - begin, self.step - first)
+        return 0
+
+    def train_step(self, progress: tqdm[Any]) -> None:
+        """One optimizer step over the rows of this step, and its line in the logs."""
+        began = time.perf_counter()
+        scale = lr_scale(self.step, self.total, self.config)
+        set_learning_rates(self.optimizers, scale)
+        rows = self.order.rows_of(self.step)
+        loss, trained = self.accumulate_gradient(rows)
+        norm = clip_gradient(self.model, self.config.max_grad_norm)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            self.refuse_non_finite(loss, norm, rows)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        speed = len(rows) * self.config.max_length / (time.perf_counter() - began)
+        exact = {
+            "step": self.step,
+            "loss": loss,
+            "grad_norm": norm,
+            "learning_rate": self.config.learning_rate * scale,
+            "trained_tokens": trained,
+        }
+        self.log.write(exact, {"tokens_per_second": round(speed)})
+        progress.update()
+        progress.set_postfix(self.postfix(loss, speed), refresh=False)
+
+    def accumulate_gradient(self, rows: list[int]) -> tuple[float, int]:
+        """Adds up the gradient of a step's rows, micro-batch by micro-batch.
+
+        Returns:
+            The mean loss over the step's trained tokens, in nats, and their number.
+        """
+        count = len(rows) // self.config.gradient_accumulation_steps
+        batches = [
+            self.stage.rows.batch(rows[first : first + count])
+            for first in range(0, len(rows), count)
+        ]
+        trained = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            loss = self.loss_fn(
+                self.model, batch.input_ids.to(self.device), batch.labels.to(self.device)
+            ) / max(1, trained)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return float(total), trained
+
+    def refuse_non_finite(self, loss: float, norm: float, rows: list[int]) -> None:
+        """Stops the run before a value that is not finite reaches a weight."""
+        raise UserError(
+            f"step {self.step + 1}: the loss is {loss} and the gradient norm {norm}, so the run "
+            f"stops here; "
+            f"the rows were {rows[:8]}...; the last good checkpoint is in {self.checkpoints}. "
+            "Lower --learning_rate (and --muon_learning_rate) and begin anew in another model "
+            "directory"
+        )
+
+    def evaluate(self, progress: tqdm[Any]) -> None:
+        """Measures bits per byte and logs it."""
+        self.bits_per_byte = bits_per_byte(self.model, self.stage.validation, 16)
+        named = {
+            "bits_per_byte" if name == "all" else f"bits_per_byte_{name}": value
+            for name, value in self.bits_per_byte.items()
+        }
+        self.log.write({"step": self.step, "tokens": self.tokens_seen, **named})
+        groups = "  ".join(f"{n} {v:.3f}" for n, v in self.bits_per_byte.items() if n != "all")
+        progress.write(
+            f"step {self.step:>6}  validation {self.bits_per_byte['all']:.3f} bits per byte  "
+            f"({groups})",
+            file=sys.stdout,
+        )
+
+    @property
+    def tokens_seen(self) -> int:
+        """Positions trained so far."""
+        return self.step * self.config.batch_size * self.config.max_length
+
+    def postfix(self, loss: float, speed: float) -> dict[str, str]:
+        """What the progress bar shows."""
+        shown = {"loss": f"{loss:.3f}", "tok/s": f"{speed:,.0f}"}
+        if self.bits_per_byte:
+            shown["bpb"] = f"{self.bits_per_byte['all']:.3f}"
+        return shown
+
+    def files(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """The files of a model directory with the present weights."""
+        weights = weights_of(self.model)
+        return model_files(
+            self.model.config, weights, self.stage.tokenizer, summary, self.stage.is_chat
+        )
+
+    def save(self) -> None:
+        """Writes a checkpoint of the present step."""
+        self.log.sync()
+        save_checkpoint(
+            self.checkpoints,
+            self.step,
+            self.files(self.summary(complete=False)),
+            self.optimizers,
+            self.identity,
+            self.config.save_total_limit,
+        )
+
+    def leave(self) -> int:
+        """Says where the run stands after a signal, and returns the exit code."""
+        self.log.close()
+        print(f"stopped and saved at step {self.step} of {self.total}; the same command continues")
+        return self.stop.exit_code or 0
+
+    def write_model(self, seconds: float, steps: int) -> None:
+        """Writes the finished model directory and says what was done."""
+        update_directory(self.stage.output_dir, self.files(self.summary(complete=True)))
+        tokens = steps * self.config.batch_size * self.config.max_length
+        speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
+        print(
+            f"{self.stage.name} done: {self.total} steps, {self.tokens_seen / 1e6:.2f}M "
+            f"tokens{speed}, "
+            f"{self.bits_per_byte['all']:.3f} bits per byte; the model is in "
+            f"{self.stage.output_dir}"
+        )
+
+    def summary(self, complete: bool) -> dict[str, Any]:
+        """The content of `training_summary.json`: what made the model."""
+        return {
+            "complete": complete,
+            "stage": self.stage.name,
+            "step": self.step,
+            "total_steps": self.total,
+            "tokens_seen": self.tokens_seen,
+            "bits_per_byte": self.bits_per_byte,
+            "command": sys.argv,
+            "git_commit": git_commit(),
+            "machine": describe_machine(self.device),
+            **self.identity.as_json(),
+        }
+
+    def announce(self) -> None:
+        """Says what will happen: size, data, steps, memory, time."""
+        config, model = self.config, self.model
+        tokens = (self.total - self.step) * config.batch_size * config.max_length
+        rate = matmul_peak(self.device) * TYPICAL_UTILIZATION
+        seconds = tokens * flops_per_token(model, config.max_length) / rate
+        memory = estimated_bytes(model.config, config, model.num_parameters())
+        print(
+            f"{self.stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary "
+            f"{model.config.vocab_size}, on {describe_machine(self.device)}\n"
+            f"  data: {self.stage.packing.sentence()}; validation: "
+            f"{sum(g.num_bytes for g in self.stage.validation.values()):,} bytes\n"
+            f"  plan: {self.total} steps of {config.batch_size} x {config.max_length} tokens "
+            f"({self.total * config.batch_size / len(self.stage.rows):.2f} passes), "
+            f"{config.optimizer}; "
+            f"about {memory / 1e9:.1f} GB and {duration(seconds)}"
+        )
+        if self.step:
+            print(f"  continuing at step {self.step} from {self.checkpoints}")
+        elif self.stage.name == "pretrain":
+            print(
+                f"  first loss should be near ln({model.config.vocab_size}) = "
+                f"{math.log(model.config.vocab_size):.2f}"
+            )
+
+
+def make_output_dir(checkpoints: Path) -> None:
+    """Makes the model directory; UserError when it cannot be made."""
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{checkpoints.parent}: cannot be made ({error.strerror}); name another model directory"
+        ) from error
+
+
+def clip_gradient(model: Etude, max_norm: float) -> float:
+    """Scales the gradient down to max_norm (0: leaves it) and returns the norm it had."""
+    limit = max_norm if max_norm > 0 else math.inf
+    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))
+
+
+def compiled(
+    function: Callable[[Etude, Tensor, Tensor], Tensor],
+) -> Callable[[Etude, Tensor, Tensor], Tensor]:
+    """The function compiled, or as it is, with a line that says so, where there is no C++
+    compiler."""
+    compilers = ("g++", "c++", "clang++", "cl")
+    if not any(shutil.which(name) for name in compilers):
+        print(
+            "  no C++ compiler found: training runs uncompiled, more slowly (install g++ or clang)"
+        )
+        return function
+    return torch.compile(function)  # type: ignore[no-any-return]
+
+
+def is_complete(directory: Path, identity: Identity) -> bool:
+    """Whether a model directory holds the finished, undamaged result of this very run."""
+    path = directory / "training_summary.json"
+    if not path.exists():
+        return False
+    try:
+        verify(directory)
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (DamagedDirectory, ValueError):
+        return False
+    return bool(summary.get("complete")) and not identity.differences(summary)
