@@ -23,6 +23,7 @@ from model.storage import (
     MANIFEST,
     Writer,
     json_writer,
+    recover,
     text_writer,
     update_directory,
     verify,
@@ -190,6 +191,7 @@ def load_model_config(directory: Path) -> ModelConfig:
 def read_config_json(directory: Path) -> dict[str, Any]:
     """The content of a model directory's `config.json`; UserError when it is not that of a
     Llama."""
+    recover(directory)
     path = directory / "config.json"
     if not path.is_file():
         raise UserError(

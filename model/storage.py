@@ -1,8 +1,13 @@
 """Directories that are written whole or not at all, and that know when they are damaged.
 
-A directory is written beside its place, flushed to disk, and renamed. `MANIFEST.json`, written
-last, holds the size and sha256 of every file; `verify` finds a flipped bit, a cut, a missing or a
-swapped file. Every file operation that can be interrupted goes through this module.
+A new directory is written beside its place (`NAME.tmp`), flushed to disk, and renamed; what was
+there before waits as `.NAME.replaced` until the new one stands. Files that are replaced inside a
+directory are first written whole into `.ready` there, and then moved to their places. After a power
+cut between two renames, `recover` puts the old directory back, or moves the rest of the files.
+
+`MANIFEST.json`, written last, holds the size and sha256 of every file; `verify` finds a flipped
+bit, a cut, a missing or a swapped file. Every file operation that can be interrupted goes through
+this module.
 """
 
 from __future__ import annotations
@@ -11,14 +16,18 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from config import UserError
 
 MANIFEST = "MANIFEST.json"
+READY = ".ready"
 Writer = Callable[[Path], object]
 """Writes one file to the path it is given."""
 
@@ -45,20 +54,26 @@ def new_directory(directory: Path) -> Iterator[Path]:
     Raises:
         UserError: the disk is full or cannot be written; nothing is left behind.
     """
-    aside = directory.with_name(directory.name + ".tmp")
+    directory = directory.resolve()
+    aside, old = directory.with_name(directory.name + ".tmp"), replaced(directory)
     with explained(directory):
+        recover(directory)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
             yield aside
             seal(aside)
             if directory.exists():
-                shutil.rmtree(directory)
+                os.replace(directory, old)
             os.replace(aside, directory)
             sync_directory(directory.parent)
         except BaseException:
+            if old.exists():  # the old one comes back
+                shutil.rmtree(directory, ignore_errors=True)
+                os.replace(old, directory)
             shutil.rmtree(aside, ignore_errors=True)
             raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
@@ -69,24 +84,56 @@ def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
 
 
 def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
-    """Replaces files in a directory that also holds other things.
+    """Replaces files in a directory that also holds other things: all of them, or none.
 
-    The files are first written aside in full; the manifest is replaced last, so that a crash
-    between two renames is seen by `verify`.
+    Raises:
+        UserError: the disk is full or cannot be written; nothing is left behind.
     """
     aside = directory / ".saving.tmp"
     with explained(directory):
+        recover(directory)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
             for name, write in files.items():
                 write(aside / name)
             seal(aside)
-            for name in [*files, MANIFEST]:
-                os.replace(aside / name, directory / name)
-            sync_directory(directory)
-        finally:
+            os.replace(aside, directory / READY)  # from here on the new files are the valid ones
+        except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_directory(directory)
+        move_ready_files(directory)
+
+
+def recover(directory: Path) -> None:
+    """Finishes or takes back what a power cut interrupted between two renames; does nothing to a
+    whole directory."""
+    old = replaced(directory)
+    if not directory.exists() and old.exists():
+        os.replace(old, directory)
+    elif old.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    if (directory / READY).exists():
+        with explained(directory):
+            move_ready_files(directory)
+
+
+def move_ready_files(directory: Path) -> None:
+    """Moves complete new files to their places, the manifest last; may be interrupted and called
+    again."""
+    ready = directory / READY
+    with suppress(FileNotFoundError):  # another process moves them at the same time
+        for path in sorted(ready.iterdir(), key=lambda path: path.name == MANIFEST):
+            os.replace(path, directory / path.name)
+        sync_directory(directory)
+        ready.rmdir()
+
+
+def replaced(directory: Path) -> Path:
+    """Where a directory waits while a new one takes its place."""
+    place = directory.resolve()
+    return place.with_name(f".{place.name}.replaced")
 
 
 def seal(directory: Path) -> None:
@@ -107,6 +154,7 @@ def verify(directory: Path) -> None:
         DamagedDirectory: a file differs, or the manifest itself is missing or unreadable; the file
             is named.
     """
+    recover(directory)
     path = directory / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -158,11 +206,21 @@ def explained(directory: Path) -> Iterator[None]:
     """Turns an operating system's refusal to write into a sentence for the user."""
     try:
         yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    except (OSError, SafetensorError) as error:
+        number = os_error_number(error)
+        if number is None:
+            raise
+        full = number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "free some space" if full else "check the path and its permissions"
         raise UserError(
-            f"{directory}: cannot be written ({error.strerror or error}); {remedy} and run the "
-            f"same "
-            "command again; what was there before is untouched"
+            f"{directory}: cannot be written ({os.strerror(number)}); {remedy} and run the same "
+            f"command again; nothing that was there before is lost"
         ) from error
+
+
+def os_error_number(error: Exception) -> int | None:
+    """The operating system's number of an error; safetensors has it only in its message."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found.group(1)) if found else None

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from config import UserError
+from model.storage import recover
 
 END_OF_TEXT = "<|endoftext|>"
 """Document border and padding; id 0."""
@@ -52,6 +53,7 @@ class EtudeTokenizer:
         Raises:
             UserError: there is none, it cannot be read, or it lacks a special token.
         """
+        recover(directory)
         path = directory / "tokenizer.json"
         if not path.is_file():
             raise UserError(

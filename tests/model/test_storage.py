@@ -1,0 +1,241 @@
+"""Saved directories survive a crash at any operation, and show every kind of damage."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import model.storage as storage
+from config import UserError
+from model.pretrained import load_pretrained, save_pretrained
+from model.storage import DamagedDirectory, Writer, text_writer, update_directory, write_directory
+
+OLD = {"a.txt": "the old a", "b.txt": "the old b"}
+NEW = {"a.txt": "the new a, longer", "b.txt": "the new b"}
+Save = Callable[[Path, Mapping[str, Writer]], None]
+
+
+class PowerCut(BaseException):
+    """Ends a save where no handler may run: what happens next is what the disk holds."""
+
+
+class Faults:
+    """Counts the operations that change the disk, and fails at one of them.
+
+    Args:
+        fail_at: which operation fails; the ones before it happen.
+        error: what it raises. After a PowerCut nothing changes the disk any more.
+    """
+
+    def __init__(self, fail_at: int, error: BaseException) -> None:
+        self.fail_at = fail_at
+        self.error = error
+        self.count = 0
+
+    def wrap(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        """The operation, which may fail."""
+
+        def faulty(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            dead = isinstance(self.error, PowerCut) and self.count > self.fail_at
+            if self.count == self.fail_at or dead:
+                raise self.error
+            return operation(*args, **kwargs)
+
+        return faulty
+
+
+@contextmanager
+def faults(fail_at: int, error: BaseException) -> Iterator[Faults]:
+    """Makes the operations of storage fail at a point."""
+    faulty = Faults(fail_at, error)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (Path, "write_bytes"),
+            (Path, "mkdir"),
+            (Path, "rmdir"),
+            (os, "fsync"),
+            (os, "replace"),
+            (shutil, "rmtree"),
+        ):
+            patch.setattr(module, name, faulty.wrap(getattr(module, name)))
+        yield faulty
+
+
+def writers(texts: Mapping[str, str]) -> dict[str, Writer]:
+    return {name: text_writer(text) for name, text in texts.items()}
+
+
+def texts_of(directory: Path) -> dict[str, str]:
+    """What a reader finds, after the check that every reader makes."""
+    storage.verify(directory)
+    return {name: (directory / name).read_text(encoding="utf-8") for name in OLD}
+
+
+def leftovers(directory: Path) -> list[str]:
+    names = {path.name for place in (directory, directory.parent) for path in place.iterdir()}
+    return sorted(names - {*OLD, storage.MANIFEST, directory.name, "log"})
+
+
+@pytest.mark.parametrize("save", [write_directory, update_directory])
+@pytest.mark.parametrize(
+    "error", [PowerCut(), OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_crash_at_every_operation_leaves_a_whole_directory(
+    tmp_path: Path, save: Save, error: BaseException
+) -> None:
+    outcomes = []
+    for fail_at in range(1, 100):
+        directory = tmp_path / str(fail_at) / "saved"
+        directory.parent.mkdir()
+        write_directory(directory, writers(OLD))
+        with faults(fail_at, error) as faulty:
+            with suppress(PowerCut, KeyboardInterrupt, UserError):
+                save(directory, writers(NEW))
+        outcomes.append(texts_of(directory))
+        assert outcomes[-1] in (OLD, NEW), f"operation {fail_at}"
+        save(directory, writers(NEW))  # the same command again
+        assert texts_of(directory) == NEW
+        assert leftovers(directory) == []
+        if faulty.count < fail_at:
+            break
+    assert len(outcomes) > 10
+    assert outcomes[0] == OLD
+    assert outcomes[-1] == NEW
+
+
+@pytest.mark.parametrize("save", [write_directory, update_directory])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path, save: Save) -> None:
+    directory = tmp_path / "saved"
+    write_directory(directory, writers(OLD))
+
+    def no_space(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"saved: cannot be written .*free some space") as told:
+        save(directory, {"a.txt": text_writer("new"), "b.txt": no_space})
+    assert "\n" not in str(told.value)
+    assert texts_of(directory) == OLD
+    assert leftovers(directory) == []
+
+
+def test_weights_that_outgrow_the_disk_are_one_sentence(tmp_path: Path) -> None:
+    weights = {"weight": torch.zeros(100_000)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
+            write_directory(tmp_path / "saved", {"w": lambda path: save_file(weights, path)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot be written .*check the path"):
+        write_directory(tmp_path / "file" / "saved", writers(NEW))
+
+
+def test_other_things_in_an_updated_directory_stay(tmp_path: Path) -> None:
+    directory = tmp_path / "saved"
+    directory.mkdir()
+    (directory / "log").write_text("kept", encoding="utf-8")
+    update_directory(directory, writers(NEW))
+    assert texts_of(directory) == NEW
+    assert (directory / "log").read_text(encoding="utf-8") == "kept"
+
+
+def test_a_directory_may_be_the_one_we_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "saved"
+    write_directory(directory, writers(OLD))
+    monkeypatch.chdir(tmp_path)
+    write_directory(Path("saved"), writers(NEW))
+    assert texts_of(directory) == NEW
+
+
+def flip_a_bit(directory: Path) -> None:
+    raw = bytearray((directory / "b.txt").read_bytes())
+    raw[3] ^= 1
+    (directory / "b.txt").write_bytes(raw)
+
+
+def truncate(directory: Path) -> None:
+    os.truncate(directory / "b.txt", 3)
+
+
+def remove(directory: Path) -> None:
+    (directory / "b.txt").unlink()
+
+
+def swap(directory: Path) -> None:
+    os.replace(directory / "a.txt", directory / "c.txt")
+    os.replace(directory / "b.txt", directory / "a.txt")
+    os.replace(directory / "c.txt", directory / "b.txt")
+
+
+def remove_manifest(directory: Path) -> None:
+    (directory / storage.MANIFEST).unlink()
+
+
+def truncate_manifest(directory: Path) -> None:
+    os.truncate(directory / storage.MANIFEST, 20)
+
+
+def replace_manifest(directory: Path) -> None:
+    (directory / storage.MANIFEST).write_text('["a.txt"]', encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (flip_a_bit, r"b\.txt is damaged"),
+        (truncate, r"b\.txt has 3 bytes in place of 9"),
+        (remove, r"b\.txt is missing"),
+        (swap, r"a\.txt is damaged"),
+        (remove_manifest, r"MANIFEST\.json is missing"),
+        (truncate_manifest, r"MANIFEST\.json is damaged"),
+        (replace_manifest, r"MANIFEST\.json is damaged"),
+    ],
+)
+def test_damage_is_seen_and_named(
+    tmp_path: Path, damage: Callable[[Path], None], sentence: str
+) -> None:
+    directory = tmp_path / "saved"
+    write_directory(directory, writers(OLD))
+    damage(directory)
+    with pytest.raises(DamagedDirectory, match=sentence):
+        storage.verify(directory)
+
+
+def test_a_model_survives_a_power_cut_at_every_operation_of_a_save(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    model, tokenizer = load_pretrained(model_dir)
+    old = model.lm_head.weight.detach().clone()
+    for fail_at in range(1, 100):
+        copy = tmp_path / str(fail_at)
+        shutil.copytree(model_dir, copy)
+        with torch.no_grad():
+            model.lm_head.weight.copy_(old + 1)
+        with faults(fail_at, PowerCut()) as faulty, suppress(PowerCut):
+            save_pretrained(copy, model, tokenizer, {"made_by": "another"}, is_chat=True)
+        weight = load_pretrained(copy)[0].lm_head.weight
+        assert torch.equal(weight, old) or torch.equal(weight, old + 1)
+        shutil.rmtree(copy)
+        if faulty.count < fail_at:
+            break
+    assert fail_at > 20
