@@ -270,8 +270,7 @@ class SamplingConfig:
     top_k: int = 50
     """Choose among this many likeliest tokens; 0: among all."""
     top_p: float = 0.9
-    """Choose among the likeliest tokens that together hold this share of the probability; 1:
-    all."""
+    """Choose among the fewest tokens that hold this share of the probability; 1: among all."""
     min_p: float = 0.0
     """Leave out tokens less likely than this share of the likeliest one; 0: none."""
     repetition_penalty: float = 1.0
@@ -329,6 +328,47 @@ class ConvertConfig:
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
         return []
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Held-out questions for a chat model."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of a chat model."""
+    questions: Path = TRAINING_DATA / "eval" / "eval_sample.jsonl"
+    """JSONL file of questions with accepted answers."""
+    output_dir: Path | None = None
+    """Where answers.jsonl and evaluation.json go; None: the model's directory."""
+    max_tokens: int = 200
+    """Longest answer, in tokens; one that is cut there counts as wrong."""
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return positive(self, "max_tokens")
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """A picture of one or several runs."""
+
+    model_dirs: tuple[Path, ...] = (PathConfig.pretrained_model_dir,)
+    """Model directories with a loss_log.jsonl; runs of one kind share a panel."""
+    output: Path = WEIGHT / "training.png"
+    """The PNG to write."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return [] if self.model_dirs else ["model_dirs is empty: name at least one directory"]
+
+
+def converted_dir(model_dir: Path) -> Path:
+    """Where tool/convert_hf.py puts a converted model by default: beside it, with _llama at the end
+    of its name."""
+    model_dir = model_dir.resolve()
+    return model_dir.with_name(f"{model_dir.name}_llama")
 
 
 PresetName = Literal["nano", "mini", "base"]
@@ -438,7 +478,7 @@ def parse_config(
         args=args,
         description=description,
         use_underscores=True,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
     if problems := config.problems():

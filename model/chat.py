@@ -11,7 +11,8 @@ ids) and encoded with control tokens switched off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypedDict
 
 from config import UserError
@@ -100,11 +101,18 @@ def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> lis
 def fit_prompt(
     tokenizer: EtudeTokenizer, messages: Sequence[Message], max_tokens: int
 ) -> tuple[list[int], int]:
+    """The prompt of a conversation that may be too long; see `fit_turns`."""
+    return fit_turns(partial(render_prompt, tokenizer), messages, max_tokens)
+
+
+def fit_turns(
+    render: Callable[[Sequence[Message]], list[int]], messages: Sequence[Message], max_tokens: int
+) -> tuple[list[int], int]:
     """The prompt of a conversation that may be too long: the oldest exchanges go first, a system
     turn stays.
 
     Args:
-        tokenizer: the model's tokenizer.
+        render: makes the prompt ids of a conversation.
         messages: a conversation that ends with a user's turn.
         max_tokens: the most tokens the prompt may have.
 
@@ -118,7 +126,7 @@ def fit_prompt(
     turns = list(messages[len(system) :])
     dropped = 0
     while True:
-        ids = render_prompt(tokenizer, [*system, *turns[dropped:]])
+        ids = render([*system, *turns[dropped:]])
         if len(ids) <= max_tokens:
             return ids, dropped
         if len(turns) - dropped < 2:

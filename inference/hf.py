@@ -1,0 +1,38 @@
+"""Talks, through transformers, to a model that tool/convert_hf.py has converted.
+
+python tool/convert_hf.py                                      converts the fine-tuned model
+python inference/hf.py                                         a chat with the result
+python inference/hf.py --prompt "Who are you?"                 one answer, and nothing else
+
+The part to copy into your own program is inference/hf_speaker.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import ChatConfig, PathConfig, converted_dir, parse_flags, run_script
+
+
+def main() -> None:
+    """Reads the flags, loads the converted model, talks."""
+    default = ChatConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
+    config = parse_flags(
+        default, "Talks, through transformers, to a model that tool/convert_hf.py has converted."
+    )
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    # These import transformers, which takes seconds: not for --help.
+    from inference.hf_speaker import TransformersSpeaker
+    from inference.terminal import run_chat
+
+    run_chat(TransformersSpeaker(config), config)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,103 @@
+"""The same chat through transformers alone: what anyone does with a converted Etude.
+
+Nothing of Etude's network or engine is used here, and nothing is ever fetched from the net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
+
+from config import ChatConfig, SamplingConfig
+from inference.engine import FinishReason
+from inference.speaker import Write, require_model
+from model.chat import Message
+from model.device import pick_device
+
+CONVERT = (
+    "convert one with `python tool/convert_hf.py` and name the result with --model_dir, or run "
+    "`make demo`, which does both, and use `--model_dir weight/demo/etude_sft_model_llama`"
+)
+
+
+class TransformersSpeaker:
+    """A converted model directory, run by transformers."""
+
+    def __init__(self, config: ChatConfig) -> None:
+        device = pick_device(config.device)
+        require_model(config.model_dir, CONVERT)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model_dir, local_files_only=True)
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            config.model_dir, local_files_only=True
+        )
+        self.model = self.model.to(device).eval()
+        self.sampling = config.sampling
+        self.context = self.model.config.max_position_embeddings
+        self.is_chat = self.tokenizer.eos_token == "<|im_end|>"
+        self.title = f"{config.model_dir.resolve().name}, through transformers, on {device}"
+
+    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+        """The ids of a conversation, up to where the answer begins."""
+        safe = [{**m, "content": self.without_control_tokens(m["content"])} for m in messages]
+        return self.tokenizer.apply_chat_template(
+            safe, add_generation_prompt=True, return_dict=False
+        )
+
+    def render_text(self, text: str) -> list[int]:
+        """The ids of a text; <|endoftext|> comes first, as before every document in training."""
+        ids = self.tokenizer.encode(self.without_control_tokens(text), add_special_tokens=False)
+        return [self.tokenizer.pad_token_id, *ids]
+
+    def without_control_tokens(self, text: str) -> str:
+        """A text that cannot forge a turn: transformers would read a written <|im_end|> as the
+        control token."""
+        tokens = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+        while any(token in text for token in tokens):
+            for token in tokens:
+                text = text.replace(token, "")
+        return text
+
+    def speak(self, prompt: list[int], write: Write) -> FinishReason:
+        """Continues a prompt, and writes the text as it comes."""
+        if self.sampling.seed is not None:
+            torch.manual_seed(self.sampling.seed)
+        input_ids = torch.tensor([prompt], device=self.model.device)
+        output = self.model.generate(
+            input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            streamer=Streamer(self.tokenizer, write),
+            max_new_tokens=min(self.sampling.max_tokens, self.context - len(prompt)),
+            **sampling_flags(self.sampling),
+        )
+        ends = self.model.generation_config.eos_token_id
+        return "stop" if output[0, -1].item() in ends else "length"
+
+
+class Streamer(TextStreamer):
+    """Hands the text to a function in place of printing it."""
+
+    def __init__(self, tokenizer: Any, write: Write) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.write = write
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Called by transformers with each piece that is certain."""
+        self.write(text)
+
+
+def sampling_flags(sampling: SamplingConfig) -> dict[str, Any]:
+    """The arguments of transformers' generate."""
+    flags: dict[str, Any] = {"repetition_penalty": sampling.repetition_penalty}
+    if sampling.temperature == 0:
+        return {**flags, "do_sample": False}
+    return {
+        **flags,
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+    }

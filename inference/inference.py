@@ -1,0 +1,29 @@
+"""Talks to a model in the terminal.
+
+python inference/inference.py                                  a chat with the fine-tuned model
+python inference/inference.py --prompt "Who are you?"          one answer, and nothing else
+python inference/inference.py --model_dir weight/etude_pretrained_model    continues texts
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import ChatConfig, parse_flags, run_script
+
+
+def main() -> None:
+    """Reads the flags, loads the model, talks."""
+    config = parse_flags(ChatConfig(), "Talks to a model in the terminal.")
+    # These import torch, which takes seconds: not for --help.
+    from inference.speaker import EtudeSpeaker
+    from inference.terminal import run_chat
+
+    run_chat(EtudeSpeaker.load(config), config)
+
+
+if __name__ == "__main__":
+    run_script(main)
