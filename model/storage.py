@@ -147,6 +147,19 @@ def seal(directory: Path) -> None:
     sync_directory(directory)
 
 
+def replace_file(path: Path, write: Writer) -> None:
+    """Replaces one file's content in one step, or makes the file; raises as `new_directory`
+    does."""
+    aside = path.with_name(path.name + ".tmp")
+    with explained(path):
+        try:
+            write(aside)
+            sync_file(aside)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
 def verify(directory: Path) -> None:
     """Compares a directory with its manifest.
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from model.storage import sync_file, text_writer
+from model.storage import replace_file, text_writer
 
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
@@ -29,7 +29,7 @@ class RunLog:
         for name in (LOSS_LOG, METRICS):
             path = directory / name
             if path.exists():
-                replace_file(path, "".join(kept_lines(path, step)))
+                replace_file(path, text_writer("".join(kept_lines(path, step))))
             self.files[name] = path.open("a", encoding="utf-8", newline="\n")
 
     def write(self, exact: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> None:
@@ -62,14 +62,6 @@ def kept_lines(path: Path, step: int) -> list[str]:
             break
         kept.append(line)
     return kept
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Replaces a file's content in one step."""
-    aside = path.with_name(path.name + ".tmp")
-    text_writer(text)(aside)
-    sync_file(aside)
-    os.replace(aside, path)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

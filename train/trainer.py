@@ -163,6 +163,7 @@ class Run:
         speed = len(rows) * self.config.max_length / (time.perf_counter() - began)
         exact = {
             "step": self.step,
+            "tokens": self.tokens_seen,
             "loss": loss,
             "grad_norm": norm,
             "learning_rate": self.config.learning_rate * scale,

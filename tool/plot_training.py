@@ -1,0 +1,34 @@
+"""Draws loss and bits per byte of one or several runs to a PNG.
+
+python plot_training.py --model_dirs ../weight/demo/etude_pretrained_model --output curves.png
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import PlotConfig, UserError, parse_flags, run_script
+
+
+def main() -> None:
+    """Reads the command line and draws."""
+    plot(parse_flags(PlotConfig(), __doc__))
+
+
+def plot(config: PlotConfig) -> None:
+    """Writes the picture and says where it is."""
+    from model.storage import replace_file  # heavy modules come after the command line
+    from tool.curves import draw
+
+    figure = draw(config.model_dirs)
+    if not config.output.parent.is_dir():
+        raise UserError(f"--output {config.output}: the folder does not exist; make it first")
+    replace_file(config.output, lambda path: figure.savefig(path, dpi=150, format="png"))
+    print(f"the curves are in {config.output}")
+
+
+if __name__ == "__main__":
+    run_script(main)
