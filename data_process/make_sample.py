@@ -1,0 +1,55 @@
+"""Makes the built-in training sample: a small invented world, told in English and Chinese.
+
+Writes three files under the output folder: pretrain/pretrain_sample.jsonl (texts),
+sft/sft_sample.jsonl (conversations) and eval/eval_sample.jsonl (held-out questions; the fields are
+explained in data_process/sample/evaluation.py). The same seed gives the same bytes.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+from data_process.sample.amounts import Amounts, scale
+from data_process.sample.build import build_sample
+from data_process.sample.files import check_free, to_jsonl, write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Makes the built-in training sample."""
+
+    output_dir: Path = ROOT / "training_data"
+    """Where the three files go."""
+    seed: int = 1
+    """Another seed gives another sample with another split."""
+    size: float = 1.0
+    """Number of training records, as a multiple of the usual one."""
+    overwrite: bool = False
+    """Replace files that exist with other content."""
+
+
+def main(config: SampleConfig) -> None:
+    """Builds everything first, then writes: a file that is in the way stops all three."""
+    if config.size <= 0:
+        raise ValueError(f"--size {config.size} must be above 0, for example 0.5.")
+    sample = build_sample(scale(Amounts(), config.size), config.seed)
+    contents = {config.output_dir / path: to_jsonl(records) for path, records in sample.items()}
+    missing = [p for p, content in contents.items() if check_free(p, content, config.overwrite)]
+    for (path, content), records in zip(contents.items(), sample.values(), strict=True):
+        if path in missing:
+            write_whole(path, content)
+        note = "" if path in missing else " (already there)"
+        print(f"{len(records):7,} records  {len(content):10,} bytes  {path}{note}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(SampleConfig))
+    except (OSError, ValueError) as error:
+        sys.exit(f"make_sample.py: {error}")
