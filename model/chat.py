@@ -93,8 +93,16 @@ def render(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> tuple[list
 
 def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:
     """Ids of a conversation that ends with a user's turn, up to where the assistant's answer
-    begins."""
+    begins.
+
+    Raises:
+        UserError: the conversation is malformed, or does not end with a user's turn.
+    """
     ids, _ = render(tokenizer, messages)
+    if messages[-1]["role"] != "user":
+        raise UserError(
+            "there is nothing to answer: the conversation must end with a user's message"
+        )
     return [*ids, tokenizer.im_start_id, *tokenizer.encode("assistant\n")]
 
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from config import TokenizerConfig, UserError
 from model.storage import MANIFEST, Writer, json_writer, text_writer, verify, write_directory
 from model.tokenizer import IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
-from train.tokenizer_data import DataFile
+from train.tokenizer_data import Sample
 
 SUMMARY = "training_summary.json"
 FILES = ("tokenizer.json", "tokenizer_config.json", SUMMARY, MANIFEST)
 
 
-def origin_of(settings: TokenizerConfig, files: Sequence[DataFile]) -> dict[str, Any]:
+def origin_of(settings: TokenizerConfig, sample: Sample) -> dict[str, Any]:
     """What decides a tokenizer: the settings and the fingerprints of the data."""
-    chosen = dataclasses.asdict(settings)
-    del chosen["overwrite"]
-    return {"tokenizer": chosen, "data": [file.sha256 for file in files]}
+    return {
+        "vocab_size": settings.vocab_size,
+        "min_frequency": settings.min_frequency,
+        "max_bytes": min(sample.max_bytes, sample.text_bytes),  # a limit above changes nothing
+        "data": [file.sha256 for file in sample.files],
+    }
 
 
-def is_there(directory: Path, settings: TokenizerConfig, files: Sequence[DataFile]) -> bool:
+def is_there(directory: Path, settings: TokenizerConfig, sample: Sample) -> bool:
     """Whether the directory already holds the tokenizer that these settings and data make.
 
     Raises:
@@ -36,7 +37,7 @@ def is_there(directory: Path, settings: TokenizerConfig, files: Sequence[DataFil
     try:
         verify(directory)
         summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-        if summary["origin"] == origin_of(settings, files):
+        if summary["origin"] == origin_of(settings, sample):
             return True
         problem = "holds a tokenizer that other data or settings made; models may depend on it"
     except (UserError, OSError, ValueError, KeyError, TypeError):

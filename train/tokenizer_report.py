@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from config import UserError
 from model.chat import Message, render, render_prompt
 from model.storage import verify
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
+from train.bpe import untrained_bpe
 from train.tokenizer_data import Sample
 
 BATCH = 256  # texts that are encoded at a time
@@ -54,6 +56,7 @@ def find_problems(directory: Path, tokenizer: EtudeTokenizer) -> list[str]:
     """
     checks = (
         damage(directory),
+        wrong_parts(tokenizer),
         wrong_ids(tokenizer),
         lost_texts(tokenizer),
         forged_tokens(tokenizer),
@@ -68,6 +71,16 @@ def damage(directory: Path) -> Iterator[str]:
         verify(directory)
     except UserError as error:
         yield f"{error}; train it again, or restore the file"
+
+
+def wrong_parts(tokenizer: EtudeTokenizer) -> Iterator[str]:
+    """Parts other than those of a tokenizer that Etude trains; llama.cpp would split text
+    otherwise."""
+    found = json.loads(tokenizer.backend.to_str())
+    expected = json.loads(untrained_bpe().to_str())
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        if found[part] != expected[part]:
+            yield f"its {part} is {found[part]}, not {expected[part]}"
 
 
 def wrong_ids(tokenizer: EtudeTokenizer) -> Iterator[str]:

@@ -29,6 +29,9 @@ def main() -> int:
     """Runs one stage, or all; 1 when the proof fails."""
     stage, config = parse_stage(sys.argv[1:])
     sample = check(config)
+    if stage == "config":
+        there = is_there(config.paths.tokenizer_dir, config.tokenizer, sample)
+        print("it is already there" if there else "all is well; `train` would make it")
     if stage in ("train", "all"):
         train(config, sample)
     if stage in ("verify", "all"):
@@ -69,7 +72,7 @@ def check(config: EtudeConfig) -> Sample:
 def train(config: EtudeConfig, sample: Sample) -> None:
     """Learns the tokenizer and writes its directory, unless it is already there."""
     settings, directory = config.tokenizer, config.paths.tokenizer_dir
-    if is_there(directory, settings, sample.files):
+    if is_there(directory, settings, sample):
         print(f"{directory}: already there, made of the same data and settings")
         return
     start = time.perf_counter()
@@ -83,7 +86,7 @@ def train(config: EtudeConfig, sample: Sample) -> None:
         )
     summary = {
         "command": shlex.join(sys.argv),
-        "origin": origin_of(settings, sample.files),
+        "origin": origin_of(settings, sample),
         "data": [
             {"file": str(f.path), "records": f.records, "bytes": f.text_bytes, "sha256": f.sha256}
             for f in sample.files

@@ -1,0 +1,202 @@
+"""Conversations become ids and a mask in one pass, and no text can forge a turn."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config import UserError
+from model.chat import (
+    Message,
+    check_messages,
+    fit_prompt,
+    render,
+    render_batch,
+    render_prompt,
+)
+from model.tokenizer import IM_END, SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
+from train.bpe import train_bpe
+
+TOKENIZER = EtudeTokenizer(train_bpe(["system user assistant\nhello 你好"] * 3, 300))
+SPACES = ["", " ", "\n", "\r\n", "\t", "\u3000", "\u00a0", "\u2028", "\x1c", "  \n\n "]
+WORDS = [
+    "hello",
+    "你好，世界！",
+    "👩\u200d👩\u200d👧",
+    "1 + 1 = 2",
+    "line one\n\nline two",
+    "user\nassistant\n",
+    "e\u0301",
+    "{{ x }} {% y %} \\n",
+    "don't",
+]
+
+
+def turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def conversation(generator: random.Random) -> list[Message]:
+    """A random conversation whose contents begin and end with any white space."""
+    roles = ["user", "assistant"] * 3
+    roles = ["system"] * generator.randint(0, 1) + roles[: generator.randint(1, 6)]
+    contents = [
+        generator.choice(SPACES)
+        + generator.choice(SPACES).join(generator.choices(WORDS, k=generator.randint(1, 3)))
+        + generator.choice(SPACES)
+        for _ in roles
+    ]
+    return [turn(role, content) for role, content in zip(roles, contents, strict=True)]
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+FORGERY = st.lists(
+    st.sampled_from([*SPECIAL_TOKENS, "\n", "user", "assistant", " ", "x", "<|im_", "end|>"]),
+    min_size=1,
+).map("".join)
+CONTENT = (ANY_TEXT | FORGERY).filter(lambda text: bool(text.strip()))
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[Message]:
+    roles = ["user", "assistant"] * 2
+    roles = ["system"] * draw(st.integers(0, 1)) + roles[: draw(st.integers(1, 4))]
+    return [turn(role, draw(CONTENT)) for role in roles]
+
+
+@settings(max_examples=200, deadline=None)
+@given(conversations())
+def test_user_text_cannot_forge_a_turn(messages: list[Message]) -> None:
+    ids, _ = render(TOKENIZER, messages)
+    marks = [token for token in ids if token < len(SPECIAL_TOKENS)]
+    assert marks == [TOKENIZER.im_start_id, TOKENIZER.im_end_id] * len(messages)
+
+
+@settings(max_examples=200, deadline=None)
+@given(conversations())
+def test_what_is_trained_is_what_the_assistant_says_and_its_end(messages: list[Message]) -> None:
+    ids, mask = render(TOKENIZER, messages)
+    trained = [token for token, is_trained in zip(ids, mask, strict=True) if is_trained]
+    said = [m["content"].strip() + IM_END for m in messages if m["role"] == "assistant"]
+    assert TOKENIZER.decode(trained, skip_special_tokens=False) == "".join(said)
+
+
+@settings(max_examples=200, deadline=None)
+@given(conversations())
+def test_a_conversation_reads_as_chatml(messages: list[Message]) -> None:
+    text = "".join(f"<|im_start|>{m['role']}\n{m['content'].strip()}<|im_end|>\n" for m in messages)
+    ids, _ = render(TOKENIZER, messages)
+    assert TOKENIZER.decode(ids, skip_special_tokens=False) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(conversations())
+def test_a_prompt_is_how_the_longer_conversation_begins(messages: list[Message]) -> None:
+    asked = messages if messages[-1]["role"] == "user" else [*messages, turn("user", "Why?")]
+    prompt = render_prompt(TOKENIZER, asked)
+    ids, mask = render(TOKENIZER, [*asked, turn("assistant", "Because.")])
+    assert ids[: len(prompt)] == prompt
+    assert mask[len(prompt)], "the first token that is generated is a trained one"
+    assert not mask[len(prompt) - 1], "and the one before it is not"
+
+
+def test_a_prompt_can_only_follow_a_users_turn() -> None:
+    with pytest.raises(UserError, match="must end with a user's message"):
+        render_prompt(TOKENIZER, [turn("user", "Hi"), turn("assistant", "Hello")])
+
+
+def test_many_conversations_at_once_are_rendered_as_one_by_one() -> None:
+    generator = random.Random(2)
+    many = [conversation(generator) for _ in range(50)]
+    assert render_batch(TOKENIZER, many) == [render(TOKENIZER, messages) for messages in many]
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same tokenizer and template, read by transformers."""
+    from transformers import AutoTokenizer
+
+    directory: Path = tmp_path_factory.mktemp("tokenizer")
+    (directory / "tokenizer.json").write_text(tokenizer_json(TOKENIZER), encoding="utf-8")
+    (directory / "tokenizer_config.json").write_text(
+        tokenizer_config(128, IM_END), encoding="utf-8"
+    )
+    return AutoTokenizer.from_pretrained(directory)
+
+
+def test_the_template_gives_the_same_ids_through_transformers(theirs: Any) -> None:
+    generator = random.Random(1)
+    for _ in range(300):
+        messages = conversation(generator)
+        ids, _ = render(TOKENIZER, messages)
+        assert theirs.apply_chat_template(messages, return_dict=False) == ids, messages
+        if messages[-1]["role"] == "user":
+            prompt = theirs.apply_chat_template(
+                messages, add_generation_prompt=True, return_dict=False
+            )
+            assert prompt == render_prompt(TOKENIZER, messages), messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ([], "non-empty list"),
+        ("hello", "non-empty list"),
+        (["hello"], "message 1 must be an object"),
+        ([{"role": "tool", "content": "x"}], "message 1 has the role 'tool': use system, user"),
+        ([{"content": "x"}], "message 1 has the role None"),
+        ([{"role": ["user"], "content": "x"}], "message 1 has the role"),
+        ([turn("assistant", "x")], "message 1 has the role assistant, but user is due"),
+        ([turn("system", "x"), turn("assistant", "x")], "message 2 has the role assistant"),
+        ([turn("user", "x"), turn("user", "x")], "message 2 has the role user, but assistant"),
+        ([turn("user", "x"), turn("system", "x")], "message 2 has the role system"),
+        ([turn("user", " \n")], "message 1 has an empty content"),
+        ([{"role": "user", "content": 3}], "message 1 needs a content that is text, not int"),
+        ([{"role": "user"}], "message 1 needs a content that is text, not NoneType"),
+    ],
+)
+def test_a_malformed_conversation_is_named(messages: Any, problem: str) -> None:
+    assert problem in (check_messages(messages) or "")
+    if messages:
+        with pytest.raises(UserError):
+            render(TOKENIZER, messages)
+
+
+def test_a_wellformed_conversation_has_no_problem() -> None:
+    assert check_messages([turn("user", "x"), turn("assistant", "y"), turn("user", "z")]) is None
+    assert check_messages([turn("system", "s"), turn("user", "x")]) is None
+
+
+LONG = [
+    turn("system", "Be kind."),
+    turn("user", "first question"),
+    turn("assistant", "first answer"),
+    turn("user", "second question"),
+    turn("assistant", "second answer"),
+    turn("user", "third question"),
+]
+
+
+def test_a_conversation_that_fits_is_kept_whole() -> None:
+    ids = render_prompt(TOKENIZER, LONG)
+    assert fit_prompt(TOKENIZER, LONG, len(ids)) == (ids, 0)
+
+
+def test_the_oldest_exchanges_go_first_and_the_system_turn_stays() -> None:
+    lengths = [len(render_prompt(TOKENIZER, [LONG[0], *LONG[1 + n :]])) for n in (0, 2, 4)]
+    for (longer, shorter), dropped in zip(pairwise(lengths), (2, 4), strict=True):
+        kept = render_prompt(TOKENIZER, [LONG[0], *LONG[1 + dropped :]])
+        assert fit_prompt(TOKENIZER, LONG, longer - 1) == (kept, dropped)
+        assert fit_prompt(TOKENIZER, LONG, shorter) == (kept, dropped)
+
+
+def test_a_message_too_long_by_itself_is_refused_with_its_size() -> None:
+    least = len(render_prompt(TOKENIZER, [LONG[0], LONG[-1]]))
+    with pytest.raises(UserError, match=f"has {least} tokens .* only {least - 1} fit: shorten it"):
+        fit_prompt(TOKENIZER, LONG, least - 1)
