@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def read_records(path: Path) -> Iterator[tuple[int, object]]:
     """
     empty = True
     for number, line in read_lines(path):
-        if line.isspace():
+        if not line.strip():
             continue
         empty = False
         try:
@@ -41,28 +42,38 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             f"{path}: {what}; put your data there, name yours, or make the built-in sample with "
             "`python data_process/make_sample.py`"
         )
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if number == 1:
-                refuse_other_encodings(path, raw)
-                raw = raw.removeprefix(b"\xef\xbb\xbf")
-            if b"\0" in raw:
-                raise UserError(
-                    f"{path}:{number}: a NUL byte; the file is binary or damaged, not JSONL"
-                )
-            try:
-                yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); save the "
-                    f"file as UTF-8"
-                ) from error
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                yield number, decode_line(path, number, raw)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check its permissions and its "
+            f"disk"
+        ) from error
+
+
+def decode_line(path: Path, number: int, raw: bytes) -> str:
+    """The text of a line; UserError when its bytes are not UTF-8 text."""
+    if number == 1:
+        refuse_other_encodings(path, raw)
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:
+        raise UserError(f"{path}:{number}: a NUL byte; the file is binary or damaged, not JSONL")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); save the file as "
+            f"UTF-8"
+        ) from error
 
 
 def refuse_other_encodings(path: Path, first_line: bytes) -> None:
     """Raises UserError when a file's first bytes are those of UTF-16, UTF-32 or a compressed
     file."""
-    if first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
+    marked = first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
+    if marked or re.match(rb"\0{1,3}[\t -~]|[\t -~]\0", first_line):
         raise UserError(f"{path}:1: the file is UTF-16 or UTF-32; save it as UTF-8")
     if first_line.startswith(
         (b"\x1f\x8b", b"BZh", b"PK\x03\x04", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -78,8 +89,9 @@ def read_texts(path: Path) -> Iterator[tuple[int, str]]:
     """
     for number, record in read_records(path):
         if not isinstance(record, dict) or "text" not in record:
-            keys = f"the keys {list(record)}" if isinstance(record, dict) else type(record).__name__
-            raise UserError(f'{path}:{number}: found {keys}; a line must be {{"text": "..."}}')
+            raise UserError(
+                f'{path}:{number}: found {described(record)}; a line must be {{"text": "..."}}'
+            )
         text = record["text"]
         if not isinstance(text, str) or not text.strip():
             what = "is empty" if isinstance(text, str) else f"is a {type(text).__name__}"
@@ -98,8 +110,7 @@ def read_conversations(path: Path) -> Iterator[tuple[int, list[Message]]]:
     example = '{"conversations": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]}'
     for number, record in read_records(path):
         if not isinstance(record, dict) or "conversations" not in record:
-            keys = f"the keys {list(record)}" if isinstance(record, dict) else type(record).__name__
-            raise UserError(f"{path}:{number}: found {keys}; a line must be {example}")
+            raise UserError(f"{path}:{number}: found {described(record)}; a line must be {example}")
         messages = record["conversations"]
         if problem := check_messages(messages):
             raise UserError(f"{path}:{number}: {problem}")
@@ -118,3 +129,11 @@ def refuse_lone_surrogates(path: Path, number: int, text: str) -> None:
         raise UserError(
             f"{path}:{number}: half a surrogate pair ({text[error.start]!r}); mend or remove it"
         ) from error
+
+
+def described(record: object) -> str:
+    """What a record is, in a few words, for a message."""
+    if not isinstance(record, dict):
+        return type(record).__name__
+    names = [name if len(name) <= 40 else name[:40] + "..." for name in list(record)[:5]]
+    return f"the keys {names}" + (" and more" if len(record) > 5 else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
+from data_process.script import script_of
 from model.chat import Message, render, render_prompt
 from model.storage import verify
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
@@ -20,9 +20,6 @@ from train.bpe import untrained_bpe
 from train.tokenizer_data import Sample
 
 BATCH = 256  # texts that are encoded at a time
-HAN = re.compile(r"[\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
-LATIN = re.compile(r"[A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]")
-LETTER = re.compile(r"[^\W\d_]")
 ORDINARY = (
     "Once upon a time, a little fox lived near the river.",
     "  two spaces in front, and two behind  ",
@@ -235,17 +232,6 @@ def measure(tokenizer: EtudeTokenizer, texts: Iterable[str]) -> Usage:
             tally.tokens += len(ids)
             usage.used.update(ids)
     return usage
-
-
-def script_of(text: str) -> str:
-    """The script that most of a text's letters belong to: "han", "latin" or "other".
-
-    A Chinese character counts twice: it says as much as several letters.
-    """
-    han, latin = len(HAN.findall(text)), len(LATIN.findall(text))
-    letters = len(LETTER.findall(text))
-    shares = {"han": 2 * han, "latin": latin, "other": letters - han - latin}
-    return max(shares, key=lambda script: shares[script]) if letters else "other"
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
