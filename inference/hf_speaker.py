@@ -30,10 +30,8 @@ class TransformersSpeaker:
         device = pick_device(config.device)
         require_model(config.model_dir, CONVERT)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(config.model_dir, local_files_only=True)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(
-            config.model_dir, local_files_only=True
-        )
-        self.model = self.model.to(device).eval()
+        model = AutoModelForCausalLM.from_pretrained(config.model_dir, local_files_only=True)
+        self.model: Any = model.to(device).eval()  # type: ignore[arg-type]  # a decorator hides it
         self.sampling = config.sampling
         self.context = self.model.config.max_position_embeddings
         self.is_chat = self.tokenizer.eos_token == "<|im_end|>"

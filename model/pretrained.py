@@ -182,6 +182,14 @@ def load_model_config(directory: Path) -> ModelConfig:
     required = [f.name for f in dataclasses.fields(ModelConfig)]
     if missing := [name for name in required if name not in fields]:
         raise UserError(f"{directory / 'config.json'}: {', '.join(missing)} is missing")
+    for name, default in dataclasses.asdict(ModelConfig()).items():
+        if type(fields[name]) is not type(default) and not (
+            isinstance(default, float) and type(fields[name]) is int
+        ):
+            raise UserError(
+                f"{directory / 'config.json'}: {name} is {fields[name]!r}, not a "
+                f"{type(default).__name__}; restore the file that was saved with the model"
+            )
     config = ModelConfig(**{name: fields[name] for name in required})
     if problems := config.problems():
         raise UserError(f"{directory / 'config.json'}: {problems[0]}")

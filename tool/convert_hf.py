@@ -1,0 +1,51 @@
+"""Converts an Etude model to a stock LlamaForCausalLM directory, and proves that it is the same.
+
+python tool/convert_hf.py                                      the fine-tuned model, in float32
+python tool/convert_hf.py --dtype bfloat16 --output_dir out    half the size
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import ConvertConfig, parse_flags, run_script
+
+
+def main() -> int:
+    """Converts, and prints the proof; 1 when transformers disagrees."""
+    config = parse_flags(
+        ConvertConfig(),
+        "Converts an Etude model to a stock LlamaForCausalLM directory, and proves with "
+        "transformers that it is the same.",
+    )
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    # These import transformers, which takes seconds: not for --help.
+    from tool.hf_conversion import convert
+    from tool.hf_proof import ProofFailed
+
+    try:
+        output_dir, proof = convert(config)
+    except ProofFailed as error:
+        print(f"error: the proof failed, so nothing was written: {error}", file=sys.stderr)
+        return 1
+    equal = f"{proof.greedy_tokens_equal} of {proof.greedy_tokens} equal"
+    print(f"{config.model_dir} -> {output_dir} ({config.dtype})")
+    print(f"proof, by transformers {proof.transformers_version}:")
+    print(
+        f"  logits         largest difference {proof.largest_logit_difference:.1e} "
+        f"(largest logit {proof.largest_logit:.1f}, {proof.prompts} prompts)"
+    )
+    if config.dtype != "float32":
+        print(f"                 weights rounded to {config.dtype} in both, computed in float32")
+    print(f"  greedy tokens  {equal} ({proof.prompts} prompts)")
+    print(f"  chat template  {proof.template_renderings_equal} renderings, all ids equal")
+    print("  generate       stops where it should")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,87 @@
+"""From an Etude model directory to a stock `LlamaForCausalLM` directory.
+
+The parameters already carry Llama's names and layout, so this is a copy, in the number format asked
+for, that is proved before it takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from config import ConvertConfig, UserError, converted_dir
+from model.pretrained import is_chat_model, load_pretrained, model_files, weights_of
+from model.storage import json_writer, new_directory
+from model.transformer import Etude
+from tool.hf_proof import Proof, prove
+
+REPORT = "conversion.json"
+"""What was converted, and its proof; its presence marks a directory as a conversion."""
+
+
+def convert(config: ConvertConfig) -> tuple[Path, Proof]:
+    """Writes the converted directory, if the proof holds.
+
+    Returns:
+        The directory and the proof.
+
+    Raises:
+        UserError: there is no model, or the output directory must not be replaced.
+        ProofFailed: the result disagrees with the model; nothing is written.
+    """
+    output_dir = config.output_dir or converted_dir(config.model_dir)
+    refuse_other_directories(output_dir, config)
+    model, tokenizer = load_pretrained(config.model_dir)
+    is_chat = is_chat_model(config.model_dir)
+    dtype: torch.dtype = getattr(torch, config.dtype)
+    round_weights(model, dtype)
+    weights = {name: tensor.to(dtype) for name, tensor in weights_of(model).items()}
+    files = model_files(model.config, weights, tokenizer, read_summary(config.model_dir), is_chat)
+    with new_directory(output_dir) as aside:
+        for name, write in files.items():
+            write(aside / name)
+        proof = prove(aside, model, tokenizer, is_chat, dtype)
+        report = {"converted_from": str(config.model_dir.resolve()), "dtype": config.dtype}
+        json_writer({**report, "proof": dataclasses.asdict(proof)})(aside / REPORT)
+    return output_dir, proof
+
+
+def refuse_other_directories(output_dir: Path, config: ConvertConfig) -> None:
+    """Raises UserError when the output directory holds something that is not a conversion."""
+    if output_dir.resolve() == config.model_dir.resolve():
+        raise UserError(f"--output_dir {output_dir} is the model itself; name another directory")
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"--output_dir {output_dir} is a file; name a directory")
+    if config.overwrite or not output_dir.exists() or not any(output_dir.iterdir()):
+        return
+    if not (output_dir / REPORT).is_file():
+        raise UserError(
+            f"--output_dir {output_dir} holds something that is not an earlier conversion; name "
+            "another directory, or replace it with --overwrite"
+        )
+
+
+@torch.no_grad()
+def round_weights(model: Etude, dtype: torch.dtype) -> None:
+    """Rounds the weights to a number format; UserError when one is too large for it."""
+    for name, tensor in weights_of(model).items():
+        rounded = tensor.to(dtype)
+        if not rounded.isfinite().all():
+            raise UserError(
+                f"--dtype {str(dtype).removeprefix('torch.')}: {name} holds a value that is not a "
+                "finite number in this format; use --dtype bfloat16 or float32, and if that fails "
+                "too, the training has diverged"
+            )
+        tensor.copy_(rounded)
+
+
+def read_summary(directory: Path) -> dict[str, object]:
+    """What made the model, from its `training_summary.json`; empty when there is none."""
+    try:
+        summary = json.loads((directory / "training_summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
