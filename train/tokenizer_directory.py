@@ -45,8 +45,7 @@ def is_there(directory: Path, settings: TokenizerConfig, sample: Sample) -> bool
     if settings.overwrite:
         return False
     raise UserError(
-        f"{directory}: {problem}: name another --tokenizer_dir, or replace it with "
-        f"`--overwrite True`"
+        f"{directory}: {problem}: name another --tokenizer_dir, or replace it with `--overwrite`"
     )
 
 

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ def find_problems(directory: Path, tokenizer: EtudeTokenizer) -> list[str]:
         directory: the tokenizer's directory.
         tokenizer: what `EtudeTokenizer.load` reads there.
     """
+    if found := list(damage(directory)):
+        return found
     checks = (
-        damage(directory),
         wrong_parts(tokenizer),
         wrong_ids(tokenizer),
         lost_texts(tokenizer),
@@ -92,10 +93,9 @@ def wrong_ids(tokenizer: EtudeTokenizer) -> Iterator[str]:
 
 def lost_texts(tokenizer: EtudeTokenizer) -> Iterator[str]:
     """The first text that does not come back as it went in: all of Unicode, then random strings."""
-    for texts in batches(every_character()):
-        yield from islice(changed(tokenizer, texts), 1)
-    for texts in batches(random_strings(random.Random(1), count=4_000)):
-        yield from islice(changed(tokenizer, texts), 1)
+    texts = chain(every_character(), random_strings(random.Random(1), count=4_000))
+    problems = (problem for batch in batches(texts) for problem in changed(tokenizer, batch))
+    yield from islice(problems, 1)
 
 
 def every_character() -> Iterator[str]:
