@@ -1,0 +1,213 @@
+"""The walls of the house: who may import whom, what only scripts may do, what no file may do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from config import ROOT
+from tests.source_tree import FOLDERS, Source, imports_of, is_main_guard, scripts, sources
+
+MAY_IMPORT = {
+    "config": set[str](),
+    "model": {"config"},
+    "data_process": {"config", "model"},
+    "train": {"config", "model", "data_process"},
+    "inference": {"config", "model"},
+    "tool": {"config", "model", "inference", "train", "data_process"},
+}
+"""Folders that each folder may import beside itself. A tool looks at the work of all others; nobody
+imports a tool."""
+
+PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
+SOURCES = sources()
+SCRIPTS = scripts()
+
+each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda source: source.name)
+
+
+def own_imports(source: Source) -> Iterator[tuple[str, int]]:
+    """The modules of this repository that a file imports."""
+    for name, line in imports_of(source).items():
+        if name.split(".")[0] in MAY_IMPORT:
+            yield name, line
+
+
+@each_source
+def test_imports_go_one_way(source: Source) -> None:
+    allowed = MAY_IMPORT[source.package] | {source.package}
+    wrong = [
+        f"{source.name}:{n} {m}" for m, n in own_imports(source) if m.split(".")[0] not in allowed
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_a_script() -> None:
+    names = {script.module for script in SCRIPTS}
+    wrong = [f"{s.name}:{n} {m}" for s in SOURCES for m, n in own_imports(s) if m in names]
+    assert wrong == []
+
+
+def test_modules_do_not_import_one_another_in_a_circle() -> None:
+    known = {source.module: source for source in SOURCES}
+    graph = {m: {i for i, _ in own_imports(s) if i in known and i != m} for m, s in known.items()}
+    finished: set[str] = set()
+    while ready := {m for m in graph if m not in finished and graph[m] <= finished}:
+        finished |= ready
+    assert sorted(set(graph) - finished) == []
+
+
+@each_script
+def test_a_script_makes_the_repository_importable_before_it_imports_from_it(script: Source) -> None:
+    lines = [ast.unparse(statement) for statement in script.tree.body]
+    expected = ast.unparse(ast.parse(PATH_LINE))
+    assert lines.count(expected) == 1, f"{script.name} needs the line {PATH_LINE}"
+    line = script.tree.body[lines.index(expected)].lineno
+    early = [name for name, number in own_imports(script) if number < line]
+    assert early == []
+
+
+@each_source
+def test_only_scripts_touch_the_import_path(source: Source) -> None:
+    uses = re.findall(r"sys\.path\b|PYTHONPATH|site\.addsitedir", source.text)
+    assert len(uses) == source.is_script, source.name
+
+
+@each_script
+def test_a_script_tells_its_story_in_main(script: Source) -> None:
+    assert [ast.unparse(s) for s in script.tree.body if is_main_guard(s)] == [
+        "if __name__ == '__main__':\n    run_script(main)"
+    ]
+    assert ast.get_docstring(script.tree)
+    assert "main" in [s.name for s in script.tree.body if isinstance(s, ast.FunctionDef)]
+
+
+def calls_at_import(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls that run when a file is imported; not those inside functions."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        return
+    if isinstance(node, ast.Call):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from calls_at_import(child)
+
+
+WORK = re.compile(
+    r"\b(open|read_text|read_bytes|read_line|write_text|write_bytes|mkdir|exists|is_file|is_dir|iterdir|"
+    r"glob|unlink|is_available|device|load|manual_seed|seed|run|Popen|system|urlopen|connect|print|"
+    r"set_default_dtype|set_num_threads|compile|parse_config|parse_flags|from_pretrained|environ)\("
+)
+"""Calls that read, write, choose a device, draw random numbers or compile."""
+
+
+@each_source
+def test_nothing_happens_at_import(source: Source) -> None:
+    body = [s for s in source.tree.body if not is_main_guard(s)]
+    calls = [ast.unparse(call) for statement in body for call in calls_at_import(statement)]
+    work = [call for call in calls if WORK.search(call) and not call.startswith("re.compile(")]
+    assert work == []
+    loops = [s.lineno for s in body if isinstance(s, ast.For | ast.While | ast.With | ast.Delete)]
+    assert loops == []
+
+
+FORBIDDEN = {
+    r"pickle\.loads?\(|import pickle|joblib": "pickle runs whatever a file says",
+    r"weights_only\s*=\s*False": "torch.load must not run code",
+    r"torch\.load\((?!.*weights_only\s*=\s*True)": "use safetensors",
+    r"trust_remote_code": "code comes from this repository alone",
+    r"\beval\(|\bexec\(": "no text becomes code",
+    r"shell\s*=\s*True|os\.system\(": "no shell",
+    r"filterwarnings\(\s*['\"]ignore['\"]\s*\)": "warnings are heard",
+    r"except\s*:": "name the exception",
+}
+
+
+@each_source
+def test_nothing_forbidden_is_used(source: Source) -> None:
+    code = without_strings(source)
+    text = re.sub(r"\bmodel\.eval\(|\.eval\(", ".evaluate_mode(", code)
+    for pattern, reason in FORBIDDEN.items():
+        found = re.search(pattern, text)
+        assert not found, f"{source.name}: {found and found.group()}: {reason}"
+
+
+def without_strings(source: Source) -> str:
+    """A file's code without comments and docstrings."""
+    tree = ast.parse(source.text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(value=None)
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize(
+    "name", ["*.py", "*.md", "*.toml", "*.txt", "Makefile", "*.html", ".ci/run"]
+)
+def test_no_file_names_a_place_on_one_machine(name: str) -> None:
+    places = re.compile(r"(?<![\w.:/])/(home|Users|root|work|mnt|tmp|opt|data)/\w|[A-Z]:\\\\?Users")
+    wrong = []
+    for place in (ROOT, *(ROOT / folder for folder in (*FOLDERS, "tests"))):
+        for path in place.glob(name) if place == ROOT else place.rglob(name):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            wrong += [f"{path}:{n}" for n, line in enumerate(lines, 1) if places.search(line)]
+    assert wrong == []
+
+
+OPENERS = {"open", "read_text", "write_text", "fdopen", "NamedTemporaryFile", "TemporaryFile"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [*SOURCES, *(Source(path) for path in sorted((ROOT / "tests").rglob("*.py")))],
+    ids=lambda source: source.name,
+)
+def test_every_text_file_is_opened_with_an_encoding(source: Source) -> None:
+    """Else Windows reads UTF-8 as something else."""
+    wrong = []
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).split(".")[-1]
+        owner = ast.unparse(node.func).split(".")[0]
+        if name not in OPENERS or (owner in ("webbrowser", "os") and name == "open"):
+            continue
+        arguments = [ast.unparse(a) for a in (*node.args, *(k.value for k in node.keywords))]
+        binary = any(re.fullmatch(r"'[rwxa+]*b[rwxa+]*'", argument) for argument in arguments)
+        encoding = any(k.arg in ("encoding", None) for k in node.keywords) or any(
+            argument in ("'utf-8'", "'utf-8-sig'") for argument in arguments
+        )
+        if not binary and not encoding:
+            wrong.append(f"{source.name}:{node.lineno}: {ast.unparse(node)}")
+    assert wrong == []
+
+
+def test_no_file_hides_a_module_of_the_standard_library_or_of_a_requirement() -> None:
+    """A script's own folder comes first on the import path: train/random.py would hide random."""
+    required = re.findall(
+        r"^[\w-]+", (ROOT / "requirements-dev.txt").read_text(encoding="utf-8"), re.M
+    )
+    required += re.findall(
+        r"^[\w-]+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M
+    )
+    taken = set(sys.stdlib_module_names) | {name.replace("-", "_") for name in required}
+    names = [s for s in SOURCES if s.path.stem in taken]
+    names += [s for s in SOURCES if s.path.parent.name in taken and s.path.parent != ROOT]
+    assert [source.name for source in names] == []
+
+
+def test_every_folder_is_a_package() -> None:
+    missing = {str(s.path.parent) for s in SOURCES if not (s.path.parent / "__init__.py").exists()}
+    assert missing - {str(ROOT)} == set()
+
+
+def test_config_and_the_text_side_of_the_model_do_not_wait_for_torch() -> None:
+    """`--help` must answer at once: these are imported before it is printed."""
+    for name in ("config", "model.tokenizer", "model.chat", "model.storage", "data_process.jsonl"):
+        source = next(source for source in SOURCES if source.module == name)
+        heavy = {"torch", "transformers", "numpy", "matplotlib"}
+        assert not heavy & {module.split(".")[0] for module in imports_of(source)}, name

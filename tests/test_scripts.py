@@ -1,0 +1,75 @@
+"""Every script runs from any folder without installation, and its --help answers at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from config import ROOT
+from tests.source_tree import Source, scripts
+
+LIMIT_S = 2.0
+each_script = pytest.mark.parametrize("script", scripts(), ids=lambda script: script.name)
+
+
+def ask_help(folder: Path, *command: object) -> tuple[float, str]:
+    """Seconds and output of --help, run in a folder; it must end well."""
+    start = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, *map(str, command), "--help"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return time.perf_counter() - start, result.stdout
+
+
+def test_there_are_scripts() -> None:
+    assert "train/train_tokenizer.py" in [script.name for script in scripts()]
+
+
+@each_script
+def test_every_script_runs_from_any_folder(script: Source, tmp_path: Path) -> None:
+    _, expected = ask_help(ROOT, script.name)
+    for folder, command in (
+        (script.path.parent, [script.path.name]),
+        (tmp_path, [script.path]),
+        (ROOT, ["-m", script.module]),
+    ):
+        _, found = ask_help(folder, *command)
+        assert body(found) == body(expected)
+    assert "usage:" in expected
+
+
+def body(text: str) -> str:
+    """The help below its usage line, which names the command."""
+    return text.split("\n", 1)[1]
+
+
+@each_script
+def test_help_answers_within_two_seconds(script: Source) -> None:
+    ask_help(ROOT, script.name)  # the first run writes bytecode
+    seconds = min(ask_help(ROOT, script.name)[0] for _ in range(2))
+    assert seconds < LIMIT_S
+
+
+@each_script
+def test_a_wrong_flag_ends_with_an_error_and_no_traceback(script: Source) -> None:
+    result = subprocess.run(
+        [sys.executable, str(script.path), "--no_such_flag"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert result.returncode not in (0, 1)
+    assert "Traceback" not in result.stderr
+    assert result.stderr
