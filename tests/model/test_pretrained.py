@@ -40,7 +40,9 @@ def test_saved_and_loaded_weights_are_bit_equal(
         assert torch.equal(loaded.state_dict()[name], tensor), name
     text = "Once upon a time, 从前 🦊"
     assert loaded_tokenizer.encode(text) == tokenizer.encode(text)
-    assert json.loads((directory / "training_summary.json").read_text()) == {"seed": 2}
+    assert json.loads((directory / "training_summary.json").read_text(encoding="utf-8")) == {
+        "seed": 2
+    }
 
 
 @pytest.mark.parametrize("is_chat", [True, False])
@@ -63,9 +65,9 @@ def test_saving_again_gives_the_same_bytes(
 def test_saving_leaves_other_files_alone(
     model_dir: Path, model: Etude, tokenizer: EtudeTokenizer
 ) -> None:
-    (model_dir / "metrics.jsonl").write_text("kept")
+    (model_dir / "metrics.jsonl").write_text("kept", encoding="utf-8")
     save_pretrained(model_dir, model, tokenizer, {}, is_chat=True)
-    assert (model_dir / "metrics.jsonl").read_text() == "kept"
+    assert (model_dir / "metrics.jsonl").read_text(encoding="utf-8") == "kept"
     load_pretrained(model_dir)
 
 
@@ -110,7 +112,9 @@ def change_config(directory: Path, **changes: Any) -> None:
     """Edits config.json by hand, and takes away the manifest that would notice."""
     (directory / MANIFEST).unlink()
     path = directory / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,5 +156,5 @@ def test_a_missing_directory_is_named_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model").write_text("not a directory")
+    (tmp_path / "model").write_text("not a directory", encoding="utf-8")
     assert "there is no model here" in one_sentence(tmp_path / "model")

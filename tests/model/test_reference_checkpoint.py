@@ -105,7 +105,9 @@ class Llama2cTokenizer:
 def test_stories260k_tells_the_stored_texts(shared_data: Path, number: int) -> None:
     reference = shared_data / "reference"
     tokenizer = Llama2cTokenizer(reference / "tok512.bin")
-    expected = json.loads((reference / "stories260K_expected.json").read_text())[number]
+    expected = json.loads((reference / "stories260K_expected.json").read_text(encoding="utf-8"))[
+        number
+    ]
     prompt = tokenizer.encode(expected["prompt"])
     steps = expected["steps"] - (len(prompt) - 1)  # run.c counts the prompt's tokens too
     model = read_checkpoint(reference / "stories260K.bin")
