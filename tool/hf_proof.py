@@ -7,7 +7,6 @@ the tokens of greedy answers, the ids of the chat template, the end of an answer
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +83,8 @@ def prove(
     Raises:
         ProofFailed: they disagree, or transformers cannot load the directory.
     """
-    check_rope_theta(directory, model.config.rope_theta)
     llama, auto_tokenizer = load_with_transformers(directory, dtype)
+    check_rope_theta(directory, model.config.rope_theta)
     check_ends(llama, auto_tokenizer, tokenizer, is_chat)
     renderings = check_template(auto_tokenizer, tokenizer)
     prompts = make_prompts(tokenizer, is_chat, model.config.max_position_embeddings)
@@ -109,7 +108,8 @@ def load_with_transformers(directory: Path, dtype: torch.dtype) -> tuple[Any, An
             directory, local_files_only=True
         )
     except Exception as error:  # whatever a stranger would meet
-        raise ProofFailed(f"transformers cannot load the result: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ProofFailed(f"transformers cannot load the result: {reason}") from error
     found = (type(llama).__name__, llama.dtype)
     if found != ("LlamaForCausalLM", dtype):
         raise ProofFailed(f"transformers loads {found} in place of LlamaForCausalLM in {dtype}")
@@ -149,12 +149,12 @@ def check_template(auto_tokenizer: Any, tokenizer: EtudeTokenizer) -> int:
     count = 0
     for conversation in CONVERSATIONS:
         messages: list[Message] = [{"role": r, "content": c} for r, c in conversation]
-        for prompt, ours in ((False, render(tokenizer, messages)[0]), (True, None)):
-            expected = render_prompt(tokenizer, messages) if ours is None else ours
+        expected = {False: render(tokenizer, messages)[0], True: render_prompt(tokenizer, messages)}
+        for with_prompt, ids in expected.items():
             found = auto_tokenizer.apply_chat_template(
-                messages, add_generation_prompt=prompt, return_dict=False
+                messages, add_generation_prompt=with_prompt, return_dict=False
             )
-            if found != expected:
+            if found != ids:
                 raise ProofFailed(f"the chat template gives other ids for {messages[0]}")
             count += 1
     return count
@@ -162,13 +162,11 @@ def check_template(auto_tokenizer: Any, tokenizer: EtudeTokenizer) -> int:
 
 def make_prompts(tokenizer: EtudeTokenizer, is_chat: bool, context: int) -> list[list[int]]:
     """Prompts in two languages, cut to half of the context."""
-    render_one: Callable[[str], list[int]] = tokenizer.encode
     if is_chat:
-
-        def render_one(text: str) -> list[int]:
-            return render_prompt(tokenizer, [{"role": "user", "content": text}])
-
-    return [render_one(question)[-(context // 2) :] for question in QUESTIONS]
+        prompts = [render_prompt(tokenizer, [{"role": "user", "content": q}]) for q in QUESTIONS]
+    else:
+        prompts = [tokenizer.encode(question) for question in QUESTIONS]
+    return [prompt[-(context // 2) :] for prompt in prompts]
 
 
 @torch.no_grad()
