@@ -99,9 +99,9 @@ def test_a_crash_at_every_operation_leaves_a_whole_directory(
         directory = tmp_path / str(fail_at) / "saved"
         directory.parent.mkdir()
         write_directory(directory, writers(OLD))
-        with faults(fail_at, error) as faulty:
-            with suppress(PowerCut, KeyboardInterrupt, UserError):
-                save(directory, writers(NEW))
+        stops = suppress(PowerCut, KeyboardInterrupt, UserError)
+        with faults(fail_at, error) as faulty, stops:
+            save(directory, writers(NEW))
         outcomes.append(texts_of(directory))
         assert outcomes[-1] in (OLD, NEW), f"operation {fail_at}"
         save(directory, writers(NEW))  # the same command again
