@@ -392,16 +392,18 @@ class EtudeConfig:
     paths: PathConfig = field(default_factory=PathConfig)
     """Files and directories."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values of all parts, a sentence each."""
-        found = self.model.problems() + self.tokenizer.problems()
-        for stage in (self.pretrain, self.sft):
-            found += stage.problems()
-            if stage.max_length > self.model.max_position_embeddings:
-                found.append(
-                    f"max_length is {stage.max_length}, more than the model's context: lower it to "
-                    f"{self.model.max_position_embeddings} or raise max_position_embeddings"
-                )
+    def problems(
+        self, parts: Sequence[str] = ("model", "tokenizer", "pretrain", "sft")
+    ) -> list[str]:
+        """Everything wrong with the values of the named parts, a sentence each."""
+        found = [p for name in parts if name != "paths" for p in getattr(self, name).problems()]
+        context = self.model.max_position_embeddings
+        if "model" in parts and "pretrain" in parts and self.pretrain.max_length > context:
+            found.append(
+                f"max_length is {self.pretrain.max_length}, more than the model's context: lower "
+                f"it to "
+                f"{context} or raise max_position_embeddings"
+            )
         return list(dict.fromkeys(found))
 
 
@@ -442,8 +444,24 @@ def nano() -> EtudeConfig:
             max_position_embeddings=512,
         ),
         tokenizer=TokenizerConfig(vocab_size=4_096),
-        pretrain=PretrainConfig(optimizer="muon", learning_rate=3e-3),
-        sft=SFTConfig(optimizer="muon", learning_rate=3e-4),
+        pretrain=PretrainConfig(
+            max_length=256,
+            optimizer="muon",
+            learning_rate=4e-3,
+            lr_scheduler_type="warmup_stable_decay",
+            decay_ratio=0.7,
+            min_lr_ratio=0.0,
+        ),
+        sft=SFTConfig(
+            batch_size=16,
+            max_length=256,
+            optimizer="muon",
+            learning_rate=2e-3,
+            muon_learning_rate=0.01,
+            lr_scheduler_type="warmup_stable_decay",
+            decay_ratio=0.9,
+            min_lr_ratio=0.0,
+        ),
     )
 
 
@@ -481,7 +499,7 @@ def parse_config(
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
-    if problems := config.problems():
+    if problems := config.problems(parts):
         raise UserError("\n".join(problems))
     return config
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Tiny models run fastest on one thread, in this process and in those that tests start; more than
+# one only makes tests that run side by side wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest
