@@ -1,0 +1,99 @@
+"""A small workspace in which the training scripts run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from config import ROOT
+from model.tokenizer import EtudeTokenizer, tokenizer_json
+
+SHAPE = (
+    "--hidden_size=32",
+    "--intermediate_size=64",
+    "--num_hidden_layers=2",
+    "--num_attention_heads=2",
+    "--num_key_value_heads=1",
+)
+SCHEDULE = ("--max_length=64", "--batch_size=4", "--no_compile", "--max_steps=24")
+INTERVALS = ("--save_steps=5", "--eval_steps=8", "--validation_every=10")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with data and a tokenizer."""
+
+    path: Path
+
+    def command(self, stage: str, *flags: str, output: str | None = None) -> list[str]:
+        """The command line of a stage (pretrain or sft), writing to the model directory
+        `output`."""
+        directory = output or stage
+        paths = [
+            "--pretrain_files=texts.jsonl",
+            "--sft_files=chats.jsonl",
+            "--tokenizer_dir=tokenizer",
+            "--cache_dir=cache",
+            f"--{'pretrained' if stage == 'pretrain' else 'sft'}_model_dir={directory}",
+        ]
+        if stage == "sft":
+            paths.append("--pretrained_model_dir=pretrain")
+        shape = SHAPE if stage == "pretrain" else ()
+        script = str(ROOT / "train" / f"train_{stage}.py")
+        chosen = ["--preset=nano", *shape, *SCHEDULE, *INTERVALS, *paths, *flags]
+        return [sys.executable, script, *chosen]
+
+    def run(
+        self, stage: str, *flags: str, output: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a stage to its end."""
+        return subprocess.run(
+            self.command(stage, *flags, output=output),
+            cwd=self.path,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, tokenizer: EtudeTokenizer) -> Workspace:
+    """A folder with 120 texts, 120 conversations and a tokenizer."""
+    draw = random.Random(1)
+    words = [
+        "the",
+        "fox",
+        "river",
+        "moon",
+        "狐狸",
+        "河",
+        "月亮",
+        "sees",
+        "likes",
+        "and",
+        "喜欢",
+        "a",
+        "small",
+        "小",
+    ]
+    texts = [" ".join(draw.choices(words, k=draw.randint(20, 60))) for _ in range(120)]
+    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    chats = []
+    for _ in range(120):
+        name = draw.choice(words)
+        turns = [("user", f"My name is {name}."), ("assistant", f"Hello, {name}!")]
+        turns += [("user", "What is my name?"), ("assistant", f"Your name is {name}.")]
+        messages = [{"role": role, "content": content} for role, content in turns]
+        chats.append(json.dumps({"conversations": messages}, ensure_ascii=False))
+    (tmp_path / "chats.jsonl").write_text("\n".join(chats) + "\n", encoding="utf-8")
+    (tmp_path / "tokenizer").mkdir()
+    path = tmp_path / "tokenizer" / "tokenizer.json"
+    path.write_text(tokenizer_json(tokenizer), encoding="utf-8")
+    return Workspace(tmp_path)

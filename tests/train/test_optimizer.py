@@ -1,0 +1,65 @@
+"""Muon orthogonalises; each weight belongs to one optimizer."""
+
+from __future__ import annotations
+
+import torch
+
+from config import PretrainConfig
+from model.transformer import Etude
+from train.optimizer import Muon, build_optimizers, orthogonalize, set_learning_rates
+
+
+def test_orthogonalize_brings_all_singular_values_near_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for shape in ((3, 16, 40), (3, 40, 16), (2, 24, 24)):
+        result = orthogonalize(torch.randn(shape, generator=generator), steps=5)
+        values = torch.linalg.svdvals(result)
+        assert values.min() > 0.3
+        assert values.max() < 1.3
+
+
+def test_muon_follows_the_muon_of_torch() -> None:
+    """torch's works in bfloat16, so the two agree to its precision."""
+    weight = torch.randn(32, 48, generator=torch.Generator().manual_seed(1))
+    ours, theirs = (torch.nn.Parameter(weight.clone()) for _ in range(2))
+    mine = Muon([ours], lr=0.02, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(4):
+        gradient = torch.randn(32, 48, generator=generator)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        mine.step()  # type: ignore[no-untyped-call]
+        reference.step()
+    moved = (theirs - weight).norm()
+    assert (ours - theirs).norm() < 0.02 * moved
+
+
+def test_every_weight_is_trained_by_exactly_one_optimizer(model: Etude) -> None:
+    for name in ("adamw", "muon"):
+        optimizers = build_optimizers(model, PretrainConfig(optimizer=name))  # type: ignore[arg-type]
+        owned = [
+            parameter
+            for optimizer in optimizers.values()
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        ]
+        assert len(owned) == len(list(model.parameters()))
+        assert {id(p) for p in owned} == {id(p) for p in model.parameters()}
+
+
+def test_norms_do_not_decay_and_the_embedding_is_not_muons(model: Etude) -> None:
+    optimizers = build_optimizers(model, PretrainConfig(optimizer="muon"))
+    adamw, muon = optimizers["adamw"], optimizers["muon"]
+    decayed = [p for group in adamw.param_groups if group["weight_decay"] for p in group["params"]]
+    assert all(p.dim() == 2 for p in decayed)
+    assert any(p is model.model.embed_tokens.weight for p in decayed)
+    assert all(p.dim() == 2 for group in muon.param_groups for p in group["params"])
+
+
+def test_learning_rates_scale_from_their_own_peaks(model: Etude) -> None:
+    config = PretrainConfig(optimizer="muon", learning_rate=1e-3, muon_learning_rate=0.02)
+    optimizers = build_optimizers(model, config)
+    set_learning_rates(optimizers, 0.5)
+    set_learning_rates(optimizers, 0.25)
+    assert optimizers["adamw"].param_groups[0]["lr"] == 2.5e-4
+    assert optimizers["muon"].param_groups[0]["lr"] == 0.005
