@@ -469,7 +469,10 @@ PRESETS: dict[str, Callable[[], EtudeConfig]] = {"nano": nano, "mini": mini, "ba
 
 
 def parse_config(
-    parts: Sequence[str], description: str, args: Sequence[str] | None = None
+    parts: Sequence[str],
+    description: str,
+    args: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> EtudeConfig:
     """Reads the command line into a config.
 
@@ -477,6 +480,7 @@ def parse_config(
         parts: the fields of EtudeConfig that the script uses; only their fields become flags.
         description: what the script does, for its `--help`.
         args: the command line; None for that of the process.
+        prog: what stands before the flags in the usage line; None for the script's name.
 
     Raises:
         UserError: the values do not fit together; all problems are named at once.
@@ -494,6 +498,7 @@ def parse_config(
         command,
         default=start,
         args=args,
+        prog=prog,
         description=description,
         use_underscores=True,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),

@@ -3,7 +3,9 @@
     python train/train_tokenizer.py all --vocab_size 4096 --pretrain_files my.jsonl
 
 config: checks the settings and reads every data file to its end; writes nothing.
+
 train: learns a byte-level BPE and writes the tokenizer's directory.
+
 verify: proves that the directory loses no text, lets no text forge a control token, and means the
 same to transformers; says what it makes of your data.
 """
@@ -41,13 +43,12 @@ def main() -> int:
 
 def parse_stage(args: Sequence[str]) -> tuple[str, EtudeConfig]:
     """The stage, which comes first on the command line, and the config that follows."""
-    asks_help = any(argument in ("-h", "--help") for argument in args)
-    if args and args[0] in STAGES:
-        return args[0], parse_config(("tokenizer", "paths"), __doc__ or "", args[1:])
-    if asks_help:
-        return "config", parse_config(("tokenizer", "paths"), __doc__ or "", args)
-    given = f"{args[0]!r} is no stage" if args else "no stage is given"
-    raise UserError(f"{given}: begin with one of {', '.join(STAGES)} (--help tells more)")
+    prog = f"{Path(sys.argv[0]).name} {{{','.join(STAGES)}}}"
+    stage, flags = (args[0], args[1:]) if args and args[0] in STAGES else ("", args)
+    if not stage and not {"-h", "--help"} & set(args):
+        given = f"{args[0]!r} is no stage" if args else "no stage is given"
+        raise UserError(f"{given}: begin with one of {', '.join(STAGES)} (--help tells more)")
+    return stage, parse_config(("tokenizer", "paths"), __doc__ or "", flags, prog)
 
 
 def check(config: EtudeConfig) -> Sample:
