@@ -56,7 +56,7 @@ def test_every_number_format_is_proved_and_loads(
     }
     llama: Any = AutoModelForCausalLM.from_pretrained(output, dtype="auto", local_files_only=True)
     assert llama.dtype == getattr(torch, dtype)
-    report = json.loads((output / "conversion.json").read_text())
+    report = json.loads((output / "conversion.json").read_text(encoding="utf-8"))
     assert report["dtype"] == dtype
     assert report["proof"]["template_renderings_equal"] > 10
 
@@ -65,15 +65,17 @@ def test_converted_files_say_what_every_reader_needs(
     model_dir: Path, tokenizer: EtudeTokenizer
 ) -> None:
     output, _ = convert(ConvertConfig(model_dir))
-    config = json.loads((output / "config.json").read_text())
+    config = json.loads((output / "config.json").read_text(encoding="utf-8"))
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 10_000.0
     assert config["architectures"] == ["LlamaForCausalLM"]
-    generation = json.loads((output / "generation_config.json").read_text())
+    generation = json.loads((output / "generation_config.json").read_text(encoding="utf-8"))
     assert generation["eos_token_id"] == [tokenizer.im_end_id, tokenizer.end_of_text_id]
     auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert (auto.eos_token, auto.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert auto.chat_template
-    assert json.loads((output / "training_summary.json").read_text()) == {"made_by": "a test"}
+    assert json.loads((output / "training_summary.json").read_text(encoding="utf-8")) == {
+        "made_by": "a test"
+    }
 
 
 def test_a_pretrained_model_ends_at_the_end_of_the_text(
@@ -83,7 +85,7 @@ def test_a_pretrained_model_ends_at_the_end_of_the_text(
     directory.mkdir()
     save_pretrained(directory, model, tokenizer, {}, is_chat=False)
     output, _ = convert(ConvertConfig(directory))
-    generation = json.loads((output / "generation_config.json").read_text())
+    generation = json.loads((output / "generation_config.json").read_text(encoding="utf-8"))
     assert generation["eos_token_id"] == [tokenizer.end_of_text_id]
 
 
@@ -96,7 +98,10 @@ def test_a_conversion_is_an_etude_too(model_dir: Path) -> None:
 def change_json(name: str, **changes: Any) -> Callable[[Path], None]:
     def tamper(directory: Path) -> None:
         path = directory / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        path.write_text(
+            json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}),
+            encoding="utf-8",
+        )
 
     return tamper
 
@@ -110,9 +115,9 @@ def change_weight(directory: Path) -> None:
 
 def change_tokenizer(directory: Path) -> None:
     path = directory / "tokenizer.json"
-    fields = json.loads(path.read_text())
+    fields = json.loads(path.read_text(encoding="utf-8"))
     fields["model"]["merges"] = fields["model"]["merges"][:20]
-    path.write_text(json.dumps(fields))
+    path.write_text(json.dumps(fields), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +136,10 @@ def change_tokenizer(directory: Path) -> None:
             change_json("tokenizer_config.json", chat_template="{{ messages[0]['content'] }}"),
             "the chat template gives other ids",
         ),
-        (lambda directory: (directory / "config.json").write_text("{"), "cannot load"),
+        (
+            lambda directory: (directory / "config.json").write_text("{", encoding="utf-8"),
+            "cannot load",
+        ),
     ],
 )
 def test_a_tampered_conversion_is_refused_and_leaves_nothing(
@@ -201,7 +209,9 @@ def test_a_value_too_large_for_float16_is_named(
 def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, model_dir: Path) -> None:
     with pytest.raises(UserError, match="there is no model here"):
         convert(ConvertConfig(tmp_path / "none"))
-    write_directory(tmp_path / "odd", {"config.json": lambda p: p.write_text("{}")})
+    write_directory(
+        tmp_path / "odd", {"config.json": lambda p: p.write_text("{}", encoding="utf-8")}
+    )
     with pytest.raises(UserError, match="not a Llama model"):
         convert(ConvertConfig(tmp_path / "odd"))
     assert not (tmp_path / "odd_llama").exists()
