@@ -11,13 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import tyro
-
+from config import ROOT, parse_flags, positive, run_script
 from data_process.sample.amounts import Amounts, scale
 from data_process.sample.build import build_sample
 from data_process.sample.files import check_free, to_jsonl, write_whole
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,14 @@ class SampleConfig:
     overwrite: bool = False
     """Replace files that exist with other content."""
 
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return positive(self, "size")
 
-def main(config: SampleConfig) -> None:
+
+def main() -> None:
     """Builds everything first, then writes: a file that is in the way stops all three."""
-    if config.size <= 0:
-        raise ValueError(f"--size {config.size} must be above 0, for example 0.5.")
+    config = parse_flags(SampleConfig(), __doc__ or "")
     sample = build_sample(scale(Amounts(), config.size), config.seed)
     contents = {config.output_dir / path: to_jsonl(records) for path, records in sample.items()}
     missing = [p for p, content in contents.items() if check_free(p, content, config.overwrite)]
@@ -49,7 +49,4 @@ def main(config: SampleConfig) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(SampleConfig))
-    except (OSError, ValueError) as error:
-        sys.exit(f"make_sample.py: {error}")
+    run_script(main)

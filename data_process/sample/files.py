@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from config import UserError
+from model.storage import explained, replace_file
+
 
 def to_jsonl(records: list[dict[str, Any]]) -> bytes:
     """One record a line, UTF-8, lines ended by a newline on every system."""
@@ -14,14 +17,14 @@ def to_jsonl(records: list[dict[str, Any]]) -> bytes:
 def check_free(path: Path, content: bytes, overwrite: bool) -> bool:
     """Whether `path` has to be written.
 
-    False if it holds this very content; raises FileExistsError if it holds another one.
+    False if it holds this very content; raises UserError if it holds another one.
     """
     if not path.exists():
         return True
     if path.is_file() and path.read_bytes() == content:
         return False
     if not overwrite:
-        raise FileExistsError(
+        raise UserError(
             f"{path} exists with other content: move it away, or pass --overwrite to replace it."
         )
     return True
@@ -29,7 +32,6 @@ def check_free(path: Path, content: bytes, overwrite: bool) -> bool:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes under a temporary name and renames, so that no half of a file is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda place: place.write_bytes(content))
