@@ -239,3 +239,16 @@ def test_a_model_survives_a_power_cut_at_every_operation_of_a_save(
         if faulty.count < fail_at:
             break
     assert fail_at > 20
+
+
+def test_a_crash_while_one_file_is_replaced_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    seen = set()
+    for fail_at in range(1, 10):
+        storage.replace_file(path, text_writer("old"))
+        with faults(fail_at, PowerCut()), suppress(PowerCut):
+            storage.replace_file(path, text_writer("new"))
+        seen.add(path.read_text(encoding="utf-8"))
+    assert seen == {"old", "new"}
+    storage.replace_file(path, text_writer("newest"))
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
