@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,15 @@ from data_process.sample.amounts import Amounts, EvalAmounts, scale
 from data_process.sample.build import EVAL_FILE, PRETRAIN_FILE, SFT_FILE, build_sample
 from data_process.sample.evaluation import is_right, occurs
 from data_process.sample.files import to_jsonl
-from data_process.sample.holdout import make_holdout
+from data_process.sample.holdout import Holdout, make_holdout
 from data_process.sample.names import chinese_names, english_names
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "data_process" / "make_sample.py"
 SEED = 1
+Record = dict[str, Any]
+Messages = list[dict[str, str]]
+Sample = dict[Path, list[Record]]
 HAN = re.compile(r"[\u4e00-\u9fff]")
 LATIN_WORD = re.compile(r"[A-Za-z]{2,}")
 ARITHMETIC = (  # every way in which the sample writes an operation, as (first, second) operand
@@ -43,41 +47,41 @@ SWAPPED = r"(?:[Tt]ake|[Ss]ubtract) (\d+) (?:away )?from (\d+)"
 
 
 @pytest.fixture(scope="module")
-def sample():
+def sample() -> Sample:
     return build_sample(Amounts(), SEED)
 
 
 @pytest.fixture(scope="module")
-def texts(sample):
+def texts(sample: Sample) -> list[str]:
     return [record["text"] for record in sample[PRETRAIN_FILE]]
 
 
 @pytest.fixture(scope="module")
-def conversations(sample):
+def conversations(sample: Sample) -> list[Messages]:
     return [record["conversations"] for record in sample[SFT_FILE]]
 
 
 @pytest.fixture(scope="module")
-def questions(sample):
+def questions(sample: Sample) -> list[Record]:
     return sample[EVAL_FILE]
 
 
 @pytest.fixture(scope="module")
-def holdout():
+def holdout() -> Holdout:
     return make_holdout(random.Random(f"split {SEED}"))
 
 
 @pytest.fixture(scope="module")
-def everything(texts, conversations):
+def everything(texts: list[str], conversations: list[Messages]) -> str:
     return "\n".join(texts + [m["content"] for c in conversations for m in c])
 
 
-def language(text):
+def language(text: str) -> str:
     """The language of a text that may quote single words of the other one."""
     return "zh" if len(HAN.findall(text)) > len(LATIN_WORD.findall(text)) * 1.5 else "en"
 
 
-def run_script(*arguments, cwd):
+def run_script(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd)
 
@@ -85,7 +89,7 @@ def run_script(*arguments, cwd):
 # The files.
 
 
-def test_same_seed_gives_the_same_bytes_whatever_the_hash_order(tmp_path):
+def test_same_seed_gives_the_same_bytes_whatever_the_hash_order(tmp_path: Path) -> None:
     small = scale(Amounts(), 0.02)
     here = {str(path): to_jsonl(records) for path, records in build_sample(small, 5).items()}
     result = run_script("--seed", 5, "--size", 0.02, "--output_dir", tmp_path, cwd=tmp_path)
@@ -96,7 +100,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_hash_order(tmp_path):
     assert to_jsonl(other[PRETRAIN_FILE]) != there[str(PRETRAIN_FILE)]
 
 
-def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path):
+def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path: Path) -> None:
     arguments = ("--size", 0.01, "--output_dir", tmp_path)
     assert run_script(*arguments, cwd=tmp_path).returncode == 0
     again = run_script(*arguments, cwd=tmp_path)
@@ -114,7 +118,9 @@ def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_files_have_the_promised_size_and_balance(sample, texts, conversations):
+def test_files_have_the_promised_size_and_balance(
+    sample: Sample, texts: list[str], conversations: list[Messages]
+) -> None:
     assert 4_000_000 < len(to_jsonl(sample[PRETRAIN_FILE])) < 5_000_000
     english = sum(len(text.encode()) for text in texts if language(text) == "en")
     assert 0.5 < english / sum(len(text.encode()) for text in texts) < 0.6
@@ -128,7 +134,9 @@ def test_files_have_the_promised_size_and_balance(sample, texts, conversations):
 # What is held out.
 
 
-def test_held_out_questions_are_not_in_the_training_files(texts, conversations, questions):
+def test_held_out_questions_are_not_in_the_training_files(
+    texts: list[str], conversations: list[Messages], questions: list[Record]
+) -> None:
     asked = {m["content"] for c in conversations for m in c if m["role"] == "user"}
     pairs = {(c[0]["content"], c[1]["content"]) for c in conversations}
     told = "\n".join(texts)
@@ -145,7 +153,9 @@ def test_held_out_questions_are_not_in_the_training_files(texts, conversations, 
                 assert prompts[-1] not in told, item["id"]
 
 
-def test_held_out_names_are_nowhere_in_the_training_files(questions, everything, holdout):
+def test_held_out_names_are_nowhere_in_the_training_files(
+    questions: list[Record], everything: str, holdout: Holdout
+) -> None:
     known = {name for names in holdout.names.values() for name in names}
     fresh = 0
     for item in questions:
@@ -157,8 +167,10 @@ def test_held_out_names_are_nowhere_in_the_training_files(questions, everything,
     assert fresh >= 3 * 16
 
 
-def test_held_out_sums_are_nowhere_but_their_relatives_are(everything, holdout):
-    found = Counter()
+def test_held_out_sums_are_nowhere_but_their_relatives_are(
+    everything: str, holdout: Holdout
+) -> None:
+    found: Counter[tuple[int, str, int]] = Counter()
     for operator, pattern in ARITHMETIC:
         for a, b in re.findall(pattern, everything):
             found[int(a), operator, int(b)] += 1
@@ -172,7 +184,7 @@ def test_held_out_sums_are_nowhere_but_their_relatives_are(everything, holdout):
     assert min(found[triple] for triple in holdout.triples) > 20
 
 
-def test_no_sentence_holds_the_numbers_of_a_held_out_sum(everything, holdout):
+def test_no_sentence_holds_the_numbers_of_a_held_out_sum(everything: str, holdout: Holdout) -> None:
     held = {(a, b, a + b if op == "+" else a - b) for a, op, b in holdout.held_triples}
     for sentence in re.split(r"[.?!。？！\n]", everything):
         numbers = tuple(int(number) for number in re.findall(r"\d+", sentence))
@@ -180,7 +192,9 @@ def test_no_sentence_holds_the_numbers_of_a_held_out_sum(everything, holdout):
             assert numbers[start : start + 3] not in held, sentence
 
 
-def test_held_out_story_pairs_are_not_told(conversations, texts, questions):
+def test_held_out_story_pairs_are_not_told(
+    conversations: list[Messages], texts: list[str], questions: list[Record]
+) -> None:
     openings = [c[-1]["content"] for c in conversations] + texts
     for item in questions:
         if item["category"] == "story":
@@ -189,7 +203,7 @@ def test_held_out_story_pairs_are_not_told(conversations, texts, questions):
             assert not any(pattern.search(text) for text in openings), item["id"]
 
 
-def test_every_entity_and_template_of_a_held_out_question_is_trained(holdout):
+def test_every_entity_and_template_of_a_held_out_question_is_trained(holdout: Holdout) -> None:
     for key, held in holdout.held_questions.items():
         facts = Counter(question.fact.key for question in holdout.questions[key])
         for question in held:
@@ -200,12 +214,12 @@ def test_every_entity_and_template_of_a_held_out_question_is_trained(holdout):
 # The eval file.
 
 
-def test_every_reference_answer_passes_its_own_check(questions):
+def test_every_reference_answer_passes_its_own_check(questions: list[Record]) -> None:
     for item in questions:
         assert is_right(item, item["reference"]), item
 
 
-def test_wrong_and_evasive_answers_fail(questions):
+def test_wrong_and_evasive_answers_fail(questions: list[Record]) -> None:
     for item in questions:
         question = item["messages"][-1]["content"]
         wrong = (
@@ -215,7 +229,7 @@ def test_wrong_and_evasive_answers_fail(questions):
             question if item["category"] == "story" else "",
         )
         assert not any(is_right(item, answer) for answer in wrong), item["id"]
-    by_category = {}
+    by_category: dict[tuple[str, str], list[Record]] = {}
     for item in questions:
         by_category.setdefault((item["category"], item["language"]), []).append(item)
     for (category, _), items in by_category.items():
@@ -225,7 +239,7 @@ def test_wrong_and_evasive_answers_fail(questions):
             assert passed <= len(items) * 0.4, category  # some share an answer, such as "green"
 
 
-def test_strings_occur_only_at_word_borders_but_chinese_anywhere():
+def test_strings_occur_only_at_word_borders_but_chinese_anywhere() -> None:
     assert occurs("7", "3 + 4 = 7.")
     assert not occurs("7", "17")
     assert occurs("7", "等于7。")
@@ -234,7 +248,7 @@ def test_strings_occur_only_at_word_borders_but_chinese_anywhere():
     assert occurs("巴黎", "首都是巴黎。")
 
 
-def test_eval_file_has_enough_of_each_category_with_unique_ids(questions):
+def test_eval_file_has_enough_of_each_category_with_unique_ids(questions: list[Record]) -> None:
     counts = Counter((item["category"], item["language"]) for item in questions)
     for field in fields(EvalAmounts):
         assert counts[field.name, "en"] >= 15
@@ -248,7 +262,7 @@ def test_eval_file_has_enough_of_each_category_with_unique_ids(questions):
 # The conversations.
 
 
-def test_conversations_alternate_and_end_with_the_assistant(conversations):
+def test_conversations_alternate_and_end_with_the_assistant(conversations: list[Messages]) -> None:
     for conversation in conversations:
         roles = [message["role"] for message in conversation]
         turns = roles[1:] if roles[0] == "system" else roles
@@ -258,8 +272,8 @@ def test_conversations_alternate_and_end_with_the_assistant(conversations):
     assert sum(len(conversation) >= 4 for conversation in conversations) > 1_500
 
 
-def test_a_question_has_one_answer_without_a_system_prompt(conversations):
-    answers = {}
+def test_a_question_has_one_answer_without_a_system_prompt(conversations: list[Messages]) -> None:
+    answers: dict[str, set[str]] = {}
     for conversation in conversations:
         if conversation[0]["role"] == "user" and len(conversation) == 2:
             question, answer = (message["content"] for message in conversation)
@@ -269,12 +283,12 @@ def test_a_question_has_one_answer_without_a_system_prompt(conversations):
     assert not {q: a for q, a in answers.items() if len(a) > 1}
 
 
-def test_answers_are_in_the_language_of_the_question(conversations):
+def test_answers_are_in_the_language_of_the_question(conversations: list[Messages]) -> None:
     for conversation in conversations:
         if conversation[0]["role"] == "system":
             continue
-        for question, answer in zip(conversation[::2], conversation[1::2], strict=True):
-            question, answer = question["content"], answer["content"]
+        contents = [message["content"] for message in conversation]
+        for question, answer in zip(contents[::2], contents[1::2], strict=True):
             if HAN.search(question) and HAN.search(answer) and not LATIN_WORD.search(question):
                 assert language(answer) == "zh" or "英语" in answer, (question, answer)
             if not HAN.search(question) and not LATIN_WORD.search(answer):
@@ -284,7 +298,7 @@ def test_answers_are_in_the_language_of_the_question(conversations):
 # The language.
 
 
-def test_articles_and_capitals_and_spaces_are_right(everything):
+def test_articles_and_capitals_and_spaces_are_right(everything: str) -> None:
     everything = HAN.sub("字", everything)
     assert not re.findall(r"\b[Aa] [aeio]\w+", everything)
     assert not re.findall(r"\b[Aa]n (?!hour)[^aeiouAEIOU]\w*", everything)
@@ -296,7 +310,7 @@ def test_articles_and_capitals_and_spaces_are_right(everything):
     assert not re.findall(r"[,.]\.|,,|\.,|\?[,.]", everything)
 
 
-def test_english_sentences_begin_with_a_capital(texts):
+def test_english_sentences_begin_with_a_capital(texts: list[str]) -> None:
     for text in texts:
         assert text.count("\n\n") <= 2
         if not HAN.search(text):
@@ -304,7 +318,7 @@ def test_english_sentences_begin_with_a_capital(texts):
             assert text.count('"') % 2 == 0
 
 
-def test_chinese_text_has_chinese_punctuation_and_paired_quotes(texts):
+def test_chinese_text_has_chinese_punctuation_and_paired_quotes(texts: list[str]) -> None:
     for text in texts:
         if language(text) == "zh":
             assert not re.search(r"[\u4e00-\u9fff][,.?!;:]", text), text
@@ -315,7 +329,9 @@ def test_chinese_text_has_chinese_punctuation_and_paired_quotes(texts):
             assert text.count("‘") == text.count("’")
 
 
-def test_texts_have_no_words_of_the_other_language_but_in_lists_and_quizzes(texts):
+def test_texts_have_no_words_of_the_other_language_but_in_lists_and_quizzes(
+    texts: list[str],
+) -> None:
     mixed = [t for t in texts if HAN.search(t) and LATIN_WORD.search(t)]
     assert 0 < len(mixed) < 0.25 * len(texts)
     for text in mixed:
@@ -325,12 +341,12 @@ def test_texts_have_no_words_of_the_other_language_but_in_lists_and_quizzes(text
             assert set(words) <= known, text
 
 
-def test_texts_are_long_enough_and_rarely_twice_the_same(texts):
+def test_texts_are_long_enough_and_rarely_twice_the_same(texts: list[str]) -> None:
     assert all(35 <= len(text) <= 900 for text in texts)
     assert len(set(texts)) > 0.995 * len(texts)
 
 
-def test_world_has_no_word_with_two_opposites():
+def test_world_has_no_word_with_two_opposites() -> None:
     for pairs in (world.OPPOSITES_EN, world.OPPOSITES_ZH):
         words = [word for pair in world.split_pairs(pairs) for word in pair]
         assert len(words) == len(set(words))
@@ -340,7 +356,7 @@ def test_world_has_no_word_with_two_opposites():
         assert len(words) == len(set(words))
 
 
-def test_no_name_is_the_beginning_of_another():
+def test_no_name_is_the_beginning_of_another() -> None:
     for names in (english_names(), chinese_names()):
         assert len(names) == len(set(names)) > 800
         ordered = sorted(names)
