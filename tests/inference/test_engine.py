@@ -29,6 +29,12 @@ def test_greedy_equals_argmax_of_the_full_forward(model: Etude) -> None:
         assert list(generate(model, prompt, GREEDY, ())) == greedy_by_hand(model, prompt, 20)
 
 
+def test_repetition_penalty_counts_prompt_and_text(model: Etude) -> None:
+    prompt = [5, 6, 7]
+    ids = list(generate(model, prompt, replace(GREEDY, repetition_penalty=100.0), ()))
+    assert len({*prompt, *ids}) == 3 + 20  # nothing twice
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 @pytest.mark.parametrize("batch_size", [1, 4, 64])

@@ -6,10 +6,13 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,46 +182,79 @@ class Person:
         self.seen = ""
         os.write(self.terminal, text.encode())
 
+    def presses_ctrl_c(self) -> None:
+        """Presses it no sooner than a hand can: Python loses a signal that comes between the prompt
+        and the wait for a key."""
+        time.sleep(0.5)
+        self.types("\x03")
+
     def sees(self, pattern: str, seconds: float = 30) -> None:
         """Waits for a text on the screen."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.seen, re.DOTALL):
             assert time.monotonic() < end, f"no {pattern!r} in {self.seen[-500:]!r}"
+            if not select.select([self.terminal], [], [], 1)[0]:
+                continue
             try:
                 self.seen += os.read(self.terminal, 65536).decode("utf-8", "replace")
             except OSError:  # the program has left
                 assert re.search(pattern, self.seen, re.DOTALL), self.seen[-500:]
 
+    def leaves(self) -> None:
+        """Goes away, and the program with them."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
     def exit_code(self) -> int:
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.terminal)
+        for _ in range(300):
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                break
+            time.sleep(0.1)
+        assert done, "the program did not leave"
         return os.waitstatus_to_exitcode(status)
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(endless_dir: Path) -> None:
+@pytest.fixture
+def start() -> Iterator[Callable[..., Person]]:
+    """Starts the program for a person; none is left running, however the test ends."""
+    people: list[Person] = []
+
+    def start(*args: str) -> Person:
+        people.append(Person(*args))
+        return people[-1]
+
+    yield start
+    for person in people:
+        person.leaves()
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(
+    endless_dir: Path, start: Callable[..., Person]
+) -> None:
     flags = ("--model_dir", str(endless_dir), "--temperature", "0", "--max_tokens", "50000")
-    person = Person(SCRIPT, *flags)
+    person = start(SCRIPT, *flags)
     person.sees("endless: .*context of 60000.*> ")
     person.types("Hello\r")
     person.sees("Hello\r\n.{30}")
-    person.types("\x03")
+    person.presses_ctrl_c()
     person.sees("stopped.*> ")
     person.types("/clear\r")
     person.sees("anew.*> ")
-    person.types("\x03")
+    person.presses_ctrl_c()
     person.sees("Ctrl-C again leaves.*> ")
     person.types("你好\r")
     person.sees("你好\r\n.{30}")
-    person.types("\x03")
+    person.presses_ctrl_c()
     person.sees("stopped.*> ")
-    person.types("\x03")
+    person.presses_ctrl_c()
     person.sees("Ctrl-C again leaves.*> ")
-    person.types("\x03")
+    person.presses_ctrl_c()
     assert person.exit_code() == 0
 
 
-def test_ctrl_d_leaves(model_dir: Path) -> None:
-    person = Person(SCRIPT, "--model_dir", str(model_dir))
+def test_ctrl_d_leaves(model_dir: Path, start: Callable[..., Person]) -> None:
+    person = start(SCRIPT, "--model_dir", str(model_dir))
     person.sees("> ")
     person.types("\x04")
     assert person.exit_code() == 0
