@@ -7,6 +7,7 @@ weight/demo_report.json.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -122,6 +123,7 @@ def relative(path: Path) -> str:
 
 def main() -> int:
     """Runs the stages that are not done yet and tells the result."""
+    argparse.ArgumentParser(description=__doc__).parse_args()  # no options; --help runs nothing
     report = read_report()
     DEMO.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(stages(), start=1):
