@@ -27,6 +27,9 @@ WEIGHT = ROOT / "weight"
 DeviceName = str  # "auto", "cpu", "cuda" or "cuda:N"
 
 
+DtypeName = Literal["auto", "float32", "bfloat16"]
+
+
 class UserError(Exception):
     """A mistake of the user's, told in one sentence: where, what is wrong, what to do."""
 
@@ -176,6 +179,9 @@ class TrainConfig:
     """Newest checkpoints that are kept."""
     compile: bool = True
     """Compile the step with torch.compile: faster, after half a minute at the start."""
+    dtype: DtypeName = "auto"
+    """Format of the matrix products: auto measures which of float32 and bfloat16 is faster here. A
+    run that continues keeps the one it began with."""
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
     seed: int = 1

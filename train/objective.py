@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,7 +10,9 @@ from model.transformer import Etude
 from train.packing import IGNORED
 
 
-def summed_loss(model: Etude, input_ids: Tensor, labels: Tensor) -> Tensor:
+def summed_loss(
+    model: Etude, input_ids: Tensor, labels: Tensor, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Sum of the cross-entropy over the trained tokens, in nats.
 
     The caller divides by the number of trained tokens of the whole step, so cutting a step into
@@ -20,8 +23,10 @@ def summed_loss(model: Etude, input_ids: Tensor, labels: Tensor) -> Tensor:
         model: the network.
         input_ids: (rows, seq).
         labels: (rows, seq), IGNORED where a token is not trained.
+        dtype: format of the matrix products.
     """
-    logits = model(input_ids)  # (rows, seq, vocab)
+    with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
+        logits = model(input_ids)  # (rows, seq, vocab)
     return F.cross_entropy(
         logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )

@@ -17,8 +17,16 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 kellerjordan.github.io/posts/muon)."""
 
 
-def build_optimizers(model: Etude, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
-    """The optimizers of a model by name; each group keeps its peak rate in "peak_lr"."""
+def build_optimizers(
+    model: Etude, config: TrainConfig, dtype: torch.dtype = torch.float32
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers of a model by name; each group keeps its peak rate in "peak_lr".
+
+    Args:
+        model: the network, on its device.
+        config: rates, decay and the choice of optimizer.
+        dtype: format of Muon's matrix products.
+    """
     parameters = dict(model.named_parameters())
     hidden = [n for n, p in parameters.items() if p.dim() == 2 and ".layers." in n]
     muon_names = set(hidden) if config.optimizer == "muon" else set()
@@ -38,7 +46,7 @@ def build_optimizers(model: Etude, config: TrainConfig) -> dict[str, torch.optim
     if muon_names:
         matrices = [parameters[name] for name in hidden]
         rate = config.muon_learning_rate
-        optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=config.weight_decay)
+        optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=config.weight_decay, dtype=dtype)
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -49,8 +57,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum, orthogonalised by Newton-Schulz: each update turns all directions of a matrix
     equally.
 
-    torch.optim.Muon computes one matrix at a time in bfloat16, which many CPUs are slow at. This
-    one stacks matrices of equal shape and works in float32 on the CPU, in bfloat16 on CUDA.
+    torch.optim.Muon takes one matrix at a time and always in bfloat16, which many CPUs are slow at.
+    This one stacks matrices of equal shape and works in the format that it is given.
     """
 
     def __init__(
@@ -60,7 +68,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         steps: int = 5,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.dtype = dtype
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps}
         super().__init__(params, defaults)
 
@@ -88,27 +98,28 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         # Nesterov: look one step of momentum ahead.
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        updates = orthogonalize(torch.stack(ahead), group["steps"])
+        updates = orthogonalize(torch.stack(ahead), group["steps"], self.dtype)
         rows, columns = parameters[0].shape
         rate = group["lr"] * max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, list(updates.unbind(0)), alpha=-rate)
 
 
-def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
+def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Nearly U V^T of each matrix's singular value decomposition, by a quintic Newton-Schulz
     iteration.
 
     Args:
         matrices: (count, rows, columns).
         steps: iterations; five bring every singular value to between about 0.7 and 1.2.
+        dtype: format of the products.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = matrices
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(steps):
         gram = x @ x.mT  # (count, rows, rows), rows <= columns
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

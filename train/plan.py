@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-import time
+import math
 
 import torch
 
 from config import ModelConfig, TrainConfig
 from model.transformer import Etude
+from train.precision import matmul_speed
+from train.provenance import describe_machine
+from train.stage import Stage
 
 TYPICAL_UTILIZATION = 0.55
 """Share of the matrix-product peak that a training step reaches, evaluation and saving included."""
+
+
+def announcement(stage: Stage, device: torch.device, step: int, total: int) -> str:
+    """What will happen: size, data, steps, memory, time; and where a run that continues stands."""
+    config, model, vocab_size = stage.config, stage.model, stage.model.config.vocab_size
+    tokens = (total - step) * config.batch_size * config.max_length
+    rate = matmul_speed(device, getattr(torch, config.dtype)) * TYPICAL_UTILIZATION
+    seconds = tokens * flops_per_token(model, config.max_length) / rate
+    memory = estimated_bytes(model.config, config, model.num_parameters())
+    validation = sum(group.num_bytes for group in stage.validation.values())
+    passes = total * config.batch_size / len(stage.rows)
+    lines = [
+        f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
+        f"on {describe_machine(device)}",
+        f"  data: {stage.packing.sentence()}; validation: {validation:,} bytes",
+        f"  plan: {total} steps of {config.batch_size} x {config.max_length} tokens "
+        f"({passes:.2f} passes), {config.optimizer}, {config.dtype}; "
+        f"about {memory / 1e9:.1f} GB and {duration(seconds)}",
+    ]
+    if step:
+        lines.append(f"  continuing at step {step} of {total}")
+    elif stage.name == "pretrain":
+        expected = math.log(vocab_size)
+        lines.append(f"  the first loss should be near ln({vocab_size}) = {expected:.2f}")
+    return "\n".join(lines)
 
 
 def flops_per_token(model: Etude, max_length: int) -> float:
@@ -21,20 +49,6 @@ def flops_per_token(model: Etude, max_length: int) -> float:
     if not config.tie_word_embeddings:
         weights -= config.vocab_size * config.hidden_size  # looked up, not multiplied
     return 6.0 * weights + 6.0 * config.num_hidden_layers * config.hidden_size * max_length
-
-
-def matmul_peak(device: torch.device, seconds: float = 0.3) -> float:
-    """Float32 operations per second of a large matrix product on the device, measured."""
-    x = torch.ones(1024, 1024, device=device)
-    x @ x  # warm up
-    done, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < seconds:
-        product = x @ x
-        done += 1
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    del product
-    return done * 2.0 * 1024**3 / (time.perf_counter() - begin)
 
 
 def estimated_bytes(config: ModelConfig, training: TrainConfig, num_parameters: int) -> int:

@@ -30,8 +30,9 @@ def pretrain(config: EtudeConfig) -> int:
     from model.transformer import Etude
     from train.evaluation import validation_groups
     from train.packing import concatenate
+    from train.stage import Stage
     from train.token_shards import tokenise_texts
-    from train.trainer import Stage, train
+    from train.trainer import train
 
     device = pick_device(config.pretrain.device)
     tokenizer = EtudeTokenizer.load(config.paths.tokenizer_dir)

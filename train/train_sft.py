@@ -27,8 +27,9 @@ def fine_tune(config: EtudeConfig) -> int:
     from model.storage import sha256_of
     from train.evaluation import validation_groups
     from train.packing import pack
+    from train.stage import Stage
     from train.token_shards import tokenise_conversations
-    from train.trainer import Stage, train
+    from train.trainer import train
 
     device = pick_device(config.sft.device)
     settings, paths = config.sft, config.paths

@@ -8,76 +8,36 @@ A save comes before the evaluation of the same step, so nothing an evaluation do
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from config import TrainConfig, UserError
+from config import UserError
 from model.pretrained import model_files, weights_of
-from model.storage import DamagedDirectory, update_directory, verify
-from model.tokenizer import EtudeTokenizer
+from model.storage import Writer, update_directory
 from model.transformer import Etude
 from train.batches import RowOrder, total_steps
 from train.checkpoint import Identity, find_checkpoint, restore, save_checkpoint
-from train.evaluation import ValidationGroup, bits_per_byte
-from train.metrics import LOSS_LOG, RunLog, read_log
+from train.evaluation import bits_per_byte
+from train.metrics import RunLog
 from train.objective import summed_loss
 from train.optimizer import build_optimizers, set_learning_rates
-from train.packing import IGNORED, PackingReport, TokenRows
-from train.plan import TYPICAL_UTILIZATION, duration, estimated_bytes, flops_per_token, matmul_peak
+from train.packing import IGNORED
+from train.plan import announcement, duration
 from train.provenance import describe_machine, git_commit
+from train.run_directory import complete_summary, make_output_dir, refuse_other_model
 from train.schedule import lr_scale
 from train.signals import StopRequest
+from train.stage import Stage, with_dtype
 
-FREE_SETTINGS = {
-    "gradient_accumulation_steps",
-    "save_steps",
-    "save_total_limit",
-    "compile",
-    "device",
-}
-"""Settings that may change between two starts of a run: they decide speed and safety, not what is
-learnt."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """All that differs between pretraining and fine-tuning."""
-
-    name: str
-    """pretrain or sft."""
-    config: TrainConfig
-    model: Etude
-    """On the CPU, with the weights that the stage starts from."""
-    tokenizer: EtudeTokenizer
-    rows: TokenRows
-    packing: PackingReport
-    validation: Mapping[str, ValidationGroup]
-    output_dir: Path
-    """The model directory to write."""
-    is_chat: bool
-    """Whether the result answers messages or continues texts."""
-    fingerprints: Mapping[str, str]
-    """Of data, tokenizer, and what else the run builds on."""
-
-    @property
-    def identity(self) -> Identity:
-        """What a checkpoint must agree with to be continued."""
-        training = dataclasses.asdict(self.config)
-        shape = dataclasses.asdict(self.model.config)
-        kept = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
-        return Identity({"stage": self.name, **kept, **shape}, self.fingerprints)
+LossFunction = Callable[[Etude, Tensor, Tensor, torch.dtype], Tensor]
 
 
 def train(stage: Stage, device: torch.device) -> int:
@@ -90,15 +50,16 @@ def train(stage: Stage, device: torch.device) -> int:
     Raises:
         UserError: the directory holds another run, the disk is full, or the loss is not finite.
     """
+    stage = with_dtype(stage, device)
     identity = stage.identity
-    if is_complete(stage.output_dir, identity):
-        log = read_log(stage.output_dir / LOSS_LOG)
+    if summary := complete_summary(stage.output_dir, identity):
         print(
-            f"{stage.name} is complete: {log[-1]['step']} steps, {log[-1]['bits_per_byte']:.3f} "
-            f"bits per byte; "
+            f"{stage.name} is complete: {summary['step']} steps, "
+            f"{summary['bits_per_byte']['all']:.3f} bits per byte; "
             f"the model is in {stage.output_dir}"
         )
         return 0
+    refuse_other_model(stage.output_dir, identity)
     with StopRequest() as stop:
         return Run(stage, device, identity, stop).go()
 
@@ -114,18 +75,19 @@ class Run:
         self.checkpoints = stage.output_dir / "checkpoints"
         make_output_dir(self.checkpoints)
         self.model = stage.model.to(device)
-        self.optimizers = build_optimizers(self.model, self.config)
+        self.dtype: torch.dtype = getattr(torch, self.config.dtype)
+        self.optimizers = build_optimizers(self.model, self.config, self.dtype)
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
         checkpoint = find_checkpoint(self.checkpoints, identity)
         self.step = restore(checkpoint, self.model, self.optimizers) if checkpoint else 0
         self.log = RunLog(stage.output_dir, self.step)
-        self.loss_fn: Callable[[Etude, Tensor, Tensor], Tensor] = summed_loss
+        self.loss_fn: LossFunction = summed_loss
         self.bits_per_byte: dict[str, float] = {}
 
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
-        self.announce()
+        print(announcement(self.stage, self.device, self.step, self.total))
         self.loss_fn = compiled(summed_loss) if self.config.compile else summed_loss
         begin, first = time.perf_counter(), self.step
         with tqdm(
@@ -188,7 +150,10 @@ class Run:
         total = torch.zeros((), device=self.device)
         for batch in batches:
             loss = self.loss_fn(
-                self.model, batch.input_ids.to(self.device), batch.labels.to(self.device)
+                self.model,
+                batch.input_ids.to(self.device),
+                batch.labels.to(self.device),
+                self.dtype,
             ) / max(1, trained)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -231,7 +196,7 @@ class Run:
             shown["bpb"] = f"{self.bits_per_byte['all']:.3f}"
         return shown
 
-    def files(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def files(self, summary: Mapping[str, Any]) -> dict[str, Writer]:
         """The files of a model directory with the present weights."""
         weights = weights_of(self.model)
         return model_files(
@@ -283,41 +248,6 @@ class Run:
             **self.identity.as_json(),
         }
 
-    def announce(self) -> None:
-        """Says what will happen: size, data, steps, memory, time."""
-        config, model = self.config, self.model
-        tokens = (self.total - self.step) * config.batch_size * config.max_length
-        rate = matmul_peak(self.device) * TYPICAL_UTILIZATION
-        seconds = tokens * flops_per_token(model, config.max_length) / rate
-        memory = estimated_bytes(model.config, config, model.num_parameters())
-        print(
-            f"{self.stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary "
-            f"{model.config.vocab_size}, on {describe_machine(self.device)}\n"
-            f"  data: {self.stage.packing.sentence()}; validation: "
-            f"{sum(g.num_bytes for g in self.stage.validation.values()):,} bytes\n"
-            f"  plan: {self.total} steps of {config.batch_size} x {config.max_length} tokens "
-            f"({self.total * config.batch_size / len(self.stage.rows):.2f} passes), "
-            f"{config.optimizer}; "
-            f"about {memory / 1e9:.1f} GB and {duration(seconds)}"
-        )
-        if self.step:
-            print(f"  continuing at step {self.step} from {self.checkpoints}")
-        elif self.stage.name == "pretrain":
-            print(
-                f"  first loss should be near ln({model.config.vocab_size}) = "
-                f"{math.log(model.config.vocab_size):.2f}"
-            )
-
-
-def make_output_dir(checkpoints: Path) -> None:
-    """Makes the model directory; UserError when it cannot be made."""
-    try:
-        checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{checkpoints.parent}: cannot be made ({error.strerror}); name another model directory"
-        ) from error
-
 
 def clip_gradient(model: Etude, max_norm: float) -> float:
     """Scales the gradient down to max_norm (0: leaves it) and returns the norm it had."""
@@ -326,8 +256,8 @@ def clip_gradient(model: Etude, max_norm: float) -> float:
 
 
 def compiled(
-    function: Callable[[Etude, Tensor, Tensor], Tensor],
-) -> Callable[[Etude, Tensor, Tensor], Tensor]:
+    function: LossFunction,
+) -> LossFunction:
     """The function compiled, or as it is, with a line that says so, where there is no C++
     compiler."""
     compilers = ("g++", "c++", "clang++", "cl")
@@ -337,16 +267,3 @@ def compiled(
         )
         return function
     return torch.compile(function)  # type: ignore[no-any-return]
-
-
-def is_complete(directory: Path, identity: Identity) -> bool:
-    """Whether a model directory holds the finished, undamaged result of this very run."""
-    path = directory / "training_summary.json"
-    if not path.exists():
-        return False
-    try:
-        verify(directory)
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (DamagedDirectory, ValueError):
-        return False
-    return bool(summary.get("complete")) and not identity.differences(summary)

@@ -1,0 +1,68 @@
+"""A model directory as the home of a run: is it new, can it be continued, is it finished?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from config import UserError
+from model.pretrained import WEIGHTS
+from model.storage import DamagedDirectory, verify
+from train.checkpoint import STATE, Identity, list_checkpoints
+
+SUMMARY = "training_summary.json"
+
+
+def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | None:
+    """The summary of a model directory that holds the finished, undamaged result of this very run,
+    else None."""
+    path = directory / SUMMARY
+    if not path.exists():
+        return None
+    try:
+        verify(directory)
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (DamagedDirectory, ValueError):
+        return None
+    finished = summary.get("complete") and not identity.differences(summary)
+    return dict(summary) if finished else None
+
+
+def saved_settings(model_dir: Path) -> dict[str, Any]:
+    """The settings of the run that a model directory holds, finished or not; empty when there is
+    none."""
+    candidates = [path / STATE for path in list_checkpoints(model_dir / "checkpoints")]
+    for path in [*candidates, model_dir / SUMMARY]:
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # missing or damaged; find_checkpoint names what is damaged
+    return {}
+
+
+def refuse_other_model(directory: Path, identity: Identity) -> None:
+    """Raises UserError when a new run would overwrite a model that it did not make."""
+    if list_checkpoints(directory / "checkpoints") or not (directory / WEIGHTS).exists():
+        return  # find_checkpoint compares a run that can be continued
+    try:
+        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        differences = identity.differences(summary)
+    except (OSError, ValueError, KeyError):
+        differences = ["it was not made by this run"]
+    if differences:
+        raise UserError(
+            f"{directory} holds another model: {'; '.join(differences)}. Name another model "
+            f"directory "
+            "or move this one away"
+        )
+
+
+def make_output_dir(checkpoints: Path) -> None:
+    """Makes the model directory; UserError when it cannot be made."""
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{checkpoints.parent}: cannot be made ({error.strerror}); name another model directory"
+        ) from error

@@ -1,0 +1,67 @@
+"""What a training stage brings to the loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from config import TrainConfig
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+from train.checkpoint import Identity
+from train.evaluation import ValidationGroup
+from train.packing import PackingReport, TokenRows
+from train.precision import pick_dtype
+from train.run_directory import saved_settings
+
+FREE_SETTINGS = {
+    "gradient_accumulation_steps",
+    "save_steps",
+    "save_total_limit",
+    "compile",
+    "device",
+}
+"""Settings that may change between two starts of a run: they decide speed and safety, not what is
+learnt."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that differs between pretraining and fine-tuning."""
+
+    name: str
+    """pretrain or sft."""
+    config: TrainConfig
+    model: Etude
+    """On the CPU, with the weights that the stage starts from."""
+    tokenizer: EtudeTokenizer
+    rows: TokenRows
+    packing: PackingReport
+    validation: Mapping[str, ValidationGroup]
+    output_dir: Path
+    """The model directory to write."""
+    is_chat: bool
+    """Whether the result answers messages or continues texts."""
+    fingerprints: Mapping[str, str]
+    """Of data, tokenizer, and what else the run builds on."""
+
+    @property
+    def identity(self) -> Identity:
+        """What a checkpoint must agree with to be continued."""
+        training = dataclasses.asdict(self.config)
+        shape = dataclasses.asdict(self.model.config)
+        kept = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
+        return Identity({"stage": self.name, **kept, **shape}, self.fingerprints)
+
+
+def with_dtype(stage: Stage, device: torch.device) -> Stage:
+    """The stage with --dtype auto resolved: as the run began, or, for a new one, by measurement."""
+    dtype = stage.config.dtype
+    if dtype == "auto":
+        saved = saved_settings(stage.output_dir)
+        dtype = saved["dtype"] if saved else pick_dtype(dtype, device)
+    return dataclasses.replace(stage, config=dataclasses.replace(stage.config, dtype=dtype))
