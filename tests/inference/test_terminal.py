@@ -176,10 +176,15 @@ class Person:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
             os.execve(sys.executable, [sys.executable, *args], ENVIRONMENT)
-        self.seen = ""
+        self.screen = b""
+
+    @property
+    def seen(self) -> str:
+        """The screen since the last key; whole, as a read may end inside a character."""
+        return self.screen.decode("utf-8", "replace")
 
     def types(self, text: str) -> None:
-        self.seen = ""
+        self.screen = b""
         os.write(self.terminal, text.encode())
 
     def presses_ctrl_c(self) -> None:
@@ -196,7 +201,7 @@ class Person:
             if not select.select([self.terminal], [], [], 1)[0]:
                 continue
             try:
-                self.seen += os.read(self.terminal, 65536).decode("utf-8", "replace")
+                self.screen += os.read(self.terminal, 65536)
             except OSError:  # the program has left
                 assert re.search(pattern, self.seen, re.DOTALL), self.seen[-500:]
 
