@@ -169,6 +169,8 @@ class TrainConfig:
     """Share of the steps in which warmup_stable_decay falls."""
     min_lr_ratio: float = 0.1
     """Where the learning rate ends, as a share of its peak."""
+    cross_document_attention: bool = True
+    """Let attention look across the borders of documents that share a row."""
     validation_every: int = 30
     """Every n-th record is kept out of training and used to measure bits per byte."""
     eval_steps: int = 200
@@ -244,6 +246,8 @@ class SFTConfig(TrainConfig):
     """Peak learning rate of AdamW."""
     muon_learning_rate: float = 0.002
     """Peak learning rate of Muon (with --optimizer muon)."""
+    cross_document_attention: bool = False
+    """Let attention look across the borders of conversations that share a row."""
 
 
 @dataclass(frozen=True)
@@ -385,7 +389,7 @@ class EtudeConfig:
     """All settings of all stages."""
 
     preset: PresetName = "base"
-    """The set of defaults to start from: nano (6M parameters, minutes of CPU), mini (26M) or base
+    """The set of defaults to start from: nano (2.5M parameters, minutes of CPU), mini (26M) or base
     (86M)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shape of the network."""
@@ -437,16 +441,16 @@ def mini() -> EtudeConfig:
 
 
 def nano() -> EtudeConfig:
-    """6M parameters: minutes of CPU. The recipe was chosen by measurement (README, "Results")."""
+    """2.5M parameters: minutes of CPU. The recipe was chosen by measurement (README, "Results")."""
     return EtudeConfig(
         preset="nano",
         model=ModelConfig(
             vocab_size=4_096,
-            hidden_size=256,
-            intermediate_size=704,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=4,
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=4,
+            num_attention_heads=3,
+            num_key_value_heads=3,
             max_position_embeddings=512,
         ),
         tokenizer=TokenizerConfig(vocab_size=4_096),

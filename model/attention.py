@@ -60,15 +60,23 @@ class MultiHeadAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """x and result: (batch, seq, hidden). With a cache, x continues what the cache holds."""
+        """x and result: (batch, seq, hidden).
+
+        With a cache, x continues what the cache holds. A mask (batch, 1, seq, seq), True where a
+        position may look, takes the place of plain causality.
+        """
         batch, seq, _ = x.shape
         q = self.q_proj(x).view(batch, seq, self.num_heads, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
-        mask = None
         if cache is not None:
             k, v, mask = cache.append(k, v)
         attended = F.scaled_dot_product_attention(

@@ -42,10 +42,15 @@ class TransformerBlock(nn.Module):
         self.mlp = FeedForward(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        cache: LayerCache | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """x and result: (batch, seq, hidden)."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+        """x and result: (batch, seq, hidden); cache and mask as in MultiHeadAttention."""
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -61,11 +66,16 @@ class Transformer(nn.Module):
         self.norm = RMSNorm(config)
         self.rotary_emb = RotaryEmbedding(config)
 
-    def forward(self, input_ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        cache: KVCache | None = None,
+        document_ids: Tensor | None = None,
+    ) -> Tensor:
         """input_ids (batch, seq) -> hidden states (batch, seq, hidden).
 
         With a cache, input_ids continue what it holds; the caller then counts them with
-        `cache.advance`.
+        `cache.advance`. With document_ids (batch, seq), no position looks into another document.
         """
         seq = input_ids.shape[1]
         if cache is None:
@@ -74,11 +84,19 @@ class Transformer(nn.Module):
         else:
             positions, views = cache.begin(seq)
             layer_caches = [*views]
+        mask = None if document_ids is None else same_document(document_ids)
         cos, sin = self.rotary_emb(positions)
         x = self.embed_tokens(input_ids)  # (batch, seq, hidden)
         for layer, layer_cache in zip(self.layers, layer_caches, strict=True):
-            x = layer(x, cos, sin, layer_cache)
+            x = layer(x, cos, sin, layer_cache, mask)
         return self.norm(x)
+
+
+def same_document(document_ids: Tensor) -> Tensor:
+    """document_ids (batch, seq) -> (batch, 1, seq, seq), True where a position (third) may look at
+    another (fourth): the same document, and not later."""
+    same = document_ids[:, :, None] == document_ids[:, None, :]
+    return same.tril()[:, None]
 
 
 class Etude(nn.Module):
@@ -92,9 +110,14 @@ class Etude(nn.Module):
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
-    def forward(self, input_ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """input_ids (batch, seq) -> logits (batch, seq, vocab)."""
-        return self.lm_head(self.model(input_ids, cache))
+    def forward(
+        self,
+        input_ids: Tensor,
+        cache: KVCache | None = None,
+        document_ids: Tensor | None = None,
+    ) -> Tensor:
+        """input_ids (batch, seq) -> logits (batch, seq, vocab); see Transformer.forward."""
+        return self.lm_head(self.model(input_ids, cache, document_ids))
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:

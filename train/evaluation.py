@@ -30,7 +30,7 @@ class ValidationGroup:
 
 
 def validation_groups(
-    documents: Documents, max_length: int, tokenizer: EtudeTokenizer
+    documents: Documents, max_length: int, tokenizer: EtudeTokenizer, cross_documents: bool
 ) -> dict[str, ValidationGroup]:
     """Packs validation documents by script. Every token of a text counts once; conversations count
     their answers."""
@@ -40,13 +40,17 @@ def validation_groups(
         num_bytes = int(documents.num_bytes[chosen].sum())
         if num_bytes:
             groups[script] = ValidationGroup(
-                stream_rows(documents, chosen, max_length, tokenizer), num_bytes
+                stream_rows(documents, chosen, max_length, tokenizer, cross_documents), num_bytes
             )
     return groups
 
 
 def stream_rows(
-    documents: Documents, chosen: list[int], max_length: int, tokenizer: EtudeTokenizer
+    documents: Documents,
+    chosen: list[int],
+    max_length: int,
+    tokenizer: EtudeTokenizer,
+    cross_documents: bool,
 ) -> TokenRows:
     """The chosen documents end to end, cut into rows; the last row is padded."""
     border = tokenizer.end_of_text_id
@@ -62,6 +66,7 @@ def stream_rows(
         np.concatenate([mask, np.zeros(padding, np.uint8)]),
         max_length,
         stride=max_length,
+        border=None if cross_documents else border,
     )
 
 
@@ -76,8 +81,8 @@ def bits_per_byte(
         total = 0.0
         for first in range(0, len(group.rows), rows_at_once):
             chosen = range(first, min(first + rows_at_once, len(group.rows)))
-            batch = group.rows.batch(chosen)
-            loss = summed_loss(model, batch.input_ids.to(device), batch.labels.to(device))
+            batch = group.rows.batch(chosen).to(device)
+            loss = summed_loss(model, batch.input_ids, batch.labels, batch.document_ids)
             total += loss.item()
         nats[script] = total
     num_bytes = sum(group.num_bytes for group in groups.values())

@@ -11,7 +11,11 @@ from train.packing import IGNORED
 
 
 def summed_loss(
-    model: Etude, input_ids: Tensor, labels: Tensor, dtype: torch.dtype = torch.float32
+    model: Etude,
+    input_ids: Tensor,
+    labels: Tensor,
+    document_ids: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Sum of the cross-entropy over the trained tokens, in nats.
 
@@ -23,10 +27,11 @@ def summed_loss(
         model: the network.
         input_ids: (rows, seq).
         labels: (rows, seq), IGNORED where a token is not trained.
+        document_ids: (rows, seq), to keep attention inside documents; None: it may cross them.
         dtype: format of the matrix products.
     """
     with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
-        logits = model(input_ids)  # (rows, seq, vocab)
+        logits = model(input_ids, document_ids=document_ids)  # (rows, seq, vocab)
     return F.cross_entropy(
         logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )

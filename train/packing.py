@@ -33,16 +33,32 @@ class Batch:
     """(rows, max_length) int64."""
     labels: Tensor
     """(rows, max_length) int64, the next token or IGNORED."""
+    document_ids: Tensor | None = None
+    """(rows, max_length) int64, which document of its row a position belongs to; None: attention
+    may cross documents."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        ids = None if self.document_ids is None else self.document_ids.to(device)
+        return Batch(self.input_ids.to(device), self.labels.to(device), ids)
 
 
 class TokenRows:
     """Rows cut from one long array of tokens."""
 
     def __init__(
-        self, tokens: NDArray[Any], mask: NDArray[np.uint8] | None, max_length: int, stride: int
+        self,
+        tokens: NDArray[Any],
+        mask: NDArray[np.uint8] | None,
+        max_length: int,
+        stride: int,
+        border: int | None = None,
     ) -> None:
-        """Row i begins at i * stride and has max_length + 1 tokens."""
-        self.tokens, self.mask = tokens, mask
+        """Row i begins at i * stride and has max_length + 1 tokens.
+
+        With a border token, each one ends a document that attention does not look back into.
+        """
+        self.tokens, self.mask, self.border = tokens, mask, border
         self.max_length, self.stride = max_length, stride
         self.count = (len(tokens) - (max_length + 1 - stride)) // stride
 
@@ -58,7 +74,10 @@ class TokenRows:
         if self.mask is not None:
             mask = torch.from_numpy(np.stack([self.mask[s] for s in spans]))
             labels[mask[:, 1:] == 0] = IGNORED
-        return Batch(tokens[:, :-1], labels)
+        inputs = tokens[:, :-1]
+        if self.border is None:
+            return Batch(inputs, labels)
+        return Batch(inputs, labels, document_ids=(inputs == self.border).cumsum(dim=1))
 
 
 @dataclass(frozen=True)
@@ -93,7 +112,7 @@ class PackingReport:
 
 
 def concatenate(
-    documents: Documents, max_length: int, border: int
+    documents: Documents, max_length: int, border: int, cross_documents: bool = True
 ) -> tuple[TokenRows, PackingReport]:
     """Lays documents end to end, a border token before each and after the last, and cuts rows.
 
@@ -101,7 +120,8 @@ def concatenate(
         UserError: all documents together do not fill one row.
     """
     stream = with_borders(documents.tokens, documents.offsets, range(len(documents)), border)
-    rows = TokenRows(stream, None, max_length, stride=max_length)
+    seen = None if cross_documents else border
+    rows = TokenRows(stream, None, max_length, max_length, seen)
     if len(rows) < 1:
         raise UserError(
             f"the training data has {len(stream)} tokens, fewer than one row of {max_length + 1}: "
@@ -127,7 +147,9 @@ def with_borders(
     return stream
 
 
-def pack(documents: Documents, max_length: int, border: int) -> tuple[TokenRows, PackingReport]:
+def pack(
+    documents: Documents, max_length: int, border: int, cross_documents: bool = False
+) -> tuple[TokenRows, PackingReport]:
     """Packs whole conversations into rows of max_length + 1 tokens, each followed by a border token
     where there is room; best fit, longest first.
 
@@ -161,7 +183,7 @@ def pack(documents: Documents, max_length: int, border: int) -> tuple[TokenRows,
     trained = int(mask.reshape(-1, width)[:, 1:].sum())
     padding = len(rows) * width - used
     report = PackingReport(len(documents), len(rows), trained, padding, cut, dropped, lost)
-    return TokenRows(tokens, mask, max_length, stride=width), report
+    return TokenRows(tokens, mask, max_length, width, None if cross_documents else border), report
 
 
 def fit_documents(documents: Documents, width: int) -> tuple[list[tuple[int, int]], int, int, int]:

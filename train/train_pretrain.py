@@ -40,7 +40,8 @@ def pretrain(config: EtudeConfig) -> int:
     data = tokenise_texts(
         paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
     )
-    rows, report = concatenate(data.train, settings.max_length, tokenizer.end_of_text_id)
+    crossing = settings.cross_document_attention
+    rows, report = concatenate(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
     model = Etude(dataclasses.replace(config.model, vocab_size=len(tokenizer)))
     model.initialize(torch.Generator().manual_seed(settings.seed))
     stage = Stage(
@@ -50,7 +51,7 @@ def pretrain(config: EtudeConfig) -> int:
         tokenizer=tokenizer,
         rows=rows,
         packing=report,
-        validation=validation_groups(data.validation, settings.max_length, tokenizer),
+        validation=validation_groups(data.validation, settings.max_length, tokenizer, crossing),
         output_dir=paths.pretrained_model_dir,
         is_chat=False,
         fingerprints={"data": data.fingerprint, "tokenizer": tokenizer.fingerprint},

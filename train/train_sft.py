@@ -42,7 +42,8 @@ def fine_tune(config: EtudeConfig) -> int:
     data = tokenise_conversations(
         paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
     )
-    rows, report = pack(data.train, settings.max_length, tokenizer.end_of_text_id)
+    crossing = settings.cross_document_attention
+    rows, report = pack(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
     stage = Stage(
         name="sft",
         config=settings,
@@ -50,7 +51,7 @@ def fine_tune(config: EtudeConfig) -> int:
         tokenizer=tokenizer,
         rows=rows,
         packing=report,
-        validation=validation_groups(data.validation, settings.max_length, tokenizer),
+        validation=validation_groups(data.validation, settings.max_length, tokenizer, crossing),
         output_dir=paths.sft_model_dir,
         is_chat=True,
         fingerprints={

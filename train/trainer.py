@@ -37,7 +37,7 @@ from train.schedule import lr_scale
 from train.signals import StopRequest
 from train.stage import Stage, with_dtype
 
-LossFunction = Callable[[Etude, Tensor, Tensor, torch.dtype], Tensor]
+LossFunction = Callable[[Etude, Tensor, Tensor, Tensor | None, torch.dtype], Tensor]
 
 
 def train(stage: Stage, device: torch.device) -> int:
@@ -149,11 +149,9 @@ class Run:
         trained = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
         total = torch.zeros((), device=self.device)
         for batch in batches:
+            batch = batch.to(self.device)
             loss = self.loss_fn(
-                self.model,
-                batch.input_ids.to(self.device),
-                batch.labels.to(self.device),
-                self.dtype,
+                self.model, batch.input_ids, batch.labels, batch.document_ids, self.dtype
             ) / max(1, trained)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()

@@ -33,11 +33,11 @@ class ChatAmounts:
     animal: int = 380
     opposite: int = 320
     colour: int = 240
-    arithmetic: int = 540
+    arithmetic: int = 420
     translation: int = 420
     story: int = 300
-    memory: int = 500
-    system: int = 500
+    memory: int = 700
+    system: int = 700
     mixed: int = 280  # two to four turns of different categories
 
 

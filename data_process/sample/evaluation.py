@@ -147,12 +147,16 @@ class Examiner:
         raise ValueError(f"no held-out {category} question is left: raise HELD_OUT_QUESTIONS")
 
     def _held_sum(self, pool: list[Question]) -> Question:
-        """A question about the next held-out sum; the two languages begin at different ends."""
-        keys = list(dict.fromkeys(question.fact.key for question in pool))
+        """The next question about a held-out sum (two of five) or difference (three of five); the
+        two languages share none."""
         number = self.used.get("arithmetic", 0)
         self.used["arithmetic"] = number + 1
-        key = keys[:: 1 if self.language == "en" else -1][number % len(keys)]
-        return self.rng.choice([question for question in pool if question.fact.key == key])
+        kind = "addition" if number % 5 < 2 else "subtraction"
+        keys = list(dict.fromkeys(q.fact.key for q in pool if q.fact.kind == kind))
+        keys.sort()  # the same in both languages
+        mine = keys[::2] if self.language == "en" else keys[1::2]
+        key = mine[(number // 5 * (2 if kind == "addition" else 3) + number % 5) % len(mine)]
+        return self.rng.choice([q for q in pool if q.fact.key == key])
 
     def fact(self, category: str, number: int) -> Item:
         """A held-out question about a fact."""

@@ -154,12 +154,18 @@ def arithmetic_fact(triple: Triple, language: str) -> Fact:
 def ask(fact: Fact) -> list[Question]:
     """All questions about a fact, each with the one answer."""
     prompts = PROMPTS[fact.language]
-    answer = prompts.ANSWERS[fact.kind].format(**fact.slots)
+    answer = prompts.ANSWERS[_answer_kind(fact)].format(**fact.slots)
     templates = prompts.PROMPTS[fact.kind]
     if fact.category == "identity":
         templates = [frame + text for frame, text in product(prompts.FRAMES, templates)]
     templates = [template for template in templates if fits(template, fact)]
     return [Question(fact, template.format(**fact.slots), answer) for template in templates]
+
+
+def _answer_kind(fact: Fact) -> str:
+    """A sum is answered with its larger number first: that is the sum to know by heart."""
+    smaller_first = fact.kind == "addition" and int(fact.slots["a"]) < int(fact.slots["b"])
+    return "swapped_addition" if smaller_first else fact.kind
 
 
 def fits(template: str, fact: Fact) -> bool:
@@ -186,5 +192,8 @@ def greetings(language: str) -> list[Question]:
 
 def statements(fact: Fact) -> tuple[str, ...]:
     """Templates that tell a fact; empty for kinds that are only asked."""
-    templates = PROMPTS[fact.language].STATEMENTS.get(fact.kind, ())
+    prompts = PROMPTS[fact.language]
+    templates = prompts.STATEMENTS.get(fact.kind, ())
+    if _answer_kind(fact) == "swapped_addition":
+        templates = (*templates, prompts.ANSWERS["swapped_addition"])
     return tuple(template for template in templates if fits(template, fact))

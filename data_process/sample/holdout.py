@@ -22,7 +22,8 @@ from data_process.sample.names import split_names
 from data_process.sample.world import STORY_ANIMALS
 
 HELD_OUT_QUESTIONS = 48  # per category and language
-HELD_OUT_SUMS = 46  # of 380
+HELD_OUT_SUMS = 16  # of the 36 whose smaller number comes first
+HELD_OUT_DIFFERENCES = 24  # questions, one about a difference; the difference itself is trained
 HELD_OUT_STORIES = 16  # (animal, name) pairs of known animals and known names, per language
 
 
@@ -59,31 +60,18 @@ def make_holdout(rng: random.Random) -> Holdout:
 
 
 def split_triples(rng: random.Random) -> tuple[list[Triple], list[Triple]]:
-    """Sums up to 20 and differences inside 20.
+    """The addition table of the numbers 1 to 9, and its differences.
 
-    A held-out a + b has b + a in training; a held-out a - b has a - (a - b) and (a - b) + b.
+    Held out are sums a + b with a < b, whose b + a is trained. (A difference has no such twin: of
+    differences only questions are held out.)
     """
-    additions = [(a, "+", b) for a in range(1, 20) for b in range(1, 21 - a)]
-    subtractions = [(a, "-", b) for a in range(2, 21) for b in range(1, a)]
-    candidates = additions + subtractions
-    rng.shuffle(candidates)
-    held: list[Triple] = []
-    for triple in candidates:
-        if len(held) < HELD_OUT_SUMS and _may_hold(triple, held):
-            held.append(triple)
-    return [t for t in additions + subtractions if t not in held], held
-
-
-def _may_hold(triple: Triple, held: list[Triple]) -> bool:
-    a, operator, b = triple
-    if operator == "+":
-        family = [(b, "+", a), (a + b, "-", a), (a + b, "-", b)]
-        easy = a == b or min(a, b) < 2
-    else:
-        family = [(a, "-", a - b), (a - b, "+", b), (b, "+", a - b)]
-        easy = a == 2 * b or min(b, a - b) < 2
-    kept = sum(operator == other for _, other, _ in held)
-    return not easy and kept < HELD_OUT_SUMS // 2 and not any(member in held for member in family)
+    digits = range(1, 10)
+    additions = [(a, "+", b) for a in digits for b in digits]
+    subtractions = [(a + b, "-", b) for a in digits for b in digits]
+    candidates = [(a, op, b) for a, op, b in additions if 2 <= a < b]
+    held = sorted(rng.sample(candidates, HELD_OUT_SUMS))
+    rng.shuffle(held)
+    return [triple for triple in additions + subtractions if triple not in held], held
 
 
 def _split_all_questions(holdout: Holdout, language: str, rng: random.Random) -> None:
@@ -94,9 +82,24 @@ def _split_all_questions(holdout: Holdout, language: str, rng: random.Random) ->
         trained, held = _split_questions(questions, category, rng)
         holdout.questions[category, language] = trained
         holdout.held_questions[category, language] = held
-    for name, triples in (("questions", holdout.triples), ("held_questions", holdout.held_triples)):
-        pool = [q for triple in triples for q in ask(arithmetic_fact(triple, language))]
-        getattr(holdout, name)["arithmetic", language] = pool
+    pools = {
+        kind: [q for t in triples for q in ask(arithmetic_fact(t, language))]
+        for kind, triples in (("trained", holdout.triples), ("held", holdout.held_triples))
+    }
+    trained, held = _split_differences(pools["trained"], rng)
+    holdout.questions["arithmetic", language] = trained
+    holdout.held_questions["arithmetic", language] = pools["held"] + held
+
+
+def _split_differences(
+    questions: list[Question], rng: random.Random
+) -> tuple[list[Question], list[Question]]:
+    """Holds out one question about each of some differences."""
+    keys = list(dict.fromkeys(q.fact.key for q in questions if q.fact.kind == "subtraction"))
+    held = []
+    for key in rng.sample(keys, HELD_OUT_DIFFERENCES):
+        held.append(rng.choice([q for q in questions if q.fact.key == key]))
+    return [q for q in questions if q not in held], held
 
 
 def _split_questions(

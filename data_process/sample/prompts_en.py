@@ -220,6 +220,7 @@ ANSWERS = {
     "opposite": "The opposite of {word} is {other}.",
     "colour": "{upper_thing} is {colour}.",
     "addition": "{a} + {b} = {c}.",
+    "swapped_addition": "{a} + {b} = {b} + {a} = {c}.",
     "subtraction": "{a} - {b} = {c}.",
     "word_to_zh": "The Chinese word for {en} is {zh}.",
     "word_to_en": "{zh} means {en}.",

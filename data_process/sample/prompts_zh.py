@@ -204,6 +204,7 @@ ANSWERS = {
     "opposite": "“{word}”的反义词是“{other}”。",
     "colour": "{thing}是{colour}的。",
     "addition": "{a} + {b} = {c}。",
+    "swapped_addition": "{a} + {b} = {b} + {a} = {c}。",
     "subtraction": "{a} - {b} = {c}。",
     "word_to_en": "“{zh}”的英语是 {en}。",
     "word_to_zh": "{en} 的意思是“{zh}”。",
