@@ -21,7 +21,13 @@ SHAPE = (
     "--num_attention_heads=2",
     "--num_key_value_heads=1",
 )
-SCHEDULE = ("--max_length=64", "--batch_size=4", "--no_compile", "--max_steps=24")
+SCHEDULE = (
+    "--max_length=64",
+    "--batch_size=4",
+    "--no_compile",
+    "--max_steps=24",
+    "--dtype=float32",
+)
 INTERVALS = ("--save_steps=5", "--eval_steps=8", "--validation_every=10")
 
 

@@ -45,3 +45,19 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_trained_tokens(model: Etude) 
     labels[0, :5] = IGNORED
     expected = F.cross_entropy(model(ids)[labels != IGNORED], labels[labels != IGNORED])
     torch.testing.assert_close(summed_loss(model, ids, labels) / 13, expected)
+
+
+def test_attention_stays_inside_a_document(model: Etude) -> None:
+    first, second = torch.randint(0, model.config.vocab_size, (2, 1, 9))
+    row, ids = torch.cat([first, second], dim=1), torch.tensor([[0] * 9 + [1] * 9])
+    apart = summed_loss(model, first, first) + summed_loss(model, second, second)
+    inside = summed_loss(model, row, row, document_ids=ids)
+    torch.testing.assert_close(inside, apart, rtol=1e-5, atol=1e-4)
+    assert abs(summed_loss(model, row, row) - apart) > 0.1
+
+
+def test_bfloat16_products_give_nearly_the_same_loss(model: Etude) -> None:
+    ids = torch.randint(0, model.config.vocab_size, (2, 9))
+    exact, short = summed_loss(model, ids, ids), summed_loss(model, ids, ids, dtype=torch.bfloat16)
+    assert short.dtype == torch.float32
+    assert 0 < abs(short - exact) < 0.05 * exact

@@ -106,3 +106,14 @@ def test_batches_hold_the_next_token_as_label() -> None:
     rows, _ = concatenate(make_documents([list(range(3, 60))]), max_length=8, border=0)
     batch = rows.batch([0, 2])
     assert torch.equal(batch.input_ids[:, 1:], batch.labels[:, :-1])
+
+
+def test_a_border_ends_a_document_for_attention() -> None:
+    documents = make_documents([[1, 5, 2], [1, 7, 2]], [[0, 1, 1], [0, 1, 1]])
+    rows, _ = pack(documents, max_length=7, border=0)
+    batch = rows.batch([0])
+    assert batch.input_ids.tolist() == [[1, 5, 2, 0, 1, 7, 2]]
+    assert batch.document_ids is not None
+    assert batch.document_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1]]
+    crossing, _ = pack(documents, max_length=7, border=0, cross_documents=True)
+    assert crossing.batch([0]).document_ids is None

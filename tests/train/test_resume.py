@@ -116,6 +116,33 @@ def test_speed_and_safety_settings_may_change_between_two_starts(workspace: Work
     assert "continuing at step 20" in changed.stdout
 
 
+def test_a_run_keeps_the_number_format_it_began_with(workspace: Workspace) -> None:
+    assert workspace.run("pretrain", "--dtype=bfloat16").returncode == 0
+    directory = workspace.path / "pretrain"
+    expected = result(directory)
+    shutil.rmtree(directory / "checkpoints" / "step-00000024")
+    (directory / "training_summary.json").unlink()
+    again = workspace.run("pretrain", "--dtype=auto")
+    assert again.returncode == 0, again.stderr
+    assert "bfloat16" in again.stdout
+    assert result(directory) == expected
+    refused = workspace.run("pretrain", "--dtype=float32")
+    assert "dtype was bfloat16 and is float32" in refused.stderr
+
+
+def test_a_model_of_another_origin_is_not_overwritten(workspace: Workspace) -> None:
+    assert workspace.run("pretrain").returncode == 0
+    directory = workspace.path / "pretrain"
+    shutil.rmtree(directory / "checkpoints")
+    before = result(directory)
+    refused = workspace.run("pretrain", "--seed=5")
+    assert refused.returncode == 2
+    assert "seed was 1 and is 5" in refused.stderr
+    (directory / "training_summary.json").unlink()
+    assert "was not made by this run" in workspace.run("pretrain").stderr
+    assert result(directory) == before
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(workspace: Workspace) -> None:
     assert workspace.run("pretrain").returncode == 0
     directory = workspace.path / "pretrain"
