@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -26,13 +27,14 @@ from model.chat import Message
 DEMO = WEIGHT / "demo"
 REPORT = WEIGHT / "demo_report.json"
 PRETRAINED, SFT = DEMO / "etude_pretrained_model", DEMO / "etude_sft_model"
-PATHS = {
-    "pretrain_files": TRAINING_DATA / "pretrain" / "pretrain_sample.jsonl",
-    "sft_files": TRAINING_DATA / "sft" / "sft_sample.jsonl",
-    "tokenizer_dir": DEMO / "tokenizer",
-    "pretrained_model_dir": PRETRAINED,
-    "sft_model_dir": SFT,
+PLACES = {
+    "texts": "training_data/pretrain/pretrain_sample.jsonl",
+    "chats": "training_data/sft/sft_sample.jsonl",
+    "demo": "weight/demo",
+    "pretrained": "weight/demo/etude_pretrained_model",
+    "sft": "weight/demo/etude_sft_model",
 }
+"""Files and directories by the names that the stages call them, from the repository's root."""
 TRANSCRIPT = (
     ("Hello! My name is Mirabel.", "What is the capital of France?", "What is my name?"),
     ("Tell me a story about a fox named Lily.",),
@@ -48,77 +50,70 @@ class DemoStage:
 
     name: str
     title: str
-    script: str
-    flags: tuple[str, ...]
+    command: str
+    """Script and flags; {names} stand for PLACES."""
     output: Path
     """What exists when the stage is done."""
 
-
-def stages() -> list[DemoStage]:
-    """The demo's stages in order."""
-    nano = ("--preset", "nano")
-    picture = ("--output", relative(DEMO / "training.png"))
-    return [
-        DemoStage(
-            "sample",
-            "Make the sample",
-            "data_process/make_sample.py",
-            (),
-            TRAINING_DATA / "eval" / "eval_sample.jsonl",
-        ),
-        DemoStage(
-            "tokenizer",
-            "Train and verify the tokenizer",
-            "train/train_tokenizer.py",
-            ("all", *nano, *path_flags("pretrain_files", "tokenizer_dir")),
-            DEMO / "tokenizer" / "tokenizer.json",
-        ),
-        DemoStage(
-            "pretrain",
-            "Pretrain on texts",
-            "train/train_pretrain.py",
-            (*nano, *path_flags("pretrain_files", "tokenizer_dir", "pretrained_model_dir")),
-            PRETRAINED / "model.safetensors",
-        ),
-        DemoStage(
-            "sft",
-            "Fine-tune on conversations",
-            "train/train_sft.py",
-            (*nano, *path_flags("sft_files", "pretrained_model_dir", "sft_model_dir")),
-            SFT / "model.safetensors",
-        ),
-        DemoStage(
-            "evaluate",
-            "Ask the held-out questions",
-            "tool/evaluate.py",
-            ("--model_dir", relative(SFT)),
-            SFT / "evaluation.json",
-        ),
-        DemoStage(
-            "convert",
-            "Convert for transformers, with proof",
-            "tool/convert_hf.py",
-            ("--model_dir", relative(SFT)),
-            DEMO / "etude_sft_model_llama" / "config.json",
-        ),
-        DemoStage(
-            "plot",
-            "Draw the curves",
-            "tool/plot_training.py",
-            ("--model_dirs", relative(PRETRAINED), relative(SFT), *picture),
-            DEMO / "training.png",
-        ),
-    ]
+    @property
+    def arguments(self) -> list[str]:
+        """Script and flags as a shell would split them."""
+        return self.command.format(**PLACES).split()
 
 
-def path_flags(*names: str) -> tuple[str, ...]:
-    """The flags of the named paths."""
-    return tuple(part for name in names for part in (f"--{name}", relative(PATHS[name])))
+STAGES = (
+    DemoStage(
+        "sample",
+        "Make the sample",
+        "data_process/make_sample.py",
+        TRAINING_DATA / "eval" / "eval_sample.jsonl",
+    ),
+    # The sample has few words: of the preset's 4,096 tokens a quarter would go unused.
+    DemoStage(
+        "tokenizer",
+        "Train and verify the tokenizer",
+        "train/train_tokenizer.py all --preset nano --vocab_size 3072 --pretrain_files {texts} "
+        "--tokenizer_dir {demo}/tokenizer",
+        DEMO / "tokenizer" / "tokenizer.json",
+    ),
+    DemoStage(
+        "pretrain",
+        "Pretrain on texts",
+        "train/train_pretrain.py --preset nano --num_train_epochs 2 --pretrain_files {texts} "
+        "--tokenizer_dir {demo}/tokenizer --pretrained_model_dir {pretrained}",
+        PRETRAINED / "model.safetensors",
+    ),
+    DemoStage(
+        "sft",
+        "Fine-tune on conversations",
+        "train/train_sft.py --preset nano --num_train_epochs 5 --sft_files {chats} "
+        "--pretrained_model_dir {pretrained} --sft_model_dir {sft}",
+        SFT / "model.safetensors",
+    ),
+    DemoStage(
+        "evaluate",
+        "Ask the held-out questions",
+        "tool/evaluate.py --model_dir {sft}",
+        SFT / "evaluation.json",
+    ),
+    DemoStage(
+        "convert",
+        "Convert for transformers, with proof",
+        "tool/convert_hf.py --model_dir {sft}",
+        DEMO / "etude_sft_model_llama" / "config.json",
+    ),
+    DemoStage(
+        "plot",
+        "Draw the curves",
+        "tool/plot_training.py --model_dirs {pretrained} {sft} --output {demo}/training.png",
+        DEMO / "training.png",
+    ),
+)
 
 
 def relative(path: Path) -> str:
     """A path as it is typed from the repository's root."""
-    return str(path.relative_to(ROOT))
+    return path.relative_to(ROOT).as_posix()
 
 
 def main() -> int:
@@ -126,8 +121,8 @@ def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()  # no options; --help runs nothing
     report = read_report()
     DEMO.mkdir(parents=True, exist_ok=True)
-    for number, stage in enumerate(stages(), start=1):
-        print(f"\n[{number}/{len(stages())}] {stage.title}", flush=True)
+    for number, stage in enumerate(STAGES, start=1):
+        print(f"\n[{number}/{len(STAGES)}] {stage.title}", flush=True)
         if stage.name in report["done"] and stage.output.exists():
             print(f"done before, in {report['seconds'][stage.name]:.0f} s")
             continue
@@ -142,14 +137,9 @@ def main() -> int:
 def run_stage(stage: DemoStage, report: dict[str, Any]) -> int:
     """Runs a stage from the repository's root, adds its time to the report, and returns its exit
     code."""
-    print(f"$ python {stage.script} {' '.join(stage.flags)}", flush=True)
+    print(f"$ python {' '.join(stage.arguments)}", flush=True)
     begin = time.perf_counter()
-    try:
-        code = subprocess.run(
-            [sys.executable, stage.script, *stage.flags], cwd=ROOT, check=False
-        ).returncode
-    except KeyboardInterrupt:  # the stage got the signal too, and has saved
-        code = 130
+    code = wait_for(subprocess.Popen([sys.executable, *stage.arguments], cwd=ROOT))
     spent = time.perf_counter() - begin
     seconds = report["seconds"]
     seconds[stage.name] = round(seconds.get(stage.name, 0.0) + spent, 1)
@@ -158,6 +148,17 @@ def run_stage(stage: DemoStage, report: dict[str, Any]) -> int:
         print(f"{stage.title}: {seconds[stage.name]:.0f} s", flush=True)
     write_report(report)
     return code
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Waits for a stage and returns its exit code. A signal is the stage's to answer: it saves and
+    leaves, and is given the time."""
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the terminal sent Ctrl-C to the stage too
+            continue
 
 
 def finish(report: dict[str, Any]) -> None:
@@ -176,9 +177,9 @@ def finish(report: dict[str, Any]) -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
-    report["total_seconds"] = round(sum(report["seconds"].values()), 1)
     print("\nA conversation with the new model (greedy):\n")
     report["transcript"] = converse()
+    report["total_seconds"] = round(sum(report["seconds"].values()), 1)
     write_report(report)
     print(
         f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right after "
