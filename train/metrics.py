@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from model.storage import replace_file, text_writer
+from model.storage import explained, replace_file, text_writer
 
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
@@ -25,6 +25,7 @@ class RunLog:
     def __init__(self, directory: Path, step: int) -> None:
         """Opens the logs and takes away what was written after the checkpoint of `step`: every
         training line beyond it, and an evaluation at it, which is made again."""
+        self.directory = directory
         self.files: dict[str, IO[str]] = {}
         for name in (LOSS_LOG, METRICS):
             path = directory / name
@@ -35,14 +36,16 @@ class RunLog:
     def write(self, exact: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> None:
         """Appends one line to both logs."""
         lines = {LOSS_LOG: dict(exact), METRICS: {**exact, **(measured or {})}}
-        for name, fields in lines.items():
-            self.files[name].write(json.dumps(fields) + "\n")
-            self.files[name].flush()
+        with explained(self.directory):
+            for name, fields in lines.items():
+                self.files[name].write(json.dumps(fields) + "\n")
+                self.files[name].flush()
 
     def sync(self) -> None:
         """Flushes the logs to disk, so that a checkpoint never knows more than they."""
-        for file in self.files.values():
-            os.fsync(file.fileno())
+        with explained(self.directory):
+            for file in self.files.values():
+                os.fsync(file.fileno())
 
     def close(self) -> None:
         """Closes the logs."""

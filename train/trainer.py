@@ -9,14 +9,12 @@ A save comes before the evaluation of the same step, so nothing an evaluation do
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from config import UserError
@@ -25,6 +23,7 @@ from model.storage import Writer, update_directory
 from model.transformer import Etude
 from train.batches import RowOrder, total_steps
 from train.checkpoint import Identity, find_checkpoint, restore, save_checkpoint
+from train.compilation import CompiledLoss, LossFunction
 from train.evaluation import bits_per_byte
 from train.metrics import RunLog
 from train.objective import summed_loss
@@ -36,8 +35,6 @@ from train.run_directory import complete_summary, make_output_dir, refuse_other_
 from train.schedule import lr_scale
 from train.signals import StopRequest
 from train.stage import Stage, with_dtype
-
-LossFunction = Callable[[Etude, Tensor, Tensor, Tensor | None, torch.dtype], Tensor]
 
 
 def train(stage: Stage, device: torch.device) -> int:
@@ -88,7 +85,8 @@ class Run:
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
         print(announcement(self.stage, self.device, self.step, self.total))
-        self.loss_fn = compiled(summed_loss) if self.config.compile else summed_loss
+        if self.config.compile:
+            self.loss_fn = CompiledLoss(summed_loss)
         begin, first = time.perf_counter(), self.step
         with tqdm(
             total=self.total, initial=self.step, desc=self.stage.name, unit="step", disable=None
@@ -251,17 +249,3 @@ def clip_gradient(model: Etude, max_norm: float) -> float:
     """Scales the gradient down to max_norm (0: leaves it) and returns the norm it had."""
     limit = max_norm if max_norm > 0 else math.inf
     return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))
-
-
-def compiled(
-    function: LossFunction,
-) -> LossFunction:
-    """The function compiled, or as it is, with a line that says so, where there is no C++
-    compiler."""
-    compilers = ("g++", "c++", "clang++", "cl")
-    if not any(shutil.which(name) for name in compilers):
-        print(
-            "  no C++ compiler found: training runs uncompiled, more slowly (install g++ or clang)"
-        )
-        return function
-    return torch.compile(function)  # type: ignore[no-any-return]

@@ -1,0 +1,52 @@
+"""Compiling the loss, where that is possible."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+from model.transformer import Etude
+
+LossFunction = Callable[[Etude, Tensor, Tensor, Tensor | None, torch.dtype], Tensor]
+COMPILERS = ("g++", "c++", "clang++", "cl")
+
+
+class CompiledLoss:
+    """A loss function compiled at its first call, or, where that fails, as it is: slower, and one
+    line says so."""
+
+    def __init__(self, function: LossFunction) -> None:
+        self.function = self.plain = function
+        if os.environ.get("CXX") or any(shutil.which(name) for name in COMPILERS):
+            self.function = torch.compile(function)
+        else:
+            self.say("no C++ compiler found")
+
+    def __call__(
+        self,
+        model: Etude,
+        input_ids: Tensor,
+        labels: Tensor,
+        document_ids: Tensor | None,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The loss; arguments and result are those of the function."""
+        try:
+            return self.function(model, input_ids, labels, document_ids, dtype)
+        except TorchDynamoException as error:
+            if self.function is self.plain:
+                raise
+            self.say(f"compiling failed ({type(error).__name__})")
+            self.function = self.plain
+            return self.function(model, input_ids, labels, document_ids, dtype)
+
+    def say(self, reason: str) -> None:
+        """Tells why training is not compiled."""
+        print(
+            f"  {reason}: training runs uncompiled, more slowly; install g++ or clang", flush=True
+        )
