@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
+import time
 
 import torch
 
 from config import ModelConfig, TrainConfig
-from model.transformer import Etude
-from train.precision import matmul_speed
+from train.objective import summed_loss
 from train.provenance import describe_machine
 from train.stage import Stage
 
-TYPICAL_UTILIZATION = 0.55
-"""Share of the matrix-product peak that a training step reaches, evaluation and saving included."""
+COMPILED_SHARE = 0.75
+"""Time of a compiled step as a share of an uncompiled one, optimizer and evaluation included."""
+PROBED_ROWS = 4
 
 
 def announcement(stage: Stage, device: torch.device, step: int, total: int) -> str:
     """What will happen: size, data, steps, memory, time; and where a run that continues stands."""
     config, model, vocab_size = stage.config, stage.model, stage.model.config.vocab_size
     tokens = (total - step) * config.batch_size * config.max_length
-    rate = matmul_speed(device, getattr(torch, config.dtype)) * TYPICAL_UTILIZATION
-    seconds = tokens * flops_per_token(model, config.max_length) / rate
+    seconds = tokens * seconds_per_token(stage, device)
     memory = estimated_bytes(model.config, config, model.num_parameters())
     validation = sum(group.num_bytes for group in stage.validation.values())
     passes = total * config.batch_size / len(stage.rows)
@@ -41,14 +41,21 @@ def announcement(stage: Stage, device: torch.device, step: int, total: int) -> s
     return "\n".join(lines)
 
 
-def flops_per_token(model: Etude, max_length: int) -> float:
-    """Floating-point operations to train one token: 6 for each weight of a matrix product, and
-    attention over the causal half of a row (PaLM, arXiv 2204.02311, appendix B)."""
-    config = model.config
-    weights = sum(p.numel() for n, p in model.named_parameters() if p.dim() == 2)
-    if not config.tie_word_embeddings:
-        weights -= config.vocab_size * config.hidden_size  # looked up, not multiplied
-    return 6.0 * weights + 6.0 * config.num_hidden_layers * config.hidden_size * max_length
+def seconds_per_token(stage: Stage, device: torch.device) -> float:
+    """Time to train one token, measured on a few rows of the run's own data."""
+    count = min(PROBED_ROWS, stage.config.batch_size // stage.config.gradient_accumulation_steps)
+    batch = stage.rows.batch([n % len(stage.rows) for n in range(count)]).to(device)
+    dtype: torch.dtype = getattr(torch, stage.config.dtype)
+    best = math.inf
+    for _ in range(3):  # the first warms up
+        begin = time.perf_counter()
+        loss = summed_loss(stage.model, batch.input_ids, batch.labels, batch.document_ids, dtype)
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss.item()  # waits for the device
+        best = min(best, time.perf_counter() - begin)
+    stage.model.zero_grad(set_to_none=True)
+    share = COMPILED_SHARE if stage.config.compile else 1.0
+    return share * best / (count * stage.config.max_length)
 
 
 def estimated_bytes(config: ModelConfig, training: TrainConfig, num_parameters: int) -> int:

@@ -81,13 +81,14 @@ class Run:
         self.log = RunLog(stage.output_dir, self.step)
         self.loss_fn: LossFunction = summed_loss
         self.bits_per_byte: dict[str, float] = {}
+        self.began = time.perf_counter()
 
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
         print(announcement(self.stage, self.device, self.step, self.total))
         if self.config.compile:
             self.loss_fn = CompiledLoss(summed_loss)
-        begin, first = time.perf_counter(), self.step
+        first = self.step
         with tqdm(
             total=self.total, initial=self.step, desc=self.stage.name, unit="step", disable=None
         ) as progress:
@@ -103,7 +104,7 @@ class Run:
                     return self.leave()
             self.evaluate(progress)
         self.log.close()
-        self.write_model(time.perf_counter() - begin, self.step - first)
+        self.write_model(self.seconds, self.step - first)
         return 0
 
     def train_step(self, progress: tqdm[Any]) -> None:
@@ -129,7 +130,7 @@ class Run:
             "learning_rate": self.config.learning_rate * scale,
             "trained_tokens": trained,
         }
-        self.log.write(exact, {"tokens_per_second": round(speed)})
+        self.log.write(exact, {"tokens_per_second": round(speed), "seconds": self.seconds})
         progress.update()
         progress.set_postfix(self.postfix(loss, speed), refresh=False)
 
@@ -172,13 +173,19 @@ class Run:
             "bits_per_byte" if name == "all" else f"bits_per_byte_{name}": value
             for name, value in self.bits_per_byte.items()
         }
-        self.log.write({"step": self.step, "tokens": self.tokens_seen, **named})
+        exact = {"step": self.step, "tokens": self.tokens_seen, **named}
+        self.log.write(exact, {"seconds": self.seconds})
         groups = "  ".join(f"{n} {v:.3f}" for n, v in self.bits_per_byte.items() if n != "all")
         progress.write(
             f"step {self.step:>6}  validation {self.bits_per_byte['all']:.3f} bits per byte  "
             f"({groups})",
             file=sys.stdout,
         )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this start of the run, compiling included."""
+        return round(time.perf_counter() - self.began, 1)
 
     @property
     def tokens_seen(self) -> int:
