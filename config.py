@@ -11,6 +11,7 @@ This file imports neither torch nor transformers: `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -567,7 +568,13 @@ def preset_name(args: Sequence[str]) -> str:
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
     """Runs a script's main and leaves the process: 0 or main's own code when it ends, 2 after a
-    user's mistake (one line on standard error, no traceback), 130 after Ctrl-C."""
+    user's mistake (one line on standard error, no traceback), 130 after Ctrl-C.
+
+    Output is UTF-8 on every system, and each line is seen at once, in a pipe or a file too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else it was replaced, as in a test
+            stream.reconfigure(encoding="utf-8", line_buffering=True)
     try:
         code = main() or 0
     except UserError as error:

@@ -1,0 +1,88 @@
+"""The config: presets, problems told at once, the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from config import (
+    PRESETS,
+    ROOT,
+    ModelConfig,
+    PretrainConfig,
+    SFTConfig,
+    TokenizerConfig,
+    UserError,
+    parse_config,
+)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_no_problems(name: str) -> None:
+    config = PRESETS[name]()
+    assert config.preset == name
+    assert config.problems() == []
+    assert config.model.vocab_size == config.tokenizer.vocab_size
+
+
+def test_the_default_preset_holds_the_values_of_the_first_etude() -> None:
+    config = parse_config(["model", "pretrain"], "", [])
+    assert config.preset == "base"
+    assert (config.model.hidden_size, config.model.vocab_size) == (768, 16_384)
+    pretrain, sft = PretrainConfig(), SFTConfig()
+    assert (pretrain.batch_size, pretrain.learning_rate, pretrain.num_train_epochs) == (16, 3e-4, 3)
+    assert (sft.batch_size, sft.learning_rate, sft.num_train_epochs) == (8, 3e-5, 3)
+    assert pretrain.optimizer == sft.optimizer == "adamw"
+    assert pretrain.device == sft.device == "auto"
+
+
+def test_a_flag_overrides_its_preset() -> None:
+    config = parse_config(["model", "pretrain"], "", ["--preset", "nano", "--batch_size", "4"])
+    assert config.pretrain.batch_size == 4
+    assert config.model == PRESETS["nano"]().model
+
+
+def test_all_problems_are_raised_at_once_with_field_value_and_remedy() -> None:
+    args = ["--hidden_size=770", "--num_key_value_heads=5", "--gradient_accumulation_steps=3"]
+    with pytest.raises(UserError) as caught:
+        parse_config(["model", "pretrain"], "", args)
+    first, second, third = str(caught.value).splitlines()
+    assert "hidden_size is 770" in first
+    assert "multiple of 24" in first
+    assert "num_key_value_heads is 5" in second
+    assert "[1, 2, 3, 4, 6, 12]" in second
+    assert "gradient_accumulation_steps is 3" in third
+    assert "[1, 2, 4, 8, 16]" in third
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        (ModelConfig(hidden_size=0), "hidden_size is 0"),
+        (TokenizerConfig(vocab_size=10), "vocab_size is 10"),
+        (PretrainConfig(warmup_ratio=1.5), "warmup_ratio is 1.5"),
+        (PretrainConfig(adam_beta2=1.0), "adam_beta2 is 1.0"),
+        (PretrainConfig(max_steps=0), "max_steps is 0"),
+        (PretrainConfig(validation_every=1), "validation_every is 1"),
+        (PretrainConfig(learning_rate=float("nan")), "learning_rate is nan"),
+    ],
+    ids=lambda pair: pair[1],
+)
+def test_each_bad_value_is_named(problem: tuple[ModelConfig | PretrainConfig, str]) -> None:
+    config, sentence = problem
+    assert any(sentence in found for found in config.problems())
+
+
+def test_output_is_utf8_and_not_held_back_also_in_a_pipe_of_another_locale() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from config import run_script; import os\n"
+        "def main():\n    print('你好')\n    os._exit(0)  # nothing more is flushed\n"
+        "run_script(main)"
+    )
+    environment = {"PYTHONIOENCODING": "ascii", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=False
+    )
+    assert done.stdout.decode("utf-8").strip() == "你好"
