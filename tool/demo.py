@@ -36,10 +36,10 @@ PLACES = {
 }
 """Files and directories by the names that the stages call them, from the repository's root."""
 TRANSCRIPT = (
-    ("Hello! My name is Mirabel.", "What is the capital of France?", "What is my name?"),
-    ("Tell me a story about a fox named Lily.",),
+    ("Hello! My name is Mira.", "What is the capital of France?", "What is my name?"),
+    ("Tell me a story about a fox named Karo.",),
     ("你好！你是谁？", "“高”的反义词是什么？", "3 加 8 等于几？"),
-    ("请讲一个关于小猫的故事，它叫小云。",),
+    ("请讲一只叫诗宁的狐狸的故事。",),
 )
 """Conversations, a tuple of the user's turns each."""
 
