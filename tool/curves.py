@@ -62,7 +62,7 @@ def draw_loss(axes: Axes, lines: Sequence[dict[str, Any]], label: str, colour: s
     tokens = [line["tokens"] / 1e6 for line in steps]
     losses = [line["loss"] for line in steps]
     axes.plot(tokens, losses, color=colour, alpha=0.25, linewidth=0.7)
-    axes.plot(tokens, running_mean(losses, 0.95), color=colour, linewidth=1.6, label=label)
+    axes.plot(tokens, running_mean(losses, 0.85), color=colour, linewidth=1.6, label=label)
 
 
 def draw_bits_per_byte(
