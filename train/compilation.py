@@ -1,4 +1,4 @@
-"""Compiling the loss, where that is possible."""
+"""Compiling the loss, where that is possible, into kernels that repeat themselves to the bit."""
 
 from __future__ import annotations
 
@@ -50,3 +50,14 @@ class CompiledLoss:
         print(
             f"  {reason}: training runs uncompiled, more slowly; install g++ or clang", flush=True
         )
+
+
+def use_deterministic_kernels(device: torch.device) -> None:
+    """Makes the same step give the same bits in every process, on the CPU.
+
+    Without it a compiled embedding adds up its gradient with atomic additions, whose order is
+    chance. It costs no time that could be measured. On CUDA it would, and needs more than this.
+    """
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    # Filling new memory is a debugging aid of that mode, and slow.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

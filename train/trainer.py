@@ -23,7 +23,7 @@ from model.storage import Writer, update_directory
 from model.transformer import Etude
 from train.batches import RowOrder, total_steps
 from train.checkpoint import Identity, find_checkpoint, restore, save_checkpoint
-from train.compilation import CompiledLoss, LossFunction
+from train.compilation import CompiledLoss, LossFunction, use_deterministic_kernels
 from train.evaluation import bits_per_byte
 from train.metrics import RunLog
 from train.objective import summed_loss
@@ -57,6 +57,7 @@ def train(stage: Stage, device: torch.device) -> int:
         )
         return 0
     refuse_other_model(stage.output_dir, identity)
+    use_deterministic_kernels(device)
     with StopRequest() as stop:
         return Run(stage, device, identity, stop).go()
 

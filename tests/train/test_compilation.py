@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import Tensor
 
+from config import ROOT
 from model.transformer import Etude
 from train.compilation import CompiledLoss
 from train.objective import summed_loss
@@ -59,3 +63,36 @@ def test_compiled_loss_and_gradient_are_those_of_the_plain_function(model: Etude
     largest = max(float(tensor.abs().max()) for tensor in results[0][1:])
     for plain, compiled in zip(*results, strict=True):
         torch.testing.assert_close(plain, compiled, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler to compile with")
+def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads() -> None:
+    """In a process of its own: threads and determinism are settings of the process."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import torch\n"
+        "from config import ModelConfig\n"
+        "from model.transformer import Etude\n"
+        "from train.compilation import CompiledLoss, use_deterministic_kernels\n"
+        "from train.objective import summed_loss\n"
+        "use_deterministic_kernels(torch.device('cpu'))\n"
+        "model = Etude(ModelConfig(400, 128, 256, 1, 2, 2, 256))\n"
+        "model.initialize(torch.Generator().manual_seed(1))\n"
+        "ids = torch.randint(0, 20, (16, 256), generator=torch.Generator().manual_seed(2))\n"
+        "loss = CompiledLoss(summed_loss)\n"
+        "seen = []\n"
+        "for _ in range(6):\n"
+        "    model.zero_grad()\n"
+        "    loss(model, ids, ids, None, torch.float32).backward()\n"
+        "    seen.append(model.model.embed_tokens.weight.grad.clone())\n"
+        "print(all(torch.equal(seen[0], other) for other in seen))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.stdout.strip() == "True", done.stdout + done.stderr
