@@ -64,13 +64,13 @@ class MultiHeadAttention(nn.Module):
         x: Tensor,
         cos: Tensor,
         sin: Tensor,
-        cache: LayerCache | None = None,
         mask: Tensor | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """x and result: (batch, seq, hidden).
 
-        With a cache, x continues what the cache holds. A mask (batch, 1, seq, seq), True where a
-        position may look, takes the place of plain causality.
+        A mask (batch or 1, 1, seq, keys), True where a position may look, takes the place of plain
+        causality. With a cache, x continues what the cache holds.
         """
         batch, seq, _ = x.shape
         q = self.q_proj(x).view(batch, seq, self.num_heads, self.head_dim).transpose(1, 2)
@@ -78,7 +78,7 @@ class MultiHeadAttention(nn.Module):
         v = self.v_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
         if cache is not None:
-            k, v, mask = cache.append(k, v)
+            k, v = cache.append(k, v)
         attended = F.scaled_dot_product_attention(
             q,
             k,

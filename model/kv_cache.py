@@ -38,11 +38,12 @@ class KVCache:
         self.lengths = [0] * batch_size
         """Tokens held in each row."""
 
-    def begin(self, seq: int) -> tuple[Tensor, list[LayerCache]]:
+    def begin(self, seq: int) -> tuple[Tensor, Tensor | None, list[LayerCache]]:
         """Readies a forward pass of seq new tokens per row.
 
-        Returns the new tokens' positions, (seq,) when all rows are equally long, else (batch, seq),
-        and one view per layer. Raises ValueError when a row would outgrow the cache.
+        Returns the new tokens' positions, (seq,) when all rows are equally long, else (batch, seq);
+        the mask of what they may look at, None where causality alone says it; and one view per
+        layer. Raises ValueError when a row would outgrow the cache.
         """
         longest = max(self.lengths)
         if longest + seq > self.max_length:
@@ -62,10 +63,10 @@ class KVCache:
             rows = positions.expand(1, 1, seq) if uniform else positions[:, None]
             mask = seen <= rows[..., None]  # (1 or batch, 1, seq, longest + seq)
         layers = [
-            LayerCache(keys, values, positions, longest + seq, mask)
+            LayerCache(keys, values, positions, longest + seq)
             for keys, values in zip(self.keys, self.values, strict=True)
         ]
-        return positions, layers
+        return positions, mask, layers
 
     def advance(self, lengths: int | list[int]) -> None:
         """Counts the tokens just appended as held: the same number for all rows, or one number a
@@ -89,15 +90,12 @@ class KVCache:
 class LayerCache:
     """One layer's part of a KVCache during one forward pass."""
 
-    def __init__(
-        self, keys: Tensor, values: Tensor, positions: Tensor, end: int, mask: Tensor | None
-    ) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, end: int) -> None:
         self.keys, self.values = keys, values  # (batch, kv_heads, max_length, head_dim)
-        self.positions, self.end, self.mask = positions, end, mask
+        self.positions, self.end = positions, end
 
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Stores new keys and values (batch, kv_heads, seq, head_dim) and returns all held, with
-        their mask."""
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores new keys and values (batch, kv_heads, seq, head_dim) and returns all held."""
         if self.positions.dim() == 1:
             start = self.end - k.shape[2]
             self.keys[:, :, start : self.end] = k
@@ -106,4 +104,4 @@ class LayerCache:
             index = self.positions[:, None, :, None].expand_as(k)
             self.keys.scatter_(2, index, k)
             self.values.scatter_(2, index, v)
-        return self.keys[:, :, : self.end], self.values[:, :, : self.end], self.mask
+        return self.keys[:, :, : self.end], self.values[:, :, : self.end]

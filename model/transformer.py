@@ -46,11 +46,11 @@ class TransformerBlock(nn.Module):
         x: Tensor,
         cos: Tensor,
         sin: Tensor,
-        cache: LayerCache | None = None,
         mask: Tensor | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
-        """x and result: (batch, seq, hidden); cache and mask as in MultiHeadAttention."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, mask)
+        """x and result: (batch, seq, hidden); mask and cache as in MultiHeadAttention."""
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -75,20 +75,22 @@ class Transformer(nn.Module):
         """input_ids (batch, seq) -> hidden states (batch, seq, hidden).
 
         With a cache, input_ids continue what it holds; the caller then counts them with
-        `cache.advance`. With document_ids (batch, seq), no position looks into another document.
+        `cache.advance`. With document_ids (batch, seq), no position looks into another document; a
+        cache holds one document a row, so the two exclude each other.
         """
         seq = input_ids.shape[1]
+        assert cache is None or document_ids is None
         if cache is None:
             positions = torch.arange(seq, device=input_ids.device)
+            mask = None if document_ids is None else same_document(document_ids)
             layer_caches: list[LayerCache | None] = [None] * len(self.layers)
         else:
-            positions, views = cache.begin(seq)
+            positions, mask, views = cache.begin(seq)
             layer_caches = [*views]
-        mask = None if document_ids is None else same_document(document_ids)
         cos, sin = self.rotary_emb(positions)
         x = self.embed_tokens(input_ids)  # (batch, seq, hidden)
         for layer, layer_cache in zip(self.layers, layer_caches, strict=True):
-            x = layer(x, cos, sin, layer_cache, mask)
+            x = layer(x, cos, sin, mask, layer_cache)
         return self.norm(x)
 
 
