@@ -91,14 +91,12 @@ class ModelConfig:
         if self.hidden_size % (2 * heads):
             found.append(
                 f"hidden_size is {self.hidden_size}, which {heads} attention heads do not divide "
-                f"into an even head "
-                f"size: use a multiple of {2 * heads}"
+                f"into an even head size: use a multiple of {2 * heads}"
             )
         if heads % kv_heads:
             found.append(
                 f"num_key_value_heads is {kv_heads}, which does not divide the {heads} attention "
-                f"heads: "
-                f"use one of {divisors(heads)}"
+                f"heads: use one of {divisors(heads)}"
             )
         return found
 
@@ -124,7 +122,7 @@ class TokenizerConfig:
         if self.vocab_size < 259 or self.vocab_size > 1_000_000:
             found.append(
                 f"vocab_size is {self.vocab_size}: use 259 (256 bytes and 3 special tokens) to "
-                f"1,000,000"
+                "1,000,000"
             )
         return found
 
@@ -217,8 +215,8 @@ class TrainConfig:
         if self.batch_size % self.gradient_accumulation_steps:
             found.append(
                 f"gradient_accumulation_steps is {self.gradient_accumulation_steps}, which does "
-                f"not divide the "
-                f"batch_size of {self.batch_size}: use one of {divisors(self.batch_size)}"
+                f"not divide the batch_size of {self.batch_size}: use one of "
+                f"{divisors(self.batch_size)}"
             )
         if (
             self.warmup_ratio + self.decay_ratio > 1
@@ -226,8 +224,7 @@ class TrainConfig:
         ):
             found.append(
                 f"warmup_ratio {self.warmup_ratio} and decay_ratio {self.decay_ratio} are more "
-                f"than the whole run: "
-                "lower one of them until they add up to 1 or less"
+                "than the whole run: lower one of them until they add up to 1 or less"
             )
         return found
 
@@ -390,8 +387,8 @@ class EtudeConfig:
     """All settings of all stages."""
 
     preset: PresetName = "base"
-    """The set of defaults to start from: nano (2.5M parameters, minutes of CPU), mini (26M) or base
-    (86M)."""
+    """The set of defaults to start from: nano (2.6M parameters, minutes of CPU), mini (26M) or base
+    (88M)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shape of the network."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -412,14 +409,13 @@ class EtudeConfig:
         if "model" in parts and "pretrain" in parts and self.pretrain.max_length > context:
             found.append(
                 f"max_length is {self.pretrain.max_length}, more than the model's context: lower "
-                f"it to "
-                f"{context} or raise max_position_embeddings"
+                f"it to {context} or raise max_position_embeddings"
             )
         return list(dict.fromkeys(found))
 
 
 def base() -> EtudeConfig:
-    """86M parameters: for one GPU. AdamW and the values of the first Etude."""
+    """88M parameters: for one GPU. AdamW and the values of the first Etude."""
     return EtudeConfig()
 
 
@@ -442,7 +438,7 @@ def mini() -> EtudeConfig:
 
 
 def nano() -> EtudeConfig:
-    """2.5M parameters: minutes of CPU. The recipe was chosen by measurement (README, "Results")."""
+    """2.6M parameters: minutes of CPU. The recipe was chosen by measurement (README, "Results")."""
     return EtudeConfig(
         preset="nano",
         model=ModelConfig(
@@ -505,15 +501,7 @@ def parse_config(
         "Command", [("preset", PresetName, by_name["preset"]), *chosen], frozen=True
     )
     start = command(**{n: getattr(defaults, n) for n in ("preset", *parts)})
-    given: Any = tyro.cli(
-        command,
-        default=start,
-        args=args,
-        prog=prog,
-        description=description,
-        use_underscores=True,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
+    given = read_command(start, description, args, prog)
     config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
     if problems := config.problems(parts):
         raise UserError("\n".join(problems))
@@ -541,17 +529,26 @@ def parse_flags(default: Flags, description: str, args: Sequence[str] | None = N
     Raises:
         UserError: the values are wrong; all problems are named at once.
     """
-    given = tyro.cli(
+    given: Flags = read_command(default, description, args)
+    if problems := given.problems():
+        raise UserError("\n".join(problems))
+    return given
+
+
+def read_command(
+    default: Any, description: str, args: Sequence[str] | None, prog: str | None = None
+) -> Any:
+    """What a command line makes of a dataclass: its fields are the flags, its values the defaults,
+    its docstrings the help; a wrong flag ends the process with code 2."""
+    return tyro.cli(
         type(default),
         default=default,
         args=args,
+        prog=prog,
         description=description,
         use_underscores=True,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
-    if problems := given.problems():
-        raise UserError("\n".join(problems))
-    return given
 
 
 def preset_name(args: Sequence[str]) -> str:

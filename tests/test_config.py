@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from config import (
     UserError,
     parse_config,
 )
+from model.transformer import Etude
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -36,6 +38,15 @@ def test_the_default_preset_holds_the_values_of_the_first_etude() -> None:
     assert (sft.batch_size, sft.learning_rate, sft.num_train_epochs) == (8, 3e-5, 3)
     assert pretrain.optimizer == sft.optimizer == "adamw"
     assert pretrain.device == sft.device == "auto"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_has_the_size_that_its_help_says(name: str) -> None:
+    said = re.match(r"([\d.]+)M parameters", PRESETS[name].__doc__ or "")
+    assert said is not None
+    millions = Etude(PRESETS[name]().model).num_parameters() / 1e6
+    digits = len(said.group(1).partition(".")[2])
+    assert round(millions, digits) == float(said.group(1))
 
 
 def test_a_flag_overrides_its_preset() -> None:
