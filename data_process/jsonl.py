@@ -49,7 +49,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror or error}); check its permissions and its "
-            f"disk"
+            "disk"
         ) from error
 
 
@@ -65,7 +65,7 @@ def decode_line(path: Path, number: int, raw: bytes) -> str:
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); save the file as "
-            f"UTF-8"
+            "UTF-8"
         ) from error
 
 

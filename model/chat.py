@@ -12,7 +12,6 @@ ids) and encoded with control tokens switched off.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypedDict
 
 from config import UserError
@@ -106,13 +105,6 @@ def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> lis
     return [*ids, tokenizer.im_start_id, *tokenizer.encode("assistant\n")]
 
 
-def fit_prompt(
-    tokenizer: EtudeTokenizer, messages: Sequence[Message], max_tokens: int
-) -> tuple[list[int], int]:
-    """The prompt of a conversation that may be too long; see `fit_turns`."""
-    return fit_turns(partial(render_prompt, tokenizer), messages, max_tokens)
-
-
 def fit_turns(
     render: Callable[[Sequence[Message]], list[int]], messages: Sequence[Message], max_tokens: int
 ) -> tuple[list[int], int]:
@@ -140,6 +132,6 @@ def fit_turns(
         if len(turns) - dropped < 2:
             raise UserError(
                 f"the message has {len(ids)} tokens with its frame, but only {max_tokens} fit: "
-                f"shorten it"
+                "shorten it"
             )
         dropped += 2

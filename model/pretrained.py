@@ -21,6 +21,7 @@ from torch import Tensor
 from config import ModelConfig, UserError
 from model.storage import (
     MANIFEST,
+    SUMMARY,
     Writer,
     json_writer,
     recover,
@@ -95,7 +96,7 @@ def model_files(
             tokenizer_config(config.max_position_embeddings, end_token)
         ),
         "generation_config.json": json_writer(generation_config(tokenizer, is_chat)),
-        "training_summary.json": json_writer(summary),
+        SUMMARY: json_writer(summary),
     }
 
 
@@ -164,8 +165,7 @@ def load_weights(model: Etude, path: Path) -> None:
         if weights[name].shape != own[name].shape:
             raise UserError(
                 f"{path}: {name} has the shape {tuple(weights[name].shape)}, but config.json asks "
-                f"for "
-                f"{tuple(own[name].shape)}"
+                f"for {tuple(own[name].shape)}"
             )
     with torch.no_grad():
         for name, tensor in own.items():

@@ -27,6 +27,8 @@ from safetensors import SafetensorError
 from config import UserError
 
 MANIFEST = "MANIFEST.json"
+SUMMARY = "training_summary.json"
+"""What made the content of a tokenizer or model directory."""
 READY = ".ready"
 Writer = Callable[[Path], object]
 """Writes one file to the path it is given."""
@@ -227,7 +229,7 @@ def explained(directory: Path) -> Iterator[None]:
         remedy = "free some space" if full else "check the path and its permissions"
         raise UserError(
             f"{directory}: cannot be written ({os.strerror(number)}); {remedy} and run the same "
-            f"command again; nothing that was there before is lost"
+            "command again; nothing that was there before is lost"
         ) from error
 
 

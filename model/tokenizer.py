@@ -58,8 +58,7 @@ class EtudeTokenizer:
         if not path.is_file():
             raise UserError(
                 f"{path}: there is no tokenizer; train one with `python train/train_tokenizer.py "
-                f"all`, "
-                "or name its directory"
+                "all`, or name its directory"
             )
         try:
             return cls(Tokenizer.from_file(str(path)))

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import ROOT, TRAINING_DATA, WEIGHT, UserError, run_script
 from model.chat import Message
+from model.storage import SUMMARY
 
 DEMO = WEIGHT / "demo"
 REPORT = WEIGHT / "demo_report.json"
@@ -165,7 +166,7 @@ def finish(report: dict[str, Any]) -> None:
     """Completes the report with the results, and prints a transcript and the summary."""
     evaluation = json.loads((SFT / "evaluation.json").read_text(encoding="utf-8"))
     summaries = {
-        name: json.loads((directory / "training_summary.json").read_text(encoding="utf-8"))
+        name: json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
         for name, directory in (("pretrain", PRETRAINED), ("sft", SFT))
     }
     report["evaluation"] = evaluation

@@ -14,7 +14,7 @@ import torch
 
 from config import ConvertConfig, UserError, converted_dir
 from model.pretrained import is_chat_model, load_pretrained, model_files, weights_of
-from model.storage import json_writer, new_directory
+from model.storage import SUMMARY, json_writer, new_directory
 from model.transformer import Etude
 from tool.hf_proof import Proof, prove
 
@@ -81,7 +81,7 @@ def round_weights(model: Etude, dtype: torch.dtype) -> None:
 def read_summary(directory: Path) -> dict[str, object]:
     """What made the model, from its `training_summary.json`; empty when there is none."""
     try:
-        summary = json.loads((directory / "training_summary.json").read_text(encoding="utf-8"))
+        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return summary if isinstance(summary, dict) else {}

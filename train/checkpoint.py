@@ -107,7 +107,7 @@ def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
     if found:
         raise UserError(
             f"{directory}: every checkpoint is damaged; restore one, or move the directory away to "
-            f"begin anew"
+            "begin anew"
         )
     return None
 
@@ -123,9 +123,8 @@ def check_identity(path: Path, identity: Identity) -> None:
     if differences := identity.differences(state):
         raise UserError(
             f"{path.parent.parent} holds a run that differs: {'; '.join(differences)}. To continue "
-            f"it, give the "
-            "same settings and files; to begin anew, name another model directory or move this one "
-            "away"
+            "it, give the same settings and files; to begin anew, name another model directory or "
+            "move this one away"
         )
 
 

@@ -72,7 +72,7 @@ def stream_rows(
 
 @torch.no_grad()
 def bits_per_byte(
-    model: Etude, groups: Mapping[str, ValidationGroup], rows_at_once: int
+    model: Etude, groups: Mapping[str, ValidationGroup], rows_at_once: int = 16
 ) -> dict[str, float]:
     """Bits per byte over all validation records ("all") and of each script."""
     device = next(model.parameters()).device

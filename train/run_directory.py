@@ -8,10 +8,8 @@ from typing import Any
 
 from config import UserError
 from model.pretrained import WEIGHTS
-from model.storage import DamagedDirectory, verify
+from model.storage import SUMMARY, DamagedDirectory, verify
 from train.checkpoint import STATE, Identity, list_checkpoints
-
-SUMMARY = "training_summary.json"
 
 
 def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | None:
@@ -53,8 +51,7 @@ def refuse_other_model(directory: Path, identity: Identity) -> None:
     if differences:
         raise UserError(
             f"{directory} holds another model: {'; '.join(differences)}. Name another model "
-            f"directory "
-            "or move this one away"
+            "directory or move this one away"
         )
 
 

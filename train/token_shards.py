@@ -2,9 +2,9 @@
 
 A cache entry holds, for training and for validation, the documents one after another: `tokens`
 (uint16 or uint32), `offsets` (where each document begins, and the end), for conversations also
-`mask` (1 where a token is trained), and for validation `groups` (the script of each document) and
-its number of bytes. The entry's name is the fingerprint of the data, the tokenizer and the settings
-that shape it, so a stale entry can never be read.
+`mask` (1 where a token is trained), and of each document its script and its number of bytes. The
+entry's name is the fingerprint of the data, the tokenizer and the settings that shape it, so a
+stale entry can never be read.
 """
 
 from __future__ import annotations
@@ -183,8 +183,7 @@ def write_documents(
     if count < validation_every:
         raise UserError(
             f"{files[0]}: {count} records are too few to keep every {validation_every}th for "
-            f"validation; "
-            "add data or lower --validation_every"
+            "validation; add data or lower --validation_every"
         )
 
 

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from config import TokenizerConfig, UserError
-from model.storage import MANIFEST, Writer, json_writer, text_writer, verify, write_directory
+from model.storage import (
+    MANIFEST,
+    SUMMARY,
+    Writer,
+    json_writer,
+    text_writer,
+    verify,
+    write_directory,
+)
 from model.tokenizer import IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
 from train.tokenizer_data import Sample
 
-SUMMARY = "training_summary.json"
 FILES = ("tokenizer.json", "tokenizer_config.json", SUMMARY, MANIFEST)
 
 
@@ -58,7 +65,7 @@ def refuse_foreign_files(directory: Path) -> None:
     if foreign := [name for name in names if name not in FILES]:
         raise UserError(
             f"{directory}: holds {foreign[0]}, which is not part of a tokenizer; name a directory "
-            f"of its own with --tokenizer_dir"
+            "of its own with --tokenizer_dir"
         )
 
 

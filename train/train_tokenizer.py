@@ -117,7 +117,7 @@ def prove(config: EtudeConfig, sample: Sample) -> int:
         return 1
     print(
         f"{directory}: proved: no text is lost, none forges a control token, and transformers "
-        f"agrees"
+        "agrees"
     )
     return 0
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from config import UserError
-from model.pretrained import model_files, weights_of
-from model.storage import Writer, update_directory
+from model.pretrained import model_files, save_pretrained, weights_of
 from model.transformer import Etude
 from train.batches import RowOrder, total_steps
 from train.checkpoint import Identity, find_checkpoint, restore, save_checkpoint
@@ -161,15 +159,14 @@ class Run:
         """Stops the run before a value that is not finite reaches a weight."""
         raise UserError(
             f"step {self.step + 1}: the loss is {loss} and the gradient norm {norm}, so the run "
-            f"stops here; "
-            f"the rows were {rows[:8]}...; the last good checkpoint is in {self.checkpoints}. "
-            "Lower --learning_rate (and --muon_learning_rate) and begin anew in another model "
-            "directory"
+            f"stops here; the rows were {rows[:8]}...; the last good checkpoint is in "
+            f"{self.checkpoints}. Lower --learning_rate (and --muon_learning_rate) and begin anew "
+            "in another model directory"
         )
 
     def evaluate(self, progress: tqdm[Any]) -> None:
         """Measures bits per byte and logs it."""
-        self.bits_per_byte = bits_per_byte(self.model, self.stage.validation, 16)
+        self.bits_per_byte = bits_per_byte(self.model, self.stage.validation)
         named = {
             "bits_per_byte" if name == "all" else f"bits_per_byte_{name}": value
             for name, value in self.bits_per_byte.items()
@@ -200,20 +197,19 @@ class Run:
             shown["bpb"] = f"{self.bits_per_byte['all']:.3f}"
         return shown
 
-    def files(self, summary: Mapping[str, Any]) -> dict[str, Writer]:
-        """The files of a model directory with the present weights."""
-        weights = weights_of(self.model)
-        return model_files(
-            self.model.config, weights, self.stage.tokenizer, summary, self.stage.is_chat
-        )
-
     def save(self) -> None:
         """Writes a checkpoint of the present step."""
         self.log.sync()
         save_checkpoint(
             self.checkpoints,
             self.step,
-            self.files(self.summary(complete=False)),
+            model_files(
+                self.model.config,
+                weights_of(self.model),
+                self.stage.tokenizer,
+                self.summary(complete=False),
+                self.stage.is_chat,
+            ),
             self.optimizers,
             self.identity,
             self.config.save_total_limit,
@@ -227,13 +223,19 @@ class Run:
 
     def write_model(self, seconds: float, steps: int) -> None:
         """Writes the finished model directory and says what was done."""
-        update_directory(self.stage.output_dir, self.files(self.summary(complete=True)))
+        stage = self.stage
+        save_pretrained(
+            stage.output_dir,
+            self.model,
+            stage.tokenizer,
+            self.summary(complete=True),
+            stage.is_chat,
+        )
         tokens = steps * self.config.batch_size * self.config.max_length
         speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
         print(
             f"{self.stage.name} done: {self.total} steps, {self.tokens_seen / 1e6:.2f}M "
-            f"tokens{speed}, "
-            f"{self.bits_per_byte['all']:.3f} bits per byte; the model is in "
+            f"tokens{speed}, {self.bits_per_byte['all']:.3f} bits per byte; the model is in "
             f"{self.stage.output_dir}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from config import UserError
 from model.chat import (
     Message,
     check_messages,
-    fit_prompt,
+    fit_turns,
     render,
     render_batch,
     render_prompt,
@@ -173,6 +174,7 @@ def test_a_wellformed_conversation_has_no_problem() -> None:
     assert check_messages([turn("system", "s"), turn("user", "x")]) is None
 
 
+RENDER = partial(render_prompt, TOKENIZER)
 LONG = [
     turn("system", "Be kind."),
     turn("user", "first question"),
@@ -185,18 +187,18 @@ LONG = [
 
 def test_a_conversation_that_fits_is_kept_whole() -> None:
     ids = render_prompt(TOKENIZER, LONG)
-    assert fit_prompt(TOKENIZER, LONG, len(ids)) == (ids, 0)
+    assert fit_turns(RENDER, LONG, len(ids)) == (ids, 0)
 
 
 def test_the_oldest_exchanges_go_first_and_the_system_turn_stays() -> None:
     lengths = [len(render_prompt(TOKENIZER, [LONG[0], *LONG[1 + n :]])) for n in (0, 2, 4)]
     for (longer, shorter), dropped in zip(pairwise(lengths), (2, 4), strict=True):
         kept = render_prompt(TOKENIZER, [LONG[0], *LONG[1 + dropped :]])
-        assert fit_prompt(TOKENIZER, LONG, longer - 1) == (kept, dropped)
-        assert fit_prompt(TOKENIZER, LONG, shorter) == (kept, dropped)
+        assert fit_turns(RENDER, LONG, longer - 1) == (kept, dropped)
+        assert fit_turns(RENDER, LONG, shorter) == (kept, dropped)
 
 
 def test_a_message_too_long_by_itself_is_refused_with_its_size() -> None:
     least = len(render_prompt(TOKENIZER, [LONG[0], LONG[-1]]))
     with pytest.raises(UserError, match=f"has {least} tokens .* only {least - 1} fit: shorten it"):
-        fit_prompt(TOKENIZER, LONG, least - 1)
+        fit_turns(RENDER, LONG, least - 1)
