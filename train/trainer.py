@@ -91,20 +91,28 @@ class Run:
         with tqdm(
             total=self.total, initial=self.step, desc=self.stage.name, unit="step", disable=None
         ) as progress:
-            while self.step < self.total:
-                if self.step and self.step % self.config.eval_steps == 0:
-                    self.evaluate(progress)
-                self.train_step(progress)
-                stopped = self.stop.exit_code is not None
-                due = self.step % self.config.save_steps == 0 or self.step == self.total
-                if due or stopped:
-                    self.save()
-                if stopped:
-                    return self.leave()
-            self.evaluate(progress)
+            stopped = self.run_steps(progress)
+            if not stopped:
+                self.evaluate(progress)
         self.log.close()
+        if stopped:
+            return self.leave()
         self.write_model(self.seconds, self.step - first)
         return 0
+
+    def run_steps(self, progress: tqdm[Any]) -> bool:
+        """Trains, evaluates and saves until the last step is saved, or until a signal; whether it
+        was a signal."""
+        while self.step < self.total:
+            if self.step and self.step % self.config.eval_steps == 0:
+                self.evaluate(progress)
+            self.train_step(progress)
+            stopped = self.stop.exit_code is not None
+            if stopped or self.step % self.config.save_steps == 0 or self.step == self.total:
+                self.save()
+            if stopped:
+                return True
+        return False
 
     def train_step(self, progress: tqdm[Any]) -> None:
         """One optimizer step over the rows of this step, and its line in the logs."""
@@ -217,7 +225,6 @@ class Run:
 
     def leave(self) -> int:
         """Says where the run stands after a signal, and returns the exit code."""
-        self.log.close()
         print(f"stopped and saved at step {self.step} of {self.total}; the same command continues")
         return self.stop.exit_code or 0
 
