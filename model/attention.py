@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,12 +81,55 @@ class MultiHeadAttention(nn.Module):
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
         if cache is not None:
             k, v = cache.append(k, v)
-        attended = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            is_causal=mask is None and seq > 1,
-            enable_gqa=self.num_heads != self.num_kv_heads,
-        )
+        if torch.compiler.is_compiling() and x.device.type == "cpu" and cache is None:
+            attended = blockwise_attention(q, k, v, mask)
+        else:
+            attended = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=mask,
+                is_causal=mask is None and seq > 1,
+                enable_gqa=self.num_heads != self.num_kv_heads,
+            )
         return self.o_proj(attended.transpose(1, 2).reshape(batch, seq, -1))
+
+
+BLOCKS = 4
+"""More blocks save more of the products above the diagonal, and take longer to compile."""
+
+
+def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Causal attention as plain matrix products, for compiled training on a CPU.
+
+    torch's fused CPU kernel reaches an eighth of the processor's matrix-product speed in bfloat16;
+    products over blocks of queries, each with the keys up to its own end, take half the time
+    (`tool/benchmark.py train`; LOG.md).
+
+    Args:
+        q: (batch, heads, seq, head_dim).
+        k: (batch, kv_heads, seq, head_dim).
+        v: like k.
+        mask: (batch or 1, 1, seq, seq), True where a position (third) may look; None: plain
+            causality.
+    """
+    batch, heads, seq, head_dim = q.shape
+    kv_heads = k.shape[1]
+    groups, block = heads // kv_heads, -(-seq // BLOCKS)
+    positions = torch.arange(seq, device=q.device)
+    parts = []
+    for first in range(0, seq, block):
+        end = min(first + block, seq)
+        queries = q[:, :, first:end].reshape(batch * kv_heads, groups * (end - first), head_dim)
+        keys = k[:, :, :end].reshape(batch * kv_heads, end, head_dim)
+        values = v[:, :, :end].reshape(batch * kv_heads, end, head_dim)
+        scores = torch.bmm(queries, keys.mT).view(batch, heads, end - first, end)
+        if mask is None:
+            allowed = positions[first:end, None] >= positions[None, :end]
+        else:
+            allowed = mask[:, :, first:end, :end]
+        scores = (scores.float() * head_dim**-0.5).masked_fill(~allowed, -math.inf)
+        weights = scores.softmax(dim=-1).to(v.dtype).view(batch * kv_heads, -1, end)
+        attended = torch.bmm(weights, values)  # (batch * kv_heads, groups * block, head_dim)
+        parts.append(attended.view(batch, heads, end - first, head_dim))
+    return torch.cat(parts, dim=2)
