@@ -45,7 +45,12 @@ def text_writer(text: str) -> Writer:
 
 def json_writer(value: object) -> Writer:
     """A writer of an indented JSON file."""
-    return text_writer(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return text_writer(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """A value as indented JSON, the only way it is written here."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextmanager
@@ -121,6 +126,39 @@ def recover(directory: Path) -> None:
             move_ready_files(directory)
 
 
+def clear_leftovers(directory: Path) -> None:
+    """Removes what interrupted saves left in a directory, after `recover` has taken from it what is
+    whole."""
+    with explained(directory):
+        for old in directory.glob(".*.replaced"):
+            recover(directory / old.name.removeprefix(".").removesuffix(".replaced"))
+        recover(directory)
+        for leftover in directory.glob("*.tmp"):
+            remove(leftover)
+
+
+def remove_directory(directory: Path) -> None:
+    """Removes a directory; one that a crash leaves half removed has lost its name first.
+
+    Raises:
+        UserError: it cannot be removed.
+    """
+    aside = directory.with_name(directory.name + ".tmp")
+    with explained(directory):
+        remove(aside)
+        os.replace(directory, aside)
+        remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a directory; one that is not there is fine."""
+    with suppress(FileNotFoundError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def move_ready_files(directory: Path) -> None:
     """Moves complete new files to their places, the manifest last; may be interrupted and called
     again."""
@@ -162,32 +200,46 @@ def replace_file(path: Path, write: Writer) -> None:
             aside.unlink(missing_ok=True)
 
 
-def verify(directory: Path) -> None:
-    """Compares a directory with its manifest.
+def verify(directory: Path, *names: str) -> None:
+    """Compares a directory, or only the named files of it, with its manifest.
 
     Raises:
         DamagedDirectory: a file differs, or the manifest itself is missing or unreadable; the file
             is named.
     """
     recover(directory)
-    path = directory / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest.items()}
-    except FileNotFoundError as error:
-        raise DamagedDirectory(
-            f"{path} is missing: the directory was not written to its end"
-        ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedDirectory(f"{path} is damaged") from error
-    for name, (size, digest) in expected.items():
+    manifest = read_manifest(directory)
+    if unknown := [name for name in names if name not in manifest]:
+        raise DamagedDirectory(f"{directory / MANIFEST} is damaged: {unknown[0]} is not in it")
+    present = {path.name for path in directory.iterdir()}  # exact, on systems that ignore case too
+    for name in names or manifest:
+        size, digest = manifest[name]
         file = directory / name
-        if not file.is_file():
+        if name not in present or not file.is_file():
             raise DamagedDirectory(f"{file} is missing")
         if file.stat().st_size != size:
             raise DamagedDirectory(f"{file} has {file.stat().st_size} bytes in place of {size}")
         if sha256_of(file) != digest:
             raise DamagedDirectory(f"{file} is damaged: its checksum differs from {MANIFEST}")
+
+
+def read_manifest(directory: Path) -> dict[str, tuple[int, str]]:
+    """Size in bytes and sha256 of each file by name, as they were written; raises as `verify`
+    does."""
+    path = directory / MANIFEST
+    try:
+        text = path.read_bytes().decode("utf-8")
+        manifest = json.loads(text)
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest.items()}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedDirectory(
+            f"{path} is missing: the directory was not written to its end"
+        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedDirectory(f"{path} is damaged") from error
+    if text != json_text(manifest):  # cut or changed where JSON does not mind
+        raise DamagedDirectory(f"{path} is damaged")
+    return expected
 
 
 def sha256_of(path: Path) -> str:

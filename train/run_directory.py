@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from config import UserError
 from model.pretrained import WEIGHTS
-from model.storage import SUMMARY, DamagedDirectory, verify
+from model.storage import SUMMARY, DamagedDirectory, clear_leftovers, verify
 from train.checkpoint import STATE, Identity, list_checkpoints
 
 
@@ -21,7 +22,7 @@ def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | No
     try:
         verify(directory)
         summary = json.loads(path.read_text(encoding="utf-8"))
-    except (DamagedDirectory, ValueError):
+    except DamagedDirectory:
         return None
     finished = summary.get("complete") and not identity.differences(summary)
     return dict(summary) if finished else None
@@ -30,12 +31,11 @@ def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | No
 def saved_settings(model_dir: Path) -> dict[str, Any]:
     """The settings of the run that a model directory holds, finished or not; empty when there is
     none."""
-    candidates = [path / STATE for path in list_checkpoints(model_dir / "checkpoints")]
-    for path in [*candidates, model_dir / SUMMARY]:
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # missing or damaged; find_checkpoint names what is damaged
+    candidates = [(path, STATE) for path in list_checkpoints(model_dir / "checkpoints")]
+    for directory, name in [*candidates, (model_dir, SUMMARY)]:
+        with suppress(DamagedDirectory):  # missing or damaged; find_checkpoint names what is
+            verify(directory, name)
+            return dict(json.loads((directory / name).read_text(encoding="utf-8"))["settings"])
     return {}
 
 
@@ -44,9 +44,10 @@ def refuse_other_model(directory: Path, identity: Identity) -> None:
     if list_checkpoints(directory / "checkpoints") or not (directory / WEIGHTS).exists():
         return  # find_checkpoint compares a run that can be continued
     try:
+        verify(directory, SUMMARY)
         summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
         differences = identity.differences(summary)
-    except (OSError, ValueError, KeyError):
+    except (DamagedDirectory, KeyError):
         differences = ["it was not made by this run"]
     if differences:
         raise UserError(
@@ -56,10 +57,12 @@ def refuse_other_model(directory: Path, identity: Identity) -> None:
 
 
 def make_output_dir(checkpoints: Path) -> None:
-    """Makes the model directory; UserError when it cannot be made."""
+    """Makes the model directory, or clears one of what an interrupted save left there; UserError
+    when it cannot be made."""
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"{checkpoints.parent}: cannot be made ({error.strerror}); name another model directory"
         ) from error
+    clear_leftovers(checkpoints.parent)

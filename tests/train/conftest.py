@@ -71,6 +71,11 @@ class Workspace:
 @pytest.fixture
 def workspace(tmp_path: Path, tokenizer: EtudeTokenizer) -> Workspace:
     """A folder with 120 texts, 120 conversations and a tokenizer."""
+    return make_workspace(tmp_path, tokenizer)
+
+
+def make_workspace(path: Path, tokenizer: EtudeTokenizer) -> Workspace:
+    """Fills a folder with 120 texts, 120 conversations and a tokenizer."""
     draw = random.Random(1)
     words = [
         "the",
@@ -90,7 +95,7 @@ def workspace(tmp_path: Path, tokenizer: EtudeTokenizer) -> Workspace:
     ]
     texts = [" ".join(draw.choices(words, k=draw.randint(20, 60))) for _ in range(120)]
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
-    (tmp_path / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (path / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     chats = []
     for _ in range(120):
         name = draw.choice(words)
@@ -98,8 +103,8 @@ def workspace(tmp_path: Path, tokenizer: EtudeTokenizer) -> Workspace:
         turns += [("user", "What is my name?"), ("assistant", f"Your name is {name}.")]
         messages = [{"role": role, "content": content} for role, content in turns]
         chats.append(json.dumps({"conversations": messages}, ensure_ascii=False))
-    (tmp_path / "chats.jsonl").write_text("\n".join(chats) + "\n", encoding="utf-8")
-    (tmp_path / "tokenizer").mkdir()
-    path = tmp_path / "tokenizer" / "tokenizer.json"
-    path.write_text(tokenizer_json(tokenizer), encoding="utf-8")
-    return Workspace(tmp_path)
+    (path / "chats.jsonl").write_text("\n".join(chats) + "\n", encoding="utf-8")
+    (path / "tokenizer").mkdir()
+    tokenizer_path = path / "tokenizer" / "tokenizer.json"
+    tokenizer_path.write_text(tokenizer_json(tokenizer), encoding="utf-8")
+    return Workspace(path)
