@@ -28,7 +28,9 @@ WEIGHT = ROOT / "weight"
 DeviceName = str  # "auto", "cpu", "cuda" or "cuda:N"
 
 
-DtypeName = Literal["auto", "float32", "bfloat16"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+ParallelName = Literal["ddp", "fsdp"]
+WriterName = Literal["tensorboard", "wandb"]
 
 
 class UserError(Exception):
@@ -142,6 +144,9 @@ class TrainConfig:
     """Times that the data is gone through."""
     max_steps: int | None = None
     """Stop after this many optimizer steps, whatever num_train_epochs says."""
+    max_minutes: float | None = None
+    """Be done after this many minutes of training, compiling and evaluating, with the learning rate
+    at its end: the schedule then follows the clock. Without it the schedule follows the steps."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """adamw: AdamW for all weights. muon: Muon for the hidden matrices, AdamW for the rest (faster
     on small models)."""
@@ -159,6 +164,11 @@ class TrainConfig:
     """Added to the root of AdamW's second moment."""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
+    spike_factor: float = 10.0
+    """A step whose gradient norm is more than this many times the running mean is skipped, as one
+    that is not finite always is; 0: only the latter."""
+    max_skipped_steps: int = 5
+    """The run stops when this many steps in a row were skipped."""
     warmup_ratio: float = 0.02
     """Share of the steps in which the learning rate rises from 0."""
     lr_scheduler_type: Literal["cosine", "linear", "warmup_stable_decay"] = "cosine"
@@ -177,14 +187,25 @@ class TrainConfig:
     save_steps: int = 200
     """Steps between two checkpoints (there is one at the end too)."""
     save_total_limit: int = 2
-    """Newest checkpoints that are kept."""
+    """Newest checkpoints that are kept, beside the best one by bits per byte."""
+    sample_tokens: int = 40
+    """Length of the samples that are generated and logged at every measurement; 0: none."""
+    log_to: tuple[WriterName, ...] = ()
+    """Where metrics go beside metrics.jsonl: tensorboard, wandb (pip install them first)."""
     compile: bool = True
     """Compile the step with torch.compile: faster, after half a minute at the start."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: half the memory, a quarter slower."""
     dtype: DtypeName = "auto"
-    """Format of the matrix products: auto measures which of float32 and bfloat16 is faster here. A
-    run that continues keeps the one it began with."""
+    """Format of the matrix products: auto measures which of float32, bfloat16 and float16 is
+    fastest here. A run that continues keeps the one it began with."""
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    parallel: ParallelName = "ddp"
+    """How several processes (torchrun) share the work: ddp copies the model to each; fsdp cuts it
+    into pieces, for models that do not fit on one device."""
+    dry_run: bool = False
+    """Print the plan (size, data, steps, memory, time) and end."""
     seed: int = 1
     """Seed of the initial weights and of the order of the rows."""
 
@@ -202,12 +223,15 @@ class TrainConfig:
             "eval_steps",
             "save_steps",
             "save_total_limit",
+            "max_skipped_steps",
         )
         found += in_range(self, 0.0, 1.0, "warmup_ratio", "decay_ratio", "min_lr_ratio")
         found += in_range(self, 0.0, 0.99999, "adam_beta1", "adam_beta2")
         found += in_range(self, 0.0, float("inf"), "max_grad_norm", "weight_decay")
-        if self.max_steps is not None:
-            found += positive(self, "max_steps")
+        found += in_range(self, 0, 100_000, "sample_tokens", "spike_factor")
+        for name in ("max_steps", "max_minutes"):
+            if getattr(self, name) is not None:
+                found += positive(self, name)
         if self.validation_every < 2:
             found.append(f"validation_every is {self.validation_every}: use 2 or more")
         if found:

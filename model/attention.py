@@ -95,8 +95,9 @@ class MultiHeadAttention(nn.Module):
         return self.o_proj(attended.transpose(1, 2).reshape(batch, seq, -1))
 
 
-BLOCKS = 4
-"""More blocks save more of the products above the diagonal, and take longer to compile."""
+SMALLEST_BLOCK, MOST_BLOCKS = 128, 8
+"""Smaller blocks save more of the products above the diagonal; more of them take longer to
+compile."""
 
 
 def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -115,7 +116,7 @@ def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = N
     """
     batch, heads, seq, head_dim = q.shape
     kv_heads = k.shape[1]
-    groups, block = heads // kv_heads, -(-seq // BLOCKS)
+    groups, block = heads // kv_heads, max(SMALLEST_BLOCK, -(-seq // MOST_BLOCKS))
     positions = torch.arange(seq, device=q.device)
     parts = []
     for first in range(0, seq, block):

@@ -8,8 +8,8 @@ one whose checksums hold is found at start.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,23 @@ from torch import Tensor
 
 from config import UserError
 from model.pretrained import WEIGHTS, load_weights
-from model.storage import DamagedDirectory, Writer, json_writer, verify, write_directory
+from model.storage import (
+    DamagedDirectory,
+    Writer,
+    clear_leftovers,
+    json_writer,
+    remove_directory,
+    verify,
+    write_directory,
+)
 from model.transformer import Etude
+from train.guard import StepGuard
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the files' content changes meaning."""
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
+GUARD = "guard.0.state"
 
 
 @dataclass(frozen=True)
@@ -56,27 +66,53 @@ class Identity:
         return found
 
 
+@dataclass
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    seconds: float = 0.0
+    """Time spent on them, over all starts of the run."""
+
+
 def save_checkpoint(
     directory: Path,
-    step: int,
+    progress: Progress,
     model_files: Mapping[str, Writer],
-    optimizers: Mapping[str, torch.optim.Optimizer],
+    tensors: Mapping[str, Tensor],
     identity: Identity,
     keep: int,
+    best: int | None = None,
 ) -> None:
-    """Writes the checkpoint of a step and removes all but the newest `keep`."""
-    tensors = optimizer_tensors(optimizers) | random_state()
-    state = {"format": FORMAT, "step": step, **identity.as_json()}
+    """Writes the checkpoint of a step, and removes all but the newest `keep` and that of the step
+    `best`.
+
+    Args:
+        directory: the run's checkpoints.
+        progress: the step, and the time.
+        model_files: what `model.pretrained.model_files` returns.
+        tensors: everything else: `optimizer_tensors`, `random_state`, the guard's state.
+        identity: what a run must agree with to continue from here.
+        keep: number of newest checkpoints to keep.
+        best: a step whose checkpoint is kept beside them.
+    """
+    state = {"format": FORMAT, **dataclasses.asdict(progress), **identity.as_json()}
     write_directory(
-        directory / f"step-{step:08d}",
+        directory / f"step-{progress.step:08d}",
         {
             **model_files,
-            OPTIMIZER: lambda path: save_file(tensors, path),
+            OPTIMIZER: lambda path: save_file(dict(tensors), path),
             STATE: json_writer(state),
         },
     )
-    for old in list_checkpoints(directory)[keep:]:
-        shutil.rmtree(old)
+    # Later steps are damaged: else the run would have gone on from there. They must not take the
+    # place of whole ones.
+    found = list_checkpoints(directory)
+    later = [path for path in found if step_of(path) > progress.step]
+    for path in later + found[len(later) :][keep:]:
+        if path in later or best is None or step_of(path) != best:
+            remove_directory(path)
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
@@ -93,12 +129,12 @@ def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
     Raises:
         UserError: all are damaged, or the newest belongs to a run with other settings or data.
     """
-    for leftover in directory.glob("*.tmp"):
-        shutil.rmtree(leftover)
+    clear_leftovers(directory)
     found = list_checkpoints(directory)
     for path in found:
         try:
             verify(path)
+            check_place(path)
         except DamagedDirectory as damage:
             print(f"{damage}; going back to the checkpoint before it")
             continue
@@ -110,6 +146,29 @@ def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
             "begin anew"
         )
     return None
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """The step of a checkpoint, 0 without one."""
+    return int(checkpoint.name[5:]) if checkpoint else 0
+
+
+def refuse_broken_weights(weights: Mapping[str, Tensor], step: int) -> None:
+    """Raises UserError when a weight is not finite, so that none ever reaches the disk."""
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"step {step}: the weight {name} is not finite, so nothing was saved; the "
+                f"checkpoint "
+                "before it is good. Check the machine's memory, and run the same command again"
+            )
+
+
+def check_place(path: Path) -> None:
+    """Raises DamagedDirectory when a checkpoint is that of another step under a wrong name."""
+    step = json.loads((path / STATE).read_text(encoding="utf-8"))["step"]
+    if step != step_of(path):
+        raise DamagedDirectory(f"{path / STATE} is that of step {step}")
 
 
 def check_identity(path: Path, identity: Identity) -> None:
@@ -128,18 +187,20 @@ def check_identity(path: Path, identity: Identity) -> None:
         )
 
 
-def restore(path: Path, model: Etude, optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
-    """Puts a verified checkpoint's state into model, optimizers and random generators.
-
-    Returns:
-        The number of steps done.
-    """
+def restore(
+    path: Path,
+    model: Etude,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    guard: StepGuard,
+) -> Progress:
+    """Puts a verified checkpoint's state into model, optimizers, guard and random generators."""
     load_weights(model, path / WEIGHTS)
     tensors = load_file(path / OPTIMIZER)
     set_optimizer_tensors(optimizers, tensors)
     set_random_state(tensors)
+    guard.state.copy_(tensors[GUARD])
     state = json.loads((path / STATE).read_text(encoding="utf-8"))
-    return int(state["step"])
+    return Progress(int(state["step"]), float(state["seconds"]))
 
 
 def optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -1,55 +1,108 @@
-"""Compiling the loss, where that is possible, into kernels that repeat themselves to the bit."""
+"""Compiling the training step, where that is possible, into kernels that repeat themselves to the
+bit.
+
+Compiled are one transformer block and one chunk of the loss, not the whole network: the first step
+comes in half the time (and does not take longer with more layers), for about 2% of the speed.
+Evaluation and sampling, where shapes vary, run uncompiled.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
+from torch.utils.checkpoint import checkpoint
 
-from model.transformer import Etude
+from model.kv_cache import LayerCache
+from model.transformer import Etude, TransformerBlock
+from train.objective import SummedLoss, chunk_loss
 
-LossFunction = Callable[[Etude, Tensor, Tensor, Tensor | None, torch.dtype], Tensor]
 COMPILERS = ("g++", "c++", "clang++", "cl")
 
 
-class CompiledLoss:
-    """A loss function compiled at its first call, or, where that fails, as it is: slower, and one
-    line says so."""
+def training_loss(
+    model: Etude, dtype: torch.dtype, compile: bool, gradient_checkpointing: bool = False
+) -> SummedLoss:
+    """The objective of a model, with its blocks and its loss compiled and its activations
+    recomputed as asked for.
 
-    def __init__(self, function: LossFunction) -> None:
-        self.function = self.plain = function
-        if os.environ.get("CXX") or any(shutil.which(name) for name in COMPILERS):
-            self.function = torch.compile(function)
-        else:
-            self.say("no C++ compiler found")
+    Args:
+        model: the network; where gradients are recorded, its blocks run the compiled code from here
+            on.
+        dtype: format of the matrix products.
+        compile: compile, where a compiler is found; else one line says that there is none.
+        gradient_checkpointing: keep one activation a block and compute the others again in the
+            backward pass: less memory, a third more work.
+    """
+    compile = compile and compiler_found()
+    block = Compiled(TransformerBlock.forward) if compile else TransformerBlock.forward
+    if compile or gradient_checkpointing:
+        for layer in model.model.layers:
+            run = TrainingForward(layer, block, gradient_checkpointing)
+            layer.forward = run
+    return SummedLoss(model, dtype, Compiled(chunk_loss) if compile else None)
+
+
+class TrainingForward:
+    """A block's forward, which takes the compiled way where gradients are recorded."""
+
+    def __init__(self, layer: Any, function: Callable[..., Tensor], recompute: bool) -> None:
+        self.layer, self.function, self.recompute = layer, function, recompute
 
     def __call__(
         self,
-        model: Etude,
-        input_ids: Tensor,
-        labels: Tensor,
-        document_ids: Tensor | None,
-        dtype: torch.dtype,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
-        """The loss; arguments and result are those of the function."""
+        """As TransformerBlock.forward."""
+        if cache is not None or not torch.is_grad_enabled():
+            return TransformerBlock.forward(self.layer, x, cos, sin, mask, cache)
+        if not self.recompute:
+            return self.function(self.layer, x, cos, sin, mask)
+        recomputed = checkpoint(self.function, self.layer, x, cos, sin, mask, use_reentrant=False)
+        assert isinstance(recomputed, Tensor)
+        return recomputed
+
+
+class Compiled:
+    """A function compiled at its first call, or, where that fails, as it is: slower, and one line
+    says so."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.plain = function
+        self.function = torch.compile(function)
+
+    def __call__(self, *args: Any) -> Tensor:
+        """The function's result."""
         try:
-            return self.function(model, input_ids, labels, document_ids, dtype)
+            return self.function(*args)
         except TorchDynamoException as error:
             if self.function is self.plain:
                 raise
-            self.say(f"compiling failed ({type(error).__name__})")
+            say_uncompiled(f"compiling failed ({type(error).__name__})")
             self.function = self.plain
-            return self.function(model, input_ids, labels, document_ids, dtype)
+            return self.function(*args)
 
-    def say(self, reason: str) -> None:
-        """Tells why training is not compiled."""
-        print(
-            f"  {reason}: training runs uncompiled, more slowly; install g++ or clang", flush=True
-        )
+
+def compiler_found() -> bool:
+    """Whether there is a C++ compiler; one line says so when there is none."""
+    found = bool(os.environ.get("CXX")) or any(shutil.which(name) for name in COMPILERS)
+    if not found:
+        say_uncompiled("no C++ compiler found")
+    return found
+
+
+def say_uncompiled(reason: str) -> None:
+    """Tells why training is not compiled."""
+    print(f"  {reason}: training runs uncompiled, more slowly; install g++ or clang", flush=True)
 
 
 def use_deterministic_kernels(device: torch.device) -> None:

@@ -7,16 +7,18 @@ runs with different vocabularies can be compared. Control tokens count neither a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from config import UserError
 from model.tokenizer import EtudeTokenizer
-from model.transformer import Etude
-from train.objective import summed_loss
-from train.packing import TokenRows, with_borders
+from train.distributed import World
+from train.objective import SummedLoss
+from train.packing import packed_rows, trainable
+from train.rows import StreamRows, TokenRows
 from train.token_shards import Documents
 
 
@@ -30,61 +32,103 @@ class ValidationGroup:
 
 
 def validation_groups(
-    documents: Documents, max_length: int, tokenizer: EtudeTokenizer, cross_documents: bool
+    validation: Mapping[str, Documents],
+    max_length: int,
+    tokenizer: EtudeTokenizer,
+    cross_documents: bool,
 ) -> dict[str, ValidationGroup]:
-    """Packs validation documents by script. Every token of a text counts once; conversations count
-    their answers."""
+    """Rows of the validation documents of each script. Every token of a text counts once;
+    conversations count their answers, as far as a row reaches.
+
+    Raises:
+        UserError: no answer begins within a row.
+    """
     groups = {}
-    for script in sorted(set(documents.scripts)):
-        chosen = [n for n, s in enumerate(documents.scripts) if s == script]
-        num_bytes = int(documents.num_bytes[chosen].sum())
-        if num_bytes:
-            groups[script] = ValidationGroup(
-                stream_rows(documents, chosen, max_length, tokenizer, cross_documents), num_bytes
-            )
+    for script, documents in sorted(validation.items()):
+        make = stream_rows if documents.mask is None else conversation_rows
+        group = make(documents, max_length, tokenizer, cross_documents)
+        if group.num_bytes:
+            groups[script] = group
+    if not groups:
+        raise UserError(
+            f"no answer of the validation data begins within the first {max_length} tokens of its "
+            "conversation: raise --max_length"
+        )
     return groups
 
 
 def stream_rows(
-    documents: Documents,
-    chosen: list[int],
-    max_length: int,
-    tokenizer: EtudeTokenizer,
-    cross_documents: bool,
-) -> TokenRows:
-    """The chosen documents end to end, cut into rows; the last row is padded."""
+    documents: Documents, max_length: int, tokenizer: EtudeTokenizer, cross_documents: bool
+) -> ValidationGroup:
+    """Texts end to end, cut into rows; the last row is padded."""
+    count = -(-(len(documents.tokens) - 1) // max_length)
     border = tokenizer.end_of_text_id
-    tokens = with_borders(documents.tokens, documents.offsets, chosen, border)
-    if documents.mask is None:
-        mask = np.ones(len(tokens), dtype=np.uint8)
-    else:
-        mask = with_borders(documents.mask, documents.offsets, chosen, 0)
-    mask[np.isin(tokens, (border, tokenizer.im_start_id, tokenizer.im_end_id))] = 0
-    padding = -(len(tokens) - 1) % max_length
-    return TokenRows(
-        np.concatenate([tokens, np.full(padding, border, tokens.dtype)]),
-        np.concatenate([mask, np.zeros(padding, np.uint8)]),
-        max_length,
-        stride=max_length,
-        border=None if cross_documents else border,
+    rows = StreamRows(
+        documents.tokens, max_length, count, border, cross_documents, control_ids(tokenizer)
     )
+    return ValidationGroup(rows, int(documents.table["num_bytes"].sum(dtype=np.int64)))
+
+
+def conversation_rows(
+    documents: Documents, max_length: int, tokenizer: EtudeTokenizer, cross_documents: bool
+) -> ValidationGroup:
+    """Conversations packed whole. One longer than a row keeps its beginning, and of its answers
+    only the bytes in the row count."""
+    assert documents.mask is not None
+    kept = trainable(documents, max_length)
+    control, border = control_ids(tokenizer), tokenizer.end_of_text_id
+    rows = packed_rows(documents, kept, max_length, border, cross_documents, control)
+    table = documents.table[kept]
+    cut = table["length"] > max_length + 1
+    num_bytes = int(table["num_bytes"][~cut].sum(dtype=np.int64))
+    for begin in table["begin"][cut].tolist():
+        tokens = documents.tokens[begin : begin + max_length + 1]
+        trained = tokens[documents.mask[begin : begin + max_length + 1] != 0]
+        num_bytes += bytes_of(tokenizer, trained.tolist())
+    return ValidationGroup(rows, num_bytes)
+
+
+def control_ids(tokenizer: EtudeTokenizer) -> tuple[int, ...]:
+    """Tokens that spell no text."""
+    return tokenizer.end_of_text_id, tokenizer.im_start_id, tokenizer.im_end_id
+
+
+def bytes_of(tokenizer: EtudeTokenizer, ids: Sequence[int]) -> int:
+    """UTF-8 bytes that tokens stand for, also when they end inside a character: a byte-level token
+    is written with one character for each of its bytes."""
+    control = control_ids(tokenizer)
+    return sum(len(tokenizer.backend.id_to_token(i) or "") for i in ids if i not in control)
 
 
 @torch.no_grad()
 def bits_per_byte(
-    model: Etude, groups: Mapping[str, ValidationGroup], rows_at_once: int = 16
-) -> dict[str, float]:
-    """Bits per byte over all validation records ("all") and of each script."""
-    device = next(model.parameters()).device
+    loss: SummedLoss,
+    groups: Mapping[str, ValidationGroup],
+    world: World | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+    rows_at_once: int = 16,
+) -> dict[str, float] | None:
+    """Bits per byte over all validation records ("all") and of each script.
+
+    The products are float32 whatever the run's format is. Several processes share the rows. None:
+    it was stopped before its end.
+    """
+    world = world or World()
     nats = {}
     for script, group in groups.items():
-        total = 0.0
-        for first in range(0, len(group.rows), rows_at_once):
+        total = torch.zeros((), dtype=torch.float64, device=world.device)
+        for number in range(0, -(-len(group.rows) // rows_at_once), world.size):
+            if world.any(stopped()):
+                return None
+            first = (number + world.rank) * rows_at_once
             chosen = range(first, min(first + rows_at_once, len(group.rows)))
-            batch = group.rows.batch(chosen).to(device)
-            loss = summed_loss(model, batch.input_ids, batch.labels, batch.document_ids)
-            total += loss.item()
-        nats[script] = total
+            if not chosen and world.parallel == "fsdp":
+                chosen = range(1)  # its forward is a collective: every process takes part
+            if chosen:
+                batch = group.rows.batch(chosen).to(world.device)
+                part = loss(batch.input_ids, batch.labels, batch.document_ids, exact=True)
+                total += part * (first < len(group.rows))
+        nats[script] = float(world.sum(total))
     num_bytes = sum(group.num_bytes for group in groups.values())
     result = {"all": sum(nats.values()) / math.log(2) / num_bytes}
     for script, group in groups.items():

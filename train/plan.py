@@ -8,30 +8,26 @@ import time
 import torch
 
 from config import ModelConfig, TrainConfig
-from train.objective import summed_loss
+from train.distributed import World
+from train.objective import CHUNK_ELEMENTS, SummedLoss
 from train.provenance import describe_machine
 from train.stage import Stage
 
-COMPILED_SHARE = 0.75
+COMPILED_SHARE = 0.65
 """Time of a compiled step as a share of an uncompiled one, optimizer and evaluation included."""
 PROBED_ROWS = 4
 
 
-def announcement(stage: Stage, device: torch.device, step: int, total: int) -> str:
+def announcement(stage: Stage, world: World, step: int, total: int) -> str:
     """What will happen: size, data, steps, memory, time; and where a run that continues stands."""
-    config, model, vocab_size = stage.config, stage.model, stage.model.config.vocab_size
-    tokens = (total - step) * config.batch_size * config.max_length
-    seconds = tokens * seconds_per_token(stage, device)
-    memory = estimated_bytes(model.config, config, model.num_parameters())
+    model, vocab_size = stage.model, stage.model.config.vocab_size
     validation = sum(group.num_bytes for group in stage.validation.values())
-    passes = total * config.batch_size / len(stage.rows)
+    processes = f", {world.size} processes ({world.parallel})" if world.size > 1 else ""
     lines = [
         f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
-        f"on {describe_machine(device)}",
+        f"on {describe_machine(world.device)}{processes}",
         f"  data: {stage.packing.sentence()}; validation: {validation:,} bytes",
-        f"  plan: {total} steps of {config.batch_size} x {config.max_length} tokens "
-        f"({passes:.2f} passes), {config.optimizer}, {config.dtype}; "
-        f"about {memory / 1e9:.1f} GB and {duration(seconds)}",
+        f"  plan: {plan_sentence(stage, world, step, total)}",
     ]
     if step:
         lines.append(f"  continuing at step {step} of {total}")
@@ -41,32 +37,67 @@ def announcement(stage: Stage, device: torch.device, step: int, total: int) -> s
     return "\n".join(lines)
 
 
-def seconds_per_token(stage: Stage, device: torch.device) -> float:
+def plan_sentence(stage: Stage, world: World, step: int, total: int) -> str:
+    """Steps, optimizer, format, memory and time in one line."""
+    config = stage.config
+    tokens = (total - step) * config.batch_size * config.max_length
+    seconds = tokens * seconds_per_token(stage, world) / world.size
+    memory = estimated_bytes(stage.model.config, config, stage.model.num_parameters(), world.size)
+    passes = total * config.batch_size / len(stage.rows)
+    limit = config.max_minutes
+    time = f"{duration(seconds)}"
+    if limit is not None and limit * 60 < seconds:
+        time = f"{limit:g} min, so about {limit * 60 / seconds:.0%} of that"
+    return (
+        f"{total} steps of {config.batch_size} x {config.max_length} tokens ({passes:.2f} passes), "
+        f"{config.optimizer}, {config.dtype}; about {memory / 1e9:.1f} GB and {time}"
+    )
+
+
+def seconds_per_token(stage: Stage, world: World) -> float:
     """Time to train one token, measured on a few rows of the run's own data."""
     count = min(PROBED_ROWS, stage.config.batch_size // stage.config.gradient_accumulation_steps)
-    batch = stage.rows.batch([n % len(stage.rows) for n in range(count)]).to(device)
-    dtype: torch.dtype = getattr(torch, stage.config.dtype)
+    batch = stage.rows.batch([n % len(stage.rows) for n in range(count)]).to(world.device)
+    loss = SummedLoss(stage.model, getattr(torch, stage.config.dtype))
     best = math.inf
     for _ in range(3):  # the first warms up
         begin = time.perf_counter()
-        loss = summed_loss(stage.model, batch.input_ids, batch.labels, batch.document_ids, dtype)
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss.item()  # waits for the device
+        total = loss(batch.input_ids, batch.labels, batch.document_ids)
+        total.backward()
+        total.item()  # waits for the device
         best = min(best, time.perf_counter() - begin)
     stage.model.zero_grad(set_to_none=True)
     share = COMPILED_SHARE if stage.config.compile else 1.0
     return share * best / (count * stage.config.max_length)
 
 
-def estimated_bytes(config: ModelConfig, training: TrainConfig, num_parameters: int) -> int:
-    """Memory of weights, gradients, optimizer state and one micro-batch's activations, in bytes of
-    float32."""
-    rows = training.batch_size // training.gradient_accumulation_steps
+def estimated_bytes(
+    config: ModelConfig, training: TrainConfig, num_parameters: int, world_size: int = 1
+) -> int:
+    """Memory of one process: weights, gradients, optimizer state and one micro-batch's activations,
+    in bytes of float32. FSDP shares the first three among the processes."""
+    rows = -(-training.batch_size // (training.gradient_accumulation_steps * world_size))
     tokens = rows * training.max_length
     state = 3 if training.optimizer == "muon" else 4  # weights, gradients, one or two moments
-    per_layer = 10 * config.hidden_size + 4 * config.intermediate_size
-    logits = 3 * config.vocab_size
-    return 4 * (state * num_parameters + tokens * (config.num_hidden_layers * per_layer + logits))
+    shared = world_size if training.parallel == "fsdp" else 1
+    short = training.dtype in ("bfloat16", "float16")
+    activation = 10 * config.hidden_size + 4 * config.intermediate_size  # a token's, in one layer
+    layers = 1.0 if training.gradient_checkpointing else float(config.num_hidden_layers)
+    kept = config.num_hidden_layers * config.hidden_size if training.gradient_checkpointing else 0
+    floats = tokens * (layers * activation * (0.6 if short else 1.0) + kept)
+    logits = 3 * min(tokens * config.vocab_size, CHUNK_ELEMENTS["cpu"])
+    return round(4 * (state * num_parameters / shared + floats + logits))
+
+
+def flops_per_token(config: ModelConfig, max_length: int) -> int:
+    """Floating-point operations to train on one token: 6 for each weight of a matrix product
+    (forward 2, backward 4; arXiv 2001.08361) and 6 * layers * hidden * length for attention's two
+    products over the half of the row that a position sees on average."""
+    kv_size = config.num_key_value_heads * config.head_dim
+    per_layer = 2 * config.hidden_size * (config.hidden_size + kv_size)
+    per_layer += 3 * config.hidden_size * config.intermediate_size
+    weights = config.num_hidden_layers * per_layer + config.hidden_size * config.vocab_size
+    return 6 * weights + 6 * config.num_hidden_layers * config.hidden_size * max_length
 
 
 def duration(seconds: float) -> str:

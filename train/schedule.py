@@ -7,8 +7,9 @@ import math
 from config import TrainConfig
 
 
-def lr_scale(step: int, total: int, config: TrainConfig) -> float:
-    """The share of the peak learning rate at a step (from 0) of total.
+def lr_scale(step: float, total: int, config: TrainConfig) -> float:
+    """The share of the peak learning rate at a step (from 0) of total; a run against the clock
+    counts in fractions of a step.
 
     It rises linearly in the first warmup_ratio of the run and then falls to min_lr_ratio: along a
     half cosine (SGDR, arXiv 1608.03983), a line, or, with warmup_stable_decay, a line over the last
@@ -23,7 +24,7 @@ def lr_scale(step: int, total: int, config: TrainConfig) -> float:
         start = warmup
     if step < start:
         return 1.0
-    done = (step - start) / max(1, total - 1 - start)  # 0 to 1
+    done = min(1.0, (step - start) / max(1, total - 1 - start))
     if config.lr_scheduler_type == "cosine":
         done = (1 - math.cos(math.pi * done)) / 2
     return 1.0 - (1.0 - config.min_lr_ratio) * done

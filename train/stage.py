@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from config import TrainConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import Identity
+from train.distributed import World
 from train.evaluation import ValidationGroup
 from train.packing import PackingReport, TokenRows
 from train.precision import pick_dtype
@@ -22,8 +21,13 @@ FREE_SETTINGS = {
     "gradient_accumulation_steps",
     "save_steps",
     "save_total_limit",
+    "sample_tokens",
+    "log_to",
     "compile",
+    "gradient_checkpointing",
     "device",
+    "parallel",
+    "dry_run",
 }
 """Settings that may change between two starts of a run: they decide speed and safety, not what is
 learnt."""
@@ -58,10 +62,10 @@ class Stage:
         return Identity({"stage": self.name, **kept, **shape}, self.fingerprints)
 
 
-def with_dtype(stage: Stage, device: torch.device) -> Stage:
+def with_dtype(stage: Stage, world: World) -> Stage:
     """The stage with --dtype auto resolved: as the run began, or, for a new one, by measurement."""
     dtype = stage.config.dtype
     if dtype == "auto":
         saved = saved_settings(stage.output_dir)
-        dtype = saved["dtype"] if saved else pick_dtype(dtype, device)
+        dtype = world.same(saved["dtype"] if saved else pick_dtype(dtype, world.device))
     return dataclasses.replace(stage, config=dataclasses.replace(stage.config, dtype=dtype))

@@ -8,34 +8,50 @@ A save comes before the evaluation of the same step, so nothing an evaluation do
 
 from __future__ import annotations
 
-import math
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from config import UserError
-from model.pretrained import model_files, save_pretrained, weights_of
-from model.transformer import Etude
+from config import TrainConfig, UserError
+from model.pretrained import model_files
+from model.storage import Writer, update_directory
 from train.batches import RowOrder, total_steps
-from train.checkpoint import Identity, find_checkpoint, restore, save_checkpoint
-from train.compilation import CompiledLoss, LossFunction, use_deterministic_kernels
+from train.checkpoint import (
+    GUARD,
+    Identity,
+    Progress,
+    find_checkpoint,
+    optimizer_tensors,
+    random_state,
+    refuse_broken_weights,
+    restore,
+    save_checkpoint,
+    step_of,
+)
+from train.compilation import training_loss, use_deterministic_kernels
+from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte
-from train.metrics import RunLog
-from train.objective import summed_loss
+from train.guard import StepGuard
+from train.journal import Journal
+from train.memory import keep_freed_memory
 from train.optimizer import build_optimizers, set_learning_rates
-from train.packing import IGNORED
-from train.plan import announcement, duration
+from train.plan import announcement
+from train.precision import set_matmul_precision
+from train.prefetch import Prefetch, step_batches
 from train.provenance import describe_machine, git_commit
+from train.records import RecordQueue
 from train.run_directory import complete_summary, make_output_dir, refuse_other_model
+from train.samples import generate_samples, sample_prompts
 from train.schedule import lr_scale
 from train.signals import StopRequest
 from train.stage import Stage, with_dtype
+from train.step import TrainingStep
 
 
-def train(stage: Stage, device: torch.device) -> int:
+def train(stage: Stage, world: World) -> int:
     """Runs a stage to its end, or to the next signal.
 
     Returns:
@@ -43,226 +59,264 @@ def train(stage: Stage, device: torch.device) -> int:
         (and saved).
 
     Raises:
-        UserError: the directory holds another run, the disk is full, or the loss is not finite.
+        UserError: the directory holds another run, the disk is full, or the run diverged.
     """
-    stage = with_dtype(stage, device)
+    refuse_uneven_batch(stage.config, world)
+    stage = with_dtype(stage, world)
     identity = stage.identity
     if summary := complete_summary(stage.output_dir, identity):
-        print(
-            f"{stage.name} is complete: {summary['step']} steps, "
-            f"{summary['bits_per_byte']['all']:.3f} bits per byte; "
-            f"the model is in {stage.output_dir}"
-        )
+        if world.is_main:
+            print(
+                f"{stage.name} is complete: {summary['step']} steps, "
+                f"{summary['bits_per_byte']['all']:.3f} bits per byte; "
+                f"the model is in {stage.output_dir}"
+            )
         return 0
     refuse_other_model(stage.output_dir, identity)
-    use_deterministic_kernels(device)
+    use_deterministic_kernels(world.device)
+    keep_freed_memory()
+    set_matmul_precision(world.device, getattr(torch, stage.config.dtype))
+    stage.model.to(world.device)
+    if stage.config.dry_run:
+        print(announcement(stage, world, 0, total_steps(len(stage.rows), stage.config)))
+        return 0
     with StopRequest() as stop:
-        return Run(stage, device, identity, stop).go()
+        return Run(stage, world, identity, stop).go()
+
+
+def refuse_uneven_batch(config: TrainConfig, world: World) -> None:
+    """Raises UserError when processes and micro-batches do not divide the batch."""
+    parts = world.size * config.gradient_accumulation_steps
+    if config.batch_size % parts:
+        raise UserError(
+            f"--batch_size {config.batch_size} cannot be shared by {world.size} processes with "
+            f"{config.gradient_accumulation_steps} micro-batches each: use a multiple of {parts}"
+        )
 
 
 class Run:
     """One start of a stage's training: what the loop holds while it runs."""
 
-    def __init__(
-        self, stage: Stage, device: torch.device, identity: Identity, stop: StopRequest
-    ) -> None:
-        self.stage, self.device, self.identity, self.stop = stage, device, identity, stop
-        self.config = stage.config
+    def __init__(self, stage: Stage, world: World, identity: Identity, stop: StopRequest) -> None:
+        self.stage, self.world, self.identity, self.stop = stage, world, identity, stop
+        self.config, self.model = stage.config, stage.model
         self.checkpoints = stage.output_dir / "checkpoints"
         make_output_dir(self.checkpoints)
-        self.model = stage.model.to(device)
-        self.dtype: torch.dtype = getattr(torch, self.config.dtype)
-        self.optimizers = build_optimizers(self.model, self.config, self.dtype)
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
-        checkpoint = find_checkpoint(self.checkpoints, identity)
-        self.step = restore(checkpoint, self.model, self.optimizers) if checkpoint else 0
-        self.log = RunLog(stage.output_dir, self.step)
-        self.loss_fn: LossFunction = summed_loss
-        self.bits_per_byte: dict[str, float] = {}
-        self.began = time.perf_counter()
+        self.records = RecordQueue(world.device)
+        self.durations = dict.fromkeys(("step", "evaluate", "save"), 0.0)
+        """Seconds that each took last."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Restores the newest checkpoint, says what will happen, and readies the step."""
+        config, world, dtype = self.config, self.world, getattr(torch, self.config.dtype)
+        found = find_checkpoint(self.checkpoints, self.identity) if world.is_main else None
+        name = world.same(found.name if found else None)
+        checkpoint = self.checkpoints / name if name else None
+        plan = announcement(self.stage, world, step_of(checkpoint), self.total)
+        self.loss = training_loss(self.model, dtype, config.compile, config.gradient_checkpointing)
+        module = parallelize(self.loss, self.model, world)
+        self.optimizers = build_optimizers(self.model, config, dtype)
+        self.guard = StepGuard(config, self.model.config.vocab_size, dtype, world.device)
+        self.progress = Progress()
+        if checkpoint:
+            self.progress = restore(checkpoint, self.model, self.optimizers, self.guard)
+        self.apply = TrainingStep(
+            module, self.model, self.optimizers, self.guard, world, config.max_grad_norm
+        )
+        self.batches = Prefetch(partial(step_batches, self.stage.rows, self.order, config, world))
+        self.prompts = sample_prompts(self.stage.validation, self.stage.is_chat)
+        step, seconds = self.progress.step, self.progress.seconds
+        self.journal = Journal(self.stage, world, step, self.total, seconds)
+        self.journal.say(plan)
 
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
-        print(announcement(self.stage, self.device, self.step, self.total))
-        if self.config.compile:
-            self.loss_fn = CompiledLoss(summed_loss)
-        first = self.step
-        with tqdm(
-            total=self.total, initial=self.step, desc=self.stage.name, unit="step", disable=None
-        ) as progress:
-            stopped = self.run_steps(progress)
-            if not stopped:
-                self.evaluate(progress)
-        self.log.close()
-        if stopped:
+        try:
+            finished = self.run_steps() and self.evaluate()
+        finally:
+            self.batches.close()
+            self.journal.close()
+        if not finished:
             return self.leave()
-        self.write_model(self.seconds, self.step - first)
+        self.write_model()
+        self.journal.tell_end(self.progress.step)
         return 0
 
-    def run_steps(self, progress: tqdm[Any]) -> bool:
-        """Trains, evaluates and saves until the last step is saved, or until a signal; whether it
-        was a signal."""
-        while self.step < self.total:
-            if self.step and self.step % self.config.eval_steps == 0:
-                self.evaluate(progress)
-            self.train_step(progress)
-            stopped = self.stop.exit_code is not None
-            if stopped or self.step % self.config.save_steps == 0 or self.step == self.total:
+    def run_steps(self) -> bool:
+        """Trains, evaluates and saves until the last step is saved; False when a signal came."""
+        config, saved = self.config, self.progress.step
+        if config.max_minutes is not None and not saved:
+            self.evaluate()  # tells how much time the last evaluation will need
+        while not self.is_over():
+            step = self.progress.step
+            interrupted = step and step % config.eval_steps == 0 and not self.evaluate()
+            if not interrupted:
+                self.train_step()
+            step, stopped = self.progress.step, self.stopped()
+            if step > saved and (stopped or step % config.save_steps == 0 or self.is_over()):
                 self.save()
+                saved = step
             if stopped:
-                return True
-        return False
+                return False
+        return True
 
-    def train_step(self, progress: tqdm[Any]) -> None:
-        """One optimizer step over the rows of this step, and its line in the logs."""
+    def stopped(self) -> bool:
+        """Whether any process was asked to stop."""
+        return self.world.any(self.stop.exit_code is not None)
+
+    def is_over(self) -> bool:
+        """Whether the last step is done: by number, or by the clock."""
+        if self.progress.step >= self.total or self.config.max_minutes is None:
+            return self.progress.step >= self.total
+        return self.world.same(self.journal.seconds >= self.seconds_to_train)
+
+    @property
+    def seconds_to_train(self) -> float:
+        """Seconds of the run that are for steps; the rest is for the last evaluation and save."""
+        rest = 1.2 * sum(self.durations.values())
+        return max(1.0, 60 * (self.config.max_minutes or 0) - rest)
+
+    def position(self) -> float:
+        """The step that the schedule is at; against the clock, further on as time goes by."""
+        step = self.progress.step
+        if self.config.max_minutes is None:
+            return step
+        share = min(1.0, self.journal.seconds / self.seconds_to_train)
+        return self.world.same(max(float(step), share * (self.total - 1)))
+
+    def train_step(self) -> None:
+        """One optimizer step over the rows of this step."""
         began = time.perf_counter()
-        scale = lr_scale(self.step, self.total, self.config)
+        scale = lr_scale(self.position(), self.total, self.config)
         set_learning_rates(self.optimizers, scale)
-        rows = self.order.rows_of(self.step)
-        loss, trained = self.accumulate_gradient(rows)
-        norm = clip_gradient(self.model, self.config.max_grad_norm)
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            self.refuse_non_finite(loss, norm, rows)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        speed = len(rows) * self.config.max_length / (time.perf_counter() - began)
-        exact = {
-            "step": self.step,
-            "tokens": self.tokens_seen,
-            "loss": loss,
-            "grad_norm": norm,
-            "learning_rate": self.config.learning_rate * scale,
-            "trained_tokens": trained,
-        }
-        self.log.write(exact, {"tokens_per_second": round(speed), "seconds": self.seconds})
-        progress.update()
-        progress.set_postfix(self.postfix(loss, speed), refresh=False)
+        batches = [batch.to(self.world.device) for batch in self.batches(self.progress.step)]
+        record = self.apply(batches)
+        self.progress.step += 1
+        rate = self.config.learning_rate * scale
+        self.records.put({"step": self.progress.step, "learning_rate": rate}, record)
+        self.read_records()
+        self.took("step", began)
 
-    def accumulate_gradient(self, rows: list[int]) -> tuple[float, int]:
-        """Adds up the gradient of a step's rows, micro-batch by micro-batch.
+    def read_records(self, everything: bool = False) -> None:
+        """Tells the steps whose numbers have arrived.
 
-        Returns:
-            The mean loss over the step's trained tokens, in nats, and their number.
+        Raises:
+            UserError: too many steps in a row were bad.
         """
-        count = len(rows) // self.config.gradient_accumulation_steps
-        batches = [
-            self.stage.rows.batch(rows[first : first + count])
-            for first in range(0, len(rows), count)
-        ]
-        trained = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
-        total = torch.zeros((), device=self.device)
-        for batch in batches:
-            batch = batch.to(self.device)
-            loss = self.loss_fn(
-                self.model, batch.input_ids, batch.labels, batch.document_ids, self.dtype
-            ) / max(1, trained)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return float(total), trained
+        for record in self.records.take(everything):
+            self.journal.tell_step(record)
+            if record["skipped_in_a_row"] >= self.config.max_skipped_steps:
+                self.refuse_divergence(record)
 
-    def refuse_non_finite(self, loss: float, norm: float, rows: list[int]) -> None:
-        """Stops the run before a value that is not finite reaches a weight."""
+    def refuse_divergence(self, record: dict[str, Any]) -> None:
+        """Stops a run whose steps are all bad; nothing of them is in the weights."""
+        step, count = record["step"], round(record["skipped_in_a_row"])
+        rows = [row for n in range(max(0, step - count), step) for row in self.order.rows_of(n)]
         raise UserError(
-            f"step {self.step + 1}: the loss is {loss} and the gradient norm {norm}, so the run "
-            f"stops here; the rows were {rows[:8]}...; the last good checkpoint is in "
-            f"{self.checkpoints}. Lower --learning_rate (and --muon_learning_rate) and begin anew "
-            "in another model directory"
+            f"step {step}: {count} steps in a row could not be used (loss {record['loss']:.4g}, "
+            f"gradient norm {record['grad_norm']:.4g}) and were skipped: the run diverged and "
+            f"stops "
+            f"here. Their rows were {rows[:16]}{'...' if len(rows) > 16 else ''}; the last good "
+            f"checkpoint is in {self.checkpoints}. Lower --learning_rate (and "
+            f"--muon_learning_rate) "
+            "and begin anew in another model directory"
         )
 
-    def evaluate(self, progress: tqdm[Any]) -> None:
-        """Measures bits per byte and logs it."""
-        self.bits_per_byte = bits_per_byte(self.model, self.stage.validation)
-        named = {
-            "bits_per_byte" if name == "all" else f"bits_per_byte_{name}": value
-            for name, value in self.bits_per_byte.items()
-        }
-        exact = {"step": self.step, "tokens": self.tokens_seen, **named}
-        self.log.write(exact, {"seconds": self.seconds})
-        groups = "  ".join(f"{n} {v:.3f}" for n, v in self.bits_per_byte.items() if n != "all")
-        progress.write(
-            f"step {self.step:>6}  validation {self.bits_per_byte['all']:.3f} bits per byte  "
-            f"({groups})",
-            file=sys.stdout,
+    def evaluate(self) -> bool:
+        """Measures bits per byte, generates samples, and tells both; False when a signal came."""
+        self.read_records(everything=True)
+        began = time.perf_counter()
+        measured = bits_per_byte(
+            self.loss, self.stage.validation, self.world, lambda: self.stop.exit_code is not None
         )
+        if measured is None:
+            return False
+        self.journal.tell_evaluation(self.progress.step, measured, self.samples())
+        self.took("evaluate", began)
+        return True
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since this start of the run, compiling included."""
-        return round(time.perf_counter() - self.began, 1)
+    def samples(self) -> list[dict[str, str]]:
+        """What the model says now."""
+        if not self.config.sample_tokens:
+            return []
+        stage = self.stage
+        with whole(self.loss, self.world):
+            return generate_samples(
+                self.model, stage.tokenizer, self.prompts, self.config.sample_tokens, stage.is_chat
+            )
 
-    @property
-    def tokens_seen(self) -> int:
-        """Positions trained so far."""
-        return self.step * self.config.batch_size * self.config.max_length
-
-    def postfix(self, loss: float, speed: float) -> dict[str, str]:
-        """What the progress bar shows."""
-        shown = {"loss": f"{loss:.3f}", "tok/s": f"{speed:,.0f}"}
-        if self.bits_per_byte:
-            shown["bpb"] = f"{self.bits_per_byte['all']:.3f}"
-        return shown
+    def took(self, what: str, began: float) -> None:
+        """Notes how long something took."""
+        self.durations[what] = time.perf_counter() - began
+        if what != "step":
+            self.journal.resume_clock()
 
     def save(self) -> None:
-        """Writes a checkpoint of the present step."""
-        self.log.sync()
-        save_checkpoint(
-            self.checkpoints,
-            self.step,
-            model_files(
-                self.model.config,
-                weights_of(self.model),
-                self.stage.tokenizer,
-                self.summary(complete=False),
-                self.stage.is_chat,
-            ),
-            self.optimizers,
-            self.identity,
-            self.config.save_total_limit,
-        )
+        """Writes a checkpoint of the present step.
+
+        Raises:
+            UserError: a weight is not finite; nothing is written then.
+        """
+        self.read_records(everything=True)
+        began = time.perf_counter()
+        files = self.files(complete=False)
+        tensors = optimizer_tensors(self.optimizers) | random_state() | {GUARD: self.guard.state}
+        self.progress.seconds = self.journal.seconds
+        if log := self.journal.log:
+            log.sync()
+            save_checkpoint(
+                self.checkpoints,
+                self.progress,
+                files,
+                {name: tensor.cpu() for name, tensor in tensors.items()},
+                self.identity,
+                self.config.save_total_limit,
+                log.best_step(),
+            )
+        self.world.barrier()
+        self.took("save", began)
+
+    def files(self, complete: bool) -> dict[str, Writer]:
+        """The files of the model directory as the model is now."""
+        weights = full_weights(self.model, self.world)
+        refuse_broken_weights(weights, self.progress.step)
+        if not self.world.is_main:
+            return {}
+        stage, summary = self.stage, self.summary(complete)
+        return model_files(self.model.config, weights, stage.tokenizer, summary, stage.is_chat)
 
     def leave(self) -> int:
         """Says where the run stands after a signal, and returns the exit code."""
-        print(f"stopped and saved at step {self.step} of {self.total}; the same command continues")
-        return self.stop.exit_code or 0
+        self.journal.say(
+            f"stopped and saved at step {self.progress.step} of {self.total}; the same command "
+            "continues"
+        )
+        return self.stop.exit_code or 143  # another process got the signal
 
-    def write_model(self, seconds: float, steps: int) -> None:
-        """Writes the finished model directory and says what was done."""
-        stage = self.stage
-        save_pretrained(
-            stage.output_dir,
-            self.model,
-            stage.tokenizer,
-            self.summary(complete=True),
-            stage.is_chat,
-        )
-        tokens = steps * self.config.batch_size * self.config.max_length
-        speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
-        print(
-            f"{self.stage.name} done: {self.total} steps, {self.tokens_seen / 1e6:.2f}M "
-            f"tokens{speed}, {self.bits_per_byte['all']:.3f} bits per byte; the model is in "
-            f"{self.stage.output_dir}"
-        )
+    def write_model(self) -> None:
+        """Writes the finished model directory."""
+        files = self.files(complete=True)
+        if self.world.is_main:
+            update_directory(self.stage.output_dir, files)
+        self.world.barrier()
 
     def summary(self, complete: bool) -> dict[str, Any]:
         """The content of `training_summary.json`: what made the model."""
+        step = self.progress.step
         return {
             "complete": complete,
             "stage": self.stage.name,
-            "step": self.step,
+            "step": step,
             "total_steps": self.total,
-            "tokens_seen": self.tokens_seen,
-            "bits_per_byte": self.bits_per_byte,
+            "tokens_seen": self.journal.tokens_at(step),
+            "bits_per_byte": self.journal.bits_per_byte,
+            "seconds": round(self.journal.seconds, 1),
             "command": sys.argv,
             "git_commit": git_commit(),
-            "machine": describe_machine(self.device),
+            "machine": describe_machine(self.world.device),
+            "processes": self.world.size,
             **self.identity.as_json(),
         }
-
-
-def clip_gradient(model: Etude, max_norm: float) -> float:
-    """Scales the gradient down to max_norm (0: leaves it) and returns the norm it had."""
-    limit = max_norm if max_norm > 0 else math.inf
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))

@@ -9,12 +9,14 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from config import ROOT
-from model.transformer import Etude
-from train.compilation import CompiledLoss
-from train.objective import summed_loss
+from model.attention import blockwise_attention
+from model.transformer import Etude, same_document
+from train.compilation import training_loss
+from train.objective import SummedLoss, chunk_loss
 
 
 def test_without_a_compiler_the_plain_function_runs_and_one_line_says_so(
@@ -23,10 +25,8 @@ def test_without_a_compiler_the_plain_function_runs_and_one_line_says_so(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     ids = torch.randint(0, model.config.vocab_size, (2, 9))
-    loss = CompiledLoss(summed_loss)
-    torch.testing.assert_close(
-        loss(model, ids, ids, None, torch.float32), summed_loss(model, ids, ids)
-    )
+    loss = training_loss(model, torch.float32, compile=True)
+    torch.testing.assert_close(loss(ids, ids), SummedLoss(model)(ids, ids))
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
     assert "no C++ compiler" in printed
@@ -36,17 +36,17 @@ def test_when_compiling_fails_training_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Etude
 ) -> None:
     def broken(*_: object) -> Tensor:
-        raise torch._dynamo.exc.BackendCompilerFailed(summed_loss, RuntimeError("no headers"), None)
+        raise torch._dynamo.exc.BackendCompilerFailed(chunk_loss, RuntimeError("no headers"), None)
 
     monkeypatch.setattr(torch, "compile", lambda function: broken)
     monkeypatch.setenv("CXX", "g++")
     ids = torch.randint(0, model.config.vocab_size, (2, 9))
-    loss = CompiledLoss(summed_loss)
+    plain = SummedLoss(model)(ids, ids)
+    loss = training_loss(model, torch.float32, compile=True)
     for _ in range(2):
-        torch.testing.assert_close(
-            loss(model, ids, ids, None, torch.float32), summed_loss(model, ids, ids)
-        )
-    assert capsys.readouterr().out.count("compiling failed") == 1
+        torch.testing.assert_close(loss(ids, ids), plain)
+    # Once for the block, once for the loss, and not at every step.
+    assert capsys.readouterr().out.count("compiling failed") == 2
 
 
 @pytest.mark.slow
@@ -55,10 +55,10 @@ def test_compiled_loss_and_gradient_are_those_of_the_plain_function(model: Etude
     ids = torch.randint(0, model.config.vocab_size, (2, 16))
     documents = torch.tensor([[0] * 6 + [1] * 10, [0] * 16])
     results = []
-    for function in (summed_loss, CompiledLoss(summed_loss)):
+    for compile in (False, True):
         model.zero_grad()
-        loss = function(model, ids, ids, documents, torch.float32)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = training_loss(model, torch.float32, compile)(ids, ids, documents)
+        loss.backward()
         results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])  # type: ignore[union-attr]
     largest = max(float(tensor.abs().max()) for tensor in results[0][1:])
     for plain, compiled in zip(*results, strict=True):
@@ -73,18 +73,17 @@ def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads() -> None:
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import torch\n"
         "from config import ModelConfig\n"
-        "from model.transformer import Etude\n"
-        "from train.compilation import CompiledLoss, use_deterministic_kernels\n"
-        "from train.objective import summed_loss\n"
+        "from model.transformer import Etude, same_document\n"
+        "from train.compilation import training_loss, use_deterministic_kernels\n"
         "use_deterministic_kernels(torch.device('cpu'))\n"
         "model = Etude(ModelConfig(400, 128, 256, 1, 2, 2, 256))\n"
         "model.initialize(torch.Generator().manual_seed(1))\n"
         "ids = torch.randint(0, 20, (16, 256), generator=torch.Generator().manual_seed(2))\n"
-        "loss = CompiledLoss(summed_loss)\n"
+        "loss = training_loss(model, torch.float32, True)\n"
         "seen = []\n"
         "for _ in range(6):\n"
         "    model.zero_grad()\n"
-        "    loss(model, ids, ids, None, torch.float32).backward()\n"
+        "    loss(ids, ids).backward()\n"
         "    seen.append(model.model.embed_tokens.weight.grad.clone())\n"
         "print(all(torch.equal(seen[0], other) for other in seen))\n"
     )
@@ -96,3 +95,46 @@ def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads() -> None:
         check=False,
     )
     assert done.stdout.strip() == "True", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seq", [5, 128, 300])
+def test_blockwise_attention_is_attention(seq: int) -> None:
+    draw = torch.Generator().manual_seed(seq)
+    q = torch.randn(2, 4, seq, 8, generator=draw)
+    k, v = torch.randn(2, 2, 2, seq, 8, generator=draw)
+    documents = torch.randint(0, 3, (2, seq), generator=draw).sort(dim=1).values
+    mask = same_document(documents)
+    for given in (None, mask):
+        expected = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=given, is_causal=given is None, enable_gqa=True
+        )
+        torch.testing.assert_close(blockwise_attention(q, k, v, given), expected)
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_gradient(model: Etude) -> None:
+    ids = torch.randint(0, model.config.vocab_size, (2, 16))
+    results, kept = [], []
+    for recompute in (False, True):
+        model.zero_grad()
+        saved: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, saved=saved: saved.append(tensor) or tensor,  # type: ignore[misc]
+            lambda tensor: tensor,
+        ):
+            loss = training_loss(model, torch.float32, False, recompute)(ids, ids)
+        kept.append(sum(tensor.numel() for tensor in saved))
+        loss.backward()
+        results.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert kept[1] < 0.5 * kept[0]
+    for plain, recomputed in zip(*results, strict=True):
+        assert torch.equal(plain, recomputed)
+
+
+def test_evaluation_and_the_cache_do_not_meet_the_compiled_code(model: Etude) -> None:
+    ids = torch.randint(0, model.config.vocab_size, (1, 9))
+    expected = model(ids)
+    training_loss(model, torch.float32, compile=False, gradient_checkpointing=True)
+    for layer in model.model.layers:
+        layer.forward.function = None  # type: ignore[union-attr]  # calling it would fail
+    with torch.no_grad():
+        assert torch.equal(model(ids), expected)
