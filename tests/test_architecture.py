@@ -16,12 +16,12 @@ MAY_IMPORT = {
     "config": set[str](),
     "model": {"config"},
     "data_process": {"config", "model"},
-    "train": {"config", "model", "data_process"},
+    "train": {"config", "model", "data_process", "inference"},
     "inference": {"config", "model"},
     "tool": {"config", "model", "inference", "train", "data_process"},
 }
-"""Folders that each folder may import beside itself. A tool looks at the work of all others; nobody
-imports a tool."""
+"""Folders that each folder may import beside itself. Training generates samples with the engine
+that chats; a tool looks at the work of all others; nobody imports a tool."""
 
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
 SOURCES = sources()

@@ -73,10 +73,14 @@ def chunked_cross_entropy(
     """
     size = max(1, CHUNK_ELEMENTS[hidden.device.type] // weight.shape[0])
     if torch.is_grad_enabled():
-        return ChunkedCrossEntropy.apply(hidden, weight, labels, size, chunk or chunk_loss)
+        loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, labels, size, chunk or chunk_loss
+        )
+        return loss
     head = weight.to(hidden.dtype)
     total = torch.zeros((), device=hidden.device)
-    for part, wanted in zip(hidden.split(size), labels.split(size), strict=True):
+    for first in range(0, len(hidden), size):
+        part, wanted = hidden[first : first + size], labels[first : first + size]
         logits = (part @ head.mT).float()
         total += F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
     return total
@@ -94,9 +98,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros(weight.shape, device=weight.device)
-        parts = zip(hidden.split(size), labels.split(size), grad_hidden.split(size), strict=True)
-        for part, wanted, grad_part in parts:
-            total += chunk(part, head, wanted, grad_part, grad_weight)
+        for first in range(0, len(hidden), size):
+            part = slice(first, first + size)
+            total += chunk(hidden[part], head, labels[part], grad_hidden[part], grad_weight)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 

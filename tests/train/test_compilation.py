@@ -135,6 +135,6 @@ def test_evaluation_and_the_cache_do_not_meet_the_compiled_code(model: Etude) ->
     expected = model(ids)
     training_loss(model, torch.float32, compile=False, gradient_checkpointing=True)
     for layer in model.model.layers:
-        layer.forward.function = None  # type: ignore[union-attr]  # calling it would fail
+        layer.forward.function = None  # type: ignore[attr-defined]  # calling it would fail
     with torch.no_grad():
         assert torch.equal(model(ids), expected)
