@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
 from model.chat import Message, check_messages
 
 
-def read_records(path: Path) -> Iterator[tuple[int, object]]:
-    """The records of a JSONL file with their line numbers (from 1); blank lines are passed over.
+@dataclass(frozen=True)
+class FilePart:
+    """Whole lines of a file, one after another."""
+
+    begin: int
+    """Byte at which its first line begins."""
+    end: int
+    """Byte after its last line."""
+    line: int
+    """Number of its first line, from 1."""
+    records: int
+    """Lines before it that are not blank."""
+
+
+def read_records(path: Path, part: FilePart | None = None) -> Iterator[tuple[int, object]]:
+    """The records of a JSONL file, or of a part of it, with their line numbers (from 1); blank
+    lines are passed over.
 
     Raises:
         UserError: the file is missing, empty, not UTF-8 text or not JSONL.
     """
-    empty = True
-    for number, line in read_lines(path):
+    empty = part is None  # of a part, `survey` has seen that its file is not empty
+    for number, line in read_lines(path, part):
         if not line.strip():
             continue
         empty = False
@@ -31,26 +47,57 @@ def read_records(path: Path) -> Iterator[tuple[int, object]]:
                 f"{path}:{number}: not valid JSON ({reason}){cut}; mend or remove it"
             ) from error
     if empty:
-        raise UserError(f"{path}: the file is empty; it needs one JSON object a line")
+        raise EmptyFile(path)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers (from 1), line ends kept."""
+class EmptyFile(UserError):
+    """A file without a record."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: the file is empty; it needs one JSON object a line")
+
+
+def read_lines(path: Path, part: FilePart | None = None) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file, or of a part of it, with their numbers (from 1), line ends
+    kept."""
+    for number, raw in read_raw_lines(path, part):
+        yield number, decode_line(path, number, raw)
+
+
+def read_raw_lines(path: Path, part: FilePart | None = None) -> Iterator[tuple[int, bytes]]:
+    """The bytes of the lines of a file, or of a part of it, with their numbers (from 1).
+
+    Raises:
+        UserError: the file is missing or cannot be read.
+    """
     if not path.is_file():
         what = "is a directory, not a file" if path.is_dir() else "there is no such file"
         raise UserError(
             f"{path}: {what}; put your data there, name yours, or make the built-in sample with "
             "`python data_process/make_sample.py`"
         )
+    number, position = (part.line, part.begin) if part else (1, 0)
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                yield number, decode_line(path, number, raw)
+            file.seek(position)
+            while (part is None or position < part.end) and (raw := file.readline()):
+                yield number, raw
+                number, position = number + 1, position + len(raw)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror or error}); check its permissions and its "
             "disk"
         ) from error
+
+
+def is_blank(raw: bytes) -> bool:
+    """Whether a line holds nothing but white space; one that is no text is not blank."""
+    if raw[:1] == b"{":  # nearly every line, told at once
+        return False
+    try:
+        return not raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return False
 
 
 def decode_line(path: Path, number: int, raw: bytes) -> str:
@@ -81,13 +128,14 @@ def refuse_other_encodings(path: Path, first_line: bytes) -> None:
         raise UserError(f"{path}:1: the file is compressed; unpack it first")
 
 
-def read_texts(path: Path) -> Iterator[tuple[int, str]]:
-    """The texts of a pretraining file, {"text": ...} a line, with their line numbers.
+def read_texts(path: Path, part: FilePart | None = None) -> Iterator[tuple[int, str]]:
+    """The texts of a pretraining file, {"text": ...} a line, or of a part of it, with their line
+    numbers.
 
     Raises:
         UserError: a record has no text; the line is named.
     """
-    for number, record in read_records(path):
+    for number, record in read_records(path, part):
         if not isinstance(record, dict) or "text" not in record:
             raise UserError(
                 f'{path}:{number}: found {described(record)}; a line must be {{"text": "..."}}'
@@ -100,15 +148,17 @@ def read_texts(path: Path) -> Iterator[tuple[int, str]]:
         yield number, text
 
 
-def read_conversations(path: Path) -> Iterator[tuple[int, list[Message]]]:
-    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, with
-    line numbers.
+def read_conversations(
+    path: Path, part: FilePart | None = None
+) -> Iterator[tuple[int, list[Message]]]:
+    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, or of
+    a part of it, with line numbers.
 
     Raises:
         UserError: a record is not a conversation with an assistant's turn; the line is named.
     """
     example = '{"conversations": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]}'
-    for number, record in read_records(path):
+    for number, record in read_records(path, part):
         if not isinstance(record, dict) or "conversations" not in record:
             raise UserError(f"{path}:{number}: found {described(record)}; a line must be {example}")
         messages = record["conversations"]

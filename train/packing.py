@@ -3,81 +3,23 @@
 Pretraining lays the documents end to end, <|endoftext|> between them, and cuts the stream into
 rows: no padding. Fine-tuning puts whole conversations into rows, best fit first, and pads what
 little is left. A row has max_length + 1 tokens: all but the last are inputs, all but the first are
-labels.
+labels. Rows are put together when they are asked for; only where their pieces begin is in memory.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from config import UserError
+from train.rows import IGNORED, Batch, PackedRows, StreamRows, TokenRows
 from train.token_shards import Documents
 
-IGNORED = -100
-"""The label of a token that is not trained (torch's ignore_index)."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows on their way to the model."""
-
-    input_ids: Tensor
-    """(rows, max_length) int64."""
-    labels: Tensor
-    """(rows, max_length) int64, the next token or IGNORED."""
-    document_ids: Tensor | None = None
-    """(rows, max_length) int64, which document of its row a position belongs to; None: attention
-    may cross documents."""
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device."""
-        ids = None if self.document_ids is None else self.document_ids.to(device)
-        return Batch(self.input_ids.to(device), self.labels.to(device), ids)
-
-
-class TokenRows:
-    """Rows cut from one long array of tokens."""
-
-    def __init__(
-        self,
-        tokens: NDArray[Any],
-        mask: NDArray[np.uint8] | None,
-        max_length: int,
-        stride: int,
-        border: int | None = None,
-    ) -> None:
-        """Row i begins at i * stride and has max_length + 1 tokens.
-
-        With a border token, each one ends a document that attention does not look back into.
-        """
-        self.tokens, self.mask, self.border = tokens, mask, border
-        self.max_length, self.stride = max_length, stride
-        self.count = (len(tokens) - (max_length + 1 - stride)) // stride
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return self.count
-
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """The named rows."""
-        spans = [slice(r * self.stride, r * self.stride + self.max_length + 1) for r in rows]
-        tokens = torch.from_numpy(np.stack([self.tokens[s] for s in spans]).astype(np.int64))
-        labels = tokens[:, 1:].clone()
-        if self.mask is not None:
-            mask = torch.from_numpy(np.stack([self.mask[s] for s in spans]))
-            labels[mask[:, 1:] == 0] = IGNORED
-        inputs = tokens[:, :-1]
-        if self.border is None:
-            return Batch(inputs, labels)
-        return Batch(inputs, labels, document_ids=(inputs == self.border).cumsum(dim=1))
+__all__ = ["IGNORED", "Batch", "PackedRows", "StreamRows", "TokenRows"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +28,12 @@ class PackingReport:
 
     documents: int
     rows: int
+    positions: int
+    """Tokens that the rows have room for."""
     trained_tokens: int
     """Labels that are trained in one pass over the rows."""
     padding: int
-    """Positions that hold no token."""
+    """Positions at the ends of rows that nothing fills."""
     cut_documents: int
     """Conversations that were longer than a row and lost their end."""
     dropped_documents: int
@@ -97,11 +41,15 @@ class PackingReport:
     dropped_tokens: int
     """Tokens of cut and dropped documents, and of the stream's last, unfilled row."""
 
+    @property
+    def share_used(self) -> float:
+        """Positions that hold a document's token or the border after a document."""
+        return 1 - self.padding / self.positions
+
     def sentence(self) -> str:
         """The report in one line."""
-        parts = [f"{self.documents:,} documents in {self.rows:,} rows"]
-        if self.padding:
-            parts.append(f"{self.padding:,} positions padded")
+        used = f"{int(self.share_used * 1000) / 10:.1f}% of their positions used"  # rounded down
+        parts = [f"{self.documents:,} documents in {self.rows:,} rows, {used}"]
         if self.cut_documents:
             parts.append(f"{self.cut_documents:,} documents cut to a row")
         if self.dropped_documents:
@@ -113,43 +61,29 @@ class PackingReport:
 
 def concatenate(
     documents: Documents, max_length: int, border: int, cross_documents: bool = True
-) -> tuple[TokenRows, PackingReport]:
+) -> tuple[StreamRows, PackingReport]:
     """Lays documents end to end, a border token before each and after the last, and cuts rows.
 
     Raises:
         UserError: all documents together do not fill one row.
     """
-    stream = with_borders(documents.tokens, documents.offsets, range(len(documents)), border)
-    seen = None if cross_documents else border
-    rows = TokenRows(stream, None, max_length, max_length, seen)
-    if len(rows) < 1:
+    total = len(documents.tokens)
+    count = (total - 1) // max_length
+    if count < 1:
         raise UserError(
-            f"the training data has {len(stream)} tokens, fewer than one row of {max_length + 1}: "
-            "add text or lower --max_length"
+            f"the training data has {total} tokens, less than one row of {max_length + 1}: add "
+            "data or lower --max_length"
         )
-    trained = len(rows) * max_length
-    left_out = len(stream) - 1 - trained
-    return rows, PackingReport(len(documents), len(rows), trained, 0, 0, 0, left_out)
-
-
-def with_borders(
-    values: NDArray[Any], offsets: NDArray[np.int64], chosen: Sequence[int], border: int
-) -> NDArray[Any]:
-    """The chosen documents' values (tokens or mask) in one array, a border before each and after
-    the last."""
-    lengths = [int(offsets[d + 1] - offsets[d]) for d in chosen]
-    stream = np.full(sum(lengths) + len(lengths) + 1, border, dtype=values.dtype)
-    position = 1
-    for document, length in zip(chosen, lengths, strict=True):
-        begin = offsets[document]
-        stream[position : position + length] = values[begin : begin + length]
-        position += length + 1
-    return stream
+    rows = StreamRows(documents.tokens, max_length, count, border, cross_documents)
+    trained = count * max_length
+    left_out = total - 1 - trained
+    positions = count * (max_length + 1)
+    return rows, PackingReport(len(documents), count, positions, trained, 0, 0, 0, left_out)
 
 
 def pack(
     documents: Documents, max_length: int, border: int, cross_documents: bool = False
-) -> tuple[TokenRows, PackingReport]:
+) -> tuple[PackedRows, PackingReport]:
     """Packs whole conversations into rows of max_length + 1 tokens, each followed by a border token
     where there is room; best fit, longest first.
 
@@ -159,68 +93,113 @@ def pack(
     Raises:
         UserError: no conversation has an answer that fits in a row.
     """
-    assert documents.mask is not None  # conversations always have one
-    width = max_length + 1
-    pieces, cut, dropped, lost = fit_documents(documents, width)
-    if not pieces:
+    kept = trainable(documents, max_length)
+    if not len(kept):
         raise UserError(
             f"no answer of the training data begins within the first {max_length} tokens of its "
             "conversation: raise --max_length"
         )
-    rows = best_fit([length for _, length in pieces], width)
-    tokens = np.full(len(rows) * width, border, dtype=documents.tokens.dtype)
-    mask = np.zeros(len(rows) * width, dtype=np.uint8)
-    used = 0
-    for number, row in enumerate(rows):
-        position = number * width
-        for piece in row:
-            document, length = pieces[piece]
-            begin = documents.offsets[document]
-            tokens[position : position + length] = documents.tokens[begin : begin + length]
-            mask[position : position + length] = documents.mask[begin : begin + length]
-            position += length + 1
-            used += length
-    trained = int(mask.reshape(-1, width)[:, 1:].sum())
-    padding = len(rows) * width - used
-    report = PackingReport(len(documents), len(rows), trained, padding, cut, dropped, lost)
-    return TokenRows(tokens, mask, max_length, width, None if cross_documents else border), report
+    rows = packed_rows(documents, kept, max_length, border, cross_documents)
+    lengths = documents.table["length"]
+    positions = len(rows) * (max_length + 1)
+    used = int(rows.lengths.sum())
+    borders = int((rows.room_left() > 0).sum()) + len(kept) - len(rows)
+    report = PackingReport(
+        documents=len(documents),
+        rows=len(rows),
+        positions=positions,
+        trained_tokens=trained_tokens(documents, kept, max_length),
+        padding=positions - used - borders,
+        cut_documents=int((lengths[kept] > max_length + 1).sum()),
+        dropped_documents=len(documents) - len(kept),
+        dropped_tokens=int(lengths.sum(dtype=np.int64)) - used,
+    )
+    return rows, report
 
 
-def fit_documents(documents: Documents, width: int) -> tuple[list[tuple[int, int]], int, int, int]:
-    """The documents that can be trained, as (number, tokens kept), and how many were cut, dropped,
-    and tokens lost."""
-    assert documents.mask is not None
-    pieces: list[tuple[int, int]] = []
-    cut = dropped = lost = 0
-    for number in range(len(documents)):
-        begin, end = (int(o) for o in documents.offsets[number : number + 2])
-        length = min(end - begin, width)
-        lost += end - begin - length
-        if not documents.mask[begin : begin + length].any():
-            dropped += 1
-            lost += length
-            continue
-        cut += length < end - begin
-        pieces.append((number, length))
-    return pieces, cut, dropped, lost
+def trainable(documents: Documents, max_length: int) -> NDArray[np.int64]:
+    """The numbers of the conversations with a trained token in their first max_length + 1."""
+    table = documents.table
+    within = table["first_trained"] <= max_length
+    return np.flatnonzero(within & (table["num_trained"] > 0))
 
 
-def best_fit(lengths: Sequence[int], width: int) -> list[list[int]]:
-    """Distributes pieces over rows of a width, each piece to the fullest row that still has room
-    for it and a border.
+def trained_tokens(documents: Documents, kept: NDArray[np.int64], max_length: int) -> int:
+    """The trained tokens of conversations, of those that are cut only within a row."""
+    table = documents.table[kept]
+    cut = table["length"] > max_length + 1
+    total = int(table["num_trained"][~cut].sum(dtype=np.int64))
+    for begin in table["begin"][cut].tolist():
+        assert documents.mask is not None  # conversations always have one
+        total += int(documents.mask[begin : begin + max_length + 1].sum())
+    return total
 
-    Returns, for each row, the numbers of its pieces. Longest pieces first; equal ones in the given
-    order.
+
+def packed_rows(
+    documents: Documents,
+    kept: NDArray[np.int64],
+    max_length: int,
+    border: int,
+    cross_documents: bool,
+    untrained: Sequence[int] = (),
+) -> PackedRows:
+    """Rows of the beginnings of conversations, best fit.
+
+    Args:
+        documents: the conversations.
+        kept: the numbers of those to pack.
+        max_length: tokens in a row, less one.
+        border: the token between conversations.
+        cross_documents: attention may look back across borders.
+        untrained: tokens that are no labels, whatever the mask says.
     """
-    rows: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (free positions, row), ascending
-    for piece in sorted(range(len(lengths)), key=lambda p: -lengths[p]):
-        at = bisect_left(room, (lengths[piece], -1))
-        if at < len(room):
-            free, row = room.pop(at)
+    assert documents.mask is not None  # conversations always have one
+    lengths = np.minimum(documents.table["length"][kept], max_length + 1).astype(np.int64)
+    row_of = best_fit(lengths, max_length + 1)
+    order = np.argsort(row_of, kind="stable")
+    return PackedRows(
+        documents.tokens,
+        documents.mask,
+        begins=documents.table["begin"][kept][order],
+        lengths=lengths[order],
+        first_pieces=np.concatenate([[0], np.cumsum(np.bincount(row_of))]),
+        max_length=max_length,
+        border=border,
+        cross_documents=cross_documents,
+        untrained=untrained,
+    )
+
+
+def best_fit(lengths: NDArray[Any], width: int) -> NDArray[np.int64]:
+    """Distributes pieces over rows of a width, each piece to the fullest row that still has room
+    for it, and takes room for a border after it.
+
+    Longest pieces first; equal ones in the given order. Rows are found by their free positions, so
+    the time is about the same for each piece.
+
+    Args:
+        lengths: (pieces,) each at most `width`.
+        width: positions in a row.
+
+    Returns:
+        (pieces,) the number of the row of each.
+    """
+    row_of = np.empty(len(lengths), dtype=np.int64)
+    rows_by_room: list[list[int]] = [[] for _ in range(width + 1)]
+    filled = 0  # bit n is set where rows_by_room[n] is not empty
+    count = 0
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    for piece, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        roomy = filled >> length
+        if roomy:
+            room = length + (roomy & -roomy).bit_length() - 1
+            row = rows_by_room[room].pop()
+            if not rows_by_room[room]:
+                filled ^= 1 << room
         else:
-            free, row = width, len(rows)
-            rows.append([])
-        rows[row].append(piece)
-        insort(room, (free - lengths[piece] - 1, row))
-    return rows
+            room, row, count = width, count, count + 1
+        row_of[piece] = row
+        left = max(0, room - length - 1)
+        rows_by_room[left].append(row)
+        filled |= 1 << left
+    return row_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import UserError
+from data_process.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
-from train.packing import IGNORED, best_fit, concatenate, pack
+from train.bpe import train_bpe
+from train.packing import best_fit, concatenate, pack
+from train.rows import IGNORED, Batch, TokenRows
+from train.token_parts import DOCUMENT
 from train.token_shards import Documents, tokenise_conversations
 
 
 def make_documents(
     texts: Sequence[Sequence[int]], masks: Sequence[Sequence[int]] | None = None
 ) -> Documents:
-    flat = np.array([token for text in texts for token in text], dtype=np.uint16)
-    mask = None if masks is None else np.array([m for row in masks for m in row], dtype=np.uint8)
-    offsets = np.cumsum([0, *(len(text) for text in texts)])
+    """A stream in memory: border 0, text, border 0, ..."""
+    tokens, trained, table = [0], [0], []
+    for number, text in enumerate(texts):
+        mask = [1] * len(text) if masks is None else list(masks[number])
+        first = mask.index(1) if 1 in mask else 0
+        table.append((len(tokens), len(text), 1, first, sum(mask)))
+        tokens += [*text, 0]
+        trained += [*mask, 0]
     return Documents(
-        flat, mask, offsets, ["latin"] * len(texts), np.ones(len(texts), dtype=np.int64)
+        np.array(tokens, np.uint16),
+        None if masks is None else np.array(trained, np.uint8),
+        np.array(table, DOCUMENT),
     )
 
 
@@ -59,9 +71,8 @@ def test_conversations_stay_whole_and_only_answers_are_labels() -> None:
     assert seen == sorted([6, 2, 7, 2, 8, 9, 2])
     assert report.trained_tokens == 7
     assert report.dropped_documents == report.cut_documents == 0
-    for row in rows.tokens.reshape(-1, 10).tolist():
-        text = " ".join(map(str, row))
-        assert any(whole in text for whole in ("1 5 6 2", "1 7 2", "1 8 9 2"))
+    text = " ".join(" ".join(map(str, row)) for row in batch.input_ids.tolist())
+    assert all(text.count(whole) == 1 for whole in ("1 5 6 2", "1 7 2", "1 8 9 2"))
 
 
 def test_a_long_conversation_is_cut_and_one_without_an_answer_in_reach_is_dropped() -> None:
@@ -84,22 +95,65 @@ def test_no_trainable_answer_at_all_is_refused() -> None:
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
 def test_best_fit_places_every_piece_once_and_never_overfills(lengths: list[int]) -> None:
-    rows = best_fit(lengths, width=20)
-    assert sorted(piece for row in rows for piece in row) == list(range(len(lengths)))
-    for row in rows:
+    row_of = best_fit(np.array(lengths), width=20)
+    assert sorted(set(row_of.tolist())) == list(range(row_of.max() + 1))
+    for row in range(row_of.max() + 1):
         # A border follows each piece, but none is needed after a piece that ends the row.
-        assert sum(lengths[piece] + 1 for piece in row) <= 20 + 1
+        assert sum(length + 1 for length in np.array(lengths)[row_of == row]) <= 20 + 1
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=60))
+def test_a_row_is_begun_only_when_no_other_has_room(lengths: list[int]) -> None:
+    pieces = np.array(lengths)
+    row_of = best_fit(pieces, width=20)
+    for row in range(1, row_of.max() + 1):
+        for earlier in range(row):
+            assert sum(pieces[row_of == earlier] + 1) + pieces[row_of == row].max() > 20
+
+
+def free_positions(rows: TokenRows, border: int) -> int:
+    """Positions that hold neither a token nor the border after one, counted in the rows."""
+    free = 0
+    for number in range(len(rows)):
+        tokens, _ = rows.row(number)
+        last = int(np.flatnonzero(tokens != border)[-1])
+        free += max(0, len(tokens) - (last + 2))
+    return free
+
+
+def test_every_conversation_is_in_a_row_whole_and_the_report_adds_up() -> None:
+    texts = [[1, *range(3, 3 + n), 2] for n in (1, 2, 3, 4, 5, 6, 7, 20, 8, 9)]
+    masks = [[0, *[1] * (len(text) - 1)] for text in texts]
+    rows, report = pack(make_documents(texts, masks), max_length=11, border=0)
+    joined = " ".join(" ".join(map(str, rows.row(n)[0].tolist())) for n in range(len(rows)))
+    assert all(" ".join(map(str, text[:12])) in joined for text in texts)
+    assert report.padding == free_positions(rows, border=0) > 0
+    assert report.positions == 12 * len(rows)
+    assert report.dropped_tokens == 22 - 12
+
+
+@pytest.fixture(scope="module")
+def large_tokenizer(shared_data: Path) -> EtudeTokenizer:
+    """4,096 tokens, so that real conversations have the lengths they have in use."""
+    texts = []
+    for name in ("pretrain_en.jsonl", "pretrain_zh.jsonl"):
+        texts += [text for _, text in islice(read_texts(shared_data / name), 0, None, 20)]
+    return EtudeTokenizer(train_bpe(texts, vocab_size=4096))
 
 
 @pytest.mark.parametrize("name", ["sft_en.jsonl", "sft_zh.jsonl"])
-def test_real_conversations_fill_their_rows(
-    shared_data: Path, tokenizer: EtudeTokenizer, tmp_path: Path, name: str
+def test_at_least_97_percent_of_the_positions_of_real_conversations_are_used(
+    shared_data: Path, large_tokenizer: EtudeTokenizer, tmp_path: Path, name: str
 ) -> None:
-    lines = (shared_data / name).read_text(encoding="utf-8").splitlines(keepends=True)[:1500]
-    (tmp_path / name).write_text("".join(lines), encoding="utf-8")
-    data = tokenise_conversations([tmp_path / name], tokenizer, 30, tmp_path / "cache")
-    rows, report = pack(data.train, max_length=1024, border=tokenizer.end_of_text_id)
-    assert report.padding / (len(rows) * 1025) < 0.03 + report.documents / (len(rows) * 1025)
+    data = tokenise_conversations([shared_data / name], large_tokenizer, 30, tmp_path)
+    for max_length in (256, 512, 1024):
+        border = large_tokenizer.end_of_text_id
+        rows, report = pack(data.train, max_length, border)
+        assert report.share_used >= 0.97
+        assert f"{len(rows):,} rows, 9" in report.sentence()
+        assert report.padding == free_positions(rows, border)
+        labels = rows.batch(range(len(rows))).labels
+        assert int((labels != IGNORED).sum()) == report.trained_tokens
 
 
 def test_batches_hold_the_next_token_as_label() -> None:
@@ -117,3 +171,12 @@ def test_a_border_ends_a_document_for_attention() -> None:
     assert batch.document_ids.tolist() == [[0, 0, 0, 1, 1, 1, 1]]
     crossing, _ = pack(documents, max_length=7, border=0, cross_documents=True)
     assert crossing.batch([0]).document_ids is None
+
+
+def test_a_batch_keeps_its_content_on_the_way_to_a_device() -> None:
+    rows, _ = concatenate(make_documents([list(range(3, 60))]), max_length=8, border=0)
+    batch = rows.batch([1])
+    assert torch.equal(batch.to(torch.device("cpu")).input_ids, batch.input_ids)
+    meta = Batch(batch.input_ids, batch.labels, batch.labels).to(torch.device("meta"))
+    assert meta.document_ids is not None
+    assert meta.document_ids.device.type == meta.labels.device.type == "meta"

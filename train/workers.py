@@ -1,0 +1,175 @@
+"""Work handed out to processes that never outlive this one.
+
+Each worker has a pipe: it gets a task, does it, and answers. There are no shared locks or queues
+that a killed process could leave behind, and a worker that dies is seen at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from config import UserError
+
+Task = TypeVar("Task")
+
+MOST_WORKERS = 8
+"""A worker takes about 100 MB, so eight stay under 1 GB together."""
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def work_through(
+    work: Callable[[Task], None], tasks: Sequence[Task], workers: int
+) -> Iterator[tuple[Task, UserError | None]]:
+    """Does all tasks, in order with one worker in this process, else in processes.
+
+    After a task that met a user's mistake no new one is begun; those before it are all done.
+
+    Args:
+        work: does one task; it must be importable or picklable (a function or a dataclass with
+            `__call__`).
+        tasks: what there is to do.
+        workers: the most processes to use.
+
+    Yields:
+        Each task as it is done, with the UserError it met.
+
+    Raises:
+        UserError: a worker was killed.
+    """
+    workers = min(workers, len(tasks), MOST_WORKERS)
+    if workers > 1:
+        yield from work_in_processes(work, tasks, workers)
+        return
+    for task in tasks:
+        mistake = mistake_of(work, task)
+        yield task, mistake
+        if mistake:
+            return
+
+
+def mistake_of(work: Callable[[Task], None], task: Task) -> UserError | None:
+    """Does a task; the user's mistake that it met."""
+    try:
+        work(task)
+    except UserError as mistake:
+        return mistake
+    return None
+
+
+def work_in_processes(
+    work: Callable[[Task], None], tasks: Sequence[Task], workers: int
+) -> Iterator[tuple[Task, UserError | None]]:
+    """See `work_through`."""
+    waiting = list(reversed(tasks))
+    busy: dict[Connection, tuple[BaseProcess, Task]] = {}
+    with workers_started(work, workers) as idle:
+        while waiting or busy:
+            while waiting and idle:
+                pipe, process = idle.popitem()
+                busy[pipe] = process, waiting.pop()
+                with suppress(BrokenPipeError):  # it died: its pipe is at its end, seen below
+                    pipe.send(busy[pipe][1])
+            for ready in connection.wait(list(busy)):
+                assert isinstance(ready, Connection)
+                process, task = busy.pop(ready)
+                message = answer_of(ready, process)
+                idle[ready] = process
+                if message is not None:
+                    waiting.clear()
+                yield task, None if message is None else UserError(message)
+
+
+def answer_of(pipe: Connection, process: BaseProcess) -> str | None:
+    """What a worker says about its task: the user's mistake or None."""
+    try:
+        answer = pipe.recv()
+    except (EOFError, ConnectionResetError) as error:
+        process.join()
+        raise UserError(
+            f"a process that was tokenising ended with code {process.exitcode}; if memory was "
+            "short, close other programs; run the same command again, what is done is kept"
+        ) from error
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+@contextmanager
+def workers_started(
+    work: Callable[[Any], None], count: int
+) -> Iterator[dict[Connection, BaseProcess]]:
+    """Processes that wait for tasks, by their pipes; they are ended with the block."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half
+    idle: dict[Connection, BaseProcess] = {}
+    started: list[BaseProcess] = []
+    try:
+        with interrupts_held_back():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                process: BaseProcess = context.Process(
+                    target=serve, args=(work, theirs), daemon=True
+                )
+                process.start()
+                theirs.close()  # so that our end sees it when the worker dies
+                idle[ours] = process
+                started.append(process)
+        yield idle
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.join()
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, and processes started in it never see one: it is for this
+    process to end them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else its own start would let signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(work: Callable[[Any], None], pipe: Connection) -> None:
+    """The life of a worker: tasks come through the pipe, answers go back, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            task = pipe.recv()
+            try:
+                mistake = mistake_of(work, task)
+                answer: object = None if mistake is None else str(mistake)
+            except Exception as error:  # told in the parent, where someone looks
+                answer = error
+            pipe.send(answer)
+
+
+def leave_with_parent() -> None:
+    """Ends this process when its parent is gone, however that came."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
