@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,19 @@ def load_pretrained(
     return model.to(device).eval(), tokenizer
 
 
-def load_weights(model: Etude, path: Path) -> None:
-    """Copies the weights of a safetensors file into the model; every name and shape must agree."""
+def load_weights(
+    model: Etude,
+    path: Path,
+    placed_like: Callable[[Tensor, Tensor], Tensor] = lambda weight, own: weight,
+) -> None:
+    """Copies the weights of a safetensors file into the model; every name and shape must agree.
+
+    Args:
+        model: the network.
+        path: the file.
+        placed_like: makes of a weight what can be copied into the model's own, where several
+            processes share the model (`train/distributed.py`).
+    """
     try:
         weights = load_file(path)
     except FileNotFoundError as error:
@@ -169,7 +180,7 @@ def load_weights(model: Etude, path: Path) -> None:
             )
     with torch.no_grad():
         for name, tensor in own.items():
-            tensor.copy_(weights[name])
+            tensor.copy_(placed_like(weights[name], tensor))
 
 
 def load_model_config(directory: Path) -> ModelConfig:

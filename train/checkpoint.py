@@ -31,6 +31,7 @@ from model.storage import (
     write_directory,
 )
 from model.transformer import Etude
+from train.distributed import World, full_tensor, placed_like
 from train.guard import StepGuard
 
 FORMAT = 2
@@ -194,7 +195,7 @@ def restore(
     guard: StepGuard,
 ) -> Progress:
     """Puts a verified checkpoint's state into model, optimizers, guard and random generators."""
-    load_weights(model, path / WEIGHTS)
+    load_weights(model, path / WEIGHTS, placed_like)
     tensors = load_file(path / OPTIMIZER)
     set_optimizer_tensors(optimizers, tensors)
     set_random_state(tensors)
@@ -203,27 +204,40 @@ def restore(
     return Progress(int(state["step"]), float(state["seconds"]))
 
 
-def optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+def optimizer_tensors(
+    optimizers: Mapping[str, torch.optim.Optimizer], world: World | None = None
+) -> dict[str, Tensor]:
     """The state of all optimizers by name, such as adamw.3.exp_avg: optimizer, parameter number,
-    field."""
+    field.
+
+    Tensors are whole and on the CPU, so the number of processes that saved them does not matter.
+    All processes must call it; with a world, only the main one keeps the tensors.
+    """
+    keep = world is None or world.is_main
     tensors = {}
     for name, optimizer in optimizers.items():
         for number, fields in optimizer.state_dict()["state"].items():
             for field, value in fields.items():
-                tensors[f"{name}.{number}.{field}"] = torch.as_tensor(value).cpu().contiguous()
+                whole = full_tensor(torch.as_tensor(value))
+                if keep:
+                    tensors[f"{name}.{number}.{field}"] = whole.cpu().contiguous()
     return tensors
 
 
 def set_optimizer_tensors(
     optimizers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> None:
-    """The reverse of `optimizer_tensors`."""
+    """The reverse of `optimizer_tensors`; where a parameter is in parts, a process takes its
+    own."""
     for name, optimizer in optimizers.items():
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             owner, number, field = key.split(".", 2)
             if owner == name:
-                state.setdefault(int(number), {})[field] = tensor
+                parameter = parameters[int(number)]
+                like = parameter if tensor.shape == parameter.shape else tensor
+                state.setdefault(int(number), {})[field] = placed_like(tensor, like)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 

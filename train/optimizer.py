@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Shard
 
 from config import TrainConfig
 from model.transformer import Etude
@@ -76,33 +77,75 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """One update of every matrix that has a gradient; none where `found_inf` (a tensor of one
+        number, as GradScaler sets it) says 1."""
         assert closure is None  # Etude's loop never passes one
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape[tuple(parameter.shape)].append(parameter)
             for parameters in by_shape.values():
-                self.update(parameters, group)
+                self.update(parameters, group, found_inf)
 
-    def update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def update(
+        self, parameters: list[Tensor], group: dict[str, Any], found_inf: Tensor | None
+    ) -> None:
         """Updates matrices of one shape together."""
         buffers = []
         for parameter in parameters:
             state = self.state[parameter]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
-            buffers.append(state["momentum_buffer"])
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+            buffers.append(local_part(state["momentum_buffer"]))
+        gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
+        go: float | Tensor = 1.0  # 0: every factor below leaves things as they were
+        if found_inf is not None:
+            go = 1.0 - found_inf
+            gradients = [torch.where(found_inf > 0, 0.0, gradient) for gradient in gradients]
+        for buffer, gradient in zip(buffers, gradients, strict=True):
+            buffer.lerp_(gradient, go * (1 - group["momentum"]))
         # Nesterov: look one step of momentum ahead.
-        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        updates = orthogonalize(torch.stack(ahead), group["steps"], self.dtype)
+        ahead = torch.stack(torch._foreach_lerp(gradients, buffers, group["momentum"]))
+        updates = orthogonalize_parts(ahead, parameters[0], group["steps"], self.dtype)
         rows, columns = parameters[0].shape
-        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, list(updates.unbind(0)), alpha=-rate)
+        updates.mul_(go * -group["lr"] * max(1.0, rows / columns) ** 0.5)
+        weights = [local_part(parameter) for parameter in parameters]
+        torch._foreach_mul_(weights, 1 - go * group["lr"] * group["weight_decay"])
+        torch._foreach_add_(weights, list(updates.unbind(0)))
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor; it shares its memory."""
+    if isinstance(tensor, DTensor):
+        part: Tensor = tensor.to_local()
+        return part
+    return tensor
+
+
+def orthogonalize_parts(parts: Tensor, like: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """`orthogonalize` for matrices of which every process may hold only some rows.
+
+    Each process then gets some whole matrices, orthogonalises those, and gives the rows back: the
+    work is shared, and nothing is computed twice.
+
+    Args:
+        parts: (count, rows that this process holds, columns).
+        like: one of the parameters, which tells how they are spread.
+        steps: as in `orthogonalize`.
+        dtype: likewise.
+    """
+    if not isinstance(like, DTensor):
+        return orthogonalize(parts, steps, dtype)
+    mesh, by_row, by_matrix = like.device_mesh, [Shard(1)], [Shard(0)]
+    assert like.placements == (Shard(0),)
+    shape = torch.Size((parts.shape[0], *like.shape))
+    stride = (like.shape[0] * like.shape[1], like.shape[1], 1)
+    spread = DTensor.from_local(parts, mesh, by_row, shape=shape, stride=stride)
+    mine = orthogonalize(spread.redistribute(mesh, by_matrix).to_local(), steps, dtype)
+    result = DTensor.from_local(mine.contiguous(), mesh, by_matrix, shape=shape, stride=stride)
+    return local_part(result.redistribute(mesh, by_row))
 
 
 def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -63,3 +63,33 @@ def test_learning_rates_scale_from_their_own_peaks(model: Etude) -> None:
     set_learning_rates(optimizers, 0.25)
     assert optimizers["adamw"].param_groups[0]["lr"] == 2.5e-4
     assert optimizers["muon"].param_groups[0]["lr"] == 0.005
+
+
+def test_muon_leaves_everything_as_it_was_where_a_step_is_bad() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.nn.Parameter(torch.randn(8, 12, generator=generator))
+    muon = Muon([weight], lr=0.02, weight_decay=0.1)
+    weight.grad = torch.randn(8, 12, generator=generator)
+    muon.step()  # type: ignore[no-untyped-call]
+    buffer = muon.state[weight]["momentum_buffer"]
+    before = weight.detach().clone(), buffer.clone()
+    muon.found_inf = torch.tensor(1.0)  # type: ignore[attr-defined]
+    weight.grad[0, 0] = torch.nan
+    muon.step()  # type: ignore[no-untyped-call]
+    assert torch.equal(weight, before[0])
+    assert torch.equal(buffer, before[1])
+
+
+def test_muon_takes_the_same_step_with_and_without_a_verdict() -> None:
+    generator = torch.Generator().manual_seed(1)
+    start, gradient = torch.randn((2, 8, 12), generator=generator)
+    moved = []
+    for verdict in (None, torch.tensor(0.0)):
+        weight = torch.nn.Parameter(start.clone())
+        muon = Muon([weight], lr=0.02, weight_decay=0.1)
+        if verdict is not None:
+            muon.found_inf = verdict  # type: ignore[attr-defined]
+        weight.grad = gradient.clone()
+        muon.step()  # type: ignore[no-untyped-call]
+        moved.append(weight.detach())
+    torch.testing.assert_close(moved[0], moved[1], rtol=0, atol=1e-7)
