@@ -45,7 +45,7 @@ def test_a_broken_line_is_named_and_leaves_no_cache(workspace: Workspace) -> Non
     with (workspace.path / "texts.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"text": "cut')
     assert "texts.jsonl:121:" in refusal(workspace, "pretrain")
-    assert not list((workspace.path / "cache").glob("*"))
+    assert not list((workspace.path / "cache").glob("pretrain-*"))
 
 
 def test_a_bad_role_is_named_with_its_line(workspace: Workspace) -> None:
