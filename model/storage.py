@@ -216,9 +216,9 @@ def verify(directory: Path, *names: str) -> None:
         size, digest = manifest[name]
         file = directory / name
         if name not in present or not file.is_file():
-            raise DamagedDirectory(f"{file} is missing")
-        if file.stat().st_size != size:
-            raise DamagedDirectory(f"{file} has {file.stat().st_size} bytes in place of {size}")
+            raise DamagedDirectory(f"{file} is missing, though {MANIFEST} names it")
+        if (found := file.stat().st_size) != size:
+            raise DamagedDirectory(f"{file} has {found} bytes in place of {size} (by {MANIFEST})")
         if sha256_of(file) != digest:
             raise DamagedDirectory(f"{file} is damaged: its checksum differs from {MANIFEST}")
 

@@ -68,6 +68,12 @@ def memory_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.fixture
+def workspace(tmp_path: Path, tokenizer: EtudeTokenizer) -> Workspace:
+    """A folder with data and a tokenizer, in which nothing has run."""
+    return make_workspace(tmp_path, tokenizer)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What must be the same: the loss log, byte for byte, and the final weights."""
@@ -107,6 +113,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tokenizer: EtudeTokenizer
         code, output = run_warm(workspace.command(stage, *LENGTH), workspace.path)
         assert code == 0, output
         outcomes[stage] = Outcome.of(workspace.path / stage)
+    flags = (*LENGTH, "--gradient_accumulation_steps=2")
+    code, output = run_warm(
+        workspace.command("pretrain", *flags, output="accumulated"), workspace.path
+    )
+    assert code == 0, output
+    outcomes["accumulated"] = Outcome.of(workspace.path / "accumulated")
     return Finished(workspace, outcomes)
 
 
