@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -163,10 +164,10 @@ def explained_loss(rank: int, size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        lost = isinstance(error, dist.DistError)
-        if not lost and not any(word in reason.lower() for word in LOST_CONTACT):
+        if not is_lost_contact(error):
             raise
+        # Without the place in gloo's source and the advice for programmers.
+        reason = re.sub(r"^\[[^]]*\] ?", "", str(error).partition("\n")[0]).partition(". ")[0]
         raise UserError(
             f"process {rank} of {size} lost contact with the others ({reason}): one of them died "
             "or hangs; look for the first error in their output. If none failed, look at the "
@@ -174,6 +175,12 @@ def explained_loss(rank: int, size: int) -> Iterator[None]:
             "NCCL_IB_DISABLE=1 does without InfiniBand. The same command continues from the last "
             "checkpoint"
         ) from error
+
+
+def is_lost_contact(error: RuntimeError) -> bool:
+    """Whether an error comes of another process that died or is silent."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or any(word in text for word in LOST_CONTACT)
 
 
 @contextmanager
