@@ -387,13 +387,139 @@ class PlotConfig:
     """A picture of one or several runs."""
 
     model_dirs: tuple[Path, ...] = (PathConfig.pretrained_model_dir,)
-    """Model directories with a loss_log.jsonl; runs of one kind share a panel."""
+    """Model directories of runs, finished or not; runs of one stage share an axis."""
+    labels: tuple[str, ...] = ()
+    """What the legend calls them; none: the names of the directories."""
     output: Path = WEIGHT / "training.png"
-    """The PNG to write."""
+    """The picture to write: .png, .pdf or .svg."""
+
+    @property
+    def picture_kind(self) -> str:
+        """The format, by the end of the picture's name."""
+        return self.output.suffix.lower().removeprefix(".")
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        return [] if self.model_dirs else ["model_dirs is empty: name at least one directory"]
+        found = [] if self.model_dirs else ["model_dirs is empty: name at least one directory"]
+        if self.labels and len(self.labels) != len(self.model_dirs):
+            found.append(
+                f"labels has {len(self.labels)} names for {len(self.model_dirs)} model_dirs: give "
+                "each its own"
+            )
+        if self.picture_kind not in ("png", "pdf", "svg"):
+            found.append(f"output is {self.output}: let its name end with .png, .pdf or .svg")
+        return found
+
+
+@dataclass(frozen=True)
+class ShowMaskConfig:
+    """A conversation, token by token."""
+
+    sft_files: tuple[Path, ...] = PathConfig.sft_files
+    """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}."""
+    record: int = 1
+    """Which conversation of the files to show, from 1."""
+    row: int | None = None
+    """Show this row (from 0) of the packed training data in place of a conversation."""
+    tokenizer_dir: Path = PathConfig.tokenizer_dir
+    """Directory of the tokenizer, or of a model, which has its own."""
+    max_length: int = SFTConfig.max_length
+    """With --row: tokens in a row, as in training."""
+    validation_every: int = SFTConfig.validation_every
+    """With --row: every n-th record is kept out of training, as in training."""
+    cross_document_attention: bool = SFTConfig.cross_document_attention
+    """With --row: attention looks across the borders of conversations, as in training."""
+    cache_dir: Path = PathConfig.cache_dir
+    """With --row: tokenised data."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(self, "record", "max_length")
+        if self.row is not None and self.row < 0:
+            found.append(f"row is {self.row}: rows are counted from 0")
+        if self.validation_every < 2:
+            found.append(f"validation_every is {self.validation_every}: use 2 or more")
+        return found if self.sft_files else [*found, "sft_files is empty: name at least one file"]
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What every benchmark can set."""
+
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    seed: int = 1
+    """Seed of the initial weights and of the data's order."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return in_range(self, 0, 2**63 - 1, "seed")
+
+
+@dataclass(frozen=True)
+class TrainingSpeedConfig(BenchmarkConfig):
+    """Speed of training, against transformers."""
+
+    shapes: tuple[Literal["T", "S"], ...] = ("T", "S")
+    """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
+    6400, batch 8 x 512."""
+    rounds: int = 2
+    """Times that each contender is run, taking turns; each time in a process of its own."""
+    warmup_steps: int = 2
+    """Steps of each run that are not measured (the first one compiles)."""
+    steps: int = 10
+    """Measured steps of each run; the result is the median over all rounds."""
+    dtype: DtypeName = "auto"
+    """Format of the matrix products, except for transformers as its users run it (float32)."""
+    compile_modes: tuple[
+        Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"], ...
+    ] = ("default",)
+    """Modes of torch.compile to try with the tuned transformers; the fastest counts."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = super().problems() + positive(self, "rounds", "warmup_steps", "steps")
+        for name in ("shapes", "compile_modes"):
+            if not getattr(self, name):
+                found.append(f"{name} is empty: name at least one")
+        return found
+
+
+@dataclass(frozen=True)
+class TimeToQualityConfig(BenchmarkConfig):
+    """Time to the quality that transformers reaches."""
+
+    pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
+    """JSONL files of {"text": ...}; every 30th record is kept out of training to measure
+    with."""
+    tokenizer_dir: Path | None = None
+    """The tokenizer's directory; None: one is trained on the files."""
+    vocab_size: int = 4_096
+    """Tokens of the tokenizer that is trained."""
+    minutes: float = 10.0
+    """Time of transformers; Etude gets a third of it."""
+    tune_minutes: float = 2.0
+    """Time of transformers' run with each of the learning rates; the best one gets the minutes."""
+    learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    """Peak learning rates to choose transformers' from."""
+    batch_size: int = 32
+    """Rows of 256 tokens in a step of transformers."""
+    warmup_ratio: float = 0.05
+    """Share of transformers' time in which its learning rate rises."""
+    min_lr_ratio: float = 0.1
+    """Where its learning rate ends (along a cosine), as a share of its peak."""
+    tuned: bool = False
+    """Also run transformers compiled, with fused AdamW, in the format that is fastest here."""
+    output_dir: Path = WEIGHT / "time_to_quality"
+    """Where the tokenizer, the model, the curves and the result go."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = super().problems() + positive(self, "minutes", "tune_minutes", "batch_size")
+        found += in_range(self, 0.0, 1.0, "warmup_ratio", "min_lr_ratio")
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            found.append(f"learning_rates is {self.learning_rates}: name some, all above 0")
+        return found
 
 
 def converted_dir(model_dir: Path) -> Path:
@@ -542,18 +668,24 @@ class HasProblems(Protocol):
 Flags = TypeVar("Flags", bound=HasProblems)
 
 
-def parse_flags(default: Flags, description: str, args: Sequence[str] | None = None) -> Flags:
+def parse_flags(
+    default: Flags,
+    description: str,
+    args: Sequence[str] | None = None,
+    prog: str | None = None,
+) -> Flags:
     """Reads the command line of a script that needs no training configuration.
 
     Args:
         default: a config; its fields are the flags, and its values their defaults.
         description: what the script does, for its `--help`.
         args: the command line; None for that of the process.
+        prog: what stands before the flags in the usage line; None for the script's name.
 
     Raises:
         UserError: the values are wrong; all problems are named at once.
     """
-    given: Flags = read_command(default, description, args)
+    given: Flags = read_command(default, description, args, prog)
     if problems := given.problems():
         raise UserError("\n".join(problems))
     return given

@@ -1,6 +1,7 @@
-"""Draws loss and bits per byte of one or several runs to a PNG.
+"""Draws the curves of one or several runs: loss and bits per byte against tokens and time, learning
+rate, gradient norm and throughput.
 
-python plot_training.py --model_dirs ../weight/demo/etude_pretrained_model --output curves.png
+python plot_training.py --model_dirs ../weight/demo/etude_pretrained_model --output curves.pdf
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ def main() -> None:
 def plot(config: PlotConfig) -> None:
     """Writes the picture and says where it is."""
     from model.storage import replace_file  # heavy modules come after the command line
-    from tool.curves import draw
+    from tool.curves import draw, save
+    from tool.training_runs import read_runs
 
-    figure = draw(config.model_dirs)
+    figure, notes = draw(read_runs(config.model_dirs, config.labels))
     if not config.output.parent.is_dir():
         raise UserError(f"--output {config.output}: the folder does not exist; make it first")
-    replace_file(config.output, lambda path: figure.savefig(path, dpi=150, format="png"))
-    print(f"the curves are in {config.output}")
+    replace_file(config.output, lambda path: save(figure, path, config.picture_kind))
+    print(*notes, f"the curves are in {config.output}", sep="\n")
 
 
 if __name__ == "__main__":

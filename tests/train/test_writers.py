@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -43,9 +44,8 @@ def evaluate(log: RunLog, step: int) -> None:
 
 
 def events(directory: Path) -> Any:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    found = EventAccumulator(str(directory / "tensorboard"))
+    reader = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+    found = reader.EventAccumulator(str(directory / "tensorboard"))
     found.Reload()
     return found
 
@@ -117,9 +117,9 @@ def test_wandb_works_offline_and_asks_no_network(tmp_path: Path) -> None:
         check=False,
         timeout=120,
     )
+    assert listener.visitors == 0
     assert done.returncode == 0, done.stderr
     assert "switched off" not in done.stderr
-    assert listener.visitors == 0
     runs = sorted(path.name for path in (tmp_path / "wandb").glob("offline-run-*"))
     assert len(runs) == 2
     assert {name.rsplit("-", 1)[1] for name in runs} == {run_id(tmp_path)}  # one run, two starts
