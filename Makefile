@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo chat test lint clean
+.PHONY: help demo chat test lint reliability clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## from nothing to a chat with a model of your own, in minutes on a CPU
 	@$(BIN)/python tool/demo.py
@@ -26,6 +26,11 @@ lint: $(DEV) ## style and types alone
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
+
+reliability: $(DEV) ## the proof of safety in release size, about half an hour; PROMISES=R1,R3 chooses
+	@ETUDE_RELIABILITY=release ETUDE_RELIABILITY_PROMISES="$(PROMISES)" \
+	  ETUDE_RELIABILITY_LOG=docs/reliability_log.jsonl \
+	  $(BIN)/python -m pytest tests/reliability tests/train/test_distributed.py
 
 clean: ## remove caches and what make demo made; your data, your models and .venv stay
 	@rm -rf weight/demo weight/demo_report.json training_data/cache

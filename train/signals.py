@@ -37,10 +37,12 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         for name in STOPPING:
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            ignored = name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
-            if number is not None and not ignored:
-                self.before[number] = signal.signal(number, self.note)
+            number: int | None = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None:
+                continue
+            if name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            self.before[number] = signal.signal(number, self.note)
         return self
 
     def __exit__(self, *_: object) -> None:

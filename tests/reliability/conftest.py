@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from model.storage import sha256_of
 from model.tokenizer import EtudeTokenizer
 from tests.reliability.launcher import run_warm
+from tests.reliability.runs import LENGTH, Finished, Outcome
 from tests.reliability.trials import Book, Settings, Trials
 from tests.train.conftest import Workspace, make_workspace
 
 BOOK = pytest.StashKey[Book]()
-ELSEWHERE = {"test_distributed.py": ("R7", "R8")}
-"""Tests of promises that lie beside what they test."""
-LENGTH = ("--max_steps=40", "--save_steps=4", "--eval_steps=8", "--save_total_limit=3")
+ELSEWHERE = {
+    "test_a_run_may_go_from_one_process_to_two_and_back": "R7",
+    "test_processes_find_the_gradient_of_one": "R7",
+    "test_every_row_of_a_step_goes_to_one_process_in_the_same_order": "R7",
+    "test_a_killed_process_ends_the_others_with_a_hint": "R8",
+    "test_a_silent_process_ends_the_others_with_a_hint": "R8",
+    "test_two_processes_killed_and_continued_repeat_themselves_to_the_bit": "R8",
+    "test_torchrun_ends_when_a_process_dies_and_saves_when_it_is_stopped": "R8",
+}
+"""Tests of promises that lie beside what they test, in tests/train/test_distributed.py; each run of
+one is a trial."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,11 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = set(config.stash[BOOK].settings.promises)
-    if wanted:
-        config.hook.pytest_deselected(items=[i for i in items if not wanted & set(promises(i))])
-        items[:] = [item for item in items if wanted & set(promises(item))]
-    config.stash[BOOK].begin(sorted({name for item in items for name in promises(item)}))
+    book = config.stash[BOOK]
+    if wanted := book.settings.promises:
+        others = [item for item in items if promise_of(item) not in wanted]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if promise_of(item) in wanted]
+    book.begin({promise for item in items if (promise := promise_of(item))})
 
 
 def pytest_terminal_summary(
@@ -44,16 +51,34 @@ def pytest_terminal_summary(
             terminalreporter.write_line(line)
 
 
-def promises(item: pytest.Item) -> Sequence[str]:
-    """The promises that a test is about."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    promise = ELSEWHERE.get(name_of(item))
+    if promise and report.when == "call" and not report.skipped:
+        facts = {"test": item.name, "seed": "-", "seconds": round(report.duration, 1)}
+        item.config.stash[BOOK].add(promise, report.passed, facts)
+    return report
+
+
+def promise_of(item: pytest.Item) -> str | None:
+    """The promise that a test is about."""
     marker = item.get_closest_marker("promise")
-    return marker.args if marker else ELSEWHERE.get(item.path.name, ())
+    return marker.args[0] if marker else ELSEWHERE.get(name_of(item))
+
+
+def name_of(item: pytest.Item) -> str:
+    """A test's name without its parameters."""
+    return item.name.partition("[")[0]
 
 
 @pytest.fixture
 def trials(request: pytest.FixtureRequest) -> Trials:
     """Where a test records what it tried."""
-    (promise,) = promises(request.node)
+    promise = promise_of(request.node)
+    assert promise is not None
     return Trials(request.config.stash[BOOK], promise, request.node.name)
 
 
@@ -74,36 +99,6 @@ def workspace(tmp_path: Path, tokenizer: EtudeTokenizer) -> Workspace:
     return make_workspace(tmp_path, tokenizer)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What must be the same: the loss log, byte for byte, and the final weights."""
-
-    log: bytes
-    weights: str
-
-    @classmethod
-    def of(cls, directory: Path) -> Outcome:
-        """The outcome of a finished run."""
-        weights = sha256_of(directory / "model.safetensors")
-        return cls((directory / "loss_log.jsonl").read_bytes(), weights)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A workspace in which both stages have run to their ends, undisturbed."""
-
-    workspace: Workspace
-    outcomes: dict[str, Outcome]
-
-    def copy(self, path: Path, *directories: str) -> Workspace:
-        """A workspace with the same data and some of the model directories."""
-        for name in ("texts.jsonl", "chats.jsonl"):
-            shutil.copy(self.workspace.path / name, path / name)
-        for name in ("tokenizer", "cache", *directories):
-            shutil.copytree(self.workspace.path / name, path / name)
-        return Workspace(path)
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tokenizer: EtudeTokenizer) -> Finished:
     """The runs that every disturbed one is compared with."""
@@ -120,9 +115,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tokenizer: EtudeTokenizer
     assert code == 0, output
     outcomes["accumulated"] = Outcome.of(workspace.path / "accumulated")
     return Finished(workspace, outcomes)
-
-
-def leftovers(directory: Path) -> list[str]:
-    """What an interrupted save left in a model directory."""
-    found = [*directory.rglob("*.tmp"), *directory.rglob(".*")]
-    return sorted(path.relative_to(directory).as_posix() for path in found)

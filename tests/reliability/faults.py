@@ -17,6 +17,8 @@ import pytest
 import safetensors.torch
 from safetensors import SafetensorError
 
+from config import UserError
+
 Kind = Literal["kill", "full disk", "I/O error", "none"]
 KINDS: tuple[Kind, ...] = ("kill", "full disk", "I/O error")
 DEATH = 137
@@ -115,6 +117,22 @@ class FaultyFile:
             self.file.flush()
             raise self.faults.strike()
         return int(self.file.write(data))
+
+
+def in_a_child(work: Callable[[], Any]) -> int:
+    """Does something in a forked process, as a script would; its exit code."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+    code = 1
+    try:
+        work()
+        code = 0
+    except UserError:
+        code = 2
+    finally:
+        os._exit(code)
 
 
 OF_OS = ("fsync", "replace", "rename", "mkdir", "rmdir", "unlink", "remove")

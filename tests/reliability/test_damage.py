@@ -12,9 +12,8 @@ import pytest
 
 from config import UserError
 from model.storage import MANIFEST, DamagedDirectory, verify
-from tests.reliability.conftest import LENGTH, Finished, Outcome
 from tests.reliability.launcher import run_warm
-from tests.reliability.test_faults import Run
+from tests.reliability.runs import LENGTH, Finished, Outcome, Run
 from tests.reliability.trials import Trials
 from train.checkpoint import find_checkpoint, list_checkpoints
 

@@ -3,14 +3,12 @@ works."""
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,99 +17,32 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from config import UserError
 from model.pretrained import (
     WEIGHTS,
-    load_model_config,
     load_pretrained,
-    model_files,
 )
-from model.storage import READY, update_directory
-from model.tokenizer import EtudeTokenizer
-from tests.reliability.conftest import LENGTH, Finished, Outcome, leftovers
-from tests.reliability.faults import DEATH, KINDS, Faults, Kind, faults, install_for_good
+from model.storage import READY
+from tests.reliability.faults import (
+    DEATH,
+    KINDS,
+    Faults,
+    Kind,
+    faults,
+    in_a_child,
+    install_for_good,
+)
 from tests.reliability.launcher import run_warm
+from tests.reliability.runs import KEEP, LAST, LENGTH, NEXT, Finished, Outcome, Run, leftovers
 from tests.reliability.trials import Trials
 from train.checkpoint import (
-    OPTIMIZER,
     STATE,
-    Identity,
-    Progress,
-    find_checkpoint,
     list_checkpoints,
-    save_checkpoint,
 )
-from train.run_directory import make_output_dir
 
 pytestmark = [
     pytest.mark.promise("R2"),
     pytest.mark.skipif(sys.platform == "win32", reason="forks"),
 ]
-
-LAST, NEXT, KEEP = 40, 44, 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's directory, and how it saves its next checkpoint and its model."""
-
-    directory: Path
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where its checkpoints lie."""
-        return self.directory / "checkpoints"
-
-    @property
-    def identity(self) -> Identity:
-        """What it was begun with."""
-        state = json.loads((self.directory / "training_summary.json").read_text(encoding="utf-8"))
-        return Identity(state["settings"], state["fingerprints"])
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Those of the finished model, changed a little."""
-        weights = load_file(self.directory / WEIGHTS)
-        return {name: tensor + 1 for name, tensor in weights.items()}
-
-    def save(self) -> None:
-        """Saves the next checkpoint, as the trainer does."""
-        last = self.checkpoints / f"step-{LAST:08d}"
-        files = model_files(
-            load_model_config(last), self.weights(), EtudeTokenizer.load(last), {}, is_chat=False
-        )
-        tensors = load_file(last / OPTIMIZER)
-        progress = Progress(NEXT, 1.0)
-        save_checkpoint(self.checkpoints, progress, files, tensors, self.identity, KEEP)
-
-    def save_model(self) -> None:
-        """Saves the finished model, as the trainer does."""
-        tokenizer = EtudeTokenizer.load(self.directory)
-        config = load_model_config(self.directory)
-        files = model_files(config, self.weights(), tokenizer, self.identity.as_json(), False)
-        update_directory(self.directory, files)
-
-    def find(self) -> int:
-        """The step that the next start goes on from."""
-        make_output_dir(self.checkpoints)
-        found = find_checkpoint(self.checkpoints, self.identity)
-        assert found is not None
-        return int(found.name[5:])
-
-
-def in_a_child(work: Callable[[], Any]) -> int:
-    """Does something in a forked process, as a script would; its exit code."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
-    code = 1
-    try:
-        work()
-        code = 0
-    except UserError:
-        code = 2
-    finally:
-        os._exit(code)
 
 
 def with_faults(save: Callable[[], None], kind: Kind, fail_at: int, share: float) -> None:
@@ -209,7 +140,7 @@ def test_a_fault_anywhere_in_a_run_changes_nothing_in_the_end(
 ) -> None:
     command = finished.workspace.command("pretrain", *LENGTH)
     count_file = tmp_path / "count.txt"
-    for number, (seed, draw) in enumerate(trials.draws(1 + trials.size(ci=9, release=150))):
+    for number, (seed, draw) in enumerate(trials.draws(1 + trials.size(ci=6, release=150))):
         path = tmp_path / str(number)
         path.mkdir()
         workspace = finished.copy(path)

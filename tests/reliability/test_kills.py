@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.conftest import LENGTH, Finished, Outcome, leftovers
 from tests.reliability.launcher import Started, run_warm, start_cold, start_warm
+from tests.reliability.runs import LENGTH, Finished, Outcome, leftovers
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from model.pretrained import load_pretrained
-from tests.reliability.conftest import LENGTH, Finished, Outcome, leftovers
 from tests.reliability.launcher import run_warm, start_cold
+from tests.reliability.runs import LENGTH, Finished, Outcome, leftovers
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
 from train.checkpoint import list_checkpoints

@@ -7,8 +7,9 @@ import json
 import os
 import platform
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Book:
     settings: Settings
     outcomes: dict[str, list[bool]] = field(default_factory=dict)
 
-    def begin(self, promises: Sequence[str]) -> None:
+    def begin(self, promises: Collection[str]) -> None:
         """Starts the log: lines of the promises that are tried again go, those of others stay."""
         if self.settings.log is None:
             return
@@ -70,6 +71,8 @@ class Book:
         if self.settings.log.exists():
             lines = self.settings.log.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if json.loads(line)["promise"] not in promises]
+        for line in map(json.loads, kept):  # what was tried before is part of the table
+            self.outcomes.setdefault(line["promise"], []).append(line["passed"])
         self.settings.log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def add(self, promise: str, passed: bool, facts: dict[str, Any]) -> None:
@@ -77,10 +80,11 @@ class Book:
         self.outcomes.setdefault(promise, []).append(passed)
         if self.settings.log is None:
             return
-        line = {"promise": promise, **facts, "passed": passed, **self.origin()}
+        line = {"promise": promise, **facts, "passed": passed, **self.origin}
         with self.settings.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
+    @cached_property
     def origin(self) -> dict[str, str]:
         """What the trial was made with."""
         return {
