@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from config import ROOT, TRAINING_DATA, WEIGHT, UserError, run_script
 from model.chat import Message
 from model.storage import SUMMARY
+from tool.machine import processor_name
 
 DEMO = WEIGHT / "demo"
 REPORT = WEIGHT / "demo_report.json"
@@ -227,17 +228,6 @@ def write_report(report: dict[str, Any]) -> None:
     from model.storage import json_writer, replace_file
 
     replace_file(REPORT, json_writer(report))
-
-
-def processor_name() -> str:
-    """The processor as the system names it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

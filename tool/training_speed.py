@@ -1,0 +1,245 @@
+"""How fast Etude trains, against transformers on the same machine in the same minutes.
+
+Contenders take turns, each time in a process of its own, so that a machine that slows down slows
+all of them; a step's time is the median over all rounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from config import DtypeName, TrainingSpeedConfig, UserError
+from tool.contenders import Contender, Measurement, SpeedJob, measure, probe
+from tool.llama_training import LlamaRecipe
+from tool.machine import machine_sentence
+from tool.own_process import Failure, run_apart
+from tool.shapes import SHAPES, Shape
+from train.plan import flops_per_token
+
+EAGER = "transformers"
+TUNED = "transformers tuned"
+LOSS_TOLERANCE = 0.01
+"""Largest difference of two contenders' first losses, as a share; short formats round."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A contender's rounds at a shape."""
+
+    contender: Contender
+    shape: Shape
+    rounds: tuple[Measurement, ...]
+    failure: Failure | None = None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """By the median of all measured steps; None where a round failed."""
+        if self.failure or not self.rounds:
+            return None
+        return self.shape.tokens / self.step_seconds
+
+    @property
+    def step_seconds(self) -> float:
+        """The median of all measured steps."""
+        return statistics.median(s for round in self.rounds for s in round.step_seconds)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it is transformers, tuned."""
+        return self.contender.llama is not None and self.contender.llama.tuned
+
+
+def compare_training_speed(config: TrainingSpeedConfig) -> int:
+    """Measures, prints a table for each shape and, last, all of it as one line of JSON.
+
+    Returns:
+        0, or 1 when a contender failed.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    probed = run_apart(probe, config.device, config.dtype)
+    if isinstance(probed, Failure):
+        raise UserError(f"the machine could not be measured: {probed.reason}")
+    machine, dtype = probed
+    print(machine_sentence(machine), flush=True)
+    contenders = make_contenders(dtype, config.compile_modes)
+    results = {name: run_rounds(name, contenders, config) for name in config.shapes}
+    peaks = peak_flops([r for group in results.values() for r in group])
+    for name, group in results.items():
+        print(table(name, group, peaks))
+    shapes = {name: shape_json(group, peaks) for name, group in results.items()}
+    report = {
+        "benchmark": "train",
+        "machine": machine,
+        "settings": dataclasses.asdict(config),
+        "peak_flops": peaks,
+        "shapes": shapes,
+    }
+    print(json.dumps(report))
+    return int(any(result.failure for group in results.values() for result in group))
+
+
+def make_contenders(dtype: DtypeName, compile_modes: Sequence[str]) -> list[Contender]:
+    """All that are measured; of the tuned transformers, the fastest counts."""
+    tuned = [
+        Contender(
+            f"{TUNED}, {attention} attention" + ("" if mode == "default" else f", {mode}"),
+            dtype,
+            LlamaRecipe(tuned=True, dtype=dtype, attention=attention, compile_mode=mode),
+        )
+        for mode in compile_modes
+        for attention in ("sdpa", "eager")
+    ]
+    return [
+        Contender(EAGER, "float32", LlamaRecipe()),
+        *tuned,
+        Contender("etude, adamw", dtype, optimizer="adamw"),
+        Contender("etude, muon", dtype, optimizer="muon"),
+    ]
+
+
+def run_rounds(
+    name: str, contenders: Sequence[Contender], config: TrainingSpeedConfig
+) -> list[Result]:
+    """Lets the contenders take turns at a shape; one that failed is out."""
+    results = [Result(contender, SHAPES[name], ()) for contender in contenders]
+    with TemporaryDirectory() as caches:
+        for number in range(1, config.rounds + 1):
+            for place, result in enumerate(results):
+                if not result.failure:
+                    cache = Path(caches) / str(place)
+                    results[place] = run_once(result, config, cache)
+                    print(f"{name}, round {number}: {progress(results[place])}", flush=True)
+    return same_loss(results)
+
+
+def run_once(result: Result, config: TrainingSpeedConfig, cache: Path) -> Result:
+    """A contender's result after one more round."""
+    job = SpeedJob(
+        result.contender,
+        result.shape,
+        config.device,
+        config.seed,
+        config.warmup_steps,
+        config.steps,
+        str(cache),
+    )
+    measured = run_apart(measure, job)
+    if isinstance(measured, Failure):
+        return dataclasses.replace(result, failure=measured)
+    return dataclasses.replace(result, rounds=(*result.rounds, measured))
+
+
+def progress(result: Result) -> str:
+    """What the last round gave."""
+    if result.failure:
+        return f"{result.contender.name} failed: {result.failure.reason}"
+    seconds = statistics.median(result.rounds[-1].step_seconds)
+    return f"{result.contender.name} {result.shape.tokens / seconds:,.0f} tokens/s"
+
+
+def same_loss(results: Sequence[Result]) -> list[Result]:
+    """The results; one whose first loss is not that of the first contender failed, for it computes
+    something else."""
+    measured = [r for r in results if r.tokens_per_second is not None]
+    if not measured:
+        return list(results)
+    expected = measured[0].rounds[0].first_loss
+    checked = []
+    for result in results:
+        if result in measured:
+            loss = result.rounds[0].first_loss
+            if abs(loss - expected) > LOSS_TOLERANCE * expected:
+                told = f"its first loss is {loss:.4f}, not {expected:.4f}: not the same computation"
+                result = dataclasses.replace(result, failure=Failure(told))
+        checked.append(result)
+    return checked
+
+
+def peak_flops(results: Sequence[Result]) -> dict[str, float]:
+    """Operations per second of a matrix product by format: the best that any run saw."""
+    peaks: dict[str, float] = {}
+    for result in results:
+        for measured in result.rounds:
+            dtype = result.contender.dtype
+            peaks[dtype] = max(peaks.get(dtype, 0.0), measured.peak_flops)
+    return peaks
+
+
+def numbers(
+    result: Result, results: Sequence[Result], peaks: Mapping[str, float]
+) -> dict[str, Any]:
+    """A contender's numbers, and its ratios to the others of its shape; null where one failed."""
+    speed = result.tokens_per_second
+    if speed is None:
+        assert result.failure
+        return {"error": result.failure.reason}
+    flops = speed * flops_per_token(result.shape.model, result.shape.max_length)
+    eager = [r.tokens_per_second for r in results if r.contender.name == EAGER]
+    tuned = [r.tokens_per_second for r in results if r.is_tuned]
+    rounds = result.rounds
+    return {
+        "tokens_per_second": speed,
+        "times_eager": ratio(speed, eager),
+        "times_tuned": ratio(speed, tuned),
+        "flops": flops,
+        "share_of_peak": flops / peaks[result.contender.dtype],
+        "dtype": result.contender.dtype,
+        "step_seconds": result.step_seconds,
+        "optimizer_seconds": statistics.median(r.optimizer_seconds for r in rounds),
+        "first_step_seconds": rounds[0].first_step_seconds,
+        "memory_bytes": max(r.memory_bytes for r in rounds),
+        "first_loss": rounds[0].first_loss,
+        "all_step_seconds": [list(r.step_seconds) for r in rounds],
+        "error": None,
+    }
+
+
+def ratio(speed: float, others: Sequence[float | None]) -> float | None:
+    """A speed over the largest of others; None where there is none."""
+    fastest = max((other for other in others if other is not None), default=None)
+    return None if fastest is None else speed / fastest
+
+
+def shape_json(results: Sequence[Result], peaks: Mapping[str, float]) -> dict[str, Any]:
+    """All of a shape."""
+    return {
+        "shape": dataclasses.asdict(results[0].shape),
+        "contenders": {r.contender.name: numbers(r, results, peaks) for r in results},
+    }
+
+
+def table(name: str, results: Sequence[Result], peaks: Mapping[str, float]) -> str:
+    """All of a shape, for people."""
+    lines = [
+        f"\nshape {name}: {results[0].shape.sentence()}",
+        f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} {'of peak':>8} "
+        f"{'step':>8} {'optimizer':>9} {'first step':>10} {'memory':>8}",
+    ]
+    for result in results:
+        found = numbers(result, results, peaks)
+        if found["error"]:
+            lines.append(f"{result.contender.name:38} failed: {found['error']}")
+            continue
+        lines.append(
+            f"{result.contender.name:38} {found['tokens_per_second']:>9,.0f} "
+            f"{shown(found['times_eager']):>8} {shown(found['times_tuned']):>8} "
+            f"{found['flops'] / 1e12:>8.3f} {found['share_of_peak']:>8.0%} "
+            f"{found['step_seconds']:>6.3f} s {found['optimizer_seconds']:>7.3f} s "
+            f"{found['first_step_seconds']:>8.1f} s {found['memory_bytes'] / 1e9:>5.2f} GB"
+        )
+    of = ", ".join(f"{dtype} {peak / 1e12:.3f} TFLOP/s" for dtype, peak in peaks.items())
+    return "\n".join([*lines, f"peak of a matrix product, measured in the same run: {of}"])
+
+
+def shown(ratio: float | None) -> str:
+    """A ratio for people."""
+    return "-" if ratio is None else f"{ratio:.2f}"
