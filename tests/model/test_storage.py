@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,59 +16,12 @@ from safetensors.torch import save_file
 
 import model.storage as storage
 from config import UserError
-from model.pretrained import load_pretrained, save_pretrained
 from model.storage import DamagedDirectory, Writer, text_writer, update_directory, write_directory
+from tests.reliability.faults import KINDS, Kind, faults, in_a_child
 
 OLD = {"a.txt": "the old a", "b.txt": "the old b"}
 NEW = {"a.txt": "the new a, longer", "b.txt": "the new b"}
 Save = Callable[[Path, Mapping[str, Writer]], None]
-
-
-class PowerCut(BaseException):
-    """Ends a save where no handler may run: what happens next is what the disk holds."""
-
-
-class Faults:
-    """Counts the operations that change the disk, and fails at one of them.
-
-    Args:
-        fail_at: which operation fails; the ones before it happen.
-        error: what it raises. After a PowerCut nothing changes the disk any more.
-    """
-
-    def __init__(self, fail_at: int, error: BaseException) -> None:
-        self.fail_at = fail_at
-        self.error = error
-        self.count = 0
-
-    def wrap(self, operation: Callable[..., Any]) -> Callable[..., Any]:
-        """The operation, which may fail."""
-
-        def faulty(*args: Any, **kwargs: Any) -> Any:
-            self.count += 1
-            dead = isinstance(self.error, PowerCut) and self.count > self.fail_at
-            if self.count == self.fail_at or dead:
-                raise self.error
-            return operation(*args, **kwargs)
-
-        return faulty
-
-
-@contextmanager
-def faults(fail_at: int, error: BaseException) -> Iterator[Faults]:
-    """Makes the operations of storage fail at a point."""
-    faulty = Faults(fail_at, error)
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            (Path, "write_bytes"),
-            (Path, "mkdir"),
-            (Path, "rmdir"),
-            (os, "fsync"),
-            (os, "replace"),
-            (shutil, "rmtree"),
-        ):
-            patch.setattr(module, name, faulty.wrap(getattr(module, name)))
-        yield faulty
 
 
 def writers(texts: Mapping[str, str]) -> dict[str, Writer]:
@@ -87,31 +39,32 @@ def leftovers(directory: Path) -> list[str]:
     return sorted(names - {*OLD, storage.MANIFEST, directory.name, "log"})
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
 @pytest.mark.parametrize("save", [write_directory, update_directory])
-@pytest.mark.parametrize(
-    "error", [PowerCut(), OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
-)
-def test_a_crash_at_every_operation_leaves_a_whole_directory(
-    tmp_path: Path, save: Save, error: BaseException
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_at_every_operation_leaves_a_whole_directory(
+    tmp_path: Path, save: Save, kind: Kind
 ) -> None:
     outcomes = []
     for fail_at in range(1, 100):
         directory = tmp_path / str(fail_at) / "saved"
         directory.parent.mkdir()
         write_directory(directory, writers(OLD))
-        stops = suppress(PowerCut, KeyboardInterrupt, UserError)
-        with faults(fail_at, error) as faulty, stops:
-            save(directory, writers(NEW))
+        code = in_a_child(partial(save_with_faults, save, directory, kind, fail_at))
         outcomes.append(texts_of(directory))
         assert outcomes[-1] in (OLD, NEW), f"operation {fail_at}"
         save(directory, writers(NEW))  # the same command again
         assert texts_of(directory) == NEW
         assert leftovers(directory) == []
-        if faulty.count < fail_at:
+        if code == 0 and fail_at > 30:
             break
-    assert len(outcomes) > 10
     assert outcomes[0] == OLD
     assert outcomes[-1] == NEW
+
+
+def save_with_faults(save: Save, directory: Path, kind: Kind, fail_at: int) -> None:
+    with faults(kind, fail_at):
+        save(directory, writers(NEW))
 
 
 @pytest.mark.parametrize("save", [write_directory, update_directory])
@@ -221,34 +174,22 @@ def test_damage_is_seen_and_named(
         storage.verify(directory)
 
 
-def test_a_model_survives_a_power_cut_at_every_operation_of_a_save(
-    model_dir: Path, tmp_path: Path
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_while_one_file_is_replaced_leaves_the_old_or_the_new(
+    tmp_path: Path, kind: Kind
 ) -> None:
-    model, tokenizer = load_pretrained(model_dir)
-    old = model.lm_head.weight.detach().clone()
-    for fail_at in range(1, 100):
-        copy = tmp_path / str(fail_at)
-        shutil.copytree(model_dir, copy)
-        with torch.no_grad():
-            model.lm_head.weight.copy_(old + 1)
-        with faults(fail_at, PowerCut()) as faulty, suppress(PowerCut):
-            save_pretrained(copy, model, tokenizer, {"made_by": "another"}, is_chat=True)
-        weight = load_pretrained(copy)[0].lm_head.weight
-        assert torch.equal(weight, old) or torch.equal(weight, old + 1)
-        shutil.rmtree(copy)
-        if faulty.count < fail_at:
-            break
-    assert fail_at > 20
-
-
-def test_a_crash_while_one_file_is_replaced_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     seen = set()
     for fail_at in range(1, 10):
         storage.replace_file(path, text_writer("old"))
-        with faults(fail_at, PowerCut()), suppress(PowerCut):
-            storage.replace_file(path, text_writer("new"))
+        in_a_child(partial(replace_with_faults, path, kind, fail_at))
         seen.add(path.read_text(encoding="utf-8"))
     assert seen == {"old", "new"}
     storage.replace_file(path, text_writer("newest"))
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+
+
+def replace_with_faults(path: Path, kind: Kind, fail_at: int) -> None:
+    with faults(kind, fail_at):
+        storage.replace_file(path, text_writer("new"))

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 
 from config import UserError
 
-Kind = Literal["kill", "full disk", "I/O error", "none"]
-KINDS: tuple[Kind, ...] = ("kill", "full disk", "I/O error")
+Kind = Literal["kill", "full disk", "I/O error", "Ctrl-C", "none"]
+KINDS: tuple[Kind, ...] = ("kill", "full disk", "I/O error", "Ctrl-C")
 DEATH = 137
 """The exit code of a process that died at a fault."""
 NEEDS_SPACE = {"open", "write", "mkdir", "save_file", "fsync"}
@@ -51,6 +51,8 @@ class Faults:
         """Dies, or returns the error to raise."""
         if self.kind == "kill":
             os._exit(DEATH)
+        if self.kind == "Ctrl-C":
+            raise KeyboardInterrupt
         number = errno.ENOSPC if self.kind == "full disk" else errno.EIO
         return OSError(number, os.strerror(number))
 
@@ -131,6 +133,8 @@ def in_a_child(work: Callable[[], Any]) -> int:
         code = 0
     except UserError:
         code = 2
+    except KeyboardInterrupt:
+        code = 130
     finally:
         os._exit(code)
 
