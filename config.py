@@ -182,6 +182,8 @@ class TrainConfig:
     """Let attention look across the borders of documents that share a row."""
     validation_every: int = 30
     """Every n-th record is kept out of training and used to measure bits per byte."""
+    validation_bytes: int = 500_000
+    """Most bytes of these records that are measured; of more, evenly spread rows are taken."""
     eval_steps: int = 200
     """Steps between two measurements on the validation records (there is one at the end too)."""
     save_steps: int = 200
@@ -220,6 +222,7 @@ class TrainConfig:
             "learning_rate",
             "muon_learning_rate",
             "adam_epsilon",
+            "validation_bytes",
             "eval_steps",
             "save_steps",
             "save_total_limit",

@@ -18,7 +18,7 @@ from model.tokenizer import EtudeTokenizer
 from train.distributed import World
 from train.objective import SummedLoss
 from train.packing import packed_rows, trainable
-from train.rows import StreamRows, TokenRows
+from train.rows import IGNORED, ChosenRows, StreamRows, TokenRows
 from train.token_shards import Documents
 
 
@@ -36,9 +36,11 @@ def validation_groups(
     max_length: int,
     tokenizer: EtudeTokenizer,
     cross_documents: bool,
+    max_bytes: int,
 ) -> dict[str, ValidationGroup]:
     """Rows of the validation documents of each script. Every token of a text counts once;
-    conversations count their answers, as far as a row reaches.
+    conversations count their answers, as far as a row reaches. Of more than about max_bytes of
+    text, evenly spread rows are taken.
 
     Raises:
         UserError: no answer begins within a row.
@@ -54,7 +56,21 @@ def validation_groups(
             f"no answer of the validation data begins within the first {max_length} tokens of its "
             "conversation: raise --max_length"
         )
+    share = max_bytes / sum(group.num_bytes for group in groups.values())
+    if share < 1:
+        groups = {name: sampled(group, share, tokenizer) for name, group in groups.items()}
     return groups
+
+
+def sampled(group: ValidationGroup, share: float, tokenizer: EtudeTokenizer) -> ValidationGroup:
+    """An evenly spread share of a group's rows, with the bytes that these pay for."""
+    count = max(1, round(share * len(group.rows)))
+    rows = ChosenRows(group.rows, [n * len(group.rows) // count for n in range(count)])
+    num_bytes = 0
+    for number in range(count):
+        labels = rows.batch([number]).labels
+        num_bytes += bytes_of(tokenizer, labels[labels != IGNORED].tolist())
+    return ValidationGroup(rows, num_bytes)
 
 
 def stream_rows(

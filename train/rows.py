@@ -150,3 +150,20 @@ class PackedRows(TokenRows):
         """(rows,) positions after a row's last piece, its border included."""
         sums = np.add.reduceat(self.lengths + 1, self.first_pieces[:-1])
         return self.max_length + 1 - (sums - 1)
+
+
+class ChosenRows(TokenRows):
+    """Some of other rows."""
+
+    def __init__(self, rows: TokenRows, chosen: Sequence[int]) -> None:
+        """Row n is the row chosen[n] of the others."""
+        super().__init__(rows.max_length, rows.border, rows.cross_documents, rows.untrained)
+        self.rows, self.chosen = rows, chosen
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.chosen)
+
+    def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See TokenRows."""
+        return self.rows.row(self.chosen[number])

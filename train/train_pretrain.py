@@ -6,57 +6,72 @@ says so.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import EtudeConfig, parse_config, run_script
+from train.signals import leave_on_interrupt
+
+if TYPE_CHECKING:
+    from train.distributed import World
+    from train.stage import Stage
 
 
 def main() -> int:
     """Reads the command line and trains."""
+    leave_on_interrupt()
     return pretrain(parse_config(["model", "pretrain", "paths"], __doc__))
 
 
 def pretrain(config: EtudeConfig) -> int:
     """Tokenises, packs and trains; the exit code is that of `train.trainer.train`."""
-    import dataclasses  # heavy modules come after the command line, so that --help is quick
+    from train.distributed import join_world  # heavy modules come after the command line
+    from train.trainer import train
 
+    with join_world(config.pretrain.device, config.pretrain.parallel) as world:
+        return train(pretraining(config, world), world)
+
+
+def pretraining(config: EtudeConfig, world: World) -> Stage:
+    """What pretraining brings to the loop: a new model, and texts laid end to end."""
     import torch
 
-    from model.device import pick_device
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
+    from train.distributed import main_first
     from train.evaluation import validation_groups
     from train.packing import concatenate
     from train.stage import Stage
     from train.token_shards import tokenise_texts
-    from train.trainer import train
 
-    device = pick_device(config.pretrain.device)
-    tokenizer = EtudeTokenizer.load(config.paths.tokenizer_dir)
     settings, paths = config.pretrain, config.paths
-    data = tokenise_texts(
-        paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
-    )
+    tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
+    with main_first(world):
+        data = tokenise_texts(
+            paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
+        )
     crossing = settings.cross_document_attention
     rows, report = concatenate(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
     model = Etude(dataclasses.replace(config.model, vocab_size=len(tokenizer)))
     model.initialize(torch.Generator().manual_seed(settings.seed))
-    stage = Stage(
+    return Stage(
         name="pretrain",
         config=settings,
         model=model,
         tokenizer=tokenizer,
         rows=rows,
         packing=report,
-        validation=validation_groups(data.validation, settings.max_length, tokenizer, crossing),
+        validation=validation_groups(
+            data.validation, settings.max_length, tokenizer, crossing, settings.validation_bytes
+        ),
         output_dir=paths.pretrained_model_dir,
         is_chat=False,
         fingerprints={"data": data.fingerprint, "tokenizer": tokenizer.fingerprint},
     )
-    return train(stage, device)
 
 
 if __name__ == "__main__":

@@ -8,30 +8,44 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import EtudeConfig, UserError, parse_config, run_script
+from train.signals import leave_on_interrupt
+
+if TYPE_CHECKING:
+    from train.distributed import World
+    from train.stage import Stage
 
 
 def main() -> int:
     """Reads the command line and trains."""
+    leave_on_interrupt()
     return fine_tune(parse_config(["sft", "paths"], __doc__))
 
 
 def fine_tune(config: EtudeConfig) -> int:
     """Loads the pretrained model, tokenises, packs and trains; the exit code is that of
     `train.trainer.train`."""
-    from model.device import pick_device  # heavy modules come after the command line
+    from train.distributed import join_world  # heavy modules come after the command line
+    from train.trainer import train
+
+    with join_world(config.sft.device, config.sft.parallel) as world:
+        return train(fine_tuning(config, world), world)
+
+
+def fine_tuning(config: EtudeConfig, world: World) -> Stage:
+    """What fine-tuning brings to the loop: the pretrained model, and conversations packed whole."""
     from model.pretrained import WEIGHTS, load_pretrained
     from model.storage import sha256_of
+    from train.distributed import main_first
     from train.evaluation import validation_groups
     from train.packing import pack
     from train.stage import Stage
     from train.token_shards import tokenise_conversations
-    from train.trainer import train
 
-    device = pick_device(config.sft.device)
     settings, paths = config.sft, config.paths
     model, tokenizer = load_pretrained(paths.pretrained_model_dir)
     if settings.max_length > model.config.max_position_embeddings:
@@ -39,19 +53,22 @@ def fine_tune(config: EtudeConfig) -> int:
             f"--max_length {settings.max_length} is more than the model's context: use at most "
             f"{model.config.max_position_embeddings}"
         )
-    data = tokenise_conversations(
-        paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
-    )
+    with main_first(world):
+        data = tokenise_conversations(
+            paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
+        )
     crossing = settings.cross_document_attention
     rows, report = pack(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
-    stage = Stage(
+    return Stage(
         name="sft",
         config=settings,
         model=model,
         tokenizer=tokenizer,
         rows=rows,
         packing=report,
-        validation=validation_groups(data.validation, settings.max_length, tokenizer, crossing),
+        validation=validation_groups(
+            data.validation, settings.max_length, tokenizer, crossing, settings.validation_bytes
+        ),
         output_dir=paths.sft_model_dir,
         is_chat=True,
         fingerprints={
@@ -60,7 +77,6 @@ def fine_tune(config: EtudeConfig) -> int:
             "pretrained model": sha256_of(paths.pretrained_model_dir / WEIGHTS),
         },
     )
-    return train(stage, device)
 
 
 if __name__ == "__main__":

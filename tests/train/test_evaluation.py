@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from config import UserError
 from data_process.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
-from train.evaluation import bytes_of, control_ids, validation_groups
+from train.evaluation import (
+    ValidationGroup,
+    bytes_of,
+    control_ids,
+    sampled,
+    validation_groups,
+)
 from train.rows import IGNORED, TokenRows
 from train.token_shards import tokenise_conversations, tokenise_texts
 
@@ -44,7 +51,9 @@ def test_every_token_of_the_held_back_texts_is_measured_once(
             (tmp_path / name).write_bytes(b"".join(source.readline() for _ in range(200)))
         files.append(tmp_path / name)
     data = tokenise_texts(files, tokenizer, 10, tmp_path / "cache")
-    groups = validation_groups(data.validation, 50, tokenizer, cross_documents=True)
+    groups = validation_groups(
+        data.validation, 50, tokenizer, cross_documents=True, max_bytes=10**9
+    )
     assert list(groups) == ["han", "latin"]
     texts = [text for file in files for _, text in read_texts(file)][9::10]
     measured = "".join(tokenizer.decode(labels_of(group.rows)) for group in groups.values())
@@ -59,7 +68,9 @@ def test_conversations_are_measured_whole_and_answers_keep_their_questions(
     chats = [("Hello?", "My name is Etude."), ("3 + 8", "11", "world", "Paris"), ("Lily", "fox")]
     file = chat_file(tmp_path / "chats.jsonl", chats)
     data = tokenise_conversations([file], tokenizer, 2, tmp_path / "cache")
-    groups = validation_groups(data.validation, 63, tokenizer, cross_documents=False)
+    groups = validation_groups(
+        data.validation, 63, tokenizer, cross_documents=False, max_bytes=10**9
+    )
     answers = ["My name is Etude.", "11Paris", "fox"]
     latin = groups["latin"]
     assert sum(group.num_bytes for group in groups.values()) == len("".join(answers))
@@ -80,7 +91,9 @@ def test_of_a_conversation_longer_than_a_row_only_the_bytes_in_the_row_count(
     answer = "从前有一只小狐狸𠀀𠀁貓" * 20  # characters of several tokens, so cuts fall inside them
     file = chat_file(tmp_path / "chats.jsonl", [("你好", answer)])
     data = tokenise_conversations([file], tokenizer, 2, tmp_path / "cache")
-    groups = validation_groups(data.validation, max_length, tokenizer, cross_documents=False)
+    groups = validation_groups(
+        data.validation, max_length, tokenizer, cross_documents=False, max_bytes=10**9
+    )
     labels = labels_of(groups["han"].rows)
     answer_ids = tokenizer.encode(answer)
     assert labels == answer_ids[: len(labels)]
@@ -106,7 +119,9 @@ def test_bytes_of_real_answers_are_counted_alike_by_tokens_and_by_text(
             mask = documents.mask[begin : begin + length]
             trained = documents.tokens[begin : begin + length][mask != 0].tolist()
             assert bytes_of(tokenizer, trained) == num_bytes
-    groups = validation_groups(data.validation, 64, tokenizer, cross_documents=False)
+    groups = validation_groups(
+        data.validation, 64, tokenizer, cross_documents=False, max_bytes=10**9
+    )
     for group in groups.values():
         assert bytes_of(tokenizer, labels_of(group.rows)) == group.num_bytes
         assert not set(control_ids(tokenizer)) & set(labels_of(group.rows))
@@ -116,4 +131,26 @@ def test_when_no_answer_is_in_reach_it_is_said(tokenizer: EtudeTokenizer, tmp_pa
     file = chat_file(tmp_path / "chats.jsonl", [("Hello, little fox! " * 20, "Hi")])
     data = tokenise_conversations([file], tokenizer, 2, tmp_path / "cache")
     with pytest.raises(UserError, match="raise --max_length"):
-        validation_groups(data.validation, 32, tokenizer, cross_documents=False)
+        validation_groups(data.validation, 32, tokenizer, cross_documents=False, max_bytes=10**9)
+
+
+@pytest.mark.parametrize("cross_documents", [True, False])
+def test_of_much_validation_text_an_even_sample_is_measured_and_its_bytes_counted(
+    shared_data: Path, tokenizer: EtudeTokenizer, tmp_path: Path, cross_documents: bool
+) -> None:
+    file = tmp_path / "texts.jsonl"
+    with (shared_data / "pretrain_en.jsonl").open("rb") as source:
+        file.write_bytes(b"".join(source.readline() for _ in range(400)))
+    data = tokenise_texts([file], tokenizer, 4, tmp_path / "cache")
+
+    def groups(max_bytes: int) -> dict[str, ValidationGroup]:
+        return validation_groups(data.validation, 50, tokenizer, cross_documents, max_bytes)
+
+    whole, some = groups(10**9)["latin"], groups(20_000)["latin"]
+    assert 15_000 < some.num_bytes < 25_000 < whole.num_bytes
+    measured = tokenizer.decode(labels_of(some.rows))
+    assert abs(some.num_bytes - len(measured.encode("utf-8"))) < 20  # cut characters decode longer
+    step = len(whole.rows) / len(some.rows)
+    assert torch.equal(some.rows.batch([7]).labels, whole.rows.batch([int(7 * step)]).labels)
+    # Counted row by row, all rows hold exactly the bytes of all texts.
+    assert sampled(whole, 1.0, tokenizer).num_bytes == whole.num_bytes
