@@ -46,7 +46,7 @@ class TextData:
     validation_every: int
     max_length: int
 
-    def open(self) -> tuple[TokenRows, dict[str, ValidationGroup], EtudeTokenizer]:
+    def read(self) -> tuple[TokenRows, dict[str, ValidationGroup], EtudeTokenizer]:
         """Rows to train on, rows to measure with, and the tokenizer.
 
         Raises:
@@ -55,7 +55,10 @@ class TextData:
         tokenizer = EtudeTokenizer.load(self.tokenizer_dir)
         data = tokenise_texts(self.files, tokenizer, self.validation_every, self.cache_dir)
         rows, _ = concatenate(data.train, self.max_length, tokenizer.end_of_text_id)
-        return rows, validation_groups(data.validation, self.max_length, tokenizer, True), tokenizer
+        groups = validation_groups(
+            data.validation, self.max_length, tokenizer, True, PretrainConfig().validation_bytes
+        )
+        return rows, groups, tokenizer
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def train_llama(job: ClockedJob) -> list[Point]:
         UserError: the data cannot be used, or there is no such device.
     """
     device = pick_device(job.device)
-    rows, groups, tokenizer = job.data.open()
+    rows, groups, tokenizer = job.data.read()
     model = ModelConfig(**{**vars(job.model), "vocab_size": len(tokenizer)})
     torch.manual_seed(job.config.seed)  # transformers draws initial weights from it alone
     llama = build_llama(model, job.recipe.attention, device)
@@ -183,7 +186,7 @@ def measure_directory(directory: Path, data: TextData, device_name: str) -> floa
     """
     device = pick_device(device_name)
     model, own = load_pretrained(directory, device)
-    _, groups, tokenizer = data.open()
+    _, groups, tokenizer = data.read()
     if own.fingerprint != tokenizer.fingerprint:
         raise UserError(f"{directory}: it was trained with another tokenizer; remove it")
     return measure_etude(model, groups, device)

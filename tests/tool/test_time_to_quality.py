@@ -65,7 +65,7 @@ def test_a_run_that_diverges_ends_early(text_data: TextData, model_config: Model
 
 
 def test_transformers_weights_are_measured_as_etudes_are(text_data: TextData, model: Etude) -> None:
-    _, groups, _ = text_data.open()
+    _, groups, _ = text_data.read()
     llama = build_llama(model.config, "sdpa", CPU)
     llama.load_state_dict(model.state_dict())
     assert measure_llama(llama, Etude(model.config), groups, CPU) == measure_etude(
