@@ -155,7 +155,7 @@ class TensorBoard:
     def put(self, number: int, fields: Mapping[str, Any]) -> None:
         """See Destination. The clock of TensorBoard shows seconds of training."""
         if self.events is None:
-            self.events = self.open()
+            self.events = self.begin()
         step, at = fields["step"], self.began + fields.get("seconds", 0.0)
         for tag, value in scalars(fields):
             self.events.add_scalar(tag, value, step, walltime=at)
@@ -163,7 +163,7 @@ class TensorBoard:
             text = f"**{sample['prompt']}**\n\n{sample['text']}"
             self.events.add_text(f"sample_{count}", text, step, walltime=at)
 
-    def open(self) -> Any:
+    def begin(self) -> Any:
         """Takes away the events of earlier starts and begins a new file, which also tells a
         TensorBoard that is looking on to forget them."""
         for old in self.directory.glob("events.out.tfevents.*"):
