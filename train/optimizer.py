@@ -68,7 +68,7 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        steps: int = 5,
+        steps: int = 4,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.dtype = dtype
@@ -154,7 +154,8 @@ def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float
 
     Args:
         matrices: (count, rows, columns).
-        steps: iterations; five bring every singular value to between about 0.7 and 1.2.
+        steps: iterations; five bring every singular value to between about 0.7 and 1.2. Four train no
+            worse (LOG.md) and cost a fifth less.
         dtype: format of the products.
     """
     a, b, c = NEWTON_SCHULZ

@@ -22,8 +22,8 @@ def test_muon_follows_the_muon_of_torch() -> None:
     """torch's works in bfloat16, so the two agree to its precision."""
     weight = torch.randn(32, 48, generator=torch.Generator().manual_seed(1))
     ours, theirs = (torch.nn.Parameter(weight.clone()) for _ in range(2))
-    mine = Muon([ours], lr=0.02, weight_decay=0.1)
-    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1)
+    mine = Muon([ours], lr=0.02, weight_decay=0.1, steps=5)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, ns_steps=5)
     generator = torch.Generator().manual_seed(2)
     for _ in range(4):
         gradient = torch.randn(32, 48, generator=generator)
