@@ -108,8 +108,9 @@ WORK = re.compile(
 @each_source
 def test_nothing_happens_at_import(source: Source) -> None:
     body = [s for s in source.tree.body if not is_main_guard(s)]
-    calls = [ast.unparse(call) for statement in body for call in calls_at_import(statement)]
-    work = [call for call in calls if WORK.search(call) and not call.startswith("re.compile(")]
+    found = [call.func for statement in body for call in calls_at_import(statement)]
+    calls = [f"{ast.unparse(function)}(" for function in found]
+    work = [call for call in calls if WORK.search(call) and call != "re.compile("]
     assert work == []
     loops = [s.lineno for s in body if isinstance(s, ast.For | ast.While | ast.With | ast.Delete)]
     assert loops == []
