@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -39,7 +40,7 @@ HOST_TIMEOUT = timedelta(seconds=120)
 DEVICE_TIMEOUT = timedelta(minutes=10)
 """How long NCCL waits; its first call also builds all connections."""
 PATIENCE = timedelta(hours=12)
-"""How long a barrier waits, while one process tokenises or saves. One that dies ends it at once."""
+"""How long a barrier waits, while one process tokenises or saves; one that dies ends it."""
 LOST_CONTACT = ("gloo", "nccl", "connection", "socket", "timed out", "timeout", "barrier")
 """Words of the errors of a lost or silent process; torch has no type that is common to them."""
 
@@ -117,20 +118,29 @@ def join_world(device_name: str, parallel: ParallelName) -> Iterator[World]:
     rank = int(os.environ["RANK"])
     device = own_device(device_name)
     with explained_loss(rank, size):
-        # Says that gloo exchanges parts by way of wholes, which nobody can change.
-        logging.getLogger("torch.distributed.tensor._collective_utils").setLevel(logging.ERROR)
-        backend, timeout = "gloo", HOST_TIMEOUT
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-            backend, timeout = "nccl", DEVICE_TIMEOUT
-        dist.init_process_group(backend, timeout=timeout)
-        control = dist.new_group(backend="gloo", timeout=HOST_TIMEOUT)
+        control = join_group(rank, size, device)
         try:
             yield World(rank, size, device, parallel, control)
         except BaseException:
             abandon()
             raise
         dist.destroy_process_group()
+
+
+def join_group(rank: int, size: int, device: torch.device) -> dist.ProcessGroup:
+    """Makes the process group for tensors on a device; returns that for agreements on the host."""
+    # Says that gloo exchanges parts by way of wholes, which nobody can change.
+    logging.getLogger("torch.distributed.tensor._collective_utils").setLevel(logging.ERROR)
+    backend, timeout = "gloo", HOST_TIMEOUT
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        backend, timeout = "nccl", DEVICE_TIMEOUT
+    found, _, _ = next(rendezvous("env://", timeout=HOST_TIMEOUT))
+    # With --max-restarts, torchrun's store still holds the addresses of processes that died.
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.distributed_c10d.PrefixStore(f"start {start}", found)
+    dist.init_process_group(backend, timeout=timeout, world_size=size, rank=rank, store=store)
+    return dist.new_group(backend="gloo", timeout=HOST_TIMEOUT)
 
 
 def own_device(device_name: str) -> torch.device:
@@ -257,8 +267,7 @@ def whole(module: nn.Module, world: World) -> Iterator[None]:
 
 
 def full_weights(model: Etude, world: World) -> dict[str, Tensor]:
-    """The weights by their Llama names, whole and on the CPU, for the main process; nothing for the
-    others. All must call it."""
+    """The weights by their Llama names, whole, on the CPU of the main process. All must call it."""
     weights = weights_of(model)
     if world.shards:
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -276,8 +285,7 @@ def full_tensor(tensor: Tensor) -> Tensor:
 
 
 def placed_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor on the device of another; where that is in parts, this process's part of
-    it."""
+    """A whole tensor on the device of another; where that is in parts, this process's part."""
     moved = tensor.to(other.device)
     if isinstance(other, DTensor):
         return distribute_tensor(moved, other.device_mesh, other.placements, src_data_rank=None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -21,7 +23,8 @@ from torch import Tensor
 from config import ROOT, ModelConfig, PretrainConfig, UserError
 from model.pretrained import model_files
 from model.transformer import Etude
-from tests.reliability.launcher import PRELOADED
+from tests.reliability.launcher import PRELOADED, Started, start_warm
+from tests.train.conftest import Workspace
 from train import distributed
 from train.checkpoint import (
     GUARD,
@@ -230,3 +233,50 @@ def one_hangs(world: World, _: None) -> None:
     if world.rank == world.size - 1:
         time.sleep(600)
     world.any(False)
+
+
+def start_training(
+    workspace: Workspace, size: int, stage: str, output: str, *flags: str
+) -> list[Started]:
+    """Starts a stage of 50 steps in some processes, as torchrun does."""
+    length = ("--max_steps=50", "--save_steps=10", "--batch_size=8")  # slow enough to interrupt
+    command = workspace.command(stage, *length, *flags, output=output)
+    port = free_port()
+    places = [partial(be_rank, rank, size, port) for rank in range(size)]
+    return [start_warm(command, workspace.path, place) for place in places]
+
+
+def train_to_end(workspace: Workspace, size: int, stage: str, output: str, *flags: str) -> None:
+    """Runs a stage to its end."""
+    for process in start_training(workspace, size, stage, output, *flags):
+        assert process.wait() == 0, process.output
+
+
+def interrupt(
+    workspace: Workspace, started: list[Started], output: str, lines: int, number: int
+) -> list[int]:
+    """Sends a signal to the last process once the log has some lines; the exit codes of all."""
+    log = workspace.path / output / "loss_log.jsonl"
+    wait_for_lines(log, lines, started)
+    started[-1].send(number)
+    return [process.wait() for process in started]
+
+
+def wait_for_lines(log: Path, lines: int, started: list[Started]) -> None:
+    """Waits until a run has logged so much."""
+    while not log.exists() or log.read_bytes().count(b"\n") < lines:
+        assert all(process.running() for process in started), started[0].output
+        time.sleep(0.005)
+
+
+def steps_of(directory: Path) -> list[dict[str, Any]]:
+    """The training lines of a run's log."""
+    text = (directory / "loss_log.jsonl").read_text(encoding="utf-8")
+    return [fields for fields in map(json.loads, text.splitlines()) if "loss" in fields]
+
+
+def children_of(started: Started) -> list[int]:
+    """The process ids of what a process has started."""
+    threads = Path(f"/proc/{started.process.pid}/task")
+    listed = " ".join(p.read_text(encoding="ascii") for p in threads.glob("*/children"))
+    return [int(number) for number in listed.split()]

@@ -3,12 +3,10 @@ promises R7 and R8)."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from config import PretrainConfig, UserError
+from model.pretrained import weights_of
 from model.tokenizer import EtudeTokenizer
-from tests.reliability.launcher import Started, start_cold, start_warm
+from model.transformer import Etude
+from tests.reliability.launcher import start_cold
 from tests.train import ranks
 from tests.train.conftest import Workspace
 from train import distributed
@@ -103,6 +105,14 @@ def test_what_one_process_makes_the_others_find(tmp_path: Path) -> None:
     assert ranks.run(2, "ddp", ranks.one_goes_first, tmp_path / "cache") == ["made", "made"]
 
 
+def test_the_reader_of_torchtitan_reads_a_model_directory(model_dir: Path, model: Etude) -> None:
+    expected = weights_of(model)
+    found = {name: torch.zeros_like(tensor) for name, tensor in expected.items()}
+    reader = HuggingFaceStorageReader(str(model_dir))  # type: ignore[no-untyped-call]
+    load(found, storage_reader=reader, no_dist=True)
+    assert_close(found, expected, 0.0)
+
+
 @each_parallel
 def test_a_killed_process_ends_the_others_with_a_hint(parallel: str) -> None:
     began = time.monotonic()
@@ -145,61 +155,26 @@ def test_a_mistake_of_ours_is_not_taken_for_a_lost_process() -> None:
         torch.ones(2) + torch.ones(3)
 
 
-def start_training(
-    workspace: Workspace, size: int, stage: str, output: str, *flags: str
-) -> list[Started]:
-    """Starts a stage of 50 steps in some processes, as torchrun does."""
-    length = ("--max_steps=50", "--save_steps=10", "--batch_size=16")  # slow enough to interrupt
-    command = workspace.command(stage, *length, *flags, output=output)
-    port = ranks.free_port()
-    places = [partial(ranks.be_rank, rank, size, port) for rank in range(size)]
-    return [start_warm(command, workspace.path, place) for place in places]
-
-
-def train(workspace: Workspace, size: int, stage: str, output: str, *flags: str) -> None:
-    """Runs a stage to its end."""
-    for process in start_training(workspace, size, stage, output, *flags):
-        assert process.wait() == 0, process.output
-
-
-def interrupt(
-    workspace: Workspace, started: list[Started], output: str, lines: int, number: int
-) -> list[int]:
-    """Sends a signal to the last process once the log has some lines; the exit codes of all."""
-    log = workspace.path / output / "loss_log.jsonl"
-    wait_for_lines(log, lines, started)
-    started[-1].send(number)
-    return [process.wait() for process in started]
-
-
-def wait_for_lines(log: Path, lines: int, started: list[Started]) -> None:
-    """Waits until a run has logged so much."""
-    while not log.exists() or log.read_bytes().count(b"\n") < lines:
-        assert all(process.running() for process in started), started[0].output
-        time.sleep(0.005)
-
-
-def steps_of(directory: Path) -> list[dict[str, Any]]:
-    """The training lines of a run's log."""
-    text = (directory / "loss_log.jsonl").read_text(encoding="utf-8")
-    return [fields for fields in map(json.loads, text.splitlines()) if "loss" in fields]
-
-
 @pytest.mark.parametrize(("stage", "parallel"), [("pretrain", "ddp"), ("sft", "fsdp")])
 def test_a_run_may_go_from_one_process_to_two_and_back(
     workspace: Workspace, stage: str, parallel: str
 ) -> None:
     if stage == "sft":
-        train(workspace, 1, "pretrain", "pretrain")
-    train(workspace, 1, stage, "undisturbed")
+        ranks.train_to_end(workspace, 1, "pretrain", "pretrain")
+    ranks.train_to_end(workspace, 1, stage, "undisturbed")
     flag = f"--parallel={parallel}"
-    first = interrupt(workspace, start_training(workspace, 1, stage, "moved"), "moved", 12, 15)
-    pair = start_training(workspace, 2, stage, "moved", flag)
-    second = interrupt(workspace, pair, "moved", 32, signal.SIGKILL)
+    first = ranks.interrupt(
+        workspace, ranks.start_training(workspace, 1, stage, "moved"), "moved", 12, 15
+    )
+    pair = ranks.start_training(workspace, 2, stage, "moved", flag)
+    second = ranks.interrupt(workspace, pair, "moved", 32, signal.SIGKILL)
     assert (first, second) == ([143], [2, -signal.SIGKILL])
     assert "continuing at step" in pair[0].output
-    train(workspace, 1, stage, "moved")
-    expected, found = steps_of(workspace.path / "undisturbed"), steps_of(workspace.path / "moved")
+    ranks.train_to_end(workspace, 1, stage, "moved")
+    expected, found = (
+        ranks.steps_of(workspace.path / "undisturbed"),
+        ranks.steps_of(workspace.path / "moved"),
+    )
     assert len(expected) == len(found) == 50
     for before, now in zip(expected, found, strict=True):
         assert now["loss"] == pytest.approx(before["loss"], abs=1e-4)
@@ -213,14 +188,14 @@ def test_two_processes_killed_and_continued_repeat_themselves_to_the_bit(
     workspace: Workspace, parallel: str
 ) -> None:
     flag = f"--parallel={parallel}"
-    train(workspace, 2, "pretrain", "undisturbed", flag)
-    pair = start_training(workspace, 2, "pretrain", "killed", flag)
+    ranks.train_to_end(workspace, 2, "pretrain", "undisturbed", flag)
+    pair = ranks.start_training(workspace, 2, "pretrain", "killed", flag)
     began = time.monotonic()
-    codes = interrupt(workspace, pair, "killed", 25, signal.SIGKILL)
+    codes = ranks.interrupt(workspace, pair, "killed", 25, signal.SIGKILL)
     assert codes == [2, -signal.SIGKILL]
     assert time.monotonic() - began < 30
     assert "process 0 of 2 lost contact" in pair[0].output
-    train(workspace, 2, "pretrain", "killed", flag)
+    ranks.train_to_end(workspace, 2, "pretrain", "killed", flag)
     for name in ("loss_log.jsonl", "model.safetensors"):
         expected = (workspace.path / "undisturbed" / name).read_bytes()
         assert (workspace.path / "killed" / name).read_bytes() == expected
@@ -228,9 +203,9 @@ def test_two_processes_killed_and_continued_repeat_themselves_to_the_bit(
 
 @each_parallel
 def test_a_signal_to_one_process_saves_and_ends_all(workspace: Workspace, parallel: str) -> None:
-    pair = start_training(workspace, 2, "pretrain", "stopped", f"--parallel={parallel}")
-    assert interrupt(workspace, pair, "stopped", 3, signal.SIGTERM) == [143, 143]
-    step = steps_of(workspace.path / "stopped")[-1]["step"]
+    pair = ranks.start_training(workspace, 2, "pretrain", "stopped", f"--parallel={parallel}")
+    assert ranks.interrupt(workspace, pair, "stopped", 3, signal.SIGTERM) == [143, 143]
+    step = ranks.steps_of(workspace.path / "stopped")[-1]["step"]
     assert f"stopped and saved at step {step} of 50" in pair[0].output
     assert pair[1].output == ""
     assert (workspace.path / "stopped" / "checkpoints" / f"step-{step:08d}").is_dir()
@@ -255,41 +230,37 @@ class NumberedRows:
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(workspace: Workspace) -> None:
-    for process in start_training(workspace, 3, "pretrain", "uneven"):
+    for process in ranks.start_training(workspace, 3, "pretrain", "uneven"):
         assert process.wait() == 2
         assert "use a multiple of 3" in process.output
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
-def test_torchrun_ends_when_a_process_dies_and_saves_when_it_is_stopped(
+def test_torchrun_ends_or_starts_again_when_a_process_dies_and_saves_when_stopped(
     workspace: Workspace,
 ) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     length = ("--max_steps=4000", "--save_steps=5", "--eval_steps=100000")
-    command = torchrun + workspace.command("pretrain", *length, output="run")[1:]
+    training = workspace.command("pretrain", *length, output="run")[1:]
     log = workspace.path / "run" / "loss_log.jsonl"
 
-    killed = start_cold(command, workspace.path)
-    wait_for_lines(log, 7, [killed])
+    once = start_cold(torchrun + training, workspace.path)
+    ranks.wait_for_lines(log, 7, [once])
     began = time.monotonic()
-    os.kill(children_of(killed)[1], signal.SIGKILL)
-    assert killed.wait() == 1
+    os.kill(ranks.children_of(once)[1], signal.SIGKILL)
+    assert once.wait() == 1
     assert time.monotonic() - began < 30
-    assert "lost contact" in killed.output or "SIGTERM" in killed.output
+    assert "lost contact" in once.output or "SIGTERM" in once.output
 
-    stopped = start_cold(command, workspace.path)
-    wait_for_lines(log, steps_of(log.parent)[-1]["step"] + 5, [stopped])
-    stopped.send(signal.SIGTERM)
-    assert stopped.wait() == 1
-    assert "continuing at step" in stopped.output
-    step = steps_of(log.parent)[-1]["step"]
-    assert f"stopped and saved at step {step} of 4000" in stopped.output
+    again = start_cold([*torchrun, "--max-restarts=1", *training], workspace.path)
+    ranks.wait_for_lines(log, ranks.steps_of(log.parent)[-1]["step"] + 5, [again])
+    os.kill(ranks.children_of(again)[1], signal.SIGKILL)
+    while again.output.count("continuing at step") < 2:
+        assert again.running(), again.output
+        time.sleep(0.05)
+    again.send(signal.SIGTERM)
+    assert again.wait() == 1
+    step = ranks.steps_of(log.parent)[-1]["step"]
+    assert f"stopped and saved at step {step} of 4000" in again.output
     assert (log.parent / "checkpoints" / f"step-{step:08d}").is_dir()
-
-
-def children_of(started: Started) -> list[int]:
-    """The process ids of what a process has started."""
-    threads = Path(f"/proc/{started.process.pid}/task")
-    listed = " ".join(p.read_text(encoding="ascii") for p in threads.glob("*/children"))
-    return [int(number) for number in listed.split()]
