@@ -16,6 +16,8 @@ from train.stage import Stage
 COMPILED_SHARE = 0.65
 """Time of a compiled step as a share of an uncompiled one, optimizer and evaluation included."""
 PROBED_ROWS = 4
+OWN_BYTES = 600_000_000
+"""What PyTorch and its compiler take before there is a model."""
 
 
 def announcement(stage: Stage, world: World, step: int, total: int) -> str:
@@ -41,17 +43,25 @@ def plan_sentence(stage: Stage, world: World, step: int, total: int) -> str:
     """Steps, optimizer, format, memory and time in one line."""
     config = stage.config
     tokens = (total - step) * config.batch_size * config.max_length
-    seconds = tokens * seconds_per_token(stage, world) / world.size
     memory = estimated_bytes(stage.model.config, config, stage.model.num_parameters(), world.size)
     passes = total * config.batch_size / len(stage.rows)
-    limit = config.max_minutes
-    time = f"{duration(seconds)}"
-    if limit is not None and limit * 60 < seconds:
-        time = f"{limit:g} min, so about {limit * 60 / seconds:.0%} of that"
+    time = time_sentence(stage, world, tokens)
     return (
         f"{total} steps of {config.batch_size} x {config.max_length} tokens ({passes:.2f} passes), "
-        f"{config.optimizer}, {config.dtype}; about {memory / 1e9:.1f} GB and {time}"
+        f"{config.optimizer}, {config.dtype}; about {memory / 1e9:.1f} GB{time}"
     )
+
+
+def time_sentence(stage: Stage, world: World, tokens: int) -> str:
+    """How long so many tokens take; nothing with FSDP, whose model may not fit one device to
+    measure it."""
+    limit = stage.config.max_minutes
+    if world.shards:
+        return f" and at most {limit:g} min" if limit else ""
+    seconds = tokens * seconds_per_token(stage, world) / world.size
+    if limit and limit * 60 < seconds:
+        return f" and {limit:g} min, which is {limit * 60 / seconds:.0%} of these steps"
+    return f" and {duration(seconds)}"
 
 
 def seconds_per_token(stage: Stage, world: World) -> float:
@@ -74,19 +84,23 @@ def seconds_per_token(stage: Stage, world: World) -> float:
 def estimated_bytes(
     config: ModelConfig, training: TrainConfig, num_parameters: int, world_size: int = 1
 ) -> int:
-    """Memory of one process: weights, gradients, optimizer state and one micro-batch's activations,
-    in bytes of float32. FSDP shares the first three among the processes."""
+    """Memory of one process: PyTorch itself, weights, gradients, optimizer state, and one
+    micro-batch's activations, attention weights and logits. FSDP shares weights, gradients and
+    state among the processes."""
     rows = -(-training.batch_size // (training.gradient_accumulation_steps * world_size))
     tokens = rows * training.max_length
     state = 3 if training.optimizer == "muon" else 4  # weights, gradients, one or two moments
     shared = world_size if training.parallel == "fsdp" else 1
-    short = training.dtype in ("bfloat16", "float16")
+    float_bytes = 2.4 if training.dtype in ("bfloat16", "float16") else 4.0  # some stay float32
     activation = 10 * config.hidden_size + 4 * config.intermediate_size  # a token's, in one layer
-    layers = 1.0 if training.gradient_checkpointing else float(config.num_hidden_layers)
-    kept = config.num_hidden_layers * config.hidden_size if training.gradient_checkpointing else 0
-    floats = tokens * (layers * activation * (0.6 if short else 1.0) + kept)
+    # A CPU keeps the weights of attention, a little more than half of them with causal blocks.
+    activation += round(0.6 * config.num_attention_heads * training.max_length)
+    layers, kept = config.num_hidden_layers, 0
+    if training.gradient_checkpointing:
+        layers, kept = 1, 4 * config.num_hidden_layers * config.hidden_size
     logits = 3 * min(tokens * config.vocab_size, CHUNK_ELEMENTS["cpu"])
-    return round(4 * (state * num_parameters / shared + floats + logits))
+    in_step = tokens * (float_bytes * layers * activation + kept) + 4 * logits
+    return round(OWN_BYTES + 4 * state * num_parameters / shared + in_step)
 
 
 def flops_per_token(config: ModelConfig, max_length: int) -> int:

@@ -76,7 +76,8 @@ def train(stage: Stage, world: World) -> int:
     use_deterministic_kernels(world.device)
     keep_freed_memory()
     set_matmul_precision(world.device, getattr(torch, stage.config.dtype))
-    stage.model.to(world.device)
+    if not world.shards:  # else it is shared out, piece by piece, from the CPU
+        stage.model.to(world.device)
     if stage.config.dry_run:
         print(announcement(stage, world, 0, total_steps(len(stage.rows), stage.config)))
         return 0
@@ -263,7 +264,11 @@ class Run:
         self.read_records(everything=True)
         began = time.perf_counter()
         files = self.files(complete=False)
-        tensors = optimizer_tensors(self.optimizers) | random_state() | {GUARD: self.guard.state}
+        tensors = (
+            optimizer_tensors(self.optimizers, self.world)
+            | random_state()
+            | {GUARD: self.guard.state}
+        )
         self.progress.seconds = self.journal.seconds
         if log := self.journal.log:
             log.sync()
