@@ -68,17 +68,32 @@ class RunLog:
 
 
 def kept_lines(path: Path, step: int) -> list[str]:
-    """The lines of a log up to a checkpoint; a last line without its end was torn by a crash and
-    goes too."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        fields = json.loads(line)
+    """The lines of a log up to a checkpoint. What cannot be read goes: at the end it was torn by a
+    crash, and before that the disk has damaged it, and it is named."""
+    kept: list[str] = []
+    unreadable: list[int] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        fields = fields_of(line)
+        if fields is None:
+            unreadable.append(number)
+            continue
         if fields["step"] > step or (fields["step"] == step and "loss" not in fields):
             break
-        kept.append(line)
+        for damaged in unreadable:
+            print(f"{path}:{damaged}: the line is damaged and is left out")
+        unreadable = []
+        kept.append(line.decode("utf-8") + "\n")
     return kept
+
+
+def fields_of(line: bytes) -> dict[str, Any] | None:
+    """The fields of a log's line, or None when it is none."""
+    try:
+        fields = json.loads(line.decode("utf-8"))
+    except ValueError:
+        return None
+    is_line = isinstance(fields, dict) and isinstance(fields.get("step"), int)
+    return fields if is_line else None
 
 
 def evaluations_of(lines: Iterable[str]) -> dict[int, float]:

@@ -18,6 +18,7 @@ from tests.reliability.launcher import Started, run_warm, start_cold, start_warm
 from tests.reliability.runs import LENGTH, Finished, Outcome, leftovers
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
+from train.checkpoint import list_checkpoints
 
 pytestmark = [
     pytest.mark.promise("R1"),
@@ -104,6 +105,35 @@ def kill_once(workspace: Workspace, stage: str, moment: str, draw: random.Random
         raise AssertionError(f"ended with {code}: {started.output}")
     inside = bool(unfinished(directory) - before)
     return Kill(moment, round(delay, 4), inside) if code == -signal.SIGKILL else None
+
+
+TAILS = (
+    bytes(4096),
+    b"\n" + bytes(512) + b"\n",
+    b'{"step": 41, "lo',
+    b"\xff\xfe{}\n",
+    b'{"step"}\n[]\n',
+)
+"""What a power cut may leave after the last flush of a log: pages of zeros, halves, old content."""
+
+
+def test_what_a_power_cut_leaves_at_the_end_of_a_log_does_not_matter(
+    trials: Trials, finished: Finished, tmp_path: Path
+) -> None:
+    for number, tail in enumerate(TAILS):
+        path = tmp_path / str(number)
+        path.mkdir()
+        workspace = finished.copy(path, "pretrain")
+        directory = path / "pretrain"
+        (directory / "training_summary.json").unlink()
+        shutil.rmtree(list_checkpoints(directory / "checkpoints")[0])
+        for name in ("loss_log.jsonl", "metrics.jsonl"):
+            with (directory / name).open("ab") as file:
+                file.write(tail)
+        code, _ = run_warm(workspace.command("pretrain", *LENGTH), path)
+        same = code == 0 and Outcome.of(directory) == finished.outcomes["pretrain"]
+        trials.record("-", same, moment="end of the logs", tail=repr(tail[:20]), final_code=code)
+    trials.verdict()
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "sft"])
