@@ -154,8 +154,8 @@ def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float
 
     Args:
         matrices: (count, rows, columns).
-        steps: iterations; five bring every singular value to between about 0.7 and 1.2. Four train no
-            worse (LOG.md) and cost a fifth less.
+        steps: iterations; five bring every singular value to between about 0.7 and 1.2. Four train
+            no worse (LOG.md) and cost a fifth less.
         dtype: format of the products.
     """
     a, b, c = NEWTON_SCHULZ
