@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from config import UserError
 from model.pretrained import WEIGHTS
 from model.storage import SUMMARY, DamagedDirectory, clear_leftovers, sync_directory, verify
 from train.checkpoint import STATE, Identity, list_checkpoints
+
+LOCK = "run.lock"
 
 
 def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | None:
@@ -56,15 +60,43 @@ def refuse_other_model(directory: Path, identity: Identity) -> None:
         )
 
 
-def make_output_dir(checkpoints: Path) -> None:
-    """Makes the model directory, or clears one of what an interrupted save left there; UserError
-    when it cannot be made."""
+def take_output_dir(checkpoints: Path) -> IO[bytes]:
+    """Makes a model directory, or clears it of what an interrupted save left there, and keeps other
+    runs out while the file that is returned is open; the system closes that of a killed process.
+
+    Raises:
+        UserError: the directory cannot be made, or another run is writing there now.
+    """
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
+        lock = (checkpoints / LOCK).open("ab")
         for directory in (checkpoints.parent, checkpoints.resolve().parent.parent):
             sync_directory(directory)  # else a power cut may take a checkpoint's own folder away
     except OSError as error:
         raise UserError(
             f"{checkpoints.parent}: cannot be made ({error.strerror}); name another model directory"
         ) from error
+    if not lock_file(lock):
+        raise UserError(
+            f"{checkpoints.parent}: another run is writing there now; wait for its end, or stop it "
+            "(it saves), and run the same command again"
+        )
     clear_leftovers(checkpoints.parent)
+    return lock
+
+
+def lock_file(file: IO[bytes]) -> bool:
+    """Locks a file for this process alone, not for its children; False when another process has it.
+    Where the file system knows no locks, it goes on without."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True

@@ -43,7 +43,7 @@ from train.precision import set_matmul_precision
 from train.prefetch import Prefetch, step_batches
 from train.provenance import describe_machine, git_commit
 from train.records import RecordQueue
-from train.run_directory import complete_summary, make_output_dir, refuse_other_model
+from train.run_directory import complete_summary, refuse_other_model, take_output_dir
 from train.samples import generate_samples, sample_prompts
 from train.schedule import lr_scale
 from train.signals import StopRequest
@@ -102,7 +102,7 @@ class Run:
         self.stage, self.world, self.identity, self.stop = stage, world, identity, stop
         self.config, self.model = stage.config, stage.model
         self.checkpoints = stage.output_dir / "checkpoints"
-        make_output_dir(self.checkpoints)
+        self.lock = take_output_dir(self.checkpoints) if world.is_main else None
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
         self.records = RecordQueue(world.device)

@@ -15,7 +15,7 @@ from model.storage import sha256_of, update_directory
 from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
 from train.checkpoint import OPTIMIZER, Identity, Progress, find_checkpoint, save_checkpoint
-from train.run_directory import make_output_dir
+from train.run_directory import take_output_dir
 
 LENGTH = ("--max_steps=40", "--save_steps=4", "--eval_steps=8", "--save_total_limit=3")
 LAST, NEXT, KEEP = 40, 44, 3
@@ -63,7 +63,7 @@ class Run:
 
     def find(self) -> int:
         """The step that the next start goes on from."""
-        make_output_dir(self.checkpoints)
+        take_output_dir(self.checkpoints).close()
         found = find_checkpoint(self.checkpoints, self.identity)
         assert found is not None
         return int(found.name[5:])

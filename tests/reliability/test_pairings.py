@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,8 @@ import pytest
 
 from model.storage import seal, sha256_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
-from tests.reliability.launcher import run_warm
-from tests.reliability.runs import LENGTH, Finished
+from tests.reliability.launcher import run_warm, start_warm
+from tests.reliability.runs import LENGTH, Finished, Outcome
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
 from train.bpe import train_bpe
@@ -160,6 +163,25 @@ def test_what_does_not_belong_together_is_refused_by_name(
     named = len(errors) == 1 and pairing.sentence in errors[0] and "Traceback" not in output
     said = errors[0][:200] if errors else output[-200:]
     trials.record("-", code == 2 and named and unchanged, pairing=pairing.name, said=said)
+    trials.verdict()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_a_second_run_in_the_same_directory_is_refused_while_the_first_goes_on(
+    trials: Trials, finished: Finished, tmp_path: Path
+) -> None:
+    command = finished.workspace.command("pretrain", *LENGTH)
+    finished.copy(tmp_path)
+    directory = tmp_path / "pretrain"
+    first = start_warm(command, tmp_path)
+    while first.running() and not list_checkpoints(directory / "checkpoints"):
+        time.sleep(0.001)
+    first.send(signal.SIGSTOP)
+    code, output = run_warm(command, tmp_path)
+    first.send(signal.SIGCONT)
+    told = code == 2 and "another run is writing there now" in output and "Traceback" not in output
+    same = first.wait() == 0 and Outcome.of(directory) == finished.outcomes["pretrain"]
+    trials.record("-", told and same, pairing="two runs at once", said=output[-200:])
     trials.verdict()
 
 
