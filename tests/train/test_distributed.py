@@ -59,6 +59,7 @@ def test_one_process_makes_no_process_group(
         world.barrier()
 
 
+@pytest.mark.promise("R7")
 @each_parallel
 def test_processes_find_the_gradient_of_one(parallel: str) -> None:
     expected = ranks.gradients(World(), 1)
@@ -113,6 +114,7 @@ def test_the_reader_of_torchtitan_reads_a_model_directory(model_dir: Path, model
     assert_close(found, expected, 0.0)
 
 
+@pytest.mark.promise("R8")
 @each_parallel
 def test_a_killed_process_ends_the_others_with_a_hint(parallel: str) -> None:
     began = time.monotonic()
@@ -126,6 +128,7 @@ def test_a_killed_process_ends_the_others_with_a_hint(parallel: str) -> None:
     assert "NCCL_SOCKET_IFNAME" in hint
 
 
+@pytest.mark.promise("R8")
 def test_a_silent_process_ends_the_others_with_a_hint() -> None:
     (survivor, silent), answers = ranks.start(2, "ddp", ranks.one_hangs)
     try:
@@ -155,6 +158,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_lost_process() -> None:
         torch.ones(2) + torch.ones(3)
 
 
+@pytest.mark.promise("R7")
 @pytest.mark.parametrize(("stage", "parallel"), [("pretrain", "ddp"), ("sft", "fsdp")])
 def test_a_run_may_go_from_one_process_to_two_and_back(
     workspace: Workspace, stage: str, parallel: str
@@ -183,6 +187,7 @@ def test_a_run_may_go_from_one_process_to_two_and_back(
         assert [now[name] for name in same] == [before[name] for name in same]
 
 
+@pytest.mark.promise("R8")
 @each_parallel
 def test_two_processes_killed_and_continued_repeat_themselves_to_the_bit(
     workspace: Workspace, parallel: str
@@ -211,6 +216,7 @@ def test_a_signal_to_one_process_saves_and_ends_all(workspace: Workspace, parall
     assert (workspace.path / "stopped" / "checkpoints" / f"step-{step:08d}").is_dir()
 
 
+@pytest.mark.promise("R7")
 def test_every_row_of_a_step_goes_to_one_process_in_the_same_order() -> None:
     order, rows = RowOrder(num_rows=20, batch_size=12, seed=3), NumberedRows()
     for step in range(4):
@@ -235,6 +241,7 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(workspace: Workspace
         assert "use a multiple of 3" in process.output
 
 
+@pytest.mark.promise("R8")
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
 def test_torchrun_ends_or_starts_again_when_a_process_dies_and_saves_when_stopped(
