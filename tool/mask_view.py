@@ -14,8 +14,7 @@ from model.tokenizer import EtudeTokenizer
 from tool.token_text import TokenTexts
 
 if TYPE_CHECKING:
-    from train.packing import TokenRows
-    from train.rows import Batch
+    from train.rows import Batch, TokenRows
 
 GREEN, BOLD_GREEN, YELLOW, DIM, RESET = "\x1b[32m", "\x1b[1;32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 CONVERSATION_HEAD = f"{'place':>6} {'id':>7}  ±  {'role':<9}  text (+ trained, - not)"

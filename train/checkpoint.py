@@ -160,8 +160,8 @@ def refuse_broken_weights(weights: Mapping[str, Tensor], step: int) -> None:
         if not torch.isfinite(tensor).all():
             raise UserError(
                 f"step {step}: the weight {name} is not finite, so nothing was saved; the "
-                f"checkpoint "
-                "before it is good. Check the machine's memory, and run the same command again"
+                "checkpoint before it is good. Check the machine's memory, and run the same "
+                "command again"
             )
 
 

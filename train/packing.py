@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import UserError
-from train.rows import IGNORED, Batch, PackedRows, StreamRows, TokenRows
+from train.rows import PackedRows, StreamRows
 from train.token_shards import Documents
-
-__all__ = ["IGNORED", "Batch", "PackedRows", "StreamRows", "TokenRows"]
 
 
 @dataclass(frozen=True)

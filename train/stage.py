@@ -13,8 +13,9 @@ from model.transformer import Etude
 from train.checkpoint import Identity
 from train.distributed import World
 from train.evaluation import ValidationGroup
-from train.packing import PackingReport, TokenRows
+from train.packing import PackingReport
 from train.precision import pick_dtype
+from train.rows import TokenRows
 from train.run_directory import saved_settings
 
 FREE_SETTINGS = {

@@ -79,7 +79,9 @@ def train(stage: Stage, world: World) -> int:
     if not world.shards:  # else it is shared out, piece by piece, from the CPU
         stage.model.to(world.device)
     if stage.config.dry_run:
-        print(announcement(stage, world, 0, total_steps(len(stage.rows), stage.config)))
+        plan = announcement(stage, world, 0, total_steps(len(stage.rows), stage.config))
+        if world.is_main:
+            print(plan)
         return 0
     with StopRequest() as stop:
         return Run(stage, world, identity, stop).go()
@@ -216,14 +218,13 @@ class Run:
         """Stops a run whose steps are all bad; nothing of them is in the weights."""
         step, count = record["step"], round(record["skipped_in_a_row"])
         rows = [row for n in range(max(0, step - count), step) for row in self.order.rows_of(n)]
+        some = f"{rows[:16]}{'...' if len(rows) > 16 else ''}"
         raise UserError(
             f"step {step}: {count} steps in a row could not be used (loss {record['loss']:.4g}, "
             f"gradient norm {record['grad_norm']:.4g}) and were skipped: the run diverged and "
-            f"stops "
-            f"here. Their rows were {rows[:16]}{'...' if len(rows) > 16 else ''}; the last good "
+            f"stops here. Their rows were {some}; the last good "
             f"checkpoint is in {self.checkpoints}. Lower --learning_rate (and "
-            f"--muon_learning_rate) "
-            "and begin anew in another model directory"
+            "--muon_learning_rate) and begin anew in another model directory"
         )
 
     def evaluate(self) -> bool:
