@@ -91,7 +91,8 @@ class Finished:
     outcomes: dict[str, Outcome]
 
     def copy(self, path: Path, *directories: str) -> Workspace:
-        """A workspace with the same data and some of the model directories."""
+        """A folder (made where it is missing) with the same data and some model directories."""
+        path.mkdir(exist_ok=True)
         for name in ("texts.jsonl", "chats.jsonl"):
             shutil.copy(self.workspace.path / name, path / name)
         for name in ("tokenizer", "cache", *directories):

@@ -161,7 +161,6 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     command = finished.workspace.command("pretrain", *LENGTH)
     for number, (seed, draw) in enumerate(trials.draws(trials.size(ci=5, release=50))):
         path = tmp_path / str(number)
-        path.mkdir()
         workspace = finished.copy(path, "pretrain")
         directory = workspace.path / "pretrain"
         (directory / "training_summary.json").unlink()

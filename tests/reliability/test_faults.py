@@ -146,7 +146,6 @@ def test_a_fault_anywhere_in_a_run_changes_nothing_in_the_end(
     count_file = tmp_path / "count.txt"
     for number, (seed, draw) in enumerate(trials.draws(1 + trials.size(ci=6, release=150))):
         path = tmp_path / str(number)
-        path.mkdir()
         workspace = finished.copy(path)
         shutil.rmtree(path / "cache")
         if number == 0:
@@ -188,7 +187,6 @@ def test_a_limit_on_file_sizes_is_told_in_one_sentence_and_the_run_goes_on_witho
     command = finished.workspace.command("pretrain", *LENGTH)
     for number, (seed, draw) in enumerate(trials.draws(trials.size(ci=3, release=20))):
         path = tmp_path / str(number)
-        path.mkdir()
         finished.copy(path)
         size = draw.randint(500, 150_000)
         code, output = run_warm(command, path, partial(limit_file_size, size))

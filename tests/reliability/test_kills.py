@@ -122,7 +122,6 @@ def test_what_a_power_cut_leaves_at_the_end_of_a_log_does_not_matter(
 ) -> None:
     for number, tail in enumerate(TAILS):
         path = tmp_path / str(number)
-        path.mkdir()
         workspace = finished.copy(path, "pretrain")
         directory = path / "pretrain"
         (directory / "training_summary.json").unlink()
@@ -145,7 +144,6 @@ def test_a_killed_run_gives_the_same_losses_and_weights(
         if count >= wanted:
             break
         path = tmp_path / str(number)
-        path.mkdir()
         workspace = finished.copy(path, *(["pretrain"] if stage == "sft" else []))
         kills = []
         for moment in MOMENTS[number % 3 :] + MOMENTS:

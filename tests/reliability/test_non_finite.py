@@ -136,7 +136,6 @@ def test_a_value_that_is_not_finite_never_spreads(
     command = finished.workspace.command("pretrain", *LENGTH)
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=1, release=5))):
         path = memory_path / str(n)
-        path.mkdir()
         finished.copy(path)
         directory = path / "pretrain"
         at_step, where = draw.randint(5, 34), draw.randrange(1 << 30)
@@ -174,7 +173,6 @@ def test_a_diverging_run_stops_and_names_its_rows(
 ) -> None:
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=1, release=5))):
         path = memory_path / str(n)
-        path.mkdir()
         finished.copy(path)
         more = ("--max_grad_norm=0", "--save_steps=1", f"--seed={draw.randrange(1000)}")
         code, output = run_warm(

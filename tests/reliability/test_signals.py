@@ -81,7 +81,6 @@ def test_a_signal_in_any_phase_loses_no_step(
     expected = finished.outcomes["pretrain" if not accumulate else "accumulated"]
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=3, release=20))):
         path = tmp_path / str(n)
-        path.mkdir()
         finished.copy(path)
         if phase == "tokenise":
             shutil.rmtree(path / "cache")
@@ -165,7 +164,6 @@ def test_ctrl_c_while_the_script_loads_is_not_lost_and_no_traceback(
     command = finished.workspace.command("pretrain", *LENGTH)
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=4, release=40))):
         path = tmp_path / str(n)
-        path.mkdir()
         finished.copy(path)
         after = draw.uniform(0.1, 2.0)
         code, output = interrupted(after, command, path)
