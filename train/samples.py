@@ -19,14 +19,18 @@ TEXT_PROMPT = 8
 """Tokens that a text is begun with."""
 
 
-def sample_prompts(validation: Mapping[str, ValidationGroup], is_chat: bool) -> list[list[int]]:
-    """The prompts of a run, one a script, as token ids."""
+def sample_prompts(
+    validation: Mapping[str, ValidationGroup], tokenizer: EtudeTokenizer, is_chat: bool
+) -> list[list[int]]:
+    """The prompts of a run, one a script, as token ids; none ends inside a character."""
     prompts = []
     for group in validation.values():
         batch = group.rows.batch([0])
         ids, labels = batch.input_ids[0].tolist(), batch.labels[0].tolist()
         trained = (n for n, label in enumerate(labels) if label != IGNORED)
         length = next(trained, 0) + (1 if is_chat else TEXT_PROMPT)
+        while length < len(ids) and tokenizer.decode(ids[:length]).endswith("\ufffd"):
+            length += 1
         prompts.append(ids[:length])
     return prompts
 

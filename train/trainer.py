@@ -130,7 +130,9 @@ class Run:
             module, self.model, self.optimizers, self.guard, world, config.max_grad_norm
         )
         self.batches = Prefetch(partial(step_batches, self.stage.rows, self.order, config, world))
-        self.prompts = sample_prompts(self.stage.validation, self.stage.is_chat)
+        self.prompts = sample_prompts(
+            self.stage.validation, self.stage.tokenizer, self.stage.is_chat
+        )
         step, seconds = self.progress.step, self.progress.seconds
         self.journal = Journal(self.stage, world, step, self.total, seconds)
         self.journal.say(plan)

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from config import PretrainConfig, UserError
+from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
 from train.checkpoint import Identity, Progress, list_checkpoints, save_checkpoint
 from train.distributed import World
+from train.evaluation import ValidationGroup
 from train.plan import flops_per_token
+from train.rows import StreamRows
+from train.samples import sample_prompts
 from train.trainer import refuse_uneven_batch
 
 
@@ -59,6 +64,16 @@ def test_every_evaluation_logs_what_the_model_says(workspace: Workspace, stage: 
         # The prompt is all that stands before the first answer.
         assert all("My name is" in s["prompt"] for line in samples for s in line["samples"])
         assert not any("Hello" in s["prompt"] for line in samples for s in line["samples"])
+
+
+def test_a_samples_prompt_does_not_end_inside_a_character(tokenizer: EtudeTokenizer) -> None:
+    for before in ("", "a", "ab"):
+        ids = tokenizer.encode(before + "龘" * 30)  # an unknown character: three tokens each
+        tokens = np.asarray([tokenizer.end_of_text_id, *ids], dtype=np.uint16)
+        rows = StreamRows(tokens, len(ids), 1, tokenizer.end_of_text_id, True)
+        (prompt,) = sample_prompts({"han": ValidationGroup(rows, 1)}, tokenizer, is_chat=False)
+        assert 8 <= len(prompt) <= 10
+        assert tokenizer.decode(prompt).endswith("龘")
 
 
 def test_metrics_tell_speed_share_of_peak_memory_and_time(workspace: Workspace) -> None:
