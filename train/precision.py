@@ -21,7 +21,7 @@ CLEARLY_FASTER = 1.25
 
 
 def pick_dtype(name: DtypeName, device: torch.device) -> DtypeName:
-    """The format of a --dtype flag; auto measures for a second."""
+    """The format of a --dtype flag; auto measures for less than a second."""
     if name != "auto":
         return name
     best, best_speed = CANDIDATES[0], matmul_speed(device, torch.float32)
@@ -40,7 +40,7 @@ def set_matmul_precision(device: torch.device, dtype: torch.dtype) -> None:
         torch.set_float32_matmul_precision("highest" if exact else "high")
 
 
-def matmul_speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> float:
+def matmul_speed(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
     """Operations per second of a matrix product of training's size, measured: the best of the
     repetitions that fit the time."""
     tokens, width = (2048, 512) if device.type == "cpu" else (8192, 4096)
