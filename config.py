@@ -165,8 +165,8 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
     spike_factor: float = 10.0
-    """A step whose gradient norm is more than this many times the running mean is skipped, as one
-    that is not finite always is; 0: only the latter."""
+    """A step whose gradient norm is more than this many times the running mean is skipped, unless
+    this lasts (see train/guard.py); 0: none is skipped for its norm."""
     max_skipped_steps: int = 5
     """The run stops when this many steps in a row were skipped."""
     warmup_ratio: float = 0.02
