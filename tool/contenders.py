@@ -47,6 +47,8 @@ class Contender:
     """How transformers is run; None: Etude."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Etude's --optimizer."""
+    whole: bool = False
+    """Etude's --compile_whole."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class EtudeTraining:
         use_deterministic_kernels(device)
         keep_freed_memory()
         set_matmul_precision(device, dtype)
-        loss = training_loss(model, dtype, config.compile)
+        loss = training_loss(model, dtype, config.compile, whole=config.compile_whole)
         optimizers = build_optimizers(model, config, dtype)
         self.optimizers = list(optimizers.values())
         guard = StepGuard(config, model.config.vocab_size, dtype, device)
@@ -127,6 +129,7 @@ def build(job: SpeedJob, device: torch.device) -> Training:
     config = dataclasses.replace(
         nano().pretrain,
         optimizer=contender.optimizer,
+        compile_whole=contender.whole,
         dtype=contender.dtype,
         batch_size=shape.batch_size,
         max_length=shape.max_length,

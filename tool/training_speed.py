@@ -102,6 +102,7 @@ def make_contenders(dtype: DtypeName, compile_modes: Sequence[str]) -> list[Cont
         Contender(EAGER, "float32", LlamaRecipe()),
         *tuned,
         Contender("etude, adamw", dtype, optimizer="adamw"),
+        Contender("etude, adamw, compiled whole", dtype, optimizer="adamw", whole=True),
         Contender("etude, muon", dtype, optimizer="muon"),
     ]
 

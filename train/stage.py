@@ -25,6 +25,7 @@ FREE_SETTINGS = {
     "sample_tokens",
     "log_to",
     "compile",
+    "compile_whole",
     "gradient_checkpointing",
     "device",
     "parallel",

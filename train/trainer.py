@@ -119,7 +119,13 @@ class Run:
         name = world.same(found.name if found else None)
         checkpoint = self.checkpoints / name if name else None
         plan = announcement(self.stage, world, step_of(checkpoint), self.total)
-        self.loss = training_loss(self.model, dtype, config.compile, config.gradient_checkpointing)
+        self.loss = training_loss(
+            self.model,
+            dtype,
+            config.compile,
+            config.gradient_checkpointing,
+            config.compile_whole,
+        )
         module = parallelize(self.loss, self.model, world)
         self.optimizers = build_optimizers(self.model, config, dtype)
         self.guard = StepGuard(config, self.model.config.vocab_size, dtype, world.device)

@@ -55,19 +55,22 @@ def test_compiled_loss_and_gradient_are_those_of_the_plain_function(model: Etude
     ids = torch.randint(0, model.config.vocab_size, (2, 16))
     documents = torch.tensor([[0] * 6 + [1] * 10, [0] * 16])
     results = []
-    for compile in (False, True):
+    for compile, whole in ((False, False), (True, True), (True, False)):
         model.zero_grad()
-        loss = training_loss(model, torch.float32, compile)(ids, ids, documents)
+        objective = training_loss(model, torch.float32, compile, whole=whole)
+        loss = objective(ids, ids, documents)
         loss.backward()
         results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])  # type: ignore[union-attr]
     largest = max(float(tensor.abs().max()) for tensor in results[0][1:])
-    for plain, compiled in zip(*results, strict=True):
-        torch.testing.assert_close(plain, compiled, rtol=1e-4, atol=1e-5 * largest)
+    for plain, *compiled in zip(*results, strict=True):
+        for other in compiled:
+            torch.testing.assert_close(plain, other, rtol=1e-4, atol=1e-5 * largest)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler to compile with")
-def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads() -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads(whole: bool) -> None:
     """In a process of its own: threads and determinism are settings of the process."""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
@@ -79,7 +82,7 @@ def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads() -> None:
         "model = Etude(ModelConfig(400, 128, 256, 1, 2, 2, 256))\n"
         "model.initialize(torch.Generator().manual_seed(1))\n"
         "ids = torch.randint(0, 20, (16, 256), generator=torch.Generator().manual_seed(2))\n"
-        "loss = training_loss(model, torch.float32, True)\n"
+        f"loss = training_loss(model, torch.float32, True, whole={whole})\n"
         "seen = []\n"
         "for _ in range(6):\n"
         "    model.zero_grad()\n"
