@@ -29,6 +29,7 @@ DeviceName = str  # "auto", "cpu", "cuda" or "cuda:N"
 
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+QuantizeName = Literal["none", "int8"]
 ParallelName = Literal["ddp", "fsdp"]
 WriterName = Literal["tensorboard", "wandb"]
 
@@ -316,6 +317,10 @@ class SamplingConfig:
     """Leave out tokens less likely than this share of the likeliest one; 0: none."""
     repetition_penalty: float = 1.0
     """Above 1: tokens that already occurred become less likely; 1: off."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of a token that is in the answer already, as in OpenAI's API; 0: off."""
+    frequency_penalty: float = 0.0
+    """The same for each time that it is in the answer; 0: off."""
     max_tokens: int = 512
     """Most tokens of an answer."""
     seed: int | None = None
@@ -327,6 +332,7 @@ class SamplingConfig:
         found += in_range(self, 0, 1_000_000, "top_k")
         found += in_range(self, 0.0, 1.0, "top_p", "min_p")
         found += in_range(self, 0.01, 100.0, "repetition_penalty")
+        found += in_range(self, -100.0, 100.0, "presence_penalty", "frequency_penalty")
         found += positive(self, "max_tokens")
         if self.seed is not None:
             found += in_range(self, 0, 2**63 - 1, "seed")
@@ -345,6 +351,9 @@ class ChatConfig:
     """A system prompt: what the model should be or keep to."""
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    quantize: QuantizeName = "none"
+    """int8: round the weights to 8 bits, which on a CPU makes answers come about three times as
+    fast."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How the next token is chosen."""
 

@@ -1,31 +1,73 @@
-"""The generation engine: prompts in, tokens out.
+"""The generation engine: requests in, tokens out, many at a time.
 
-    generate(model, prompt, sampling, stop_ids) -> TokenStream
-        an iterator over token ids, one by one; its finish_reason is set at the end
-    generate_batch(model, prompts, sampling, stop_ids, batch_size=64) -> list[Generation]
-        many prompts (list[list[int]]) of different lengths at once; results in the prompts' order
+    engine = Engine(model, tokenizer)
+    answer = engine.submit(Request(prompt, sampling, stop_ids))
+    while engine.busy:
+        engine.step()                # one pass through the network for everybody
+    answer.text, answer.finish_reason
 
-Both run the same `Decoding`: the prompts, padded on the right, go through the network in one pass
-that fills the key/value cache; then each step runs one token a row. A row that ends leaves the
-batch at once. A text ends with a stop token (reason "stop"; the token is not part of the result),
-or after max_tokens or at the edge of the context (reason "length").
+Each request gets a slot of the key/value cache. A step runs the next token of every answer and a
+piece of the prompts that are still to be read, so requests of different lengths come and go at any
+time (continuous batching, Orca, OSDI 2022). A slot remembers what it holds: a later prompt that
+begins alike (the next turn of a chat) reads on from there.
+
+An answer ends with a stop token or a stop text (reason "stop"), after max_tokens or at the edge of
+the context ("length"), or because it was cancelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from config import SamplingConfig, UserError
+from inference.drafting import draft
+from inference.native import LIBRARY, NativeForward
+from inference.quantization import QuantizedWeights
 from inference.sampler import make_generators, sample
+from inference.text_stream import TextStream
+from inference.work import Forward, TorchForward, Work
 from model.kv_cache import KVCache
+from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+PREFILL_TOKENS = 256
+"""Prompt tokens that are read in one step: answers that are under way wait for no more."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, and how to continue it."""
+
+    prompt: Sequence[int]
+    """Its ids; not empty, shorter than the context."""
+    sampling: SamplingConfig
+    stop_ids: Collection[int]
+    """Tokens that end the answer; they are not part of it."""
+    stop: tuple[str, ...] = ()
+    """Texts that end it, and are not part of it either."""
+    top_logprobs: int | None = None
+    """None: no log-probabilities; N: each token's, and the N likeliest at its place."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of an answer."""
+
+    id: int
+    text: str
+    """What it made certain: never half a character; it may be empty."""
+    logprob: float | None = None
+    """Its log-probability as the model sees it, before penalties and sampling; None: not asked."""
+    alternatives: tuple[tuple[int, float], ...] = ()
+    """The likeliest ids at its place with their log-probabilities, likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -35,40 +77,332 @@ class Generation:
     ids: list[int]
     """The new tokens, without the prompt and without the stop token."""
     finish_reason: FinishReason
-    """"stop": the model ended it. "length": max_tokens or the edge of the context did."""
 
 
-def generate(
-    model: Etude, prompt: Sequence[int], sampling: SamplingConfig, stop_ids: Collection[int]
-) -> TokenStream:
-    """Continues one prompt; the tokens come one by one.
+class Answer:
+    """The answer to a request; it grows while the engine steps."""
 
-    Raises:
-        UserError: the prompt fills the context.
-    """
-    return TokenStream(Decoding(model, [prompt], sampling, stop_ids))
-
-
-class TokenStream(Iterator[int]):
-    """The tokens of one continuation, each computed when it is asked for."""
-
-    def __init__(self, decoding: Decoding) -> None:
-        self.decoding = decoding
+    def __init__(self, request: Request, tokenizer: EtudeTokenizer | None) -> None:
+        self.request = request
+        self.tokens: list[Token] = []
+        self.finish_reason: FinishReason | None = None
+        """Why it ended; None while it goes on."""
+        self.tail = ""
+        """Text that became certain only at the end."""
+        self.reused = 0
+        """Tokens of the prompt that were in the cache already."""
+        self.cancelled = False
+        self.stream = TextStream(tokenizer, request.stop) if tokenizer else None
 
     @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why the text ended; None while it goes on."""
-        return self.decoding.finish_reasons[0]
+    def text(self) -> str:
+        """All of its text that is certain so far."""
+        return "".join(token.text for token in self.tokens) + self.tail
 
-    def __next__(self) -> int:
-        """The next token; a stop token ends the stream instead."""
-        ids = self.decoding.ids[0]
-        before = len(ids)
-        if self.decoding.running:
-            self.decoding.step()
-        if len(ids) == before:
-            raise StopIteration
-        return ids[-1]
+    @property
+    def ids(self) -> list[int]:
+        """Its tokens."""
+        return [token.id for token in self.tokens]
+
+    def cancel(self) -> None:
+        """Ends it; its slot is free at the next step."""
+        self.cancelled = True
+
+    def take(self, token: Token) -> None:
+        """Adds a token, whose text is found here."""
+        text = self.stream.step(token.id) if self.stream else ""
+        self.tokens.append(replace(token, text=text))
+        if self.stream and self.stream.stopped:
+            self.finish("stop")
+
+    def finish(self, reason: FinishReason) -> None:
+        """Ends it."""
+        self.tail = self.stream.finish() if self.stream else ""
+        self.finish_reason = reason
+
+
+class Slot:
+    """A row of the cache, and the answer that is being made in it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.held: list[int] = []
+        """Tokens whose keys and values the cache has."""
+        self.answer: Answer | None = None
+        self.used = 0
+        """When it was last taken, for the choice of what to forget."""
+        self.todo: list[int] = []
+        """Tokens that are still to be read: the rest of the prompt, or the newest token."""
+        self.limit = 0
+        """Most tokens of the answer."""
+        self.generator = torch.Generator()
+        self.seen: Tensor | None = None
+        """(vocab,) of bool: tokens of prompt and answer, for the repetition penalty."""
+        self.counts: Tensor | None = None
+        """(vocab,): how often each token is in the answer, for presence and frequency penalties."""
+
+
+class Engine:
+    """Makes answers. One thread at a time may use it."""
+
+    def __init__(
+        self,
+        model: Etude,
+        tokenizer: EtudeTokenizer | None = None,
+        slots: int = 8,
+        max_length: int | None = None,
+        native: bool = True,
+        quantized: QuantizedWeights | None = None,
+    ) -> None:
+        """Room for `slots` answers at once.
+
+        Args:
+            model: the network, on its device. Its weights must not change while this lives.
+            tokenizer: makes text of tokens; None: answers have tokens only.
+            slots: rows of the cache; further requests wait.
+            max_length: tokens of prompt and answer together; None: the model's context.
+            native: use the C++ forward pass where it is ready (float32 on a CPU).
+            quantized: its int8 weights, from `quantize_model`, which has rounded the model too.
+        """
+        weight = model.lm_head.weight
+        self.model, self.tokenizer = model, tokenizer
+        self.context = max_length or model.config.max_position_embeddings
+        self.cache = KVCache(model.config, slots, self.context, weight.device, weight.dtype)
+        self.slots = [Slot(number) for number in range(slots)]
+        self.queue: deque[Answer] = deque()
+        self.forward: Forward = TorchForward(model, self.cache)
+        self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
+        self.quantized = quantized
+        self.clock = 0
+
+    @property
+    def running(self) -> int:
+        """Answers that have a slot."""
+        return sum(slot.answer is not None for slot in self.slots)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have none yet."""
+        return len(self.queue)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.queue) or self.running > 0
+
+    def submit(self, request: Request) -> Answer:
+        """Takes a request; it is answered while the engine steps.
+
+        Raises:
+            UserError: the prompt leaves no room in the context.
+        """
+        check_prompt(request.prompt, self.context)
+        answer = Answer(request, self.tokenizer)
+        self.queue.append(answer)
+        return answer
+
+    @torch.inference_mode()
+    def step(self) -> list[Answer]:
+        """Runs everything one token further; the answers that grew or ended."""
+        changed = self.drop_cancelled()
+        self.admit()
+        works = self.plan()
+        if not works:
+            return changed
+        self.cache.lengths = [len(slot.held) for slot in self.slots]
+        logits = self.best_forward()(works)
+        row = 0
+        choosing: list[tuple[Slot, Tensor, list[int]]] = []
+        for work in works:
+            slot = self.slots[work.slot]
+            slot.held += work.ids
+            if work.outputs:
+                drafted = list(work.ids[len(work.ids) - work.outputs + 1 :])
+                choosing.append((slot, logits[row : row + work.outputs], drafted))
+                row += work.outputs
+        self.choose(choosing)
+        for slot, _, _ in choosing:
+            assert slot.answer
+            changed.append(slot.answer)
+            if slot.answer.finish_reason:
+                self.release(slot)
+        return changed
+
+    def best_forward(self) -> Forward:
+        """The native forward pass from the moment it is compiled, else torch's."""
+        if self.native and LIBRARY.function and not isinstance(self.forward, NativeForward):
+            self.forward = NativeForward(self.model, self.cache, self.quantized)
+        return self.forward
+
+    def drop_cancelled(self) -> list[Answer]:
+        """Ends what was cancelled."""
+        dropped = [answer for answer in self.queue if answer.cancelled]
+        self.queue = deque(answer for answer in self.queue if not answer.cancelled)
+        for slot in self.slots:
+            if slot.answer and slot.answer.cancelled:
+                dropped.append(slot.answer)
+                self.release(slot)
+        for answer in dropped:
+            answer.finish("cancelled")
+        return dropped
+
+    def admit(self) -> None:
+        """Gives free slots to the requests that have waited longest."""
+        while self.queue:
+            prompt = list(self.queue[0].request.prompt)
+            free = [slot for slot in self.slots if slot.answer is None]
+            # The same prompt is being read in another slot: its cache can be had when that is done.
+            if not free or any(s.todo[1:] and s.held + s.todo == prompt for s in self.slots):
+                return
+            self.begin(self.queue.popleft(), free)
+
+    def begin(self, answer: Answer, free: Sequence[Slot]) -> None:
+        """Starts an answer in the free slot that holds most of its prompt, with what another slot
+        holds of it where that is more."""
+        request = answer.request
+        prompt = list(request.prompt)
+        most = len(prompt) - 1  # the last token must be read, to know what follows
+        shared = {s.number: min(most, common_prefix(s.held, prompt)) for s in self.slots}
+        slot = max(free, key=lambda s: (shared[s.number], -s.used))
+        if shared[slot.number] < min(most, 16):  # little is lost: take the one unused for longest
+            slot = min(free, key=lambda s: s.used)
+        source = max(self.slots, key=lambda s: shared[s.number])
+        if shared[source.number] > shared[slot.number]:
+            self.cache.copy(source.number, slot.number, shared[source.number])
+        answer.reused = shared[source.number]
+        self.clock += 1
+        slot.used, slot.answer = self.clock, answer
+        slot.held, slot.todo = prompt[: answer.reused], prompt[answer.reused :]
+        slot.limit = min(request.sampling.max_tokens, self.context - len(prompt))
+        (slot.generator,) = make_generators(request.sampling.seed, 1)
+        self.prepare_penalties(slot)
+
+    def prepare_penalties(self, slot: Slot) -> None:
+        """Makes the memory that an answer's penalties need."""
+        assert slot.answer
+        sampling, weight = slot.answer.request.sampling, self.model.lm_head.weight
+        slot.seen = slot.counts = None
+        if sampling.repetition_penalty != 1:
+            slot.seen = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
+            slot.seen[list(slot.answer.request.prompt)] = True
+        if sampling.presence_penalty or sampling.frequency_penalty:
+            slot.counts = torch.zeros(weight.shape[0], device=weight.device)
+
+    def plan(self) -> list[Work]:
+        """What each slot does in this step."""
+        works, room = [], PREFILL_TOKENS
+        for slot in sorted(self.slots, key=lambda s: s.used):
+            if slot.answer is None:
+                continue
+            if len(slot.todo) == 1:
+                ids = slot.todo + self.drafts(slot)
+                works.append(Work(slot.number, len(slot.held), ids, outputs=len(ids)))
+                slot.todo = []
+            elif room:
+                ids, slot.todo = slot.todo[:room], slot.todo[room:]
+                room -= len(ids)
+                outputs = 0 if slot.todo else 1
+                works.append(Work(slot.number, len(slot.held), ids, outputs))
+        return works
+
+    def drafts(self, slot: Slot) -> list[int]:
+        """Tokens that probably follow, to be checked in the same pass; for greedy answers on the
+        native forward pass, where a checked token is the same to the bit."""
+        assert slot.answer
+        answer, sampling = slot.answer, slot.answer.request.sampling
+        penalised = slot.seen is not None or slot.counts is not None
+        if sampling.temperature or penalised or not isinstance(self.forward, NativeForward):
+            return []
+        if answer.request.top_logprobs is not None or self.running > 1:
+            return []
+        left = slot.limit - len(answer.tokens) - 1
+        return draft([*answer.request.prompt, *answer.ids], left)
+
+    def choose(self, choosing: Sequence[tuple[Slot, Tensor, list[int]]]) -> None:
+        """Chooses the next tokens; slots with the same settings together."""
+        groups: dict[SamplingConfig, list[tuple[Slot, Tensor]]] = {}
+        for slot, logits, drafted in choosing:
+            assert slot.answer
+            if drafted:
+                self.check_drafts(slot, logits, drafted)
+                continue
+            settings = replace(slot.answer.request.sampling, seed=None, max_tokens=1)
+            groups.setdefault(settings, []).append((slot, logits))
+        for sampling, members in groups.items():
+            slots = [slot for slot, _ in members]
+            logits = torch.cat([rows for _, rows in members]).float()
+            seen = stack([slot.seen for slot in slots])
+            counts = stack([slot.counts for slot in slots])
+            generators = [slot.generator for slot in slots]
+            tokens = sample(logits, sampling, generators, seen, counts).tolist()
+            for slot, row, token in zip(slots, logits, tokens, strict=True):
+                self.take(slot, row, token)
+
+    def check_drafts(self, slot: Slot, logits: Tensor, drafted: Sequence[int]) -> None:
+        """Takes the drafted tokens as far as they are the likeliest ones, and the likeliest after
+        them; forgets the rest."""
+        assert slot.answer
+        chosen = logits.argmax(dim=-1).tolist()
+        taken = 0
+        for row, token, expected in zip(logits, chosen, [*drafted, None], strict=True):
+            taken += 1
+            self.take(slot, row, token)
+            if slot.answer.finish_reason or token != expected:
+                break
+        del slot.held[len(slot.held) - (len(chosen) - taken) :]
+        slot.todo = slot.todo[-1:]
+
+    def take(self, slot: Slot, logits: Tensor, token: int) -> None:
+        """Adds a token to an answer, or ends the answer with it.
+
+        Args:
+            slot: where the answer is made.
+            logits: (vocab,), what the token was chosen by.
+            token: its id.
+        """
+        answer = slot.answer
+        assert answer
+        if token in answer.request.stop_ids:
+            answer.finish("stop")
+            return
+        answer.take(described(token, logits, answer.request.top_logprobs))
+        slot.todo = [token]
+        if slot.seen is not None:
+            slot.seen[token] = True
+        if slot.counts is not None:
+            slot.counts[token] += 1
+        if not answer.finish_reason and len(answer.tokens) >= slot.limit:
+            answer.finish("length")
+
+    def release(self, slot: Slot) -> None:
+        """Frees a slot; what it holds stays for prompts that begin alike."""
+        slot.answer, slot.todo = None, []
+        # Torch computes on idle slots too, at the place after what they hold.
+        del slot.held[self.context - 1 :]
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many ids two lists have in common at their beginnings."""
+    for place, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a != b:
+            return place
+    return min(len(first), len(second))
+
+
+def described(token: int, logits: Tensor, top: int | None) -> Token:
+    """A token with its log-probabilities, where they are wanted; its text comes later."""
+    if top is None:
+        return Token(token, "")
+    logprobs = logits.log_softmax(dim=-1)
+    best = logprobs.topk(min(top, len(logprobs)))
+    alternatives = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return Token(token, "", float(logprobs[token]), tuple(alternatives))
+
+
+def stack(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """Rows of memory as one tensor; None where there is none."""
+    present = [row for row in rows if row is not None]
+    return torch.stack(present) if present else None
 
 
 def generate_batch(
@@ -77,127 +411,28 @@ def generate_batch(
     sampling: SamplingConfig,
     stop_ids: Collection[int],
     batch_size: int = 64,
+    native: bool = True,
 ) -> list[Generation]:
     """Continues many prompts, batch_size at a time; results in the prompts' order.
 
-    With a seed, prompt i is continued as `generate` would with the seed seed + i.
+    With a seed, prompt i is continued with the seed seed + i.
 
     Raises:
         UserError: a prompt fills the context.
     """
-    generators = make_generators(sampling.seed, len(prompts))
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
-    results: dict[int, Generation] = {}
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        decoding = Decoding(
-            model,
-            [prompts[i] for i in chosen],
-            sampling,
-            stop_ids,
-            [generators[i] for i in chosen],
-        )
-        results.update(zip(chosen, decoding.finish(), strict=True))
-    return [results[i] for i in range(len(prompts))]
-
-
-class Decoding:
-    """A batch of prompts on their way to their ends.
-
-    `ids` and `finish_reasons` have an entry for each prompt; `running` are the numbers of the
-    prompts that still go on, in the order of the rows of cache and logits.
-    """
-
-    def __init__(
-        self,
-        model: Etude,
-        prompts: Sequence[Sequence[int]],
-        sampling: SamplingConfig,
-        stop_ids: Collection[int],
-        generators: Sequence[torch.Generator] | None = None,
-    ) -> None:
-        context = model.config.max_position_embeddings
-        for prompt in prompts:
-            check_prompt(prompt, context)
-        self.model, self.sampling, self.stop_ids = model, sampling, frozenset(stop_ids)
-        self.generators = list(generators or make_generators(sampling.seed, len(prompts)))
-        self.ids: list[list[int]] = [[] for _ in prompts]
-        self.finish_reasons: list[FinishReason | None] = [None] * len(prompts)
-        self.limits = [min(sampling.max_tokens, context - len(prompt)) for prompt in prompts]
-        self.running = list(range(len(prompts)))
-        self.seen: Tensor | None = None
-        self.prefill(prompts)
-
-    @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Runs the prompts through the network in one pass; only their last positions reach the
-        output layer."""
-        weight = self.model.lm_head.weight
-        lengths = [len(prompt) for prompt in prompts]
-        room = max(len(p) + limit for p, limit in zip(prompts, self.limits, strict=True))
-        self.cache = KVCache(self.model.config, len(prompts), room, weight.device, weight.dtype)
-        padded = [[*prompt, *[0] * (max(lengths) - len(prompt))] for prompt in prompts]
-        hidden = self.model.model(torch.tensor(padded, device=weight.device), self.cache)
-        self.cache.advance(lengths)
-        last = torch.tensor(lengths, device=weight.device) - 1
-        rows = torch.arange(len(prompts), device=weight.device)
-        self.logits: Tensor | None = self.model.lm_head(hidden[rows, last])  # (batch, vocab)
-        if self.sampling.repetition_penalty != 1:
-            self.seen = torch.zeros_like(self.logits, dtype=torch.bool)
-            for row, prompt in enumerate(prompts):
-                self.seen[row, torch.tensor(prompt, device=weight.device)] = True
-
-    @torch.inference_mode()
-    def step(self) -> None:
-        """Chooses one more token for each running row, and lets the rows go that end with it."""
-        if self.logits is None:
-            # Late, so that a token is seen before the next one is computed.
-            newest = [[self.ids[number][-1]] for number in self.running]
-            self.logits = self.forward(newest)
-        tokens = sample(self.logits, self.sampling, self.generators, self.seen)
-        if self.seen is not None:
-            self.seen.scatter_(1, tokens[:, None], True)
-        self.logits = None
-        for number, token in zip(self.running, tokens.tolist(), strict=True):
-            self.take(number, token)
-        self.drop_finished()
-
-    def forward(self, newest: list[list[int]]) -> Tensor:
-        """Logits (batch, vocab) after one more token a row."""
-        input_ids = torch.tensor(newest, device=self.cache.keys.device)
-        hidden = self.model.model(input_ids, self.cache)
-        self.cache.advance(1)
-        return self.model.lm_head(hidden[:, -1])
-
-    def take(self, number: int, token: int) -> None:
-        """Adds a token to a prompt's continuation, or ends it."""
-        if token in self.stop_ids:
-            self.finish_reasons[number] = "stop"
-            return
-        self.ids[number].append(token)
-        if len(self.ids[number]) == self.limits[number]:
-            self.finish_reasons[number] = "length"
-
-    def drop_finished(self) -> None:
-        """Takes the rows that have ended out of the batch."""
-        rows = [row for row, n in enumerate(self.running) if self.finish_reasons[n] is None]
-        if len(rows) == len(self.running):
-            return
-        self.running = [self.running[row] for row in rows]
-        self.generators = [self.generators[row] for row in rows]
-        if rows:
-            self.cache.select(rows)
-            self.seen = None if self.seen is None else self.seen[rows]
-
-    def finish(self) -> list[Generation]:
-        """Steps until every row has ended."""
-        while self.running:
-            self.step()
-        return [
-            Generation(ids, reason)
-            for ids, reason in zip(self.ids, self.finish_reasons, strict=True)
-            if reason is not None
-        ]
+    if not prompts:
+        return []
+    longest = max(map(len, prompts)) + sampling.max_tokens
+    length = min(longest, model.config.max_position_embeddings)
+    engine = Engine(model, slots=min(batch_size, len(prompts)), max_length=length, native=native)
+    answers = []
+    for number, prompt in enumerate(prompts):
+        check_prompt(prompt, model.config.max_position_embeddings)
+        seed = None if sampling.seed is None else (sampling.seed + number) % 2**63
+        answers.append(engine.submit(Request(prompt, replace(sampling, seed=seed), stop_ids)))
+    while engine.busy:
+        engine.step()
+    return [Generation(a.ids, a.finish_reason) for a in answers if a.finish_reason]
 
 
 def check_prompt(prompt: Sequence[int], context: int) -> None:

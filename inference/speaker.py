@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from config import ChatConfig, SamplingConfig, UserError
-from inference.engine import FinishReason, generate
+from inference.engine import Engine, FinishReason, Request
 from model.chat import Message, render_prompt
 from model.device import pick_device
 from model.pretrained import is_chat_model, load_pretrained
@@ -52,6 +52,7 @@ class EtudeSpeaker:
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
         self.is_chat, self.title = is_chat, title
         self.context = model.config.max_position_embeddings
+        self.engine = Engine(model, tokenizer, slots=1)
         self.stop_ids = tokenizer.stop_ids if is_chat else (tokenizer.end_of_text_id,)
 
     @classmethod
@@ -79,12 +80,18 @@ class EtudeSpeaker:
 
     def speak(self, prompt: list[int], write: Write) -> FinishReason:
         """Continues a prompt, and writes the text as it comes, never half a character."""
-        stream = generate(self.model, prompt, self.sampling, self.stop_ids)
-        decoder = self.tokenizer.stream_decoder()
-        for token in stream:
-            write(decoder.step(token))
-        write(decoder.finish())
-        return stream.finish_reason or "length"
+        request = Request(prompt, self.sampling, self.stop_ids)
+        answer = self.engine.submit(request)
+        shown = 0
+        try:
+            while answer.finish_reason is None:
+                self.engine.step()
+                write("".join(token.text for token in answer.tokens[shown:]))
+                shown = len(answer.tokens)
+        finally:
+            answer.cancel()  # a Ctrl-C must not leave it in its slot
+        write(answer.tail)
+        return answer.finish_reason
 
 
 DEMO = (

@@ -74,17 +74,17 @@ class KVCache:
         by_row = [lengths] * len(self.lengths) if isinstance(lengths, int) else lengths
         self.lengths = [old + new for old, new in zip(self.lengths, by_row, strict=True)]
 
-    def truncate(self, length: int) -> None:
-        """Forgets all but the first `length` tokens of every row."""
-        self.lengths = [min(old, length) for old in self.lengths]
+    def rows(self, first: int, end: int) -> KVCache:
+        """Rows first to end - 1 as a cache of their own, on the same memory."""
+        view = object.__new__(KVCache)
+        view.max_length, view.lengths = self.max_length, self.lengths[first:end]
+        view.keys, view.values = self.keys[:, first:end], self.values[:, first:end]
+        return view
 
-    def select(self, rows: list[int]) -> None:
-        """Keeps the given rows, in this order, and forgets the others."""
-        held = max(self.lengths)
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Gives a row the first `length` tokens of another."""
         for tensor in (self.keys, self.values):
-            tensor[:, : len(rows), :, :held] = tensor[:, rows, :, :held]
-        self.keys, self.values = self.keys[:, : len(rows)], self.values[:, : len(rows)]
-        self.lengths = [self.lengths[row] for row in rows]
+            tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
 
 class LayerCache:

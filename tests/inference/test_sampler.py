@@ -18,7 +18,13 @@ from transformers.generation.logits_process import (
 )
 
 from config import SamplingConfig
-from inference.sampler import filter_logits, make_generators, penalise_repetition, sample
+from inference.sampler import (
+    candidates,
+    make_generators,
+    penalise_counts,
+    penalise_repetition,
+    sample,
+)
 
 PLAIN = SamplingConfig(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repetition_penalty=1.0)
 
@@ -44,7 +50,10 @@ def test_filters_equal_those_of_transformers(
         theirs.append(MinPLogitsWarper(min_p))
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     expected = theirs(torch.LongTensor(5, 1), logits)
-    assert torch.equal(filter_logits(logits, sampling), expected)
+    ids, values = candidates(logits, sampling)
+    left = torch.full_like(logits, -torch.inf).scatter(1, ids, values)
+    assert torch.equal(left, expected)
+    assert torch.equal(values, values.sort(dim=-1, descending=True).values)
 
 
 @pytest.mark.parametrize("penalty", [0.7, 1.3, 2.0])
@@ -54,6 +63,21 @@ def test_repetition_penalty_equals_that_of_transformers(penalty: float) -> None:
     seen = torch.zeros(5, 97, dtype=torch.bool).scatter(1, ids, True)
     expected = RepetitionPenaltyLogitsProcessor(penalty)(ids, logits)
     assert torch.equal(penalise_repetition(logits, seen, penalty), expected)
+
+
+def test_presence_and_frequency_penalties_are_those_of_openai() -> None:
+    logits, counts = torch.zeros(1, 3), torch.tensor([[0, 1, 3]])
+    sampling = SamplingConfig(presence_penalty=0.5, frequency_penalty=0.25)
+    assert penalise_counts(logits, counts, sampling).tolist() == [[0.0, -0.75, -1.25]]
+    greedy = replace(sampling, temperature=0.0)
+    tilted = torch.tensor([[0.0, 0.7, 1.2]])
+    assert sample(tilted, greedy, make_generators(1, 1), counts=counts).item() == 0
+
+
+def test_equal_logits_at_the_edge_of_top_k_all_stay() -> None:
+    ids, values = candidates(torch.tensor([[1.0, 2.0, 1.0, 0.0, 1.0]]), replace(PLAIN, top_k=2))
+    assert ids.tolist() == [[1, 0, 2, 4]]
+    assert values.tolist() == [[2.0, 1.0, 1.0, 1.0]]
 
 
 def test_temperature_zero_is_the_likeliest_token() -> None:

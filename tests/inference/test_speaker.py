@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from config import ChatConfig, SamplingConfig, UserError
-from inference import speaker as speaker_module
 from inference.speaker import EtudeSpeaker
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -80,15 +79,11 @@ def test_a_written_answer_never_shows_half_a_character(
 ) -> None:
     ids = tokenizer.encode(TEXTS[1]) + byte_ids(tokenizer, b"\xe4\xbd")  # cut inside the last
 
-    class Stream:
-        finish_reason = "stop"
-
-        def __iter__(self):  # type: ignore[no-untyped-def]
-            return iter(ids)
-
-    monkeypatch.setattr(speaker_module, "generate", lambda *_: Stream())
+    chosen = iter(ids)
+    monkeypatch.setattr("inference.engine.sample", lambda *_: torch.tensor([next(chosen)]))
     pieces: list[str] = []
-    EtudeSpeaker(model, tokenizer, True, SamplingConfig()).speak([1], pieces.append)
+    sampling = SamplingConfig(max_tokens=len(ids))
+    EtudeSpeaker(model, tokenizer, True, sampling).speak([1], pieces.append)
     assert "".join(pieces[:-1]) == TEXTS[1]
     assert pieces[-1] == "\ufffd"  # what was held back comes at the end
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig, SamplingConfig
-from inference.engine import generate
+from inference.engine import generate_batch
 from model.transformer import Etude
 
 BOS = 1
@@ -111,6 +111,7 @@ def test_stories260k_tells_the_stored_texts(shared_data: Path, number: int) -> N
     prompt = tokenizer.encode(expected["prompt"])
     steps = expected["steps"] - (len(prompt) - 1)  # run.c counts the prompt's tokens too
     model = read_checkpoint(reference / "stories260K.bin")
-    ids = list(generate(model, prompt, SamplingConfig(0.0, max_tokens=steps), [BOS]))
+    greedy = SamplingConfig(0.0, max_tokens=steps)
+    ids = generate_batch(model, [prompt], greedy, [BOS])[0].ids
     assert tokenizer.decode(prompt[1:] + ids) == expected["output"]
     assert prompt[1:] + ids == tokenizer.encode(expected["output"])[1 : 1 + expected["steps"]]

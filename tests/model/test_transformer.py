@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import ModelConfig, SamplingConfig
-from inference.engine import generate
+from inference.engine import generate_batch
 from model.kv_cache import KVCache
 from model.pretrained import weights_of
 from model.transformer import Etude
@@ -74,7 +74,8 @@ def test_logits_and_greedy_tokens_equal_those_of_transformers(config: ModelConfi
     expected = llama.generate(
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=256, do_sample=False
     )
-    ours = list(generate(model, prompt[0].tolist(), greedy, ()))
+    (generation,) = generate_batch(model, [prompt[0].tolist()], greedy, ())
+    ours = generation.ids
     assert len(ours) == 256
     assert len(set(ours)) > 4  # else a broken cache could go unseen
     assert ours == expected[0, 9:].tolist()
@@ -115,29 +116,29 @@ def test_cached_decoding_of_ragged_rows_equals_the_full_forward(small: Etude) ->
                 torch.testing.assert_close(logits[row, -1], full, atol=1e-5, rtol=0)
 
 
-def test_rows_taken_out_of_a_cache_leave_the_others_as_they_were(small: Etude) -> None:
+def test_some_rows_of_a_cache_are_a_cache(small: Etude) -> None:
     rows = torch.randint(320, (4, 20), generator=seeded(5))
     lengths = [3, 19, 8, 12]
     cache = KVCache(small.config, 4)
     with torch.no_grad():
         small(rows, cache)
         cache.advance(lengths)
-        cache.select([3, 0])
-        logits = small(rows[[3, 0], :1], cache)
-        for found, row in zip(logits, (3, 0), strict=True):
+        logits = small(rows[1:3, :1], cache.rows(1, 3))
+        for found, row in zip(logits, (1, 2), strict=True):
             ids = torch.cat([rows[row, : lengths[row]], rows[row, :1]])
             torch.testing.assert_close(found[-1], small(ids[None])[0, -1], atol=1e-5, rtol=0)
-    assert cache.lengths == [12, 3]
 
 
-def test_truncated_cache_continues_from_there(small: Etude) -> None:
+def test_a_copied_beginning_continues_as_the_original(small: Etude) -> None:
     rows = torch.randint(320, (1, 20), generator=seeded(6))
-    cache = KVCache(small.config, 1)
+    cache = KVCache(small.config, 2)
     with torch.no_grad():
-        small(rows, cache)
-        cache.advance(20)
-        cache.truncate(6)
-        torch.testing.assert_close(small(rows[:, 6:], cache), small(rows)[:, 6:], atol=1e-5, rtol=0)
+        small(rows, cache.rows(0, 1))
+        cache.copy(0, 1, 6)
+        copied = cache.rows(1, 2)
+        copied.lengths = [6]
+        continued = small(rows[:, 6:], copied)
+        torch.testing.assert_close(continued, small(rows)[:, 6:], atol=1e-5, rtol=0)
 
 
 def test_cache_refuses_to_outgrow_the_context(small: Etude) -> None:

@@ -1,0 +1,348 @@
+// The forward pass of the network on a CPU, over a ragged batch of tokens: some continue an answer,
+// others are a piece of a prompt, each with its own place in the key/value cache.
+//
+// An output is always the same sum in the same order, whatever else is in the batch, so a text does
+// not depend on who else is being served, and a cached prefix equals a computed one, to the bit.
+//
+// Weights lie in panels of LANES rows, (rows / LANES, columns, LANES): one load brings one column of
+// LANES rows, and LANES outputs grow side by side. int8 weights have one scale a row.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <vector>
+
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_thread_num() { return 0; }
+static int omp_get_num_threads() { return 1; }
+#endif
+
+#ifdef __AVX512F__
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+// Sums of this many tokens and two panels fit the registers: AVX2 has 16, AVX-512 and NEON 32.
+constexpr int MOST_TOKENS = LANES == 8 ? 4 : 8;
+
+// Vectors as gcc and clang have them; no alignment is assumed.
+typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t IntVec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int8_t ByteVec __attribute__((vector_size(LANES), aligned(1)));
+
+struct Matrix {
+    const void *panels;
+    const float *scales;  // of int8 weights, one a row; null: the weights are floats
+    int rows, columns;
+};
+
+struct Layer {
+    const float *input_norm, *attention_norm;
+    Matrix q, k, v, o, gate, up, down;
+};
+
+struct Network {
+    int hidden, intermediate, layers, heads, kv_heads, head_dim, vocab, slots, max_length, threads;
+    float epsilon;
+    const float *embedding;       // (vocab, hidden)
+    const float *cosine, *sine;   // (positions, head_dim)
+    const float *norm;
+    const Layer *layer;
+    Matrix head;
+    float *keys, *values;  // (layers, slots, kv_heads, max_length, head_dim)
+};
+
+struct Token {
+    int id, slot, position;
+    int output;  // the row of the result that gets this token's logits, or -1
+};
+
+static Vec load(const float *p) { return *reinterpret_cast<const Vec *>(p); }
+static Vec load(const int8_t *p) {
+#ifdef __AVX512F__  // of the last form gcc 12 makes 16 scalar conversions
+    return reinterpret_cast<Vec>(_mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))));
+#elif defined(__AVX2__)
+    return reinterpret_cast<Vec>(_mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)))));
+#else
+    return __builtin_convertvector(*reinterpret_cast<const ByteVec *>(p), Vec);
+#endif
+}
+static void store(float *p, Vec v) { *reinterpret_cast<Vec *>(p) = v; }
+
+static float sum(Vec v) {
+    float lanes[LANES];
+    store(lanes, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+    return lanes[0];
+}
+
+static float dot(const float *a, const float *b, int n) {
+    Vec total = {};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) total += load(a + i) * load(b + i);
+    float rest = sum(total);
+    for (; i < n; i++) rest += a[i] * b[i];
+    return rest;
+}
+
+// e to the x, to within 2e-7 of it: 2 to a whole number times a polynomial (Cephes' expf).
+static Vec exponential(Vec x) {
+    x = x < -87.0f ? Vec{} - 87.0f : x;
+    x = x > 88.0f ? Vec{} + 88.0f : x;
+    const float shift = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+    Vec shifted = x * 1.44269504f + shift;
+    Vec whole = shifted - shift;
+    x = x - whole * 0.693359375f + whole * 2.12194440e-4f;
+    Vec y = Vec{} + 1.9875691500e-4f;
+    y = y * x + 1.3981999507e-3f;
+    y = y * x + 8.3334519073e-3f;
+    y = y * x + 4.1665795894e-2f;
+    y = y * x + 1.6666665459e-1f;
+    y = y * x + 5.0000001201e-1f;
+    y = y * x * x + x + 1.0f;
+    IntVec bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = ((bits - 0x4B400000) + 127) << 23;
+    Vec power;
+    std::memcpy(&power, &bits, sizeof power);
+    return y * power;
+}
+
+// M tokens times P panels.
+template <int M, int P, class T>
+static void tile(const T *panels, const float *x, int columns, Vec (&total)[M][P]) {
+    for (int m = 0; m < M; m++)
+        for (int p = 0; p < P; p++) total[m][p] = Vec{};
+    for (int column = 0; column < columns; column++) {
+        Vec weight[P];
+        for (int p = 0; p < P; p++)
+            weight[p] = load(panels + (static_cast<long>(p) * columns + column) * LANES);
+        for (int m = 0; m < M; m++)
+            for (int p = 0; p < P; p++)
+                total[m][p] += weight[p] * x[static_cast<long>(m) * columns + column];
+    }
+}
+
+// out (tokens, stride) = or += x (tokens, columns) times P panels of a matrix.
+template <int M, int P, class T>
+static void product_tile(const Matrix &w, int panel, const float *x, float *out, int stride,
+                         bool add) {
+    const T *panels = static_cast<const T *>(w.panels) + static_cast<long>(panel) * w.columns * LANES;
+    Vec total[M][P];
+    tile<M, P, T>(panels, x, w.columns, total);
+    for (int p = 0; p < P; p++) {
+        int row = (panel + p) * LANES, count = std::min(LANES, w.rows - row);
+        Vec scale = Vec{} + 1.0f;
+        if (w.scales) std::memcpy(&scale, w.scales + row, count * sizeof(float));
+        for (int m = 0; m < M; m++) {
+            float *target = out + static_cast<long>(m) * stride + row;
+            Vec old = {};
+            if (add) std::memcpy(&old, target, count * sizeof(float));
+            Vec value = total[m][p] * scale + old;  // one expression: fused everywhere or nowhere
+            std::memcpy(target, &value, count * sizeof(float));
+        }
+    }
+}
+
+template <int P, class T>
+static void product_group(const Matrix &w, int panel, const float *x, int tokens, float *out,
+                          int stride, bool add) {
+    int token = 0;
+    auto run = [&](auto m) {
+        constexpr int M = decltype(m)::value;
+        for (; token + M <= tokens; token += M)
+            product_tile<M, P, T>(w, panel, x + static_cast<long>(token) * w.columns,
+                                  out + static_cast<long>(token) * stride, stride, add);
+    };
+    if constexpr (P <= 2 && MOST_TOKENS == 8) run(std::integral_constant<int, 8>());
+    if constexpr (P <= 2 || MOST_TOKENS == 8) run(std::integral_constant<int, 4>());
+    run(std::integral_constant<int, 2>());
+    run(std::integral_constant<int, 1>());
+}
+
+// The share of one thread in a product of all tokens with a matrix.
+template <class T>
+static void product_of(const Matrix &w, const float *x, int tokens, float *out, int stride, bool add,
+                       int thread, int threads) {
+    int panels = (w.rows + LANES - 1) / LANES;
+    int panel = static_cast<long>(panels) * thread / threads;
+    int end = static_cast<long>(panels) * (thread + 1) / threads;
+    if (tokens < MOST_TOKENS)
+        for (; panel + 4 <= end; panel += 4)
+            product_group<4, T>(w, panel, x, tokens, out, stride, add);
+    for (; panel + 2 <= end; panel += 2)
+        product_group<2, T>(w, panel, x, tokens, out, stride, add);
+    for (; panel < end; panel++) product_group<1, T>(w, panel, x, tokens, out, stride, add);
+}
+
+static void product(const Matrix &w, const float *x, int tokens, float *out, int stride, bool add,
+                    int thread, int threads) {
+    if (w.scales)
+        product_of<int8_t>(w, x, tokens, out, stride, add, thread, threads);
+    else
+        product_of<float>(w, x, tokens, out, stride, add, thread, threads);
+}
+
+static void rms_norm(const float *x, const float *weight, float *out, int n, float epsilon) {
+    float factor = 1.0f / std::sqrt(dot(x, x, n) / n + epsilon);
+    for (int i = 0; i < n; i++) out[i] = x[i] * factor * weight[i];
+}
+
+// Turns a head by the angles of its position, in the rotate-half layout.
+static void rotate(float *head, const float *cosine, const float *sine, int head_dim) {
+    int half = head_dim / 2;
+    for (int i = 0; i < half; i++) {
+        float a = head[i], b = head[i + half];
+        head[i] = a * cosine[i] - b * sine[i];
+        head[i + half] = b * cosine[i + half] + a * sine[i + half];
+    }
+}
+
+// out = the values, weighed by softmax(query . keys / sqrt(head_dim)). scores has room for count
+// rounded up to LANES.
+static void attend(const float *query, const float *keys, const float *values, int count,
+                   int head_dim, float *scores, float *out) {
+    float scale = 1.0f / std::sqrt(static_cast<float>(head_dim)), most = -INFINITY;
+    for (int i = 0; i < count; i++) {
+        scores[i] = dot(query, keys + static_cast<long>(i) * head_dim, head_dim) * scale;
+        most = std::max(most, scores[i]);
+    }
+    for (int i = count; i % LANES; i++) scores[i] = -INFINITY;
+    Vec total = {};
+    for (int i = 0; i < count; i += LANES) {
+        Vec weight = exponential(load(scores + i) - most);
+        store(scores + i, weight);
+        total += weight;
+    }
+    // What fills the last vector up got e^-87, not 0.
+    float share = 1.0f / sum(total);
+    std::fill(out, out + head_dim, 0.0f);
+    for (int i = 0; i < count; i++) {
+        const float *value = values + static_cast<long>(i) * head_dim;
+        float weight = scores[i] * share;
+        for (int j = 0; j < head_dim; j++) out[j] += weight * value[j];
+    }
+}
+
+static void silu_times(float *gate, const float *up, int n) {
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        Vec x = load(gate + i);
+        store(gate + i, x / (exponential(-x) + 1.0f) * load(up + i));
+    }
+    for (; i < n; i++) gate[i] = gate[i] / (std::exp(-gate[i]) + 1.0f) * up[i];
+}
+
+// The rows of a matrix that a thread computes, as `product_of` shares them out.
+static int first_row(int rows, int thread, int threads) {
+    int panels = (rows + LANES - 1) / LANES;
+    return std::min(rows, static_cast<int>(static_cast<long>(panels) * thread / threads) * LANES);
+}
+
+// Rows of a panel.
+extern "C" int etude_lanes() { return LANES; }
+
+// Runs `count` tokens through the network; their keys and values go into the cache, the logits of
+// those that ask for them into logits (outputs, vocab). Tokens of one slot come in the order of
+// their positions. Returns 0.
+extern "C" int etude_forward(const Network *net, const Token *tokens, int count, float *logits,
+                             int outputs) {
+    const Network &n = *net;
+    const int hidden = n.hidden, dim = n.head_dim, heads = n.heads, kv_heads = n.kv_heads;
+    const int q_size = heads * dim, kv_size = kv_heads * dim, group = heads / kv_heads;
+    const long row_size = static_cast<long>(n.max_length) * dim;
+    std::vector<float> x(static_cast<long>(count) * hidden), normed(x.size());
+    std::vector<float> q(static_cast<long>(count) * q_size), attended(q.size());
+    std::vector<float> k(static_cast<long>(count) * kv_size), v(k.size());
+    std::vector<float> gate(static_cast<long>(count) * n.intermediate), up(gate.size());
+    std::vector<float> last(static_cast<long>(outputs) * hidden);
+
+#pragma omp parallel num_threads(n.threads)
+    {
+        const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        const int begin = static_cast<long>(count) * thread / threads;
+        const int end = static_cast<long>(count) * (thread + 1) / threads;
+        std::vector<float> scores(n.max_length + LANES);
+        auto norm_all = [&](const float *weight) {
+            for (int t = begin; t < end; t++)
+                rms_norm(&x[static_cast<long>(t) * hidden], weight,
+                         &normed[static_cast<long>(t) * hidden], hidden, n.epsilon);
+        };
+        for (int t = begin; t < end; t++)
+            std::memcpy(&x[static_cast<long>(t) * hidden],
+                        n.embedding + static_cast<long>(tokens[t].id) * hidden,
+                        hidden * sizeof(float));
+        for (int l = 0; l < n.layers; l++) {
+            const Layer &layer = n.layer[l];
+            norm_all(layer.input_norm);
+#pragma omp barrier
+            product(layer.q, normed.data(), count, q.data(), q_size, false, thread, threads);
+            product(layer.k, normed.data(), count, k.data(), kv_size, false, thread, threads);
+            product(layer.v, normed.data(), count, v.data(), kv_size, false, thread, threads);
+#pragma omp barrier
+            for (int t = begin; t < end; t++) {
+                const float *cosine = n.cosine + static_cast<long>(tokens[t].position) * dim;
+                const float *sine = n.sine + static_cast<long>(tokens[t].position) * dim;
+                for (int h = 0; h < heads; h++)
+                    rotate(&q[static_cast<long>(t) * q_size + h * dim], cosine, sine, dim);
+                for (int h = 0; h < kv_heads; h++) {
+                    float *key = &k[static_cast<long>(t) * kv_size + h * dim];
+                    rotate(key, cosine, sine, dim);
+                    long row = (static_cast<long>(l) * n.slots + tokens[t].slot) * kv_heads + h;
+                    long place = row * row_size + static_cast<long>(tokens[t].position) * dim;
+                    std::memcpy(n.keys + place, key, dim * sizeof(float));
+                    std::memcpy(n.values + place, &v[static_cast<long>(t) * kv_size + h * dim],
+                                dim * sizeof(float));
+                }
+            }
+#pragma omp barrier
+            // Taken in turns: later tokens of a prompt look at more.
+            for (long work = thread; work < static_cast<long>(count) * kv_heads; work += threads) {
+                int t = work / kv_heads, h = work % kv_heads;
+                long row = (static_cast<long>(l) * n.slots + tokens[t].slot) * kv_heads + h;
+                for (int g = 0; g < group; g++) {
+                    long at = static_cast<long>(t) * q_size + (h * group + g) * dim;
+                    attend(&q[at], n.keys + row * row_size, n.values + row * row_size,
+                           tokens[t].position + 1, dim, scores.data(), &attended[at]);
+                }
+            }
+#pragma omp barrier
+            product(layer.o, attended.data(), count, x.data(), hidden, true, thread, threads);
+#pragma omp barrier
+            norm_all(layer.attention_norm);
+#pragma omp barrier
+            product(layer.gate, normed.data(), count, gate.data(), n.intermediate, false, thread,
+                    threads);
+            product(layer.up, normed.data(), count, up.data(), n.intermediate, false, thread,
+                    threads);
+            int from = first_row(n.intermediate, thread, threads);
+            int rows = first_row(n.intermediate, thread + 1, threads) - from;
+            for (int t = 0; t < count; t++) {
+                long at = static_cast<long>(t) * n.intermediate + from;
+                silu_times(gate.data() + at, up.data() + at, rows);
+            }
+#pragma omp barrier
+            product(layer.down, gate.data(), count, x.data(), hidden, true, thread, threads);
+#pragma omp barrier
+        }
+        for (int t = begin; t < end; t++)
+            if (tokens[t].output >= 0)
+                rms_norm(&x[static_cast<long>(t) * hidden], n.norm,
+                         &last[static_cast<long>(tokens[t].output) * hidden], hidden, n.epsilon);
+#pragma omp barrier
+        product(n.head, last.data(), outputs, logits, n.vocab, false, thread, threads);
+    }
+    return 0;
+}
