@@ -202,8 +202,6 @@ class PageSplitter:
         if self.place != "page":
             self.pass_over(len(self.buffer))
         self.take(len(self.buffer))
-        if self.place == "head":
-            yield Head(bytes(self.between))
         if self.ended:
             self.junk += 1
         elif self.place != "seek":

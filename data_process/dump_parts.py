@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from config import UserError
 from data_process.dump_file import Packing, RawFile, is_pipe, packing_of
-from data_process.dump_pages import Head, PageSplitter
-from data_process.dump_reader import Span
+from data_process.dump_pages import Head, Lost, PageSplitter
+from data_process.dump_reader import Span, refuse_lost_head
 from data_process.dump_stream import (
     DECLARATION_BYTES,
     STREAM_START,
@@ -98,6 +98,8 @@ def read_start(path: Path) -> tuple[SiteInfo, Packing, bool]:
         for event in PageSplitter(at_start=True).events(in_utf8(path, pieces)):
             if isinstance(event, Head):
                 return read_site(path, event.xml), packing, is_utf8
+            if isinstance(event, Lost):
+                refuse_lost_head(path, event.reason)
         raise AssertionError("a splitter begins with the head")
     finally:
         raw.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from config import UserError
 from data_process.dump_file import Packing, RawFile, packing_of
@@ -146,6 +147,8 @@ class DumpReader:
 
     def lose(self, reason: str, beginning: bytes) -> Iterator[Found]:
         """A damage, and the page that it ended."""
+        if self.site is None:
+            refuse_lost_head(self.span.path, reason)
         before = self.after()
         if beginning:
             self.last_title = title_in(beginning)
@@ -199,3 +202,8 @@ class DumpReader:
 def after(title: str) -> str:
     """Where something is, for a message."""
     return f" after the page {title!r}" if title else " before the first page read"
+
+
+def refuse_lost_head(path: Path, reason: str) -> NoReturn:
+    """Raises UserError: without its head, nothing of a dump can be understood."""
+    raise UserError(f"{path}: {reason}, before its first page; download it again")

@@ -234,8 +234,10 @@ def encoding_of(path: Path, head: bytes) -> str:
             return encoding
     declared = DECLARED_ENCODING.match(head)
     name = declared.group(1).decode("ascii") if declared else "utf-8"
+    if name.lower().startswith(("utf-16", "utf-32")):  # its declaration could not have been read
+        return "utf-8"
     try:
-        b"".decode(name)
+        "<".encode(name)  # refuses codecs that are not of text, too
     except (LookupError, ValueError) as error:
         raise UserError(
             f"{path}: its encoding is {name}, which is not known; convert it to UTF-8"
