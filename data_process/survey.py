@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,16 @@ def as_list(part: FilePart) -> list[int]:
     return list(dataclasses.astuple(part))
 
 
-def read_through(path: Path, part_bytes: int) -> tuple[str, int, tuple[FilePart, ...]]:
-    """The sha256 of a file, its number of records, and its parts."""
+def read_through(
+    path: Path, part_bytes: int, tell: Callable[[int], object] | None = None
+) -> tuple[str, int, tuple[FilePart, ...]]:
+    """The sha256 of a file, its number of records, and its parts.
+
+    Args:
+        path: the file.
+        part_bytes: a part ends with the line that makes it this long, in bytes.
+        tell: is told the bytes of each part that was read, for a progress bar.
+    """
     digest = hashlib.sha256()
     begin, line, before = 0, 1, 0  # of the part that is being read
     position = records = 0
@@ -80,6 +88,8 @@ def read_through(path: Path, part_bytes: int) -> tuple[str, int, tuple[FilePart,
         records += not is_blank(raw)
         if position - begin >= part_bytes:
             parts.append(FilePart(begin, position, line, before))
+            if tell:
+                tell(position - begin)
             begin, line, before = position, number + 1, records
     if position > begin:
         parts.append(FilePart(begin, position, line, before))

@@ -1,14 +1,16 @@
-"""Work cut into parts, run here or on a cluster by datatrove, and restartable.
+"""Work cut into parts, each done once and whole, wherever it runs.
 
 The parts follow from the input and the settings alone, each writes files of its own, and the
 results are joined in the order of the parts: the output is the same to the byte whatever the number
 of workers, the executor, and the number of times the work was killed and started again.
 
-A part's folder appears whole, by a rename, when the part is done:
+A part's folder appears whole, by a rename, when the part is done; until then what it writes has a
+name of its own, for two processes may be at the same part (a job that was put back into its queue,
+a process that outlives a killed one for a moment):
 
-    WORK_DIR/plan.json                  what the work is; another plan begins anew
-    WORK_DIR/parts/00007/counts.json    what part 7 did
-    WORK_DIR/parts/00007/main.jsonl     what it wrote
+    WORK_DIR/parts/00007/counts.json          what part 7 did
+    WORK_DIR/parts/00007/main.jsonl           what it wrote
+    WORK_DIR/parts/00008.5f0c8a17.tmp         part 8, at work or cut short
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
-PLAN, PARTS, COUNTS, LOGS = "plan.json", "parts", "counts.json", "logs"
+from config import UserError
+from model.storage import explained, sync_directory
+
+PARTS, COUNTS = "parts", "counts.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class PartOutput:
     def write(self, record: Any, stream: str = "main") -> None:
         """Adds a record to a stream, as a line of JSON."""
         line = json.dumps(record, ensure_ascii=False) + "\n"
-        self.write_bytes(line.encode("utf-8"), stream)
+        # Half a surrogate pair, which UTF-8 cannot spell, becomes \udXXX, as JSON escapes it.
+        self.write_bytes(line.encode("utf-8", "backslashreplace"), stream)
 
     def write_bytes(self, line: bytes, stream: str = "main") -> None:
         """Adds whole lines, with their ends, to a stream."""
@@ -60,16 +68,32 @@ class PartOutput:
         """Counts something, such as `in`, `out` or `dropped: too short`."""
         self.counts[what] += number
 
-    def close(self) -> None:
-        """Puts all files on the disk, counts last."""
-        for file in self.files.values():
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        with (self.folder / COUNTS).open("w", encoding="utf-8") as file:
-            json.dump(dict(sorted(self.counts.items())), file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
+    def __enter__(self) -> PartOutput:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Puts all files on the disk, counts last; after an error it only closes them."""
+        if error is None:
+            with (self.folder / COUNTS).open("w", encoding="utf-8") as file:
+                json.dump(dict(sorted(self.counts.items())), file, ensure_ascii=False)
+                put_on_disk(file)
+        for stream in self.files.values():
+            if error is None:
+                put_on_disk(stream)
+            stream.close()
+        if error is None:
+            sync_directory(self.folder)
+
+
+def put_on_disk(file: IO[Any]) -> None:
+    """Flushes an open file to disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class Step(ABC):
@@ -97,17 +121,47 @@ class Step(ABC):
 
 
 def run_part(step: Step, number: int, work_dir: Path) -> None:
-    """Does one part, unless it is done."""
+    """Does one part, unless it is done.
+
+    Raises:
+        UserError: the input is wrong, or cannot be read, or the disk is full.
+    """
     folder = part_folder(work_dir, number)
-    if (folder / COUNTS).exists():
+    if folder.exists():
         return
-    unfinished = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    output = PartOutput(unfinished)
-    step.run(number, output)
-    output.close()
-    unfinished.rename(folder)
+    aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with explained(work_dir):
+        aside.mkdir(parents=True)
+        try:
+            with PartOutput(aside) as output:
+                run_reading(step, number, output)
+            move_unless_done(aside, folder)
+            sync_directory(folder.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def run_reading(step: Step, number: int, output: PartOutput) -> None:
+    """Does one part; a file that it cannot read is named, and not taken for one that it cannot
+    write."""
+    try:
+        step.run(number, output)
+    except OSError as error:
+        if error.filename is None or Path(str(error.filename)).parent == output.folder:
+            raise
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); check that it is there, and run "
+            "the same command again: what is done is kept"
+        ) from error
+
+
+def move_unless_done(aside: Path, folder: Path) -> None:
+    """Gives a part its final name; another process that did it too has written the same bytes."""
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
 
 
 def part_folder(work_dir: Path, number: int) -> Path:
@@ -115,16 +169,21 @@ def part_folder(work_dir: Path, number: int) -> Path:
     return work_dir / PARTS / f"{number:05d}"
 
 
-def part_counts(work_dir: Path, number: int) -> Counter[str] | None:
-    """What a part counted, or None while it is not done."""
+def done_parts(work_dir: Path) -> list[int]:
+    """The numbers of the parts that are done, ascending."""
+    place = work_dir / PARTS
+    names = os.listdir(place) if place.exists() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def part_counts(work_dir: Path, number: int) -> Counter[str]:
+    """What a part that is done counted."""
     path = part_folder(work_dir, number) / COUNTS
-    if not path.exists():
-        return None
     return Counter(json.loads(path.read_text(encoding="utf-8")))
 
 
 def stream_files(work_dir: Path, stream: str = "main") -> Iterator[Path]:
     """The files of a stream, in the order of the parts; a part that wrote nothing has none."""
-    for folder in sorted((work_dir / PARTS).iterdir()):
-        if (path := folder / f"{stream}.jsonl").exists():
+    for number in done_parts(work_dir):
+        if (path := part_folder(work_dir, number) / f"{stream}.jsonl").exists():
             yield path

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from config import UserError
+from model.file_lock import lock_file
 from model.pretrained import WEIGHTS
 from model.storage import SUMMARY, DamagedDirectory, clear_leftovers, sync_directory, verify
 from train.checkpoint import STATE, Identity, list_checkpoints
@@ -83,20 +82,3 @@ def take_output_dir(checkpoints: Path) -> IO[bytes]:
         )
     clear_leftovers(checkpoints.parent)
     return lock
-
-
-def lock_file(file: IO[bytes]) -> bool:
-    """Locks a file for this process alone, not for its children; False when another process has it.
-    Where the file system knows no locks, it goes on without."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-    return True

@@ -19,13 +19,15 @@ from tqdm import tqdm
 
 from config import UserError
 from data_process.survey import Survey, records_before, refuse_changed
+from data_process.workers import available_cores, work_through
 from model.storage import new_directory
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from train.token_parts import DOCUMENT, STREAMS, Part, PartBuilder, part_directory, token_dtype
-from train.workers import available_cores, work_through
 
 FACTS = "streams.json"
 COPIED_BYTES = 1 << 20
+MOST_WORKERS = 8
+"""A worker takes about 100 MB, so eight stay under 1 GB together."""
 
 
 def build(
@@ -72,10 +74,11 @@ def tokenise_parts(builder: PartBuilder, parts: Sequence[Part]) -> UserError | N
     """Builds all parts; the first mistake in the data, if there is one."""
     mistakes: dict[int, UserError] = {}
     size = sum(part.lines.end - part.lines.begin for part in parts)
+    workers = min(available_cores(), MOST_WORKERS)
     with tqdm(
         total=size, desc="tokenise", unit="B", unit_scale=True, leave=False, disable=None
     ) as progress:
-        for part, mistake in work_through(builder, parts, available_cores()):
+        for part, mistake in work_through(builder, parts, workers):
             if mistake:
                 mistakes[part.number] = mistake
             progress.update(part.lines.end - part.lines.begin)

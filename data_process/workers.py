@@ -21,9 +21,6 @@ from config import UserError
 
 Task = TypeVar("Task")
 
-MOST_WORKERS = 8
-"""A worker takes about 100 MB, so eight stay under 1 GB together."""
-
 
 def available_cores() -> int:
     """Processor cores that this process may use."""
@@ -51,7 +48,7 @@ def work_through(
     Raises:
         UserError: a worker was killed.
     """
-    workers = min(workers, len(tasks), MOST_WORKERS)
+    workers = min(workers, len(tasks))
     if workers > 1:
         yield from work_in_processes(work, tasks, workers)
         return
@@ -101,8 +98,8 @@ def answer_of(pipe: Connection, process: BaseProcess) -> str | None:
     except (EOFError, ConnectionResetError) as error:
         process.join()
         raise UserError(
-            f"a process that was tokenising ended with code {process.exitcode}; if memory was "
-            "short, close other programs; run the same command again, what is done is kept"
+            f"a process at work ended with code {process.exitcode}; if memory was short, close "
+            "other programs; run the same command again, what is done is kept"
         ) from error
     if isinstance(answer, BaseException):
         raise answer

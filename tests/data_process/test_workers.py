@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, UserError
-from train.workers import work_through
+from data_process.workers import work_through
 
 SCRIPT = """
 import sys, time
 from config import run_script
-from train.workers import work_through
+from data_process.workers import work_through
 
 def nap(seconds):
     print("begun", flush=True)
