@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from loguru import logger
 
 from config import UserError
+from data_process.execution_settings import Execution
 from data_process.tasks import Step, done_parts, part_folder, run_part
 from data_process.work_dir import LOGS, MISTAKES, note_mistake, noted_mistake
 from data_process.workers import work_through
-
-if TYPE_CHECKING:
-    from data_process.execution import Execution
 
 
 class DoPart:
