@@ -381,6 +381,24 @@ class ConvertConfig:
 
 
 @dataclass(frozen=True)
+class ConvertGgufConfig:
+    """The way from Etude to llama.cpp and ollama."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of the Etude model."""
+    output: Path | None = None
+    """File to write; None: the model's directory with .gguf (or _q8_0.gguf ...) at its end."""
+    dtype: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] = "f16"
+    """Number format of the matrices."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return []
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """Held-out questions for a chat model."""
 
@@ -500,6 +518,34 @@ class TrainingSpeedConfig(BenchmarkConfig):
         for name in ("shapes", "compile_modes"):
             if not getattr(self, name):
                 found.append(f"{name} is empty: name at least one")
+        return found
+
+
+@dataclass(frozen=True)
+class DecodingSpeedConfig(BenchmarkConfig):
+    """Speed of answering, against transformers' generate and llama.cpp."""
+
+    prompt_tokens: int = 64
+    """Tokens of a prompt."""
+    new_tokens: int = 256
+    """Tokens of an answer."""
+    long_prompt_tokens: int = 448
+    """Tokens of the prompt whose reading is measured."""
+    streams: int = 8
+    """Answers at once, in the measurement of many."""
+    rounds: int = 3
+    """Times that each contender is run, taking turns; the median counts."""
+    threads: int = 2
+    """Processor threads of each contender."""
+    compiled: bool = False
+    """Also run transformers compiled with a static cache, which takes a minute a round."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = super().problems()
+        found += positive(self, "prompt_tokens", "new_tokens", "streams", "rounds", "threads")
+        if self.prompt_tokens + self.new_tokens > 512 or not 8 <= self.long_prompt_tokens < 512:
+            found.append("the shape's context is 512 tokens: ask for fewer")
         return found
 
 

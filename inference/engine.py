@@ -153,6 +153,7 @@ class Engine:
         max_length: int | None = None,
         native: bool = True,
         quantized: QuantizedWeights | None = None,
+        drafts: bool = True,
     ) -> None:
         """Room for `slots` answers at once.
 
@@ -163,6 +164,7 @@ class Engine:
             max_length: tokens of prompt and answer together; None: the model's context.
             native: use the C++ forward pass where it is ready (float32 on a CPU).
             quantized: its int8 weights, from `quantize_model`, which has rounded the model too.
+            drafts: guess ahead where that cannot change the answer (see `inference/drafting.py`).
         """
         weight = model.lm_head.weight
         self.model, self.tokenizer = model, tokenizer
@@ -172,7 +174,7 @@ class Engine:
         self.queue: deque[Answer] = deque()
         self.forward: Forward = TorchForward(model, self.cache)
         self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
-        self.quantized = quantized
+        self.quantized, self.may_draft = quantized, drafts
         self.clock = 0
 
     @property
@@ -311,7 +313,8 @@ class Engine:
         assert slot.answer
         answer, sampling = slot.answer, slot.answer.request.sampling
         penalised = slot.seen is not None or slot.counts is not None
-        if sampling.temperature or penalised or not isinstance(self.forward, NativeForward):
+        exact = isinstance(self.forward, NativeForward)
+        if sampling.temperature or penalised or not (exact and self.may_draft):
             return []
         if answer.request.top_logprobs is not None or self.running > 1:
             return []

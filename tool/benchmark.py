@@ -1,6 +1,7 @@
 """Measures Etude against what others use for the same work, on this machine.
 
 python tool/benchmark.py train      speed of training, against transformers' LlamaForCausalLM
+python tool/benchmark.py decode     speed of answering, against transformers and llama.cpp
 python tool/benchmark.py quality    time to the quality that transformers + AdamW reaches
 
 `python tool/benchmark.py train --help` tells what each can be told. The last line is one JSON
@@ -16,7 +17,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import TimeToQualityConfig, TrainingSpeedConfig, parse_flags, run_script
+from config import (
+    DecodingSpeedConfig,
+    TimeToQualityConfig,
+    TrainingSpeedConfig,
+    parse_flags,
+    run_script,
+)
 
 
 def main() -> int:
@@ -39,6 +46,15 @@ def train(prog: str, flags: Sequence[str]) -> int:
     return compare_training_speed(config)
 
 
+def decode(prog: str, flags: Sequence[str]) -> int:
+    """Speed of answering."""
+    described = "Measures the speed of answering against transformers' generate and llama.cpp."
+    config = parse_flags(DecodingSpeedConfig(), described, flags, prog)
+    from tool.decoding_speed import compare_decoding_speed
+
+    return compare_decoding_speed(config)
+
+
 def quality(prog: str, flags: Sequence[str]) -> int:
     """Time to quality."""
     described = (
@@ -51,7 +67,11 @@ def quality(prog: str, flags: Sequence[str]) -> int:
     return compare_time_to_quality(config)
 
 
-BENCHMARKS: dict[str, Callable[[str, Sequence[str]], int]] = {"train": train, "quality": quality}
+BENCHMARKS: dict[str, Callable[[str, Sequence[str]], int]] = {
+    "train": train,
+    "decode": decode,
+    "quality": quality,
+}
 """By the name on the command line; each gets what stands before its flags, and its flags."""
 
 

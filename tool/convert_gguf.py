@@ -1,0 +1,54 @@
+"""Converts an Etude model to GGUF, for llama.cpp and ollama, and proves that it is the same.
+
+python tool/convert_gguf.py                     the fine-tuned model, in f16, with a Modelfile
+python tool/convert_gguf.py --dtype q8_0        a quarter of float32's size
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import ConvertGgufConfig, parse_flags, run_script
+
+
+def main() -> int:
+    """Converts, writes a Modelfile for ollama, and prints the proof; 1 when llama.cpp disagrees."""
+    config = parse_flags(
+        ConvertGgufConfig(),
+        "Converts an Etude model to one GGUF file with its tokenizer and chat template, for "
+        "llama.cpp and ollama, and proves with llama.cpp that it is the same.",
+    )
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from tool.gguf_conversion import convert_gguf, write_modelfile
+    from tool.gguf_proof import prove_gguf
+    from tool.hf_proof import ProofFailed
+    from tool.llama_cpp import is_installed
+
+    converted = convert_gguf(config)
+    print(f"{config.model_dir} -> {converted.path} ({config.dtype}, {converted.size:,} bytes)")
+    if converted.kept_wider:
+        print(f"  in f16, for their rows do not divide into blocks: {len(converted.kept_wider)}")
+    print(f"  ollama: ollama create etude -f {write_modelfile(config, converted.path)}")
+    if not is_installed():
+        print("no proof: pip install xllamacpp, and llama.cpp is asked whether it agrees")
+        return 0
+    try:
+        proof = prove_gguf(converted.path, config.model_dir, exact=config.dtype == "f32")
+    except ProofFailed as error:
+        converted.path.rename(converted.path.with_name(converted.path.name + ".refused"))
+        print(f"error: the proof failed: {error}; the file is {converted.path}.refused now")
+        return 1
+    print("proof, by llama.cpp:")
+    print(f"  token ids      {proof.texts} hard texts, all equal")
+    print(
+        f"  greedy tokens  {proof.tokens_equal} of {proof.tokens} equal ({proof.prompts} prompts)"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)
