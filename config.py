@@ -39,6 +39,41 @@ class UserError(Exception):
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """Rotary positions for contexts longer than those trained on, with transformers' names."""
+
+    rope_type: Literal["default", "linear", "yarn", "llama3"] = "default"
+    """default: none. linear: positions are divided by the factor. yarn (arXiv 2309.00071) and
+    llama3 (as in Llama 3.1): slow channels only."""
+    factor: float = 1.0
+    """How many times longer the context is than the one trained on."""
+    original_max_position_embeddings: int = 0
+    """The context trained on (yarn, llama3)."""
+    low_freq_factor: float = 1.0
+    """llama3: channels that turn less often than this in the original context are scaled."""
+    high_freq_factor: float = 4.0
+    """llama3: channels that turn more often than this are not."""
+    beta_fast: float = 32.0
+    """yarn: channels that turn more often than this in the original context are not scaled."""
+    beta_slow: float = 1.0
+    """yarn: channels that turn less often than this are scaled in full."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = in_range(self, 1.0, 1_000_000.0, "factor")
+        if self.rope_type in ("yarn", "llama3"):
+            found += positive(self, "original_max_position_embeddings", "low_freq_factor")
+            found += positive(self, "beta_fast", "beta_slow")
+            if self.low_freq_factor >= self.high_freq_factor or self.beta_slow > self.beta_fast:
+                found.append("rope_type: the slow border must be below the fast one")
+        if self.rope_type == "default" and self.factor != 1:
+            found.append(
+                f"factor is {self.factor} without a rope_type: name linear, yarn or llama3"
+            )
+        return found
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The shape of the network: all that is needed to build it, and all that its `config.json`
     holds."""
@@ -67,6 +102,8 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     """Use the token embedding as the output layer too: fewer parameters, better for small
     models."""
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    """Rotary positions for longer contexts."""
 
     @property
     def head_dim(self) -> int:
@@ -101,7 +138,7 @@ class ModelConfig:
                 f"num_key_value_heads is {kv_heads}, which does not divide the {heads} attention "
                 f"heads: use one of {divisors(heads)}"
             )
-        return found
+        return found + self.rope_scaling.problems()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,38 @@ from config import ModelConfig
 from model.kv_cache import LayerCache
 
 
+def rotary_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
+    """Angles per position (head_dim / 2,), and what sines and cosines are multiplied by; with the
+    scaling for longer contexts as in transformers' modeling_rope_utils."""
+    scaling, dim = config.rope_scaling, config.head_dim
+    exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
+    plain = 1.0 / config.rope_theta**exponents
+    slowed = plain / scaling.factor
+    turns = plain * scaling.original_max_position_embeddings / (2 * math.pi)
+    if scaling.rope_type == "linear":
+        return slowed, 1.0
+    if scaling.rope_type == "llama3":
+        low, high = scaling.low_freq_factor, scaling.high_freq_factor
+        keep = ((turns - low) / (high - low)).clamp(0, 1)
+        return keep * plain + (1 - keep) * slowed, 1.0
+    if scaling.rope_type == "yarn":
+        first, last = (
+            yarn_channel(config, beta) for beta in (scaling.beta_fast, scaling.beta_slow)
+        )
+        first, last = max(math.floor(first), 0), min(math.ceil(last), dim - 1)
+        ramp = (torch.arange(dim // 2) - first) / (last - first or 0.001)
+        keep = 1 - ramp.clamp(0, 1)
+        return keep * plain + (1 - keep) * slowed, 0.1 * math.log(scaling.factor) + 1
+    return plain, 1.0
+
+
+def yarn_channel(config: ModelConfig, turns: float) -> float:
+    """The channel that turns so often in the original context (arXiv 2309.00071, appendix A)."""
+    positions = config.rope_scaling.original_max_position_embeddings
+    ratio = positions / (turns * 2 * math.pi)
+    return config.head_dim * math.log(ratio) / (2 * math.log(config.rope_theta))
+
+
 class RotaryEmbedding(nn.Module):
     """Rotary position embedding (RoFormer, arXiv 2104.09864) in the rotate-half layout of Llama in
     transformers.
@@ -22,12 +54,11 @@ class RotaryEmbedding(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-        frequencies = 1.0 / config.rope_theta**exponents  # (head_dim / 2,)
+        frequencies, factor = rotary_frequencies(config)
         positions = torch.arange(config.max_position_embeddings, dtype=torch.float32)
         angles = torch.outer(positions, frequencies).repeat(1, 2)  # (context, head_dim)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.register_buffer("cos", angles.cos() * factor, persistent=False)
+        self.register_buffer("sin", angles.sin() * factor, persistent=False)
         self.cos: Tensor
         self.sin: Tensor
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from config import ModelConfig, UserError
+from config import ModelConfig, RopeScaling, UserError
 from model.storage import (
     MANIFEST,
     SUMMARY,
@@ -43,22 +43,61 @@ def llama_config(
     The base of the rotary embedding stands there twice: transformers 5 reads `rope_parameters`,
     everything older `rope_theta`.
     """
+    scaling = scaling_fields(config.rope_scaling)
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         **dataclasses.asdict(config),
+        "rope_scaling": scaling if scaling["rope_type"] != "default" else None,
         "head_dim": config.head_dim,
         "hidden_act": "silu",
         "attention_bias": False,
         "attention_dropout": 0.0,
         "mlp_bias": False,
-        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
+        "rope_parameters": {"rope_theta": config.rope_theta, **scaling},
         "bos_token_id": None,
         "eos_token_id": tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id,
         "pad_token_id": tokenizer.end_of_text_id,
         "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
     }
+
+
+SCALING_FIELDS = {
+    "default": (),
+    "linear": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow"),
+    "llama3": (
+        "factor",
+        "original_max_position_embeddings",
+        "low_freq_factor",
+        "high_freq_factor",
+    ),
+}
+"""What transformers wants to know of each rope_type."""
+
+
+def scaling_fields(scaling: RopeScaling) -> dict[str, Any]:
+    """The part of `rope_parameters` that says how positions are scaled."""
+    names = ("rope_type", *SCALING_FIELDS[scaling.rope_type])
+    return {name: getattr(scaling, name) for name in names}
+
+
+def read_scaling(path: Path, fields: Mapping[str, Any]) -> RopeScaling:
+    """The scaling that a `config.json` holds.
+
+    Raises:
+        UserError: it is of a kind that Etude does not have.
+    """
+    given = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
+    kind = given.get("rope_type", given.get("type", "default"))
+    if kind not in SCALING_FIELDS:
+        raise UserError(
+            f"{path}: rope_type {kind!r} is not one of {', '.join(SCALING_FIELDS)}: such a model "
+            "cannot be used"
+        )
+    known = {name: given[name] for name in SCALING_FIELDS[kind] if name in given}
+    return RopeScaling(rope_type=kind, **known)
 
 
 def generation_config(tokenizer: EtudeTokenizer, is_chat: bool) -> dict[str, Any]:
@@ -190,18 +229,21 @@ def load_model_config(directory: Path) -> ModelConfig:
         UserError: there is no such directory, or it holds another kind of model.
     """
     fields = read_config_json(directory)
-    required = [f.name for f in dataclasses.fields(ModelConfig)]
+    required = [f.name for f in dataclasses.fields(ModelConfig) if f.name != "rope_scaling"]
     if missing := [name for name in required if name not in fields]:
         raise UserError(f"{directory / 'config.json'}: {', '.join(missing)} is missing")
     for name, default in dataclasses.asdict(ModelConfig()).items():
-        if type(fields[name]) is not type(default) and not (
-            isinstance(default, float) and type(fields[name]) is int
+        if (
+            name in required
+            and type(fields[name]) is not type(default)
+            and not (isinstance(default, float) and type(fields[name]) is int)
         ):
             raise UserError(
                 f"{directory / 'config.json'}: {name} is {fields[name]!r}, not a "
                 f"{type(default).__name__}; restore the file that was saved with the model"
             )
-    config = ModelConfig(**{name: fields[name] for name in required})
+    scaling = read_scaling(directory / "config.json", fields)
+    config = ModelConfig(**{name: fields[name] for name in required}, rope_scaling=scaling)
     if problems := config.problems():
         raise UserError(f"{directory / 'config.json'}: {problems[0]}")
     return config

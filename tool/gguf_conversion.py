@@ -6,6 +6,7 @@ halves: so the rows of q_proj and k_proj are put in another order.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from typing import Any
 import gguf
 from torch import Tensor
 
-from config import ConvertGgufConfig, ModelConfig, UserError
+from config import ConvertGgufConfig, ModelConfig, RopeScaling, UserError
+from model.attention import rotary_frequencies
 from model.pretrained import is_chat_model, load_pretrained, weights_of
 from model.storage import replace_file, text_writer
 from model.tokenizer import (
@@ -145,7 +147,23 @@ def add_shape(writer: Any, config: ModelConfig) -> None:
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_rope_dimension_count(config.head_dim)
+    add_rope_scaling(writer, config)
     writer.add_vocab_size(config.vocab_size)
+
+
+def add_rope_scaling(writer: Any, config: ModelConfig) -> None:
+    """Writes how positions are scaled for longer contexts; llama3's as a divisor a channel."""
+    scaling = config.rope_scaling
+    if scaling.rope_type == "llama3":
+        plain, _ = rotary_frequencies(dataclasses.replace(config, rope_scaling=RopeScaling()))
+        scaled, _ = rotary_frequencies(config)
+        writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy())
+    elif scaling.rope_type != "default":
+        kinds = {"linear": gguf.RopeScalingType.LINEAR, "yarn": gguf.RopeScalingType.YARN}
+        writer.add_rope_scaling_type(kinds[scaling.rope_type])
+        writer.add_rope_scaling_factor(scaling.factor)
+    if scaling.rope_type == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(scaling.original_max_position_embeddings)
 
 
 def add_tokenizer(writer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
-from config import UserError
+from config import ModelConfig, RopeScaling, UserError
 from model.pretrained import (
     is_chat_model,
+    load_model_config,
     load_pretrained,
     model_files,
     save_pretrained,
@@ -22,6 +24,29 @@ from model.pretrained import (
 from model.storage import MANIFEST, write_directory
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        RopeScaling(),
+        RopeScaling("linear", 3.0),
+        RopeScaling("yarn", 4.0, 32, beta_fast=8.0),
+        RopeScaling("llama3", 8.0, 32, high_freq_factor=6.0),
+    ],
+    ids=lambda scaling: scaling.rope_type,
+)
+def test_scaled_positions_are_saved_with_the_model_and_transformers_reads_them(
+    tmp_path: Path, model_config: ModelConfig, tokenizer: EtudeTokenizer, scaling: RopeScaling
+) -> None:
+    model = Etude(replace(model_config, rope_scaling=scaling))
+    model.initialize(torch.Generator().manual_seed(1))
+    save_pretrained(tmp_path, model, tokenizer, {}, is_chat=True)
+    assert load_model_config(tmp_path).rope_scaling == scaling
+    llama = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True)
+    ids = torch.randint(400, (1, 128), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), llama(ids).logits, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from config import ModelConfig, SamplingConfig
+from config import ModelConfig, RopeScaling, SamplingConfig
 from inference.engine import generate_batch
 from model.kv_cache import KVCache
-from model.pretrained import weights_of
+from model.pretrained import scaling_fields, weights_of
 from model.transformer import Etude
 
 START = ModelConfig(
@@ -33,6 +33,14 @@ SHAPES = [
     replace(START, rope_theta=100.0, rms_norm_eps=1e-6, num_key_value_heads=2),
     replace(START, hidden_size=24, num_attention_heads=1, num_key_value_heads=1),
     replace(START, hidden_size=12, num_attention_heads=6, num_key_value_heads=2),
+    *(
+        replace(START, hidden_size=128, num_key_value_heads=2, rope_scaling=scaling)
+        for scaling in (
+            RopeScaling("linear", 3.0),
+            RopeScaling("yarn", 4.0, 64, beta_fast=8.0, beta_slow=0.5),
+            RopeScaling("llama3", 8.0, 64, low_freq_factor=0.5, high_freq_factor=6.0),
+        )
+    ),
 ]
 
 
@@ -47,7 +55,8 @@ def make_pair(config: ModelConfig) -> tuple[Etude, LlamaForCausalLM]:
             else:  # norms that are all ones would hide a norm left out
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(1)))
     fields = asdict(config)
-    rope = {"rope_type": "default", "rope_theta": fields.pop("rope_theta")}
+    del fields["rope_scaling"]
+    rope = {"rope_theta": fields.pop("rope_theta"), **scaling_fields(config.rope_scaling)}
     llama = LlamaForCausalLM(LlamaConfig(**fields, rope_parameters=rope, attention_bias=False))
     missing, unexpected = llama.load_state_dict(weights_of(model), strict=False)
     assert set(missing) <= {"lm_head.weight"}
