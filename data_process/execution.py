@@ -18,8 +18,16 @@ from data_process.execution_settings import Execution
 from data_process.joining import join_shards, join_streams, refuse_to_overwrite
 from data_process.jsonl_parts import JsonlPart, jsonl_parts
 from data_process.part_progress import progress_shown
+from data_process.slurm_job import refuse_while_queued
 from data_process.tasks import Step, done_parts
-from data_process.work_dir import begin, held, remove_work_dir, total_counts, work_dir_of
+from data_process.work_dir import (
+    begin,
+    held,
+    noted_mistake,
+    remove_work_dir,
+    total_counts,
+    work_dir_of,
+)
 
 __all__ = [
     "Execution",
@@ -54,7 +62,11 @@ def run_step(step: Step, work_dir: Path, execution: Execution) -> Counter[str]:
     work_dir = work_dir.resolve()
     parts = step.parts()
     with held(work_dir):
-        begin(work_dir, step, len(parts))
+        refuse_while_queued(work_dir, len(parts))
+        mistake = noted_mistake(work_dir)
+        goes_on = begin(work_dir, step, len(parts))
+        if mistake and goes_on and execution.executor == "slurm":
+            raise mistake  # that the job met; told once, for it may have been mended
         if len(done_parts(work_dir)) < len(parts):
             from data_process.executors import run_parts  # datatrove takes a while to import
 

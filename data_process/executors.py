@@ -1,66 +1,23 @@
-"""datatrove's executors, for parts.
+"""The executors: datatrove's, for parts.
 
-What differs from datatrove: a part is done when its folder is there, and nothing else is asked; the
-local processes are ours, for a pool waits forever for one that was killed; a user's mistake comes
-back as a sentence from every machine; and nothing but our own progress bar is printed.
+The local one has processes of our own, for datatrove's pool waits forever for one that was killed.
+A user's mistake comes back as a sentence from every machine, and nothing but our own progress bar
+is printed.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from datatrove.executor import LocalPipelineExecutor
-from datatrove.executor.base import PipelineExecutor
 from loguru import logger
 
 from config import UserError
 from data_process.execution_settings import Execution
-from data_process.tasks import Step, done_parts, part_folder, run_part
-from data_process.work_dir import LOGS, MISTAKES, note_mistake, noted_mistake
+from data_process.parts_pipeline import ByPart, DoPart
+from data_process.tasks import Step, done_parts
+from data_process.work_dir import LOGS, noted_mistake
 from data_process.workers import work_through
-
-
-class DoPart:
-    """A datatrove pipeline of one element: does the part with the number of its task."""
-
-    def __init__(self, step: Step, work_dir: Path) -> None:
-        self.step, self.work_dir = step, work_dir
-        self.folder = Path.cwd()
-        """From where the paths of the step count."""
-
-    def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Does part `rank`; once a mistake was found, no other part is begun."""
-        os.chdir(self.folder)
-        if any((self.work_dir / MISTAKES).glob("*")):
-            return
-        try:
-            run_part(self.step, rank, self.work_dir)
-        except UserError as mistake:
-            note_mistake(self.work_dir, rank, mistake)
-            raise
-
-
-class ByPart(PipelineExecutor):  # type: ignore[misc]  # datatrove has no types
-    """What our executors share."""
-
-    work_dir: Path
-
-    def is_rank_completed(self, rank: int) -> bool:
-        """Whether a part is done."""
-        return part_folder(self.work_dir, rank).exists()
-
-    def mark_rank_as_completed(self, rank: int) -> None:
-        """Nothing: the part's folder is the mark."""
-
-    def get_incomplete_ranks(
-        self, ranks: Sequence[int] | None = None, skip_completed: bool | None = None
-    ) -> list[int]:
-        """The parts that are not done."""
-        done = set(done_parts(self.work_dir))
-        return [n for n in (range(self.world_size) if ranks is None else ranks) if n not in done]
 
 
 class LocalExecutor(ByPart, LocalPipelineExecutor):  # type: ignore[misc]
@@ -88,6 +45,20 @@ class LocalExecutor(ByPart, LocalPipelineExecutor):  # type: ignore[misc]
 def run_parts(step: Step, work_dir: Path, parts: int, execution: Execution) -> None:
     """Does the parts of a step that are not done yet; raises as `run_step` does."""
     logger.disable("datatrove")
-    LocalExecutor(step, work_dir, parts, execution.workers).run()
+    if execution.executor == "local":
+        LocalExecutor(step, work_dir, parts, execution.workers).run()
+    elif execution.executor == "slurm":
+        from data_process.slurm_executor import run_on_slurm
+
+        run_on_slurm(step, work_dir, parts, execution)
+    else:
+        from data_process.ray_executor import run_on_ray  # which is not everywhere
+
+        run_on_ray(step, work_dir, parts, execution)
     if mistake := noted_mistake(work_dir):
         raise mistake
+    if missing := parts - len(done_parts(work_dir)):
+        raise UserError(
+            f"{missing:,} of {parts:,} parts could not be done: {work_dir / LOGS} tells why; run "
+            "the same command again for those"
+        )

@@ -64,15 +64,17 @@ def held(work_dir: Path) -> Iterator[None]:
         yield
 
 
-def begin(work_dir: Path, step: Step, parts: int) -> None:
+def begin(work_dir: Path, step: Step, parts: int) -> bool:
     """Prepares for the first or another start: what another plan left goes, what this one did
-    stays."""
+    stays. Returns whether this plan was begun before."""
     plan = json_text({"format": FORMAT, "parts": parts, **step.plan()})
     with explained(work_dir):
-        if plan != (before := read_plan(work_dir)):
+        before = read_plan(work_dir)
+        if plan != before:
             if (work_dir / PARTS).exists():
                 print(f"beginning anew: {what_differs(before, plan)}")
                 remove_directory(work_dir / PARTS)
+                remove(work_dir / LOGS)
             replace_file(work_dir / PLAN, text_writer(plan))
         (work_dir / PARTS).mkdir(exist_ok=True)
         for unfinished in (work_dir / PARTS).glob("*.tmp"):
@@ -82,6 +84,7 @@ def begin(work_dir: Path, step: Step, parts: int) -> None:
             sync_directory(directory)
     if done := len(done_parts(work_dir)):
         print(f"continuing: {done:,} of {parts:,} parts are done")
+    return plan == before
 
 
 def read_plan(work_dir: Path) -> str:
