@@ -70,9 +70,20 @@ class DumpReader:
         self.span, self.site = span, site
         self.raw = RawFile(span.path, span.begin)
         self.parser = PageParser()
+        self.splitter: PageSplitter | None = None
         self.last_title = ""
         self.pages = 0
         self.problems = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes of the packed file that were read, counted from its beginning."""
+        return self.raw.position
+
+    @property
+    def xml_bytes(self) -> int:
+        """Bytes of XML that were read of the part."""
+        return self.splitter.base if self.splitter else 0
 
     def __iter__(self) -> Iterator[Found]:
         """The pages in the dump's order, and what is wrong.
@@ -95,15 +106,15 @@ class DumpReader:
         pieces = unpacked(self.raw, packing, self.span.end)
         if at_start:
             pieces = in_utf8(self.span.path, pieces)
-        for event in PageSplitter(at_start).events(pieces):
+        self.splitter = PageSplitter(at_start)
+        for event in self.splitter.events(pieces):
             match event:
                 case RawPage(xml):
                     yield from self.read_page(xml)
                 case Head(xml):
                     yield from self.read_head(xml)
                 case LongPage(beginning):
-                    self.last_title = title_in(beginning)
-                    yield self.skip(f"longer than {PAGE_BYTES >> 20} MiB")
+                    yield from self.pass_over(beginning)
                 case Lost(reason, beginning):
                     yield from self.lose(reason, beginning)
                 case DumpEnds():
@@ -131,6 +142,17 @@ class DumpReader:
         yield self.skip("damaged")
         for page in others:
             yield from self.read_page(page)
+
+    def pass_over(self, beginning: bytes) -> Iterator[Found]:
+        """A page that is too long. No wiki of Wikimedia has one: its end may be damaged."""
+        before = self.after()
+        self.last_title = title_in(beginning)
+        reason = f"longer than {PAGE_BYTES >> 20} MiB"
+        yield self.problem(
+            f"its page {self.last_title!r}{before} is {reason}; it is left out, with all that may "
+            "be in it"
+        )
+        yield self.skip(reason)
 
     def read_head(self, xml: bytes) -> Iterator[Found]:
         """What the head says; that of an appended dump must say the same."""

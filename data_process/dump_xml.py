@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html
 import re
@@ -40,6 +41,11 @@ class SiteInfo:
         root = re.match(r".*?/wiki/|.*[/=]", self.base)
         name = quote(title.replace(" ", "_"), safe=";@$!*(),/~:")
         return root.group() + name if root else ""
+
+    def in_language(self, language: str) -> SiteInfo:
+        """The same wiki in another language: the head of an excerpt may be that of another one."""
+        base = self.base.replace(f"://{self.language}.", f"://{language}.", 1)
+        return dataclasses.replace(self, language=language, base=base)
 
     def namespace_of(self, title: str) -> int:
         """The namespace that a title's prefix names."""
@@ -188,12 +194,13 @@ def checksum_differs(revision: etree._Element, text: str) -> bool:
 
 
 def title_in(beginning: bytes) -> str:
-    """The title in the beginning of a page's XML; `?` when there is none."""
-    found = re.search(rb"<title>([^<]{1,1000})", beginning)
+    """The title in the beginning of a page's XML, cut where no title of MediaWiki (255 bytes) is
+    longer; `?` when there is none."""
+    found = re.search(rb"<title>([^<]{1,255})", beginning)
     return html.unescape(found.group(1).decode("utf-8", "replace")) if found else "?"
 
 
 def reason_of(error: Exception) -> str:
     """An error in a few words."""
     message = getattr(error, "msg", None) or str(error)
-    return re.sub(r", line \d+, column \d+.*", "", message)[:100]
+    return re.sub(r", (line \d+, column|use XML_PARSE_HUGE).*", "", " ".join(message.split()))[:100]

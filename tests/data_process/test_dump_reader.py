@@ -12,7 +12,8 @@ import pytest
 from config import UserError
 from data_process import dump_pages
 from data_process.dump_parts import cut_dump
-from data_process.dump_reader import DumpReader, Page, Problem, Skipped
+from data_process.dump_reader import DumpReader, Problem, Skipped
+from data_process.dump_xml import Page
 from tests.data_process.dumps import (
     TAIL,
     article,
@@ -255,7 +256,7 @@ def test_a_page_that_is_too_long_is_left_out_with_a_reason(tmp_path: Path) -> No
     read = read_bytes(tmp_path, dump(bodies))
     assert read.titles == names(1, 3)
     assert read.skipped == [Skipped("Page 2", "longer than 16 MiB")]
-    assert not read.problems
+    assert "its page 'Page 2' after the page 'Page 1' is longer than 16 MiB" in read.problems[0]
 
 
 def test_a_text_without_its_checksum_is_seen(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PROMISES = {
     "R6": "a wrong pairing is refused by name",
     "R7": "the order does not depend on the number of machines",
     "R8": "a dead rank ends the job",
+    "R10": "a dump cannot hurt or fool",
     "R20": "safety is cheap",
 }
 
