@@ -67,9 +67,10 @@ def run_step(step: Step, work_dir: Path, execution: Execution) -> Counter[str]:
         goes_on = begin(work_dir, step, len(parts))
         if mistake and goes_on and execution.executor == "slurm":
             raise mistake  # that the job met; told once, for it may have been mended
-        if len(done_parts(work_dir)) < len(parts):
+        done = set(done_parts(work_dir))
+        if waiting := [number for number in range(len(parts)) if number not in done]:
             from data_process.executors import run_parts  # datatrove takes a while to import
 
             with progress_shown(step.title, work_dir, parts):
-                run_parts(step, work_dir, len(parts), execution)
+                run_parts(step, work_dir, waiting, execution)
         return total_counts(work_dir)

@@ -7,6 +7,7 @@ is printed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datatrove.executor import LocalPipelineExecutor
@@ -14,18 +15,14 @@ from loguru import logger
 
 from config import UserError
 from data_process.execution_settings import Execution
-from data_process.parts_pipeline import ByPart, DoPart
+from data_process.parts_pipeline import ByShare, DoShare, single_parts
 from data_process.tasks import Step, done_parts
 from data_process.work_dir import LOGS, noted_mistake
 from data_process.workers import work_through
 
 
-class LocalExecutor(ByPart, LocalPipelineExecutor):  # type: ignore[misc]
+class LocalExecutor(ByShare, LocalPipelineExecutor):  # type: ignore[misc]
     """Processes of this machine."""
-
-    def __init__(self, step: Step, work_dir: Path, parts: int, workers: int) -> None:
-        super().__init__([DoPart(step, work_dir)], parts, workers, str(work_dir / LOGS))
-        self.work_dir = work_dir
 
     def run(self) -> None:
         """Does all parts that are not done; raises the first one's mistake."""
@@ -42,23 +39,34 @@ class LocalExecutor(ByPart, LocalPipelineExecutor):  # type: ignore[misc]
         self._run_for_rank(rank)
 
 
-def run_parts(step: Step, work_dir: Path, parts: int, execution: Execution) -> None:
-    """Does the parts of a step that are not done yet; raises as `run_step` does."""
+def run_here(step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution) -> None:
+    """Does parts on this machine; raises the first one's mistake."""
+    shares = single_parts(waiting)
+    LocalExecutor(
+        [DoShare(step, work_dir, shares)],
+        tasks=len(shares),
+        workers=execution.workers,
+        logging_dir=str(work_dir / LOGS),
+    ).run()
+
+
+def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution) -> None:
+    """Does parts of a step, by their numbers; raises as `run_step` does."""
     logger.disable("datatrove")
     if execution.executor == "local":
-        LocalExecutor(step, work_dir, parts, execution.workers).run()
+        run_here(step, work_dir, waiting, execution)
     elif execution.executor == "slurm":
         from data_process.slurm_executor import run_on_slurm
 
-        run_on_slurm(step, work_dir, parts, execution)
+        run_on_slurm(step, work_dir, waiting, execution)
     else:
         from data_process.ray_executor import run_on_ray  # which is not everywhere
 
-        run_on_ray(step, work_dir, parts, execution)
+        run_on_ray(step, work_dir, waiting, execution)
     if mistake := noted_mistake(work_dir):
         raise mistake
-    if missing := parts - len(done_parts(work_dir)):
+    if missing := set(waiting) - set(done_parts(work_dir)):
         raise UserError(
-            f"{missing:,} of {parts:,} parts could not be done: {work_dir / LOGS} tells why; run "
-            "the same command again for those"
+            f"{len(missing):,} parts could not be done: {work_dir / LOGS} tells why; run the same "
+            "command again for those"
         )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from config import UserError
 from data_process.tasks import put_on_disk, stream_files
-from data_process.work_dir import held
+from data_process.work_dir import clear_removed, held
 from model.storage import explained, remove, sync_directory
 
 COPIED_BYTES = 1 << 22
@@ -20,6 +20,7 @@ COPIED_BYTES = 1 << 22
 def refuse_to_overwrite(destination: Path, work_dir: Path, overwrite: bool) -> None:
     """Raises UserError when a file, or a folder that holds something, is in the way of work that
     has not begun yet: better said before hours of it than after."""
+    clear_removed(work_dir)
     taken = any(destination.iterdir()) if destination.is_dir() else destination.exists()
     if taken and not overwrite and not work_dir.exists():
         raise UserError(

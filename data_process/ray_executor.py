@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,23 +21,13 @@ from ray.job_config import JobConfig
 
 from config import ROOT, UserError
 from data_process.execution_settings import Execution
-from data_process.parts_pipeline import ByPart, DoPart
+from data_process.parts_pipeline import ByShare, DoShare, fair_shares
 from data_process.tasks import Step
 from data_process.work_dir import LOGS
 
 
-class RayExecutor(ByPart, RayPipelineExecutor):  # type: ignore[misc]
+class RayExecutor(ByShare, RayPipelineExecutor):  # type: ignore[misc]
     """Tasks of Ray."""
-
-    def __init__(self, step: Step, work_dir: Path, parts: int, execution: Execution) -> None:
-        self.work_dir = work_dir
-        super().__init__(
-            [DoPart(step, work_dir)],
-            tasks=parts,
-            workers=execution.workers,
-            logging_dir=str(work_dir / LOGS),
-            mem_per_cpu_gb=execution.memory_gb,
-        )
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
         """Does a part. Its log goes where those of all executors go: datatrove's own way with Ray
@@ -44,27 +35,34 @@ class RayExecutor(ByPart, RayPipelineExecutor):  # type: ignore[misc]
         return PipelineExecutor._run_for_rank(self, rank, local_rank, node_rank)
 
 
-def run_on_ray(step: Step, work_dir: Path, parts: int, execution: Execution) -> None:
-    """Does the parts that are not done on Ray.
+def run_on_ray(step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution) -> None:
+    """Does parts on Ray, which stays connected to the end of this process.
 
     Raises:
         UserError: no machine of the cluster has the memory for a worker.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers
-    ray.init(
-        job_config=JobConfig(code_search_path=[str(ROOT)]),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers
+        ray.init(
+            job_config=JobConfig(code_search_path=[str(ROOT)]),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    refuse_small_machines(execution.memory_gb)
+    shares = fair_shares(waiting, execution.workers)
+    executor = RayExecutor(
+        [DoShare(step, work_dir, shares)],
+        tasks=len(shares),
+        workers=execution.workers,
+        logging_dir=str(work_dir / LOGS),
+        mem_per_cpu_gb=execution.memory_gb,
     )
-    try:
-        refuse_small_machines(execution.memory_gb)
-        # The statistics of a part that a killed process did are missing; nothing asks for them.
-        with suppress(FileNotFoundError):
-            RayExecutor(step, work_dir, parts, execution).run()
-    finally:
-        ray.shutdown()
+    # At its end it adds up statistics, which a task that was killed has not left. Nothing asks for
+    # them: the parts have counts.
+    with suppress(FileNotFoundError):
+        executor.run()
 
 
 def refuse_small_machines(memory_gb: float) -> None:

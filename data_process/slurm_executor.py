@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +20,24 @@ from datatrove.executor import SlurmPipelineExecutor
 
 from config import ROOT, UserError
 from data_process.execution_settings import Execution
-from data_process.parts_pipeline import ByPart, DoPart
+from data_process.parts_pipeline import ByShare, DoShare, fair_shares
 from data_process.slurm_job import LEFT, is_queued, note_job
-from data_process.tasks import Step, done_parts
+from data_process.tasks import Step
 from data_process.work_dir import LOGS
 
-TASKS_PER_WORKER = 4
-"""A worker's share of the parts is cut into so many tasks: few enough for the scheduler, many
-enough that no worker is idle for long at the end."""
 LOOK_S = 5.0
 """Seconds between two looks at the queue."""
 
 
-class SlurmExecutor(ByPart, SlurmPipelineExecutor):  # type: ignore[misc]
+class SlurmExecutor(ByShare, SlurmPipelineExecutor):  # type: ignore[misc]
     """A job array."""
-
-    def __init__(self, step: Step, work_dir: Path, parts: int, execution: Execution) -> None:
-        self.work_dir = work_dir
-        self.python = sys.executable
-        waiting = parts - len(done_parts(work_dir))
-        super().__init__(
-            [DoPart(step, work_dir)],
-            tasks=parts,
-            time=execution.slurm_time,
-            partition=execution.slurm_partition,
-            workers=execution.workers,
-            job_name=step.title.replace(" ", "_"),
-            qos=None,
-            logging_dir=str(work_dir / LOGS),
-            sbatch_args={"mem-per-cpu": f"{math.ceil(execution.memory_gb * 1024)}M"},
-            tasks_per_job=math.ceil(waiting / (execution.workers * TASKS_PER_WORKER)),
-        )
 
     def get_launch_file_contents(self, sbatch_args: dict[str, Any], run_script: str) -> str:
         """The batch script: this very Python, in this repository, which so can be imported."""
-        pickled = shlex.quote(str(self.work_dir / LOGS / "executor.pik"))
-        task = f"srun -l -n 1 {shlex.quote(self.python)} -m datatrove.tools.launch_pickled_pipeline"
+        pickled = shlex.quote(str(self.pipeline[0].work_dir / LOGS / "executor.pik"))
+        task = (
+            f"srun -l -n 1 {shlex.quote(sys.executable)} -m datatrove.tools.launch_pickled_pipeline"
+        )
         lines = [
             "#!/bin/bash",
             *(f"#SBATCH --{name}={value}".rstrip("=") for name, value in sbatch_args.items()),
@@ -67,14 +50,25 @@ class SlurmExecutor(ByPart, SlurmPipelineExecutor):  # type: ignore[misc]
         """Nothing: the parts have counts of their own."""
 
 
-def run_on_slurm(step: Step, work_dir: Path, parts: int, execution: Execution) -> None:
-    """Submits a job for the parts that are not done, and waits for it if that is wanted.
+def run_on_slurm(step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution) -> None:
+    """Submits a job for parts, and waits for it if that is wanted.
 
     Raises:
         UserError: Slurm refuses the job.
         SystemExit: it was submitted.
     """
-    executor = SlurmExecutor(step, work_dir, parts, execution)
+    shares = fair_shares(waiting, execution.workers)
+    executor = SlurmExecutor(
+        [DoShare(step, work_dir, shares)],
+        tasks=len(shares),
+        time=execution.slurm_time,
+        partition=execution.slurm_partition,
+        workers=execution.workers,
+        job_name=step.title.replace(" ", "_"),
+        qos=None,
+        logging_dir=str(work_dir / LOGS),
+        sbatch_args={"mem-per-cpu": f"{math.ceil(execution.memory_gb * 1024)}M"},
+    )
     try:
         executor.launch_job()
     except subprocess.CalledProcessError as error:
@@ -84,8 +78,10 @@ def run_on_slurm(step: Step, work_dir: Path, parts: int, execution: Execution) -
         ) from error
     job = str(executor.job_id)
     note_job(work_dir, job)
-    waiting = parts - len(done_parts(work_dir))
-    print(f"submitted Slurm job {job}: {waiting:,} parts, {execution.workers} workers at most")
+    print(
+        f"submitted Slurm job {job}: {len(waiting):,} parts in {len(shares):,} tasks, "
+        f"{execution.workers:,} at a time"
+    )
     if not execution.slurm_wait:
         print("when it has ended, run the same command again: it goes on with what the job did")
         raise SystemExit(LEFT)

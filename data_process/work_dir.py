@@ -67,6 +67,7 @@ def held(work_dir: Path) -> Iterator[None]:
 def begin(work_dir: Path, step: Step, parts: int) -> bool:
     """Prepares for the first or another start: what another plan left goes, what this one did
     stays. Returns whether this plan was begun before."""
+    clear_removed(work_dir)
     plan = json_text({"format": FORMAT, "parts": parts, **step.plan()})
     with explained(work_dir):
         before = read_plan(work_dir)
@@ -97,8 +98,10 @@ def read_plan(work_dir: Path) -> str:
 def what_differs(before: str, now: str) -> str:
     """Names the entries in which two plans differ."""
     try:
-        old: dict[str, Any] = dict(json.loads(before))
-    except (ValueError, TypeError):
+        old = json.loads(before)
+    except ValueError:
+        old = None
+    if not isinstance(old, dict):
         return "the earlier work's plan is missing or damaged"
     new: dict[str, Any] = json.loads(now)
     names = [name for name in {**new, **old} if old.get(name) != new.get(name)]
@@ -132,8 +135,12 @@ def remove_work_dir(work_dir: Path) -> None:
     Raises:
         UserError: it cannot be removed, or another process works there.
     """
-    with held(work_dir), explained(work_dir):
-        for path in sorted(work_dir.iterdir(), key=lambda path: path.name != PLAN):
-            if path.name != LOCK:  # the plan goes first: without it the rest counts for nothing
-                remove(path)
-    remove(work_dir)
+    with held(work_dir):
+        pass  # nobody else is there; Windows could not rename it with a lock in it
+    remove_directory(work_dir)
+
+
+def clear_removed(work_dir: Path) -> None:
+    """Removes what a killed `remove_work_dir` has left."""
+    with explained(work_dir):
+        remove(work_dir.with_name(work_dir.name + ".tmp"))
