@@ -27,6 +27,7 @@ PROMISES = {
     "R7": "the order does not depend on the number of machines",
     "R8": "a dead rank ends the job",
     "R10": "a dump cannot hurt or fool",
+    "R11": "work on data that was killed gives the same bytes",
     "R20": "safety is cheap",
 }
 
