@@ -1,0 +1,122 @@
+"""Refusals, in OpenAI's form: {"error": {"message", "type", "param", "code"}}."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from inference.api.requests import FIELDS, NOT_SUPPORTED
+
+NAME_CHARACTERS = 100
+"""Most characters of an unknown name that are told back."""
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    message: str = Field(description="One sentence for a person.")
+    type: str = Field(description="The kind of mistake, such as invalid_request_error.")
+    param: str | None = Field(description="The field that is wrong, such as messages[0].content.")
+    code: str | None = Field(description="The mistake, for a program.")
+
+
+class ErrorReply(BaseModel):
+    """The body of every reply that is no success."""
+
+    error: ErrorBody
+
+
+class ApiError(Exception):
+    """A refusal."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, dict(headers or {})
+        self.param, self.code = param, code
+
+    @property
+    def body(self) -> ErrorReply:
+        """What the client reads."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        # Half a surrogate pair, which JSON can name and UTF-8 cannot, may stand in a field's name.
+        message, param = (
+            text and text.encode("utf-8", "replace").decode("utf-8")
+            for text in (self.message, self.param)
+        )
+        return ErrorReply(
+            error=ErrorBody(message=message or "", type=kind, param=param, code=self.code)
+        )
+
+    def response(self) -> JSONResponse:
+        """The whole reply."""
+        return JSONResponse(self.body.model_dump(), self.status, self.headers)
+
+
+def overloaded(message: str, seconds: int) -> ApiError:
+    """A refusal for now."""
+    return ApiError(503, message, code="overloaded", headers={"Retry-After": str(seconds)})
+
+
+def of_http(status: int, path: str, method: str, headers: Mapping[str, str] | None) -> ApiError:
+    """A refusal of the router: unknown paths and wrong methods."""
+    if status == HTTPStatus.NOT_FOUND:
+        return ApiError(404, f"there is nothing at {path}: the API is at /v1", code="unknown_url")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"{path} does not take {method}"
+        return ApiError(405, message, code="method_not_supported", headers=headers)
+    if status == HTTPStatus.BAD_REQUEST:
+        return ApiError(400, "the body is not JSON in UTF-8", "body", "invalid_json")
+    return ApiError(status, HTTPStatus(status).phrase, headers=headers)
+
+
+def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """A refusal of a body that does not fit its schema: the mistake that lies deepest.
+
+    Args:
+        errors: pydantic's.
+    """
+    places = [field_path(error["loc"][1:], error["type"]) for error in errors]
+    deepest = max(places, key=depth)
+    found = [error for error, place in zip(errors, places, strict=True) if place == deepest]
+    kind, missing = found[0]["type"], found[0]["loc"] == ("body",)
+    if kind == "json_invalid" or missing:
+        reason = found[0].get("ctx", {}).get("error", "it is empty or no object")
+        return ApiError(400, f"the body is not a JSON object: {reason}", "body", "invalid_json")
+    if kind == "extra_forbidden":
+        message = f"unknown parameter {deepest}: this server does not know it"
+        return ApiError(400, message, deepest, "unknown_parameter")
+    name = re.split(r"[.[]", deepest.rpartition("].")[2] or deepest)[0]
+    if name in NOT_SUPPORTED:
+        message = f"{deepest} is not supported by this server: leave it out"
+        return ApiError(400, message, deepest, "unsupported_parameter")
+    told = dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in found)
+    code = "missing_required_parameter" if kind == "missing" else "invalid_value"
+    return ApiError(400, f"{deepest}: {' or '.join(told)}", deepest, code)
+
+
+def field_path(location: Sequence[str | int], kind: str) -> str:
+    """A place in a body as OpenAI writes it: messages[0].content."""
+    path = ""
+    for number, step in enumerate(location):
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step in FIELDS or (kind == "extra_forbidden" and number == len(location) - 1):
+            path += f".{step[:NAME_CHARACTERS]}" if path else step[:NAME_CHARACTERS]
+    return path or "body"
+
+
+def depth(path: str) -> int:
+    """How deep a place lies."""
+    return path.count(".") + path.count("[")

@@ -1,0 +1,50 @@
+"""Serves a model: the OpenAI API, and a web page to chat with it.
+
+python inference/serve.py                                      at http://127.0.0.1:8000
+python inference/serve.py --quantize int8 --port 9000          faster, somewhere else
+ETUDE_API_KEY=... python inference/serve.py --host 0.0.0.0     for other machines, with a key
+
+Any client of OpenAI's works: OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="-").
+docs/serving_api.md tells what is understood, what is refused, and what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import parse_flags, run_script
+from inference.api.settings import API_KEY_VARIABLE, LOOPBACK, ServeConfig
+
+
+def main() -> int:
+    """Takes the address, loads the model, serves until it is stopped."""
+    config = parse_flags(ServeConfig(), "Serves a model: the OpenAI API and a web page.")
+    key = config.api_key or os.environ.get(API_KEY_VARIABLE) or None
+    # These import torch and FastAPI, which takes seconds: not for --help.
+    from inference.api.app import make_app
+    from inference.api.listener import Listener, listen
+    from inference.api.serving import Serving
+    from inference.loading import load_model
+    from inference.service import Service
+
+    listening = listen(config.host, config.port)
+    model = load_model(config.model_dir, config.device, config.slots, config.quantize)
+    serving = Serving(config, model, Service(model.engine, config.max_queue))
+    host, port = listening.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def say_ready() -> None:
+        if config.host not in LOOPBACK and not key:
+            print("warning: everyone who reaches this machine may use the model", file=sys.stderr)
+        print(f"{model.title}; web page at {address}, API at {address}/v1 (Ctrl-C stops)")
+
+    Listener(make_app(serving, key), serving, say_ready).run([listening])
+    return 1 if serving.service.failed else 0
+
+
+if __name__ == "__main__":
+    run_script(main)
