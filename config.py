@@ -437,12 +437,22 @@ class ConvertGgufConfig:
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Held-out questions for a chat model."""
+    """What a model knows and can do."""
 
     model_dir: Path = PathConfig.sft_model_dir
-    """Directory of a chat model."""
-    questions: Path = TRAINING_DATA / "eval" / "eval_sample.jsonl"
-    """JSONL file of questions with accepted answers."""
+    """Directory of the model."""
+    eval_files: tuple[Path, ...] = ()
+    """JSONL files of texts, conversations, minimal pairs, multiple choice, cloze or prompts; what
+    each measures is found by its keys."""
+    questions: Path | None = None
+    """JSONL file of questions with accepted answers, for a chat model; None: the built-in sample's,
+    if there are no eval_files."""
+    compare: tuple[Path, Path] | None = None
+    """Two directories that were evaluated on the same files: compare them, and do nothing else."""
+    engine: Literal["etude", "transformers"] = "etude"
+    """Who computes the likelihoods; transformers for a converted directory."""
+    limit: int | None = None
+    """Take only this many records of each of the eval_files."""
     output_dir: Path | None = None
     """Where answers.jsonl and evaluation.json go; None: the model's directory."""
     max_tokens: int = 200
@@ -452,7 +462,8 @@ class EvaluateConfig:
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        return positive(self, "max_tokens")
+        found = positive(self, "max_tokens")
+        return found + ([] if self.limit is None else positive(self, "limit"))
 
 
 @dataclass(frozen=True)

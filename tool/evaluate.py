@@ -1,42 +1,70 @@
-"""Asks a chat model held-out questions, greedily, and prints the share of right answers by
-category.
+"""Measures what a model knows and can do.
 
-    python evaluate.py --model_dir ../weight/demo/etude_sft_model
+    python evaluate.py --model_dir ../weight/demo/etude_sft_model          held-out questions
+    python evaluate.py --eval_files texts.jsonl pairs.jsonl choices.jsonl  what their keys say
+    python evaluate.py --compare MODEL_A MODEL_B                           which one is better
 
-Every answer goes to answers.jsonl, the shares to evaluation.json.
+Shares and bits per byte go to evaluation.json and evaluation.png, with 95% intervals; answers to
+questions to answers.jsonl.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import EvaluateConfig, parse_flags, run_script
+from config import TRAINING_DATA, EvaluateConfig, parse_flags, run_script
+
+SAMPLE = TRAINING_DATA / "eval" / "eval_sample.jsonl"
 
 
 def main() -> None:
-    """Reads the command line, asks, prints the table and writes both files."""
-    evaluate(parse_flags(EvaluateConfig(), __doc__))
+    """Reads the command line, and compares or evaluates."""
+    config = parse_flags(EvaluateConfig(), __doc__)
+    if config.compare:
+        from tool.evaluation import compare
+
+        print("\n".join(compare(*config.compare)))
+        return
+    evaluate(config)
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Asks all questions, prints the shares by category and writes answers and shares."""
-    from model.device import pick_device  # heavy modules come after the command line
+    """Evaluates on files and questions, and writes the results."""
+    from model.storage import json_writer, replace_file  # heavy modules come after the flags
+
+    output_dir = config.output_dir or config.model_dir
+    result: dict[str, Any] = {}
+    if config.eval_files:
+        from tool.evaluation import HEADER, measure_files
+        from tool.evaluation_picture import draw_evaluation
+
+        print(HEADER)
+        result["files"] = measure_files(config)
+        draw_evaluation(result["files"], config.model_dir.name, output_dir / "evaluation.png")
+    if config.questions or not config.eval_files:
+        result |= ask_questions(config, config.questions or SAMPLE, output_dir)
+    replace_file(output_dir / "evaluation.json", json_writer(result))
+    print(f"the results are in {output_dir / 'evaluation.json'}")
+
+
+def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
+    """Asks a chat model, greedily; prints and returns the shares of right answers by category."""
+    from model.device import pick_device
     from model.pretrained import load_pretrained
-    from model.storage import json_writer, replace_file, text_writer
+    from model.storage import replace_file, text_writer
     from tool.questions import answers_as_jsonl, ask, read_questions, report, table
 
-    questions = read_questions(config.questions)
+    asked = read_questions(questions)
     model, tokenizer = load_pretrained(config.model_dir, pick_device(config.device))
-    answers = ask(model, tokenizer, questions, config.max_tokens)
-    result = report(answers)
-    output_dir = config.output_dir or config.model_dir
+    answers = ask(model, tokenizer, asked, config.max_tokens)
     replace_file(output_dir / "answers.jsonl", text_writer(answers_as_jsonl(answers)))
-    replace_file(output_dir / "evaluation.json", json_writer(result))
-    print(table(result))
-    print(f"every answer is in {output_dir / 'answers.jsonl'}")
+    shares = report(answers)
+    print(table(shares))
+    return shares
 
 
 if __name__ == "__main__":

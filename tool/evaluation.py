@@ -1,0 +1,139 @@
+"""Evaluating a model on files, and comparing two models that were."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from config import EvaluateConfig, UserError
+from model.storage import json_writer, replace_file
+from tool.intervals import interval, paired_interval, ratio
+from tool.measures import Measure, Outcome, read_measures
+from tool.scoring import load_judge
+
+RECORDS = "evaluation_records.json"
+"""What each record gave, for comparisons."""
+
+
+def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Measures a model on every file, and writes what each record gave.
+
+    Returns:
+        A row a measure: file, measure, value, its interval, chance, and values by group.
+
+    Raises:
+        UserError: no such model, or a file of no known kind.
+    """
+    readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
+    judge = load_judge(config.model_dir, config.device, config.engine)
+    rows, kept = [], {}
+    for path, measures, records in readings:
+        for measure in measures:
+            outcomes = measure.run(judge, path, records)
+            row = summary(path, measure, records, outcomes)
+            rows.append(row)
+            kept[f"{path.name}: {measure.name}"] = {
+                "better": measure.better,
+                "values": [outcome.value for outcome in outcomes],
+                "weights": [outcome.weight for outcome in outcomes],
+            }
+            print(line(row), flush=True)
+    replace_file((config.output_dir or config.model_dir) / RECORDS, json_writer(kept))
+    return rows
+
+
+def summary(
+    path: Path, measure: Measure, records: list[dict[str, Any]], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """A measure's row."""
+    values, weights = columns(outcomes)
+    low, high = interval(values, weights)
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.group].append(outcome)
+    return {
+        "file": path.name,
+        "measure": measure.name,
+        "better": measure.better,
+        "value": ratio(values, weights),
+        "low": low,
+        "high": high,
+        "chance": measure.chance(records),
+        "records": len(outcomes),
+        "by_group": {
+            name: ratio(*columns(members)) for name, members in sorted(groups.items()) if name
+        },
+    }
+
+
+def columns(outcomes: Sequence[Outcome]) -> tuple[list[float], list[float]]:
+    """Values and weights."""
+    return [o.value for o in outcomes], [o.weight for o in outcomes]
+
+
+HEADER = (
+    f"{'file':28} {'measure':18} {'value':>8}  {'95% interval':17} {'chance':>7} {'records':>8}"
+)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row, for people."""
+    chance = "-" if row["chance"] is None else f"{row['chance']:.3f}"
+    between = f"{row['low']:.4f} to {row['high']:.4f}"
+    return (
+        f"{row['file'][:28]:28} {row['measure']:18} {row['value']:>8.4f}  {between:17} "
+        f"{chance:>7} {row['records']:>8,}"
+    )
+
+
+def compare(first: Path, second: Path) -> list[str]:
+    """How two evaluated models differ, record by record, a line a measure.
+
+    Raises:
+        UserError: one was not evaluated, or not on the same records.
+    """
+    a, b = (read_kept(directory) for directory in (first, second))
+    common = [name for name in a if name in b]
+    if not common:
+        raise UserError(f"{first} and {second} were not evaluated on a common file; do that first")
+    lines = [f"{'file: measure':48} {'difference':>10}  {'95% interval':19} verdict"]
+    for name in common:
+        if a[name]["weights"] != b[name]["weights"]:
+            raise UserError(
+                f"{name}: {first} and {second} were evaluated on different records; evaluate both "
+                "with the same files and --limit"
+            )
+        difference, (low, high) = paired_interval(
+            a[name]["values"], b[name]["values"], a[name]["weights"]
+        )
+        between = f"{low:+.4f} to {high:+.4f}"
+        told = verdict(low, high, a[name]["better"], second.name)
+        lines.append(f"{name[:48]:48} {difference:>+10.4f}  {between:19} {told}")
+    return lines
+
+
+def verdict(low: float, high: float, better: str, name: str) -> str:
+    """What an interval of a difference says."""
+    if low <= 0 <= high:
+        return "no difference can be told"
+    return f"{name} is {'better' if (low > 0) == (better == 'higher') else 'worse'}"
+
+
+def read_kept(directory: Path) -> dict[str, Any]:
+    """What each record of an evaluated model gave.
+
+    Raises:
+        UserError: the model was not evaluated.
+    """
+    path = directory / RECORDS
+    if not path.is_file():
+        raise UserError(
+            f"{directory}: not evaluated on files yet; run tool/evaluate.py --model_dir "
+            f"{directory} --eval_files ... first"
+        )
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(kept, dict)
+    return kept
