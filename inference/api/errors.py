@@ -12,8 +12,13 @@ from pydantic import BaseModel, Field
 
 from inference.api.requests import FIELDS, NOT_SUPPORTED
 
+BODY = "body"
 NAME_CHARACTERS = 100
 """Most characters of an unknown name that are told back."""
+
+SHOULD = "Input should be "
+"""How pydantic begins to say what a value must be."""
+SUPPORTED_ONLY_EMPTY = re.compile(rf"(messages\[\d+\]\.)?({'|'.join(sorted(NOT_SUPPORTED))})\b")
 
 
 class ErrorBody(BaseModel):
@@ -76,8 +81,6 @@ def of_http(status: int, path: str, method: str, headers: Mapping[str, str] | No
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{path} does not take {method}"
         return ApiError(405, message, code="method_not_supported", headers=headers)
-    if status == HTTPStatus.BAD_REQUEST:
-        return ApiError(400, "the body is not JSON in UTF-8", "body", "invalid_json")
     return ApiError(status, HTTPStatus(status).phrase, headers=headers)
 
 
@@ -90,20 +93,19 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     places = [field_path(error["loc"][1:], error["type"]) for error in errors]
     deepest = max(places, key=depth)
     found = [error for error, place in zip(errors, places, strict=True) if place == deepest]
-    kind, missing = found[0]["type"], found[0]["loc"] == ("body",)
-    if kind == "json_invalid" or missing:
-        reason = found[0].get("ctx", {}).get("error", "it is empty or no object")
-        return ApiError(400, f"the body is not a JSON object: {reason}", "body", "invalid_json")
+    kind = found[0]["type"]
+    if deepest == BODY:
+        return ApiError(400, "the body must be a JSON object", BODY, "invalid_json")
     if kind == "extra_forbidden":
         message = f"unknown parameter {deepest}: this server does not know it"
         return ApiError(400, message, deepest, "unknown_parameter")
-    name = re.split(r"[.[]", deepest.rpartition("].")[2] or deepest)[0]
-    if name in NOT_SUPPORTED:
-        message = f"{deepest} is not supported by this server: leave it out"
-        return ApiError(400, message, deepest, "unsupported_parameter")
-    told = dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in found)
+    if unsupported := SUPPORTED_ONLY_EMPTY.match(deepest):
+        message = f"{unsupported[0]} is not supported by this server: leave it out"
+        return ApiError(400, message, unsupported[0], "unsupported_parameter")
+    told = " or ".join(dict.fromkeys(error["msg"].removeprefix(SHOULD) for error in found))
+    told = f"must be {told}" if found[0]["msg"].startswith(SHOULD) else told
     code = "missing_required_parameter" if kind == "missing" else "invalid_value"
-    return ApiError(400, f"{deepest}: {' or '.join(told)}", deepest, code)
+    return ApiError(400, f"{deepest}: {told}", deepest, code)
 
 
 def field_path(location: Sequence[str | int], kind: str) -> str:
@@ -114,7 +116,7 @@ def field_path(location: Sequence[str | int], kind: str) -> str:
             path += f"[{step}]"
         elif step in FIELDS or (kind == "extra_forbidden" and number == len(location) - 1):
             path += f".{step[:NAME_CHARACTERS]}" if path else step[:NAME_CHARACTERS]
-    return path or "body"
+    return path or BODY
 
 
 def depth(path: str) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 
+from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,9 +15,6 @@ from inference.api.settings import LOOPBACK, ServeConfig
 
 OPEN_PATHS = ("/", "/health")
 """What needs no key: the page, which asks for one, and the question whether the server is well."""
-
-CLOSE = {"Connection": "close"}
-"""What is still coming need not be read."""
 
 
 class GoneError(Exception):
@@ -70,7 +68,7 @@ class Gate:
         right = hmac.compare_digest(given.strip().encode("utf-8"), self.key.encode("utf-8"))
         if scheme.lower() != "bearer" or not right:
             message = "the API key is missing or wrong: send it as Authorization: Bearer KEY"
-            headers_back = {"WWW-Authenticate": "Bearer", **CLOSE}
+            headers_back = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, message, code="invalid_api_key", headers=headers_back)
 
     async def read(self, headers: Headers, receive: Receive) -> Receive:
@@ -79,14 +77,16 @@ class Gate:
         # Also: a browser asks first before it sends JSON to another origin, and is refused.
         if kind != "application/json":
             message = "send JSON, with the header Content-Type: application/json"
-            raise ApiError(415, message, "body", "unsupported_media_type", CLOSE)
+            raise ApiError(415, message, "body", "unsupported_media_type")
         if headers.get("content-length", "0").isdecimal():
             self.check_size(int(headers.get("content-length", "0")[:20]))
         try:
             body = await asyncio.wait_for(self.collect(receive), self.config.request_seconds)
         except asyncio.TimeoutError as error:
             message = f"the body did not arrive within {self.config.request_seconds:g} s"
-            raise ApiError(408, message, "body", "request_timeout", CLOSE) from error
+            close = {"Connection": "close"}
+            raise ApiError(408, message, "body", "request_timeout", close) from error
+        check_json(body)
         return replay(body, receive)
 
     async def collect(self, receive: Receive) -> bytes:
@@ -105,7 +105,16 @@ class Gate:
         """Refuses a body that is too large."""
         if size > self.config.max_body:
             message = f"the body has more than {self.config.max_body} bytes"
-            raise ApiError(413, message, "body", "body_too_large", CLOSE)
+            raise ApiError(413, message, "body", "body_too_large")
+
+
+def check_json(body: bytes) -> None:
+    """Refuses what is no JSON in UTF-8, is nested too deeply, or names half a surrogate pair, which
+    no text can hold."""
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}", "body", "invalid_json") from error
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

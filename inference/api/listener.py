@@ -82,6 +82,9 @@ class Connection(H11Protocol):
 
     def give_up(self) -> None:
         """Ends a connection that sends too slowly."""
+        if self.conn.their_state is not h11.IDLE:
+            self.transport.close()
+            return
         self.refuse(ApiError(408, "the request did not arrive in time", code="request_timeout"))
 
     def pause_writing(self) -> None:
