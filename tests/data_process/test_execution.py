@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from data_process.work_dir import held
 from tests.data_process.steps import COMMAND, PART_BYTES, Shout, make_input, shout
 
 ONE = Execution(workers=1)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and a shell")
 
 
 def expected(path: Path, stream: str = "main") -> bytes:
@@ -101,6 +104,34 @@ def test_a_damaged_plan_begins_anew(
         (tmp_path / "work" / "plan.json").write_bytes(damage)
         run_step(shout(source), tmp_path / "work", ONE)
         assert "beginning anew: the earlier work's plan is missing" in capsys.readouterr().out
+
+
+def test_what_killed_processes_left_is_cleared_at_the_next_start(
+    source: Path, tmp_path: Path
+) -> None:
+    work_dir = tmp_path / "out.jsonl.work"
+    run_step(shout(source), work_dir, ONE)
+    for place in (work_dir / "parts" / "00003.12345678.tmp", tmp_path / "out.jsonl.work.tmp"):
+        place.mkdir(parents=True)
+        (place / "main.jsonl").touch()
+    run_step(shout(source), work_dir, ONE)
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert len(done_parts(work_dir)) == len(shout(source).cut)
+
+
+@posix
+def test_ctrl_c_ends_the_work_and_keeps_what_is_done(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    command = [*COMMAND, str(source), str(output), "2", "local", "0.3"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    )
+    while process.poll() is None and len(done_parts(work_dir_of(output))) < 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: workers get it too
+    assert process.communicate(timeout=30)[1] == "\nstopped\n"
+    assert process.returncode == 130
+    assert len(done_parts(work_dir_of(output))) >= 2
 
 
 def test_a_second_process_is_refused(source: Path, tmp_path: Path) -> None:
@@ -276,17 +307,19 @@ def run_tasks(cluster: Path, numbers: list[int]) -> list[int]:
     return codes
 
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="Slurm runs on Linux")
-
-
 @posix
 def test_slurm_gives_the_same_bytes(
-    source: Path, tmp_path: Path, cluster: Path, capsys: pytest.CaptureFixture[str]
+    source: Path,
+    tmp_path: Path,
+    cluster: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     execution = Execution(workers=1, executor="slurm", slurm_partition="main", memory_gb=1.5)
     assert execution.problems() == []
-    output, trace = tmp_path / "out.jsonl", tmp_path / "trace"
-    step = shout(source, trace=trace)
+    monkeypatch.chdir(tmp_path)  # a job stands elsewhere, and must find the input nevertheless
+    output, trace = Path("out.jsonl"), Path("trace")
+    step = shout(Path(source.name), trace=trace)
 
     def run_command() -> object:
         with pytest.raises(SystemExit) as left:
@@ -343,10 +376,10 @@ def test_a_job_that_slurm_refuses_is_told_in_a_sentence(
 def test_ray_gives_the_same_bytes_and_the_same_mistakes(source: Path, tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     output = tmp_path / "out.jsonl"
-    step = Shout(shout(source).cut[:5])
+    step = Shout(shout(source).cut[:2])
     execution = Execution(workers=1, executor="ray", memory_gb=0.1)
     try:
-        assert run_step(step, work_dir_of(output), execution) == {"in": 15}
+        assert run_step(step, work_dir_of(output), execution) == {"in": 6}
         join_streams(work_dir_of(output), "main", output)
         run_step(step, tmp_path / "local", ONE)
         join_streams(tmp_path / "local", "main", tmp_path / "local.jsonl")
@@ -355,6 +388,6 @@ def test_ray_gives_the_same_bytes_and_the_same_mistakes(source: Path, tmp_path: 
             run_step(step, tmp_path / "greedy", Execution(executor="ray", memory_gb=1e6))
         broken = shout(make_input(tmp_path / "broken.jsonl", special="empty"))
         with pytest.raises(UserError, match="the file is empty"):
-            run_step(Shout(broken.cut[6:8]), tmp_path / "broken", execution)
+            run_step(Shout(broken.cut[6:7]), tmp_path / "broken", execution)
     finally:
         ray.shutdown()
