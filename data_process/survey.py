@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
-from data_process.jsonl import EmptyFile, FilePart, is_blank, read_raw_lines
+from data_process.jsonl import EmptyFile, FilePart, is_blank, read_pieces
 from data_process.known_files import KnownFiles, signature_of
 
 SETTLED_SECONDS = 2.0
@@ -80,17 +80,22 @@ def read_through(
     """
     digest = hashlib.sha256()
     begin, line, before = 0, 1, 0  # of the part that is being read
-    position = records = 0
+    position = records = lines = 0
+    blank = True  # the line that is being read, so far
     parts = []
-    for number, raw in read_raw_lines(path):
-        digest.update(raw)
-        position += len(raw)
-        records += not is_blank(raw)
+    for piece in read_pieces(path):
+        digest.update(piece)
+        position += len(piece)
+        blank = blank and is_blank(piece)
+        if not piece.endswith(b"\n"):
+            continue
+        lines, records, blank = lines + 1, records + (not blank), True
         if position - begin >= part_bytes:
             parts.append(FilePart(begin, position, line, before))
             if tell:
                 tell(position - begin)
-            begin, line, before = position, number + 1, records
+            begin, line, before = position, lines + 1, records
+    records += not blank  # a last line without an end
     if position > begin:
         parts.append(FilePart(begin, position, line, before))
     return digest.hexdigest(), records, tuple(parts)

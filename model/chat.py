@@ -11,7 +11,7 @@ ids) and encoded with control tokens switched off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 from config import UserError
@@ -28,30 +28,37 @@ class Message(TypedDict):
 
 
 def check_messages(messages: object) -> str | None:
-    """What is wrong with a conversation, or None: a system turn may come first, then user and
+    """What is wrong with a conversation first, or None; see `message_problems`."""
+    return next(message_problems(messages), None)
+
+
+def message_problems(messages: object) -> Iterator[str]:
+    """Everything that is wrong with a conversation: a system turn may come first, then user and
     assistant alternate."""
     if not isinstance(messages, list) or not messages:
-        return "a conversation must be a non-empty list of messages"
+        yield "a conversation must be a non-empty list of messages"
+        return
     expected = "user"
     for position, message in enumerate(messages):
         where = f"message {position + 1}"
         if not isinstance(message, dict):
-            return f"{where} must be an object with role and content, not {type(message).__name__}"
+            yield f"{where} must be an object with role and content, not {type(message).__name__}"
+            continue
         role, content = message.get("role"), message.get("content")
         if role not in ROLES:
-            return f"{where} has the role {role!r}: use system, user or assistant"
+            yield f"{where} has the role {role!r:.40}: use system, user or assistant"
+            continue
         if not isinstance(content, str):
-            return f"{where} needs a content that is text, not {type(content).__name__}"
-        if not content.strip():
-            return f"{where} has an empty content"
+            yield f"{where} needs a content that is text, not {type(content).__name__}"
+        elif not content.strip():
+            yield f"{where} has an empty content"
         if role == "system" and position == 0:
             continue
         if role != expected:
-            return (
+            yield (
                 f"{where} has the role {role}, but {expected} is due: user and assistant alternate"
             )
         expected = "assistant" if role == "user" else "user"
-    return None
 
 
 def render_batch(

@@ -11,13 +11,12 @@ from typing import Any
 
 from config import SamplingConfig, UserError
 from data_process.jsonl import read_records
+from data_process.record_kinds import question_problems
 from data_process.sample.evaluation import is_right
 from inference.engine import generate_batch
-from model.chat import Message, check_messages, render_prompt
+from model.chat import Message, render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-
-FIELDS = ("id", "language", "category", "messages", "accepted")
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,9 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
     """
     questions = []
     for number, record in read_records(path):
-        if not isinstance(record, dict) or any(field not in record for field in FIELDS):
-            raise UserError(f"{path}:{number}: a question needs the fields {', '.join(FIELDS)}")
-        if problem := check_messages(record["messages"]):
+        for problem in question_problems(record):
             raise UserError(f"{path}:{number}: {problem}")
-        if record["messages"][-1]["role"] != "user":
-            raise UserError(f"{path}:{number}: the messages must end with a user's turn")
+        assert isinstance(record, dict)
         questions.append(record)
     return questions
 
