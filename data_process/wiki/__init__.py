@@ -1,0 +1,1 @@
+"""The passes of the wikitext cleaner, one module each."""

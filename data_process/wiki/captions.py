@@ -1,0 +1,33 @@
+"""Captions of pictures: those that are sentences are kept, each in a paragraph of its own."""
+
+from __future__ import annotations
+
+import re
+
+from data_process.wiki.marks import CAPTION, CAPTION_END
+
+SENTENCE_END = re.compile(r"[.!?。！？][\"'”’»」』)）\]]*\s*$")
+HAN = re.compile("[\u3040-\u9fff]")
+MIN_LETTERS = 40
+"""A Chinese or Japanese character counts as three."""
+MARKED = re.compile(f"[^\n]*{CAPTION}[^\n]*")
+MARKED_PART = re.compile(f"{CAPTION}([^{CAPTION_END}]*){CAPTION_END}")
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text is a sentence and no mere name: it is long enough and ends like one."""
+    if not SENTENCE_END.search(text):
+        return False
+    return len(text) + 2 * len(HAN.findall(text)) >= MIN_LETTERS
+
+
+def place_captions(text: str) -> str:
+    """Puts the captions before the lines that they stand in."""
+    return MARKED.sub(place_line, text) if CAPTION in text else text
+
+
+def place_line(match: re.Match[str]) -> str:
+    """A line without its captions, after them."""
+    captions = [caption.strip() for caption in MARKED_PART.findall(match[0])]
+    rest = MARKED_PART.sub("", match[0]).replace(CAPTION, "").replace(CAPTION_END, "")
+    return "\n\n".join([*captions, rest])

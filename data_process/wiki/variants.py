@@ -1,0 +1,117 @@
+"""Chinese variants: -{zh-hans:...;zh-hant:...}- and the words of NoteTA, in the chosen variant.
+
+The rest of a page stays in the script in which it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+FALLBACKS = {
+    "zh-hans": ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh"),
+    "zh-cn": ("zh-cn", "zh-hans", "zh-sg", "zh-my", "zh"),
+    "zh-sg": ("zh-sg", "zh-my", "zh-hans", "zh-cn", "zh"),
+    "zh-my": ("zh-my", "zh-sg", "zh-hans", "zh-cn", "zh"),
+    "zh-hant": ("zh-hant", "zh-tw", "zh-hk", "zh-mo", "zh"),
+    "zh-tw": ("zh-tw", "zh-hant", "zh-hk", "zh-mo", "zh"),
+    "zh-hk": ("zh-hk", "zh-mo", "zh-hant", "zh-tw", "zh"),
+    "zh-mo": ("zh-mo", "zh-hk", "zh-hant", "zh-tw", "zh"),
+}
+"""Variants, the nearest first."""
+BLOCK = re.compile(r"-\{((?:(?!-\{|\}-).)*)\}-", re.DOTALL)
+RULE = re.compile(r"(?:^|;)\s*(?:([^;:]*?)\s*=>\s*)?(zh(?:-[a-z]+)?)\s*:", re.IGNORECASE)
+FLAGS = re.compile(r"\s*([A-Z+\-;a-z\s]*)\|")
+MAX_NESTING = 3
+MAX_RULES = 2_000
+
+
+class VariantChooser:
+    """Chooses one variant of Chinese."""
+
+    def __init__(self, variant: str) -> None:
+        self.order = FALLBACKS[variant]
+
+    def clean(self, text: str, word_rules: Sequence[str]) -> str:
+        """A text in the chosen variant.
+
+        Args:
+            text: the page.
+            word_rules: what its NoteTA says.
+        """
+        words: dict[str, str] = {}
+        for rule in word_rules:
+            self.learn(words, BLOCK.sub(r"\1", rule))
+        for _ in range(MAX_NESTING):
+            if "-{" not in text and not words:
+                return text
+            text = self.replace(text, words)
+            words = {}
+        return text
+
+    def replace(self, text: str, words: dict[str, str]) -> str:
+        """One pass over blocks and words; what a block shows is not changed by a word's rule."""
+        for match in BLOCK.finditer(text):
+            flags, body = flags_of(match[1])
+            if flags & {"A", "H", "+"}:
+                self.learn(words, body)
+            elif "-" in flags:
+                for word in self.alternatives(body).values():
+                    words.pop(word, None)
+        if not words:
+            return BLOCK.sub(lambda match: self.show(match[1]), text)
+        longest = sorted(words, key=lambda word: (-len(word), word))[:MAX_RULES]
+        pattern = re.compile(f"{BLOCK.pattern}|{'|'.join(map(re.escape, longest))}", re.DOTALL)
+
+        def changed(match: re.Match[str]) -> str:
+            inside = match[1]
+            return words[match[0]] if inside is None else self.show(inside)
+
+        return pattern.sub(changed, text)
+
+    def show(self, inside: str) -> str:
+        """What a block shows."""
+        flags, body = flags_of(inside)
+        if flags & {"H", "T", "-"}:
+            return ""
+        if variants := {flag for flag in flags if flag.startswith("zh")}:
+            return body if variants & set(self.order) else ""
+        if "R" in flags:
+            return body
+        return self.chosen(self.alternatives(body), body)
+
+    def alternatives(self, body: str) -> dict[str, str]:
+        """Words by variant."""
+        matches = list(RULE.finditer(body))
+        ends = [match.start() for match in matches[1:]] + [len(body)]
+        return {
+            match[2].lower(): body[match.end() : end].strip().rstrip(";").strip()
+            for match, end in zip(matches, ends, strict=True)
+        }
+
+    def chosen(self, alternatives: dict[str, str], otherwise: str) -> str:
+        """The word of the nearest variant; of none, the first word that there is."""
+        for variant in self.order:
+            if variant in alternatives:
+                return alternatives[variant]
+        return next(iter(alternatives.values()), otherwise)
+
+    def learn(self, words: dict[str, str], body: str) -> None:
+        """Adds to words what a rule says: each other variant's word becomes the chosen one."""
+        alternatives = self.alternatives(body)
+        if not alternatives:
+            return
+        target = self.chosen(alternatives, "")
+        sources = [match[1].strip() for match in RULE.finditer(body) if match[1]]
+        for word in sources or alternatives.values():
+            if word and word != target:
+                words[word] = target
+
+
+def flags_of(inside: str) -> tuple[set[str], str]:
+    """The flags of a block, and its rest."""
+    match = FLAGS.match(inside)
+    if not match:
+        return set(), inside
+    flags = {flag.strip() for flag in match[1].split(";")}
+    return flags, inside[match.end() :]
