@@ -87,7 +87,7 @@ def ask_llama_cpp(
     path: Path, texts: Sequence[str], prompts: Sequence[Sequence[int]], context: int
 ) -> tuple[list[list[int]], list[list[int]]]:
     """The ids of texts and the greedy answers to prompts, by llama.cpp."""
-    llama = LlamaCpp(path, torch.get_num_threads(), context)
+    llama = LlamaCpp(path, torch.get_num_threads(), context, exact=True)
     ids = [llama.tokenize(text) for text in texts]
     return ids, [llama.greedy(prompt, ANSWER_TOKENS) for prompt in prompts]
 

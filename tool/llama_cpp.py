@@ -22,7 +22,9 @@ def is_installed() -> bool:
 class LlamaCpp:
     """A model in llama.cpp. Use it in a process of its own: its threads outlive it."""
 
-    def __init__(self, path: Path, threads: int, context: int, slots: int = 1) -> None:
+    def __init__(
+        self, path: Path, threads: int, context: int, slots: int = 1, exact: bool = False
+    ) -> None:
         """Loads a GGUF file.
 
         Args:
@@ -30,6 +32,7 @@ class LlamaCpp:
             threads: for prompts and answers alike.
             context: tokens of one answer and its prompt.
             slots: answers at once.
+            exact: keep keys and values in float32 and not, as it likes best, in float16.
         """
         import xllamacpp  # type: ignore[import-untyped]
 
@@ -40,6 +43,10 @@ class LlamaCpp:
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
         parameters.warmup = True
+        if exact:
+            parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            disabled = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            parameters.flash_attn_type = disabled
         self.server = xllamacpp.Server(parameters)
 
     def post(self, route: str, body: dict[str, Any]) -> Any:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from config import SamplingConfig, UserError
-from data_process.jsonl import described, read_records
+from data_process.jsonl import read_records
+from data_process.record_kinds import described
 from data_process.script import script_of
 from inference.engine import generate_batch
 from model.chat import render, render_prompt
