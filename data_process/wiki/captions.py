@@ -10,7 +10,6 @@ SENTENCE_END = re.compile(r"[.!?。！？][\"'”’»」』)）\]]*\s*$")
 HAN = re.compile("[\u3040-\u9fff]")
 MIN_LETTERS = 40
 """A Chinese or Japanese character counts as three."""
-MARKED = re.compile(f"[^\n]*{CAPTION}[^\n]*")
 MARKED_PART = re.compile(f"{CAPTION}([^{CAPTION_END}]*){CAPTION_END}")
 
 
@@ -23,11 +22,13 @@ def is_sentence(text: str) -> bool:
 
 def place_captions(text: str) -> str:
     """Puts the captions before the lines that they stand in."""
-    return MARKED.sub(place_line, text) if CAPTION in text else text
+    if CAPTION not in text:
+        return text
+    return "\n".join(place_in(line) if CAPTION in line else line for line in text.split("\n"))
 
 
-def place_line(match: re.Match[str]) -> str:
+def place_in(line: str) -> str:
     """A line without its captions, after them."""
-    captions = [caption.strip() for caption in MARKED_PART.findall(match[0])]
-    rest = MARKED_PART.sub("", match[0]).replace(CAPTION, "").replace(CAPTION_END, "")
+    captions = [caption.strip() for caption in MARKED_PART.findall(line)]
+    rest = MARKED_PART.sub("", line).replace(CAPTION, "").replace(CAPTION_END, "")
     return "\n\n".join([*captions, rest])

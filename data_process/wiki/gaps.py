@@ -8,14 +8,14 @@ from data_process.wiki.marks import GAP
 
 OPEN, CLOSE = "(（", ")）"
 IN_BRACKETS = re.compile(
-    rf"[ \t]*([{OPEN}])([^{OPEN}{CLOSE}\n{GAP}]*{GAP}[^{OPEN}{CLOSE}\n]*)([{CLOSE}])"
+    rf"([{OPEN}])([^{OPEN}{CLOSE}\n{GAP}]*{GAP}[^{OPEN}{CLOSE}\n]*)([{CLOSE}])"
 )
 SEPARATORS = ",;:，；：、/·•–—"
-EDGE = f" \t\xa0{SEPARATORS}{GAP}"
-BETWEEN = re.compile(
-    rf"[ \t]*([{SEPARATORS}])[ \t{GAP}]*{GAP}[ \t{GAP}]*[{SEPARATORS}]"
-    rf"|[ \t]*[{SEPARATORS}][ \t]*{GAP}[ \t{GAP}]*(?=$)"
-)
+BLANK = " \t\xa0"
+BEFORE_CLOSING = frozenset(",.;:!?)]，。；：、！？）」』”》")
+"""Signs that stand next to the word before them."""
+SENTENCE_SIGNS = ".。!?！？"
+MARKERS = "*#:; "
 MEANINGLESS = re.compile(
     r"(?:pronounced|pronunciation|ipa|listen|or|and|also|from|born|in|the|see|local|locally|"
     r"usually|sometimes|often|phonetically|help|info|发音|發音|读音|讀音|国际音标|國際音標|"
@@ -23,41 +23,63 @@ MEANINGLESS = re.compile(
     re.IGNORECASE,
 )
 """What brackets hold when what they were made for is gone."""
-BEFORE_MARK = re.compile(
-    rf"[ \t]*{GAP}[ \t{GAP}]*(?=[,.;:!?)\]，。；：、！？）」』”]|$)", re.MULTILINE
-)
-AT_START = re.compile(rf"^([*#:;]*)[ \t]*{GAP}[ \t{GAP}]*[,;:，；：、.。]?[ \t]*", re.MULTILINE)
-BETWEEN_WORDS = re.compile(rf"([ \t]?){GAP}[ \t{GAP}]*")
-EMPTY_QUOTES = re.compile(
-    rf"[ \t]*(?:\"{GAP}+\"|“{GAP}+”|「{GAP}+」|《{GAP}+》|『{GAP}+』|\[{GAP}+\])"
-)
+QUOTED = re.compile(rf"{GAP}[\"”」》』\]]")
+EMPTY_QUOTES = re.compile(rf"\"{GAP}+\"|“{GAP}+”|「{GAP}+」|《{GAP}+》|『{GAP}+』|\[{GAP}+\]")
 
 
 def close_gaps(text: str) -> str:
     """Takes away the punctuation that belonged to what is gone."""
     if GAP not in text:
         return text
+    return "\n".join(closed(line) if GAP in line else line for line in text.split("\n"))
+
+
+def closed(line: str) -> str:
+    """A line without gaps."""
     for _ in range(3):  # brackets in brackets
-        if (closed := IN_BRACKETS.sub(in_brackets, text)) == text:
+        if (fewer := IN_BRACKETS.sub(in_brackets, line)) == line:
             break
-        text = closed
-    text = EMPTY_QUOTES.sub(GAP, text)
-    text = AT_START.sub(r"\1", text)
-    text = BEFORE_MARK.sub("", text)
-    return BETWEEN_WORDS.sub(between_words, text)
+        line = fewer
+    if QUOTED.search(line):
+        line = EMPTY_QUOTES.sub(GAP, line)
+    return joined(line.split(GAP))
 
 
 def in_brackets(match: re.Match[str]) -> str:
     """Brackets without the gaps in them; a gap if nothing of meaning is left."""
     opening, inside, closing = match.groups()
-    space = " " if match[0][0] in " \t" else ""
-    inside = BETWEEN.sub(r"\1", inside).strip(EDGE)
-    inside = BETWEEN_WORDS.sub(between_words, inside)
-    if MEANINGLESS.fullmatch(inside):
-        return space + GAP
-    return f"{space}{opening}{inside}{closing}"
+    inside = joined(inside.split(GAP), drop_separators=True)
+    inside = inside.strip(BLANK).rstrip(SEPARATORS + BLANK)
+    return GAP if MEANINGLESS.fullmatch(inside) else f"{opening}{inside}{closing}"
 
 
-def between_words(match: re.Match[str]) -> str:
-    """One space where there was one before or after."""
-    return " " if match[0].strip(GAP) else ""
+def joined(pieces: list[str], drop_separators: bool = False) -> str:
+    """The pieces of a line between its gaps, with a space where there was one.
+
+    Args:
+        pieces: two or more.
+        drop_separators: a comma after a gap goes if another stands before it.
+    """
+    kept = [pieces[0]]
+    at_start = not pieces[0].strip(MARKERS)
+    spaced = False
+    for piece in pieces[1:]:
+        before = kept[-1].rstrip(BLANK)
+        after = piece.lstrip(BLANK)
+        spaced = spaced or len(before) < len(kept[-1]) or len(after) < len(piece)
+        if at_start:
+            after = after.lstrip(SEPARATORS + BLANK + SENTENCE_SIGNS)
+        elif drop_separators and before[-1:] in SEPARATORS:
+            after = after.lstrip(SEPARATORS + BLANK)
+        if not after:
+            continue
+        if not at_start:
+            kept[-1] = before
+            if spaced and after[0] not in BEFORE_CLOSING and before[-1:] not in OPEN:
+                kept.append(" ")
+        kept.append(after)
+        at_start = spaced = False
+    if len(kept) == 1 and at_start:
+        return ""
+    kept[-1] = kept[-1].rstrip(BLANK)
+    return "".join(kept)

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 
 HEADING = re.compile(r"(={1,6})(.+?)\1[ \t]*")
-SPECIAL = frozenset("=*#:;-| \t\xa0")
-SPACES = re.compile(r"[ \t\xa0]+")
-MARKERS = "*#:;| \t\xa0"
-START = re.compile(r"(?:[*#:;| \t\xa0]|-{4,})*")
+SPECIAL = frozenset("=*#:;-| ")
+SPACES = re.compile("  +")
+MARKERS = "*#:;| "
+START = re.compile(r"(?:[*#:;| ]|-{4,})*")
 CODE = "    "
 
 
@@ -27,7 +27,7 @@ class LineCleaner:
 
     def clean(self, text: str) -> str:
         """A text whose lines are plain."""
-        for line in text.split("\n"):
+        for line in text.replace("\xa0", " ").replace("\t", " ").split("\n"):
             if not line:
                 self.end_paragraph()
             elif line[0] in SPECIAL:
@@ -95,12 +95,12 @@ def plain_start(line: str) -> str:
     """A line without what would make it special."""
     line = line[START.match(line).end() :]  # type: ignore[union-attr]
     if line[:1] == "=" and HEADING.fullmatch(line):
-        return line.rstrip("= \t").lstrip("=-" + MARKERS)
+        return line.rstrip("= ").lstrip("=-" + MARKERS)
     return line
 
 
 def squeezed(line: str) -> str:
     """A line with single spaces."""
-    if "  " in line or "\t" in line or "\xa0" in line:
+    if "  " in line:
         line = SPACES.sub(" ", line)
     return line.strip(" ")

@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import re
 
-from data_process.wiki.tags import TAG_NAMES
+from data_process.wiki.tags import ENTITY, TAG_NAMES, character
 
-TOKENS = ("[[", "]]", "{{", "}}", "{|", "|}", "-{", "}-", "''", "~~~", "<", "&", "__", "://")
-"""One of these is in every piece of markup that a pass looks for inside a line."""
+RARE = "[]{}|~_"
+PAIRS = ("[[", "]]", "{{", "}}", "{|", "|}", "-{", "}-", "~~~", "__")
 INSIDE = re.compile(
-    r"(?<=\[)(?=\[|(?:https?:|ftps?:|mailto:|news:|irc:)?//|mailto:)|(?<=\])(?=\])"
-    r"|(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\|)(?=\})|(?<=-)(?=\{)"
-    r"|(?<=')(?=')|(?<=~)(?=~)|(?<=<)(?=!--|/?(?:" + TAG_NAMES + r")\b)"
-    r"|(?<=&)(?=\#?\w+;)|(?<=_)(?=_[A-Z\u3040-\u9fff])",
-    re.IGNORECASE,
+    r"(?<=\[)(?=\[)|(?<=\])(?=\])|(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\|)(?=\})|(?<=-)(?=\{)"
+    r"|(?<=~)(?=~)|(?<=_)(?=_[A-Za-z\u3040-\u9fff])"
 )
-"""Places inside markup."""
+LINK = re.compile(r"\[(?=(?:https?:|ftps?:|news:|irc:)?//|mailto:)", re.IGNORECASE)
+QUOTES = re.compile("'(?=')")
+TAG = re.compile(rf"<(?=!--|/?(?:{TAG_NAMES})\b)", re.IGNORECASE)
 
 
 def kept_apart(text: str) -> str:
     """A text with a space in each piece of markup that it has."""
-    if any(token in text for token in TOKENS) or "[//" in text or "[mailto:" in text:
-        return INSIDE.sub(" ", text)
-    return text
+    if any(sign in text for sign in RARE):
+        if any(pair in text for pair in PAIRS):
+            text = INSIDE.sub(" ", text)
+        if "[" in text:
+            text = LINK.sub("[ ", text)
+    if "''" in text:
+        text = QUOTES.sub("' ", text)
+    if "<" in text:
+        text = TAG.sub("< ", text)
+    return ENTITY.sub(apart, text) if "&" in text else text
+
+
+def apart(match: re.Match[str]) -> str:
+    """An entity that no one takes for one; what only looks like one stays."""
+    return match[0] if character(match) == match[0] else f"& {match[1]};"

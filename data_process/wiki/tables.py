@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-BORDER = re.compile(r"^[ \t:*#;]*\{\||^[ \t]*\|\}(?!\})", re.MULTILINE)
+BORDER = re.compile(r"\{\||\|\}(?!\})")
+MAX_INDENT = 40
+"""Signs that may stand before a border in its line."""
 HTML_BORDER = re.compile(r"<(/?)table\b[^<>]*>", re.IGNORECASE)
 
 
@@ -12,12 +14,22 @@ def drop_tables(text: str) -> str:
     """Drops each outermost table. Of one that is never closed, only lines that look like rows can
     go; that is the business of lines."""
     if "{|" in text:
-        borders = [(m.start(), m.end(), m[0][-1] == "|") for m in BORDER.finditer(text)]
-        text = drop_pairs(text, borders)
+        found = (border(text, match) for match in BORDER.finditer(text))
+        text = drop_pairs(text, [place for place in found if place])
     if "<table" in text or "<TABLE" in text:
-        found = HTML_BORDER.finditer(text)
-        text = drop_pairs(text, [(m.start(), m.end(), not m[1]) for m in found])
+        tags = HTML_BORDER.finditer(text)
+        text = drop_pairs(text, [(m.start(), m.end(), not m[1]) for m in tags])
     return text
+
+
+def border(text: str, match: re.Match[str]) -> tuple[int, int, bool] | None:
+    """Start and end of a border and whether it opens; None where it does not begin its line."""
+    start = text.rfind("\n", max(0, match.start() - MAX_INDENT), match.start()) + 1
+    if not start and match.start() > MAX_INDENT:
+        return None
+    if text[start : match.start()].strip(" \t:*#;"):
+        return None
+    return start, match.end(), match[0] == "{|"
 
 
 def drop_pairs(text: str, borders: list[tuple[int, int, bool]]) -> str:

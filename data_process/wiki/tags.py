@@ -21,8 +21,8 @@ TAG_NAMES = f"{INLINE}|{BLOCKS}|li"
 TAIL = r"(?:\s[^<>]*|/[^<>]*)?>"
 INLINE_TAG = re.compile(rf"</?(?:{INLINE}){TAIL}", re.IGNORECASE)
 BLOCK_TAG = re.compile(rf"</?(?:{BLOCKS}|/li){TAIL}|</li{TAIL}", re.IGNORECASE)
-ITEM_TAG = re.compile(rf"\s*<li{TAIL}\s*", re.IGNORECASE)
-BREAK = re.compile(r" *</?br *(?:\s[^<>]*)?/?> *\n?", re.IGNORECASE)
+ITEM_TAG = re.compile(rf"<li{TAIL}\s*", re.IGNORECASE)
+BREAK = re.compile(r"</?br *(?:\s[^<>]*)?/?> *\n?", re.IGNORECASE)
 POWER = re.compile(r"<sup>\s*([-+−–]?)(\d+)\s*</sup>", re.IGNORECASE)
 CUT_TAG = re.compile(r"</?(?:ref|br|references|nowiki|small|sup|sub)\b[^<>\n]*\n?", re.IGNORECASE)
 

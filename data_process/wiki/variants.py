@@ -83,7 +83,7 @@ class VariantChooser:
     def alternatives(self, body: str) -> dict[str, str]:
         """Words by variant."""
         matches = list(RULE.finditer(body))
-        ends = [match.start() for match in matches[1:]] + [len(body)]
+        ends = [*(match.start() for match in matches[1:]), len(body)][: len(matches)]
         return {
             match[2].lower(): body[match.end() : end].strip().rstrip(";").strip()
             for match, end in zip(matches, ends, strict=True)
