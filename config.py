@@ -401,7 +401,7 @@ class ChatConfig:
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """The way from Etude to transformers."""
+    """The way from Etude to transformers, and back."""
 
     model_dir: Path = PathConfig.sft_model_dir
     """Directory of the Etude model."""
@@ -409,12 +409,17 @@ class ConvertConfig:
     """Directory to write; None: that of the model with _llama at its end."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
+    max_shard_mb: int | None = None
+    """Cut the weights into files of at most this size, in MB; None: one file."""
+    from_hf: Path | None = None
+    """The other way: bring this Llama directory in, as an Etude model in output_dir (None:
+    model_dir)."""
     overwrite: bool = False
     """Replace the output directory even if it is not an earlier conversion."""
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        return []
+        return [] if self.max_shard_mb is None else positive(self, "max_shard_mb")
 
 
 @dataclass(frozen=True)

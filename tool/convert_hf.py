@@ -2,6 +2,7 @@
 
 python tool/convert_hf.py                                      the fine-tuned model, in float32
 python tool/convert_hf.py --dtype bfloat16 --output_dir out    half the size
+python tool/convert_hf.py --from_hf DIR --output_dir out       the other way
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def main() -> int:
         "transformers that it is the same.",
     )
     os.environ["HF_HUB_OFFLINE"] = "1"
+    if config.from_hf:
+        return bring_in(config.from_hf, config)
     # These import transformers, which takes seconds: not for --help.
     from tool.hf_conversion import convert
     from tool.hf_proof import ProofFailed
@@ -44,6 +47,18 @@ def main() -> int:
     print(f"  greedy tokens  {equal} ({proof.prompts} prompts)")
     print(f"  chat template  {proof.template_renderings_equal} renderings, all ids equal")
     print("  generate       stops where it should")
+    return 0
+
+
+def bring_in(directory: Path, config: ConvertConfig) -> int:
+    """Brings a Llama directory in, and says what came of it."""
+    from tool.hf_import import import_llama
+
+    imported = import_llama(directory, config)
+    print(f"{directory} -> {imported.output_dir} ({imported.parameters / 1e6:.1f}M parameters)")
+    if imported.added_tokens:
+        print(f"  the tokenizer got {', '.join(imported.added_tokens)} for the chat format")
+    print(f"fine-tune it: python train/train_sft.py --pretrained_model_dir {imported.output_dir}")
     return 0
 
 

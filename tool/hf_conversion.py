@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import save_file
+from torch import Tensor
 
 from config import ConvertConfig, UserError, converted_dir
-from model.pretrained import is_chat_model, load_pretrained, model_files, weights_of
-from model.storage import SUMMARY, json_writer, new_directory
+from model.pretrained import WEIGHTS, is_chat_model, load_pretrained, model_files, weights_of
+from model.storage import SUMMARY, Writer, json_writer, new_directory
 from model.transformer import Etude
 from tool.hf_proof import Proof, prove
 
@@ -40,6 +45,9 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
     round_weights(model, dtype)
     weights = {name: tensor.to(dtype) for name, tensor in weights_of(model).items()}
     files = model_files(model.config, weights, tokenizer, read_summary(config.model_dir), is_chat)
+    if config.max_shard_mb:
+        del files[WEIGHTS]
+        files |= shard_files(weights, config.max_shard_mb * 1_000_000)
     with new_directory(output_dir) as aside:
         for name, write in files.items():
             write(aside / name)
@@ -47,6 +55,25 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
         report = {"converted_from": str(config.model_dir.resolve()), "dtype": config.dtype}
         json_writer({**report, "proof": dataclasses.asdict(proof)})(aside / REPORT)
     return output_dir, proof
+
+
+def shard_files(weights: Mapping[str, Tensor], most_bytes: int) -> dict[str, Writer]:
+    """Writers of safetensors files of a size at most (a single weight may be larger), and of the
+    index that transformers looks for; none of one file is an index."""
+    split = split_torch_state_dict_into_shards(dict(weights), max_shard_size=most_bytes)
+    files: dict[str, Writer] = {}
+    for file, names in split.filename_to_tensors.items():
+        shard = {name: weights[name].contiguous() for name in names}
+        files[file] = partial(save_shard, shard)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        files[f"{WEIGHTS}.index.json"] = json_writer(index)
+    return files
+
+
+def save_shard(weights: dict[str, Tensor], path: Path) -> None:
+    """Writes a safetensors file as transformers likes it."""
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def refuse_other_directories(output_dir: Path, config: ConvertConfig) -> None:
