@@ -28,6 +28,9 @@ PROMISES = {
     "R8": "a dead rank ends the job",
     "R10": "a dump cannot hurt or fool",
     "R11": "work on data that was killed gives the same bytes",
+    "R13": "streamed text is the text that comes at once",
+    "R14": "a cached token is a computed one",
+    "R15": "an exported model is the same model",
     "R20": "safety is cheap",
 }
 
