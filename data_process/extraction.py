@@ -68,7 +68,8 @@ class DumpExtraction:
             raise UserError(
                 f"{self.dump.span.path}: its head does not say its language; name it with --lang"
             )
-        self.cleaner = WikitextCleaner(self.settings.cleaning, dict(self.site.namespaces))
+        names = dict(self.site.namespaces)
+        self.cleaner = WikitextCleaner(self.settings.cleaning, names, self.language)
 
     def run(self, bar: tqdm[Any] | None = None) -> None:
         """Writes what the part has."""
@@ -135,7 +136,7 @@ class DumpExtraction:
             return "without text in the dump"
         if page.model != "wikitext":
             return f"not wikitext but {page.model[:40]}"
-        if is_disambiguation(page.text, page.title):
+        if is_disambiguation(page.text, self.language):
             return f"disambiguation ({self.language})"
         return None
 

@@ -14,7 +14,7 @@ MAX_DEPTH = 40
 def replace_templates(text: str, render: Callable[[str], str]) -> str:
     """Replaces each {{...}} by what render makes of its inside, in which that is done already.
 
-    {{{name|default}}} becomes its default. Braces without a partner stay.
+    {{{name|default}}} becomes its default. Braces without a partner go, what follows them stays.
     """
     if "{{" not in text:
         return text
@@ -35,7 +35,9 @@ def replace_templates(text: str, render: Callable[[str], str]) -> str:
             continue
         kept = number == 3 and text[end : end + 1] == "-"
         left = close(pieces, stack, number - kept, render)
-        pieces.append("}" * (left + kept))
+        pieces.append("}" * (left % 2 + kept))
+    for place, opened in stack:
+        pieces[place] = "{" * (opened % 2)
     pieces.append(text[position:])
     return "".join(pieces)
 
@@ -77,7 +79,7 @@ def replace_brackets(text: str, render: Callable[[str], str]) -> str:
             del pieces[place:]
             if len(stack) < MAX_DEPTH:
                 pieces.append(render("".join(inside)))
-        else:
-            pieces.append("]]")
+    for place in stack:
+        pieces[place] = ""
     pieces.append(text[position:])
     return "".join(pieces)

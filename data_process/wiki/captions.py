@@ -31,4 +31,4 @@ def place_in(line: str) -> str:
     """A line without its captions, after them."""
     captions = [caption.strip() for caption in MARKED_PART.findall(line)]
     rest = MARKED_PART.sub("", line).replace(CAPTION, "").replace(CAPTION_END, "")
-    return "\n\n".join([*captions, rest])
+    return "\n\n".join(["", *captions, rest])

@@ -14,7 +14,7 @@ SEPARATORS = ",;:，；：、/·•–—"
 BLANK = " \t\xa0"
 BEFORE_CLOSING = frozenset(",.;:!?)]，。；：、！？）」』”》")
 """Signs that stand next to the word before them."""
-SENTENCE_SIGNS = ".。!?！？"
+AFTER_NOTHING = "-.。!?！？"
 MARKERS = "*#:; "
 MEANINGLESS = re.compile(
     r"(?:pronounced|pronunciation|ipa|listen|or|and|also|from|born|in|the|see|local|locally|"
@@ -48,18 +48,14 @@ def closed(line: str) -> str:
 def in_brackets(match: re.Match[str]) -> str:
     """Brackets without the gaps in them; a gap if nothing of meaning is left."""
     opening, inside, closing = match.groups()
-    inside = joined(inside.split(GAP), drop_separators=True)
+    inside = joined(inside.split(GAP))
     inside = inside.strip(BLANK).rstrip(SEPARATORS + BLANK)
     return GAP if MEANINGLESS.fullmatch(inside) else f"{opening}{inside}{closing}"
 
 
-def joined(pieces: list[str], drop_separators: bool = False) -> str:
-    """The pieces of a line between its gaps, with a space where there was one.
-
-    Args:
-        pieces: two or more.
-        drop_separators: a comma after a gap goes if another stands before it.
-    """
+def joined(pieces: list[str]) -> str:
+    """The pieces of a line between its gaps, with a space where there was one; of the commas
+    around a gap one stays."""
     kept = [pieces[0]]
     at_start = not pieces[0].strip(MARKERS)
     spaced = False
@@ -68,8 +64,8 @@ def joined(pieces: list[str], drop_separators: bool = False) -> str:
         after = piece.lstrip(BLANK)
         spaced = spaced or len(before) < len(kept[-1]) or len(after) < len(piece)
         if at_start:
-            after = after.lstrip(SEPARATORS + BLANK + SENTENCE_SIGNS)
-        elif drop_separators and before[-1:] in SEPARATORS:
+            after = after.lstrip(SEPARATORS + BLANK + AFTER_NOTHING)
+        elif before[-1:] in SEPARATORS:
             after = after.lstrip(SEPARATORS + BLANK)
         if not after:
             continue

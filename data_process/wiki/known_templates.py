@@ -28,7 +28,9 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "align|indent|poem|poemquote|poem quote|in lang|小|大|不换行|文字|weblink|gradtext|"
         "仮リンク|和暦|補助漢字フォント|jis2004フォント|"
         "jisx0212フォント|cjk|kotobank|fontsize|lang-fa-nastaliq|shy|fs interlinear|"
-        "link|page link|internal link|wikilink|ref label text|zh-tw|zh-cn|中文|translation|"
+        "ipa|ipalink|ipa link|ipablink|音標|国际音标|國際音標|"
+        "link|page link|internal link|wikilink|ref "
+        "label text|zh-tw|zh-cn|中文|translation|"
         "trans|",
     ),
     (
