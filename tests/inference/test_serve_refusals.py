@@ -1,0 +1,229 @@
+"""What is wrong with a request is said in OpenAI's form, and the field is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from config import ModelConfig
+from model.tokenizer import EtudeTokenizer
+from tests.inference.http_server import CONFIG, Server, running, tiny_model
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+USER = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def server(tokenizer: EtudeTokenizer, model_config: ModelConfig) -> Iterator[Server]:
+    config = replace(CONFIG, max_body=20_000, max_messages=9, max_n=3, max_stop=2)
+    config = replace(config, sampling=replace(config.sampling, max_tokens=100))
+    model = tiny_model(tokenizer, model_config, context=128)
+    with running(model, replace(config, cors_origin=("https://page.example",))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+def error_of(reply: httpx.Response) -> tuple[int, str | None, str | None]:
+    """Status, field and code; and the form is OpenAI's."""
+    body = reply.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert body["error"]["message"]
+    return reply.status_code, body["error"]["param"], body["error"]["code"]
+
+
+def message(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "Hello", **fields}]}
+
+
+WRONG_FIELDS = [
+    ({"temperature": "hot"}, "temperature"),
+    ({"temperature": 2.1}, "temperature"),
+    ({"temperature": True}, "temperature"),
+    ({"top_p": -0.1}, "top_p"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": 101}, "max_tokens"),
+    ({"max_completion_tokens": 101}, "max_completion_tokens"),
+    ({"max_completion_tokens": 5, "max_tokens": 6}, "max_tokens"),
+    ({"n": 4}, "n"),
+    ({"n": "1"}, "n"),
+    ({"seed": 2**63}, "seed"),
+    ({"seed": 1.5}, "seed"),
+    ({"stop": ["a", "b", "c"]}, "stop"),
+    ({"stop": [1]}, "stop[0]"),
+    ({"stop": {}}, "stop"),
+    ({"stream": 1}, "stream"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"tools": [{"type": "function"}]}, "tools"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"logit_bias": {"5": 1}}, "logit_bias"),
+    ({"temprature": 1}, "temprature"),
+    ({"messages": []}, "messages"),
+    ({"messages": USER * 10}, "messages"),
+    ({"messages": "Hello"}, "messages"),
+    ({"messages": None}, "messages"),
+    ({"messages": [*USER, *USER]}, "messages[1]"),
+    ({"messages": [*USER, {"role": "assistant", "content": "Hi"}]}, "messages"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content"),
+    (message(content=None), "messages[0].content"),
+    (message(content="  "), "messages[0]"),
+    (message(role="tool"), "messages[0].role"),
+    (message(tool_calls=[{}]), "messages[0].tool_calls"),
+    (message(mood="good"), "messages[0].mood"),
+    (message(content=[{"type": "image_url"}]), "messages[0].content[0].type"),
+    (message(content=[{"type": "text"}]), "messages[0].content[0].text"),
+]
+
+
+@pytest.mark.parametrize(("fields", "named"), WRONG_FIELDS, ids=str)
+def test_a_wrong_field_of_a_chat_is_named(
+    client: httpx.Client, fields: dict[str, Any], named: str
+) -> None:
+    reply = client.post(CHAT, json={"messages": USER, **fields})
+    assert error_of(reply)[:2] == (400, named)
+    assert named in reply.json()["error"]["message"]
+
+
+WRONG_TEXTS = [
+    ({"prompt": 5}, "prompt"),
+    ({"prompt": []}, "prompt"),
+    ({"prompt": ["a"] * 4}, "prompt"),
+    ({"prompt": ["a", "b"], "n": 2}, "prompt"),
+    ({"prompt": [10**9]}, "prompt"),
+    ({"prompt": [[5], [-1]]}, "prompt[1]"),
+    ({"prompt": [[5], ["a"]]}, "prompt[1][0]"),
+    ({"echo": True}, "echo"),
+    ({"suffix": "end"}, "suffix"),
+    ({"best_of": 2}, "best_of"),
+    ({"logprobs": True}, "logprobs"),
+]
+
+
+@pytest.mark.parametrize(("fields", "named"), WRONG_TEXTS, ids=str)
+def test_a_wrong_field_of_a_completion_is_named(
+    client: httpx.Client, fields: dict[str, Any], named: str
+) -> None:
+    assert error_of(client.post(TEXT, json={"prompt": "a", **fields}))[:2] == (400, named)
+
+
+def test_what_asks_for_nothing_is_accepted(client: httpx.Client) -> None:
+    nothing = {
+        **dict.fromkeys(("tools", "stop", "seed", "stream", "logit_bias", "max_tokens")),
+        **{"tool_choice": "none", "response_format": {"type": "text"}, "logit_bias": {}},
+        **{"user": "me", "metadata": {"a": 1}, "store": False, "stop": [""], "seed": -1},
+        **{"parallel_tool_calls": True, "service_tier": "auto", "modalities": ["text"]},
+    }
+    reply = client.post(CHAT, json={"messages": USER, **nothing, "max_completion_tokens": 2})
+    assert reply.status_code == 200, reply.text
+
+
+def test_contents_may_be_lists_of_texts_and_a_developer_is_the_system(
+    client: httpx.Client,
+) -> None:
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    answers = [
+        client.post(CHAT, json={"messages": messages, "seed": 4, "max_tokens": 9}).json()["choices"]
+        for messages in (
+            [{"role": "system", "content": "Be kind."}, *USER],
+            [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": parts}],
+        )
+    ]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "address", "body"),
+    [
+        ("messages", CHAT, {"messages": [{"role": "user", "content": "Hello there! " * 60}]}),
+        ("prompt", TEXT, {"prompt": "Hello there! " * 60}),
+        ("prompt", TEXT, {"prompt": [5] * 128}),
+    ],
+)
+def test_a_prompt_that_fills_the_context_is_refused(
+    client: httpx.Client, field: str, address: str, body: dict[str, Any]
+) -> None:
+    assert error_of(client.post(address, json=body)) == (400, field, "context_length_exceeded")
+
+
+BODIES = {
+    "empty": b"",
+    "cut": b'{"messages": [{"role"',
+    "no object": b"[]",
+    "a number": b"5",
+    "not UTF-8": b'{"messages": "\xff"}',
+    "deep": b'{"messages": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    "half a surrogate pair": b'{"messages": [{"role": "user", "content": "\\ud83d"}]}',
+    "half a pair as a name": b'{"\\ud83d": 1}',
+    "no number": b'{"temperature": NaN}',
+    "a huge number": b'{"seed": ' + b"9" * 5_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_what_is_no_json_object_is_refused(client: httpx.Client, body: bytes) -> None:
+    reply = client.post(CHAT, content=body, headers={"Content-Type": "application/json"})
+    assert error_of(reply) == (400, "body", "invalid_json")
+
+
+def test_bodies_are_taken_up_to_the_limit_and_not_beyond(client: httpx.Client) -> None:
+    body = json.dumps({"messages": USER, "max_tokens": 1}).encode("utf-8")
+    header = {"Content-Type": "application/json"}
+    for size, status in ((19_999, 200), (20_000, 200), (20_001, 413), (5_000_000, 413)):
+        reply = client.post(CHAT, content=body.ljust(size), headers=header)
+        assert reply.status_code == status
+        pieces = (body.ljust(size)[at : at + 999] for at in range(0, size, 999))
+        reply = client.post(CHAT, content=pieces, headers=header)  # its length is not told before
+        assert reply.status_code == status
+
+
+def test_other_refusals_have_the_same_form(client: httpx.Client) -> None:
+    asked = {"messages": USER}
+    assert error_of(client.get("/v1/nothing"))[0] == 404
+    assert error_of(client.get("/v1/models/"))[0] == 404
+    wrong_method = client.put(CHAT, json=asked)
+    assert error_of(wrong_method)[0] == 405
+    assert wrong_method.headers["allow"] == "POST"
+    assert error_of(client.post("/v1/models", json=asked))[0] == 405
+    assert error_of(client.post(CHAT, json={**asked, "model": "gpt"}))[:2] == (404, "model")
+    as_text = client.post(CHAT, content="{}", headers={"Content-Type": "text/plain"})
+    assert error_of(as_text)[0] == 415
+
+
+def test_another_name_of_the_machine_is_refused(client: httpx.Client) -> None:
+    for host, status in (("evil.example", 403), ("127.0.0.1.evil.example", 403), ("[::1]:1", 200)):
+        assert client.get("/v1/models", headers={"Host": host}).status_code == status
+
+
+def test_a_browser_may_call_from_named_origins_only(client: httpx.Client) -> None:
+    ask = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    for origin, allowed in (("https://page.example", True), ("https://evil.example", False)):
+        asked = client.options(CHAT, headers={**ask, "Origin": origin})
+        got = client.get("/v1/models", headers={"Origin": origin})
+        for reply in (asked, got):
+            assert ("access-control-allow-origin" in reply.headers) == allowed
+
+
+def test_the_page_may_run_its_own_script_alone(client: httpx.Client) -> None:
+    reply = client.get("/")
+    policy = reply.headers["content-security-policy"]
+    assert reply.status_code == 200
+    assert "<!DOCTYPE html>" in reply.text
+    assert "default-src 'none'; script-src 'sha256-" in policy
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
