@@ -78,11 +78,11 @@ passed over up to the next page, in a page."""
 class PageSplitter:
     """Cuts a stream of bytes into pages."""
 
-    def __init__(self, at_start: bool, page_bytes: int = PAGE_BYTES) -> None:
+    def __init__(self, at_start: bool) -> None:
         """at_start: whether the stream begins with the head of the dump; else with the first page
         that begins in it."""
         self.place: Place = "head" if at_start else "seek"
-        self.page_bytes = page_bytes
+        self.page_bytes = PAGE_BYTES
         self.buffer = bytearray()
         self.base = 0  # position of the buffer's first byte in the stream
         self.scanned = 0  # bytes of the buffer that hold no border

@@ -203,4 +203,5 @@ def title_in(beginning: bytes) -> str:
 def reason_of(error: Exception) -> str:
     """An error in a few words."""
     message = getattr(error, "msg", None) or str(error)
-    return re.sub(r", (line \d+, column|use XML_PARSE_HUGE).*", "", " ".join(message.split()))[:100]
+    message = " ".join(message.split())
+    return re.sub(r",? ?(line \d+, column|use XML_PARSE_HUGE).*", "", message)[:100].strip()

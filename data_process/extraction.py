@@ -21,6 +21,9 @@ from data_process.wikitext import (
 
 PROBLEMS, REJECTED = "problems", "rejected"
 """Streams beside main: what is wrong with the dump, and the pages that are not taken."""
+LONGEST_TEXT = 4_000_000
+"""Characters of wikitext that are cleaned: MediaWiki allows 2 MiB, and what is longer was made to
+take time and memory."""
 CHECKSUM, XML_BYTES = "text not as its SHA-1 says", "bytes of XML"
 """What is counted beside pages in, out and dropped."""
 
@@ -136,6 +139,8 @@ class DumpExtraction:
             return "without text in the dump"
         if page.model != "wikitext":
             return f"not wikitext but {page.model[:40]}"
+        if len(page.text) > LONGEST_TEXT:
+            return f"wikitext longer than {LONGEST_TEXT:,} characters"
         if is_disambiguation(page.text, self.language):
             return f"disambiguation ({self.language})"
         return None

@@ -15,7 +15,7 @@ from typing import Any
 from datatrove.executor.base import PipelineExecutor
 
 from config import UserError
-from data_process.tasks import Step, done_parts, run_part
+from data_process.tasks import Step, done_parts, part_folder, run_part
 from data_process.work_dir import MISTAKES, note_mistake
 
 TASKS_PER_WORKER = 4
@@ -64,7 +64,8 @@ class ByShare(PipelineExecutor):  # type: ignore[misc]  # datatrove has no types
 
     def is_rank_completed(self, rank: int) -> bool:
         """Whether the parts of a task are done."""
-        return not self.get_incomplete_ranks([rank])
+        pipeline = self.pipeline[0]
+        return all(part_folder(pipeline.work_dir, n).exists() for n in pipeline.shares[rank])
 
     def mark_rank_as_completed(self, rank: int) -> None:
         """Nothing: the parts' folders are the mark."""

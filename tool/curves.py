@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from tool.figure_style import (
+from data_process.figure_style import (
     COLOURS,
     TIME_UNITS,
     TOKEN_UNITS,

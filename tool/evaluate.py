@@ -45,10 +45,10 @@ def evaluate(config: EvaluateConfig) -> None:
         print(HEADER)
         result["files"] = measure_files(config)
         draw_evaluation(result["files"], config.model_dir.name, output_dir / "evaluation.png")
+        print(f"the results are in {output_dir / 'evaluation.json'} and evaluation.png")
     if config.questions or not config.eval_files:
         result |= ask_questions(config, config.questions or SAMPLE, output_dir)
     replace_file(output_dir / "evaluation.json", json_writer(result))
-    print(f"the results are in {output_dir / 'evaluation.json'}")
 
 
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> 
     replace_file(output_dir / "answers.jsonl", text_writer(answers_as_jsonl(answers)))
     shares = report(answers)
     print(table(shares))
+    print(f"every answer is in {output_dir / 'answers.jsonl'}")
     return shares
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 
 from model.storage import replace_file
-from tool.figure_style import COLOURS, font_families, style
+from data_process.figure_style import COLOURS, font_families, style
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

@@ -182,6 +182,18 @@ def test_every_flipped_bit_of_a_bz2_dump_is_told(tmp_path: Path) -> None:
         assert all(found in whole for found in read.pages)
 
 
+def test_a_damaged_block_of_a_long_stream_gives_out_nothing(tmp_path: Path) -> None:
+    """Of a block of 900,000 bytes, bz2 gives out the beginning before it knows of the damage."""
+    damaged = bytearray(bz2.compress(dump(pages(3_000))))
+    damaged[len(damaged) * 9 // 10 + 21] ^= 1  # a place where it is the checksum that tells
+    read = read_bytes(tmp_path, bytes(damaged), "a.xml.bz2")
+    assert 500 < len(read.pages) < 3_000
+    assert read.titles == names(*range(1, len(read.pages) + 1))
+    stream, incomplete = read.problems
+    assert stream.startswith("the bz2 stream that begins at byte 0 is damaged after the page")
+    assert incomplete.startswith("the dump is incomplete")
+
+
 def test_a_damaged_page_costs_itself_alone(tmp_path: Path) -> None:
     bodies = pages(5)
     bodies[1] = bodies[1].replace("</revision>", "</revisiom>")
@@ -257,6 +269,15 @@ def test_a_page_that_is_too_long_is_left_out_with_a_reason(tmp_path: Path) -> No
     assert read.titles == names(1, 3)
     assert read.skipped == [Skipped("Page 2", "longer than 16 MiB")]
     assert "its page 'Page 2' after the page 'Page 1' is longer than 16 MiB" in read.problems[0]
+
+
+def test_a_page_of_more_than_ten_million_bytes_is_read_if_it_is_plain(tmp_path: Path) -> None:
+    text = "ten million bytes " * 600_000
+    tags = "<origin/>" * 1_001
+    bodies = [page(1, text), page(2, text).replace("</revision>", f"{tags}</revision>")]
+    read = read_bytes(tmp_path, dump(bodies))
+    assert [found.text == text for found in read.pages] == [True]
+    assert "'Page 2' after the page 'Page 1' is damaged (too many tags)" in read.problems[0]
 
 
 def test_a_text_without_its_checksum_is_seen(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_process.wikitext import WikitextCleaner
 
 from config import ROOT, UserError
 from data_process.execution import run_step
@@ -22,6 +21,7 @@ from data_process.extraction import DumpExtraction, ExtractionSettings
 from data_process.extraction_step import find_dumps, plan_extraction, read_problems
 from data_process.joining import join_streams
 from data_process.tasks import done_parts, part_folder
+from data_process.wikitext import WikitextCleaner
 from data_process.work_dir import work_dir_of
 from tests.data_process.dumps import article, dump, multistream, page, pages, write_packings
 
@@ -83,6 +83,7 @@ def test_every_page_that_is_not_taken_has_a_reason(tmp_path: Path) -> None:
         page(7, ".a { color: red }").replace("<model>wikitext", "<model>css"),
         page(8, "gone").replace("<text bytes", '<text deleted="deleted" bytes'),
         page(9, article(9)).replace("</revision>", "</revisiom>"),
+        page(10, "x" * 4_000_001),
     ]
     records, counts, rejected = extract(tmp_path, dump(bodies), min_length=20)
     assert [record["title"] for record in records] == ["Page 1"]
@@ -95,10 +96,11 @@ def test_every_page_that_is_not_taken_has_a_reason(tmp_path: Path) -> None:
         "not wikitext but css",
         "without text in the dump",
         "damaged",
+        "wikitext longer than 4,000,000 characters",
     ]
     assert [record["reason"] for record in rejected] == reasons
-    assert [record["title"] for record in rejected] == [f"Page {n}" for n in range(2, 10)]
-    assert counts["in"] == 9
+    assert [record["title"] for record in rejected] == [f"Page {n}" for n in range(2, 11)]
+    assert counts["in"] == 10
     assert counts["out"] == 1
     dropped = Counter({k: n for k, n in counts.items() if k.startswith("dropped: ")})
     assert dropped == Counter(f"dropped: {reason}" for reason in reasons)
