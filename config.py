@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -441,6 +442,31 @@ class ConvertGgufConfig:
 
 
 @dataclass(frozen=True)
+class UploadConfig:
+    """A converted model on its way to the hub."""
+
+    repo_id: str = ""
+    """Name of the repository, such as me/my-etude."""
+    model_dir: Path = PathConfig.sft_model_dir.with_name(PathConfig.sft_model_dir.name + "_llama")
+    """Directory that tool/convert_hf.py wrote."""
+    license: str | None = None
+    """The licence that you give the model, such as apache-2.0; the licences of your data bind
+    you."""
+    private: bool = True
+    """Make a new repository private."""
+    endpoint: str | None = None
+    """Address of the hub; None: the usual one."""
+    dry_run: bool = False
+    """Print the model card and end."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id):
+            return []
+        return [f"repo_id is {self.repo_id!r}: name a repository, such as me/my-etude"]
+
+
+@dataclass(frozen=True)
 class EvaluateConfig:
     """What a model knows and can do."""
 
@@ -572,6 +598,25 @@ class TrainingSpeedConfig(BenchmarkConfig):
             if not getattr(self, name):
                 found.append(f"{name} is empty: name at least one")
         return found
+
+
+@dataclass(frozen=True)
+class CleaningBenchmarkConfig:
+    """Speed and quality of the wikitext cleaner, against wikiextractor and mwparserfromhell."""
+
+    dumps: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Dumps of some MB at most, .xml, .xml.bz2 or .xml.gz; the speed is measured on the largest."""
+    rounds: int = 3
+    """Times that the speed of each is measured, taking turns; the best counts."""
+    wikiextractor: str = "wikiextractor"
+    """Its command; it is only run, if it is there."""
+    differences: Path | None = None
+    """JSONL file to write, with each sentence of the others that Etude does not have."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(self, "rounds")
+        return found if self.dumps else [*found, "dumps: name at least one"]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 python tool/benchmark.py train      speed of training, against transformers' LlamaForCausalLM
 python tool/benchmark.py decode     speed of answering, against transformers and llama.cpp
 python tool/benchmark.py quality    time to the quality that transformers + AdamW reaches
+python tool/benchmark.py data       speed and quality of the wikitext cleaner
 
 `python tool/benchmark.py train --help` tells what each can be told. The last line is one JSON
 object.
@@ -18,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import (
+    CleaningBenchmarkConfig,
     DecodingSpeedConfig,
     TimeToQualityConfig,
     TrainingSpeedConfig,
@@ -67,10 +69,23 @@ def quality(prog: str, flags: Sequence[str]) -> int:
     return compare_time_to_quality(config)
 
 
+def data(prog: str, flags: Sequence[str]) -> int:
+    """Speed and quality of the wikitext cleaner."""
+    described = (
+        "Measures the wikitext cleaner against wikiextractor and mwparserfromhell: its speed, the "
+        "markup that is left, and the share of their sentences that it keeps."
+    )
+    config = parse_flags(CleaningBenchmarkConfig(), described, flags, prog)
+    from tool.cleaning_comparison import compare_cleaning
+
+    return compare_cleaning(config)
+
+
 BENCHMARKS: dict[str, Callable[[str, Sequence[str]], int]] = {
     "train": train,
     "decode": decode,
     "quality": quality,
+    "data": data,
 }
 """By the name on the command line; each gets what stands before its flags, and its flags."""
 
