@@ -4,9 +4,11 @@ The parts follow from the input and the settings alone, each writes files of its
 results are joined in the order of the parts: the output is the same to the byte whatever the number
 of workers, the executor, and the number of times the work was killed and started again.
 
-    counts = run_step(step, work_dir_of(destination), settings.execution)
-    records = join_streams(work_dir_of(destination), "main", destination)
-    remove_work_dir(work_dir_of(destination))
+    work_dir = work_dir_of(destination)                        # work_dir.py
+    refuse_to_overwrite(destination, work_dir, overwrite)      # joining.py
+    counts = run_step(step, work_dir, execution)
+    records = join_streams(work_dir, "main", destination)      # joining.py
+    remove_work_dir(work_dir)                                  # work_dir.py
 """
 
 from __future__ import annotations
@@ -15,32 +17,10 @@ from collections import Counter
 from pathlib import Path
 
 from data_process.execution_settings import Execution
-from data_process.joining import join_shards, join_streams, refuse_to_overwrite
-from data_process.jsonl_parts import JsonlPart, jsonl_parts
 from data_process.part_progress import progress_shown
 from data_process.slurm_job import refuse_while_queued
 from data_process.tasks import Step, done_parts
-from data_process.work_dir import (
-    begin,
-    held,
-    noted_mistake,
-    remove_work_dir,
-    total_counts,
-    work_dir_of,
-)
-
-__all__ = [
-    "Execution",
-    "JsonlPart",
-    "join_shards",
-    "join_streams",
-    "jsonl_parts",
-    "refuse_to_overwrite",
-    "remove_work_dir",
-    "run_step",
-    "work_dir_of",
-]
-"""All that a script of the data tools needs to run a step."""
+from data_process.work_dir import begin, held, noted_mistake, total_counts
 
 
 def run_step(step: Step, work_dir: Path, execution: Execution) -> Counter[str]:

@@ -12,19 +12,13 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, UserError
-from data_process.execution import (
-    Execution,
-    join_shards,
-    join_streams,
-    jsonl_parts,
-    refuse_to_overwrite,
-    remove_work_dir,
-    run_step,
-    work_dir_of,
-)
+from data_process.execution import run_step
+from data_process.execution_settings import Execution
+from data_process.joining import join_shards, join_streams, refuse_to_overwrite
 from data_process.jsonl import read_records
+from data_process.jsonl_parts import jsonl_parts
 from data_process.tasks import done_parts
-from data_process.work_dir import held
+from data_process.work_dir import held, remove_work_dir, work_dir_of
 from tests.data_process.steps import COMMAND, PART_BYTES, Shout, make_input, shout
 
 ONE = Execution(workers=1)
