@@ -31,6 +31,8 @@ PROMISES = {
     "R13": "streamed text is the text that comes at once",
     "R14": "a cached token is a computed one",
     "R15": "an exported model is the same model",
+    "R16": "a server never answers wrongly",
+    "R17": "a server cannot be knocked over",
     "R20": "safety is cheap",
 }
 
