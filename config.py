@@ -447,7 +447,7 @@ class UploadConfig:
 
     repo_id: str = ""
     """Name of the repository, such as me/my-etude."""
-    model_dir: Path = PathConfig.sft_model_dir.with_name(PathConfig.sft_model_dir.name + "_llama")
+    model_dir: Path = WEIGHT / "etude_sft_model_llama"
     """Directory that tool/convert_hf.py wrote."""
     license: str | None = None
     """The licence that you give the model, such as apache-2.0; the licences of your data bind
