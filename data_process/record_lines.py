@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -137,7 +137,7 @@ def read_all(
     counts: Counter[str],
     title: str,
     tell_bad: Callable[[UserError], object] | None = None,
-) -> Iterator[RecordLine]:
+) -> Generator[RecordLine, None, None]:
     """The records of files and pipes, one after another, with a progress bar.
 
     Args:
@@ -176,15 +176,17 @@ def told(
 ) -> Iterator[tuple[int, bytes]]:
     """Tells the bytes of lines to a progress bar, some thousands at once, and counts them."""
     waiting = 0
-    for number, raw in lines:
-        waiting += len(raw)
-        if waiting > 1 << 20:
-            tell(waiting)
-            counts[BYTES] += waiting
-            waiting = 0
-        yield number, raw
-    tell(waiting)
-    counts[BYTES] += waiting
+    try:
+        for number, raw in lines:
+            waiting += len(raw)
+            if waiting > 1 << 20:
+                tell(waiting)
+                counts[BYTES] += waiting
+                waiting = 0
+            yield number, raw
+    finally:  # also when no more is wanted
+        tell(waiting)
+        counts[BYTES] += waiting
 
 
 def raw_lines(path: Path, longest: int) -> Iterator[tuple[int, bytes]]:
