@@ -177,7 +177,7 @@ def index_lines(index: Path) -> Iterator[bytes]:
         size = index.stat().st_size
         with (
             index.open("rb") as packed,
-            bz2.open(packed) if index.suffix == ".bz2" else index.open("rb") as lines,
+            bz2.open(packed, "rb") if index.suffix == ".bz2" else index.open("rb") as lines,
             tqdm(total=size, unit="B", unit_scale=True, desc="index", delay=1, leave=False) as bar,
         ):
             for number in itertools.count(1):
