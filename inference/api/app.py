@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -47,6 +48,7 @@ def make_app(serving: Serving, key: str | None) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.state.serving = serving
     app.include_router(router)
     add_refusals(app)
@@ -62,6 +64,18 @@ def make_app(serving: Serving, key: str | None) -> FastAPI:
         )
     app.add_middleware(RequestCount, metrics=serving.requests, routes=ROUTES)
     return app
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI page, without the refusals of FastAPI's own form, which are never sent."""
+    page = app.openapi_schema
+    if page is None:
+        page = FastAPI.openapi(app)
+        for operation in (one for path in page["paths"].values() for one in path.values()):
+            operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            page["components"]["schemas"].pop(name, None)
+    return page
 
 
 def add_refusals(app: FastAPI) -> None:

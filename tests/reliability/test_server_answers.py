@@ -166,7 +166,7 @@ def test_every_answer_is_the_one_an_engine_gives_alone(
     rng = random.Random(trials.book.settings.seed)
     bodies = [draw_body(rng) for _ in range(trials.size(30, 400))]
     questions = [Question(where, body, ask_alone(model, body)) for where, body in bodies]
-    clients, seconds = trials.size(8, 64), trials.size(6, 600)
+    clients, seconds = trials.size(8, 64), trials.size(5, 600)
     drawn = dict(trials.draws(clients))
     with serving(tmp_path / "tiny", "--max_queue", "1000") as server:
         warm = asyncio.run(visit_all(server, questions, list(drawn.values()), 0.2 * seconds))
