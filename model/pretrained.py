@@ -207,6 +207,20 @@ def load_weights(
         ) from error
     except SafetensorError as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+    copy_weights(model, weights, path, placed_like)
+
+
+def copy_weights(
+    model: Etude,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    placed_like: Callable[[Tensor, Tensor], Tensor] = lambda weight, own: weight,
+) -> None:
+    """Copies weights that were read from a path into the model, as `load_weights` does.
+
+    Raises:
+        UserError: a name or a shape does not agree.
+    """
     own = weights_of(model)
     for name in [*own, *weights]:
         if name not in weights or name not in own:

@@ -21,7 +21,13 @@ from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
 from config import ConvertConfig, ModelConfig, UserError
-from model.pretrained import WEIGHTS, read_config_json, read_scaling, save_pretrained, weights_of
+from model.pretrained import (
+    WEIGHTS,
+    copy_weights,
+    read_config_json,
+    read_scaling,
+    save_pretrained,
+)
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 
@@ -71,7 +77,8 @@ def import_llama(directory: Path, config: ConvertConfig) -> Imported:
     tokenizer, added = read_tokenizer(directory)
     shape, weights = with_rows(shape, weights, len(tokenizer))
     model = Etude(shape)
-    fill(model, weights, directory)
+    tied = shape.tie_word_embeddings
+    copy_weights(model, {n: w for n, w in weights.items() if not (tied and n == HEAD)}, directory)
     summary = {"imported_from": str(directory.resolve()), "added_tokens": list(added)}
     ends = fields.get("eos_token_id")
     is_chat = tokenizer.im_end_id in (ends if isinstance(ends, list) else [ends]) and not added
@@ -175,25 +182,3 @@ def with_rows(
             new = rows.mean(dim=0, keepdim=True).expand(max(0, tokens - len(rows)), -1)
             mended[name] = torch.cat([rows[:tokens], new])
     return dataclasses.replace(shape, vocab_size=tokens), mended
-
-
-def fill(model: Etude, weights: Mapping[str, Tensor], directory: Path) -> None:
-    """Copies weights into the model.
-
-    Raises:
-        UserError: a name or a shape does not agree.
-    """
-    own = weights_of(model)
-    given = {name: t for name, t in weights.items() if name in own or name != HEAD}
-    for name in [*own, *given]:
-        if name not in given or name not in own:
-            what = "is missing" if name not in given else "is not part of the network"
-            raise UserError(f"{directory}: the weight {name} {what}; config.json does not fit it")
-        if given[name].shape != own[name].shape:
-            raise UserError(
-                f"{directory}: {name} has the shape {tuple(given[name].shape)}, but config.json "
-                f"asks for {tuple(own[name].shape)}"
-            )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(given[name])
