@@ -83,4 +83,4 @@ class WikitextCleaner:
         text = close_gaps(place_captions(text))
         lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
         text = literals.restore_blocks(kept_apart(lines.clean(text)))
-        return without_marks(text)
+        return without_marks(text).strip("\n")

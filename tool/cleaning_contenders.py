@@ -21,6 +21,7 @@ from data_process.dump_xml import Page, SiteInfo
 from data_process.wikitext import CleaningSettings, WikitextCleaner, is_redirect
 
 ETUDE, EXTRACTOR, STRIP_CODE = "etude", "wikiextractor", "mwparserfromhell"
+NOTE = re.compile(r"<ref\b[^<>]*/>|<ref\b[^<>]*>.*?</ref\s*>", re.DOTALL | re.IGNORECASE)
 FILE_LANGUAGE = re.compile(r"(simple|[a-z]{2,3})wiki")
 
 
@@ -43,6 +44,9 @@ class CleaningJob:
     language: str
     command: str
     """wikiextractor's."""
+    drop_notes: bool = False
+    """Whether mwparserfromhell gets pages without footnotes, which it prints in the middle of
+    sentences: sentences could not be told apart."""
 
 
 def missing_contenders(command: str) -> dict[str, str]:
@@ -99,7 +103,10 @@ def clean_with_strip_code(job: CleaningJob) -> Cleaned:
 
     start = time.process_time()
     _, pages = articles_of(job.dump)
-    texts = {page_key(p): str(mwparserfromhell.parse(p.text).strip_code()) for p in pages}
+    texts = {}
+    for page in pages:
+        text = NOTE.sub("", page.text or "") if job.drop_notes else page.text
+        texts[page_key(page)] = str(mwparserfromhell.parse(text).strip_code())
     return Cleaned(texts, time.process_time() - start)
 
 

@@ -24,7 +24,9 @@ NO_PROSE = re.compile(
     r"|^\W*(?:File|Image):"
 )
 """Signs of tables, infoboxes, links, formulas and references."""
-FORMULA = re.compile(r"\$(?!\d)[^$\n]*?[\\^_={}][^$\n]*\$|\b(?:formula|codice|math)_\d+", re.IGNORECASE)
+FORMULA = re.compile(
+    r"\$(?!\d)[^$\n]*?[\\^_={}][^$\n]*\$|\b(?:formula|codice|math)_\d+", re.IGNORECASE
+)
 MIN_LETTERS = 0.7
 MAX_CAPITALS = 0.4
 

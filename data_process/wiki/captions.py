@@ -1,4 +1,5 @@
-"""Captions of pictures: those that are sentences are kept, each in a paragraph of its own."""
+"""Captions of pictures, and cells of tables: those that are sentences are kept, each in a paragraph
+of its own."""
 
 from __future__ import annotations
 
@@ -7,17 +8,19 @@ import re
 from data_process.wiki.marks import CAPTION, CAPTION_END
 
 SENTENCE_END = re.compile(r"[.!?。！？][\"'”’»」』)）\]]*\s*$")
+INNER_END = re.compile(r"[^\W\d_]{4}[.!?]\s+[^\W\d_a-z]")
 HAN = re.compile("[\u3040-\u9fff]")
 MIN_LETTERS = 40
 """A Chinese or Japanese character counts as three."""
 MARKED_PART = re.compile(f"{CAPTION}([^{CAPTION_END}]*){CAPTION_END}")
 
 
-def is_sentence(text: str) -> bool:
-    """Whether a text is a sentence and no mere name: it is long enough and ends like one."""
-    if not SENTENCE_END.search(text):
+def is_sentence(text: str, min_letters: int = MIN_LETTERS) -> bool:
+    """Whether a text is prose and no mere name: it is long enough, and has the end of a
+    sentence."""
+    if not SENTENCE_END.search(text) and not INNER_END.search(text):
         return False
-    return len(text) + 2 * len(HAN.findall(text)) >= MIN_LETTERS
+    return len(text) + 2 * len(HAN.findall(text)) >= min_letters
 
 
 def place_captions(text: str) -> str:

@@ -14,7 +14,7 @@ LITERAL, LITERAL_END = "\x05", "\x06"
 BLOCK, BLOCK_END = "\x07", "\x08"
 """The same, for lines of code."""
 
-ALL = GAP + PIPE + CAPTION + CAPTION_END + LITERAL + LITERAL_END + BLOCK + BLOCK_END
+ALL = "\0" + GAP + PIPE + CAPTION + CAPTION_END + LITERAL + LITERAL_END + BLOCK + BLOCK_END
 DELETED = dict.fromkeys(map(ord, ALL))
 
 

@@ -47,7 +47,9 @@ class Literals:
 
     def store_block(self, text: str) -> str:
         """Keeps lines of code; returns what stands for them."""
-        lines = (line.rstrip() for line in text.expandtabs(4).replace("\xa0", " ").split("\n"))
+        if not (text := text.expandtabs(4).replace("\xa0", " ")).strip():
+            return "\n\n"
+        lines = (line.rstrip() for line in text.split("\n"))
         block = "\n".join(INDENT + kept_apart(line) if line else "" for line in lines)
         self.texts.append(re.sub("\n{3,}", "\n\n", block.strip("\n")))
         return f"\n\n{BLOCK}{len(self.texts) - 1}{BLOCK_END}\n\n"

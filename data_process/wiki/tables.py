@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 
+from data_process.wiki.captions import is_sentence
+
 BORDER = re.compile(r"\{\||\|\}(?!\})")
 MAX_INDENT = 40
 """Signs that may stand before a border in its line."""
+CELL = re.compile(r"^[ \t:]*(?:\{\||\|\}|\|-|\|\+|[|!])|\|\||!!", re.MULTILINE)
+ATTRIBUTES = re.compile(r"\s*[^\[\]{}|\n=]*=[^\[\]{}|\n]*\|(?!\|)")
+MIN_LETTERS = 120
+"""Of a cell that is prose; tables are also made of labels and short remarks."""
 HTML_BORDER = re.compile(r"<(/?)table\b[^<>]*>", re.IGNORECASE)
 
 
@@ -53,5 +59,18 @@ def drop_pairs(text: str, borders: list[tuple[int, int, bool]]) -> str:
     position = 0
     for begin, end in spans:
         pieces.append(text[position:begin])
+        pieces += prose_in(text[begin:end])
         position = end
     return "\n".join([*pieces, text[position:]])
+
+
+def prose_in(table: str) -> list[str]:
+    """The cells of a table that are prose, as paragraphs."""
+    cells = (without_attributes(cell).strip() for cell in CELL.split(table))
+    return [f"\n{cell}\n" for cell in cells if is_sentence(cell, MIN_LETTERS)]
+
+
+def without_attributes(cell: str) -> str:
+    """A cell without what says how it looks."""
+    match = ATTRIBUTES.match(cell)
+    return cell[match.end() :] if match else cell

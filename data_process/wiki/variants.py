@@ -23,7 +23,7 @@ BLOCK = re.compile(r"-\{((?:(?!-\{|\}-).)*)\}-", re.DOTALL)
 RULE = re.compile(r"(?:^|;)\s*(?:([^;:]*?)\s*=>\s*)?(zh(?:-[a-z]+)?)\s*:", re.IGNORECASE)
 FLAGS = re.compile(r"\s*([A-Z+\-;a-z\s]*)\|")
 MAX_NESTING = 3
-MAX_RULES = 2_000
+MAX_RULES = 300
 
 
 class VariantChooser:
