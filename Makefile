@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo chat test lint reliability clean
+.PHONY: help demo chat serve test lint reliability clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: $(RUNTIME) ## from nothing to a chat with a model of your own, in minutes 
 
 chat: $(RUNTIME) ## talk to the model that make demo trained
 	@$(BIN)/python inference/inference.py --model_dir weight/demo/etude_sft_model
+
+serve: $(RUNTIME) ## the same model as a web page and an OpenAI API, at http://127.0.0.1:8000
+	@$(BIN)/python inference/serve.py --model_dir weight/demo/etude_sft_model
 
 test: lint ## style, types and all tests
 	@$(BIN)/python -m pytest
