@@ -28,14 +28,15 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "align|indent|poem|poemquote|poem quote|in lang|小|大|不换行|文字|weblink|gradtext|"
         "仮リンク|和暦|補助漢字フォント|jis2004フォント|"
         "jisx0212フォント|cjk|kotobank|fontsize|lang-fa-nastaliq|shy|fs interlinear|"
-        "ipa|ipalink|ipa link|ipablink|音標|国际音标|國際音標|"
+        "vr|ipa|ipalink|ipa link|ipablink|音標|国际音标|國際音標|"
         "link|page link|internal link|wikilink|ref "
         "label text|zh-tw|zh-cn|中文|translation|"
         "trans|",
     ),
     (
         words.second,
-        "lang|langue|język|lang-x|script|rtl-lang|rtl-para|lang1|font color|fontcolor|color|"
+        "lang|native name|langue|język|lang-x|script|rtl-lang|rtl-para|lang1|font "
+        "color|fontcolor|color|"
         "font|colour|textcolor|iw2|wikt-lang|wt|ilh2|字体|語|w",
     ),
     (words.last, "transl|transliteration|translit|xlit|script/slavonic|rtl"),
@@ -73,6 +74,11 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         words.block,
         "div col content|columns-list|columns|columnslist|colonnes|block indent|in5|poem block|"
         "collapse|hidden|cot|stack|",
+    ),
+    (
+        words.captions,
+        "multiple image|multiple images|double image|triple image|wide image|image frame|"
+        "css image crop|tall image|panorama|多图|多圖|全景图|全景圖",
     ),
     (words.bullets, "bulleted list|bulletedlist|blist|bullet list|ordered list|numbered list"),
     (words.nihongo, "nihongo|nihongo2|日本語|korean-x|nihongo krt|nihongo title"),
@@ -145,6 +151,7 @@ CHARACTERS = {
     "snd": " – ",
     "spaced ndash": " – ",
     "spnd": " – ",
+    "snds": " – ",
     "spaced en dash": " – ",
     "--": "–",
     "mdash": "—",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from data_process.wiki.arguments import Arguments
+from data_process.wiki.captions import is_sentence
 from data_process.wiki.languages import language_names, with_language
+from data_process.wiki.marks import CAPTION, CAPTION_END
 
 
 def first(_: str, given: Arguments) -> str:
@@ -169,6 +171,13 @@ def ship(prefix: str, _: str, given: Arguments) -> str:
 def with_sign(sign: str, _: str, given: Arguments) -> str:
     """{{US$|5}}: US$5."""
     return f"{sign}{given.at(0)}" if given.at(0) else ""
+
+
+def captions(_: str, given: Arguments) -> str:
+    """{{multiple image|caption1=..|footer=..}}, {{wide image|file|size|caption}}: the captions that
+    are sentences."""
+    named = (v for k, v in given.named.items() if k.startswith(("caption", "footer", "3")))
+    return "".join(f"{CAPTION}{text}{CAPTION_END}" for text in named if is_sentence(text))
 
 
 def section_link(_: str, given: Arguments) -> str:
