@@ -21,6 +21,7 @@ from data_process.formats import (
     formats_of,
     question_format,
 )
+from data_process.jsonl import EmptyFile
 from data_process.jsonl_parts import JsonlPart, jsonl_parts, refuse_twice
 from data_process.known_files import signature_of
 from data_process.record_kinds import described
@@ -246,8 +247,11 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
                 "if each line is one, name --from lines"
             )
         whole = WholeFile(path, packing)
-        first = islice(read_whole(whole, config.reading, lambda mistake: None), LOOKED_AT)
-        name = find_format(path, list(first), config.naming)
+        bad: list[UserError] = []
+        first = list(islice(read_whole(whole, config.reading, bad.append), LOOKED_AT))
+        if not first and not bad:
+            raise EmptyFile(path)
+        name = find_format(path, first, config.naming)
         found = jsonl_parts([path]) if packing == "jsonl" else [whole]
         sources += found
         formats += [name] * len(found)

@@ -51,9 +51,11 @@ def writing(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
         UserError: it exists with another content, or cannot be written.
     """
     if destination == PIPE:
-        stream = io.BufferedWriter(sys.stdout.buffer)  # type: ignore[arg-type]  # it may be unbuffered
-        yield stream
-        stream.detach()  # flushes, and leaves standard output open
+        stream = io.BufferedWriter(sys.stdout.buffer)  # type: ignore[arg-type]  # may be unbuffered
+        try:
+            yield stream
+        finally:
+            stream.detach()  # flushes, and leaves standard output open
         return
     aside = destination.with_name(destination.name + ".tmp")
     with explained(destination):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,9 +20,9 @@ from data_process.input_files import find_files
 from data_process.joining import join_streams
 from data_process.record_lines import PIPE, Reading, is_pipe
 from data_process.record_output import refuse_outputs
-from data_process.tasks import Step
-from data_process.work_dir import remove_work_dir, work_dir_of
-from model.storage import json_text
+from data_process.tasks import PARTS, Step
+from data_process.work_dir import held, remove_work_dir, work_dir_of
+from model.storage import explained, json_text, remove
 
 JSONL = (".jsonl",)
 
@@ -117,3 +118,23 @@ def passing_work_dir(step: Step) -> Iterator[Path]:
             remove_work_dir(work_dir)
         raise
     remove_work_dir(work_dir)
+
+
+@contextmanager
+def scratch_folder(destination: Path) -> Iterator[Path]:
+    """An empty folder for what does not fit into memory: beside what is written, or in the cache
+    when that is standard output; it goes with the block, and a killed one's is used again.
+
+    Raises:
+        UserError: it cannot be written, or another process is at the same work.
+    """
+    place = PathConfig.cache_dir / f"scratch-{os.getpid()}" if destination == PIPE else destination
+    work_dir = work_dir_of(place)
+    try:
+        with held(work_dir), explained(work_dir):
+            remove(work_dir / PARTS)
+            (work_dir / PARTS).mkdir()
+            yield work_dir / PARTS
+    finally:
+        with suppress(UserError):  # another process is at work there
+            remove_work_dir(work_dir)

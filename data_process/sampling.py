@@ -23,9 +23,7 @@ from config import UserError, in_range
 from data_process.record_counts import content_of
 from data_process.record_lines import RecordLine, is_pipe, read_all
 from data_process.record_output import refuse_outputs, tell, writing
-from data_process.record_steps import InputConfig, OutputConfig
-from data_process.work_dir import held, remove_work_dir, work_dir_of
-from model.storage import explained
+from data_process.record_steps import InputConfig, OutputConfig, scratch_folder
 
 KEY_BITS = 64
 HIGH_BITS = 16
@@ -185,16 +183,9 @@ def content_key(line: RecordLine, seed: int) -> int:
 
 @contextmanager
 def key_file(destination: Path) -> Iterator[IO[bytes]]:
-    """A file for the keys, beside what is written; it goes with the block."""
-    work_dir = work_dir_of(destination)
-    with held(work_dir), explained(work_dir):
-        path = work_dir / "keys"
-        try:
-            with path.open("w+b") as file:
-                yield file
-        finally:
-            path.unlink(missing_ok=True)
-    remove_work_dir(work_dir)
+    """A file for the keys, which goes with the block."""
+    with scratch_folder(destination) as folder, (folder / "keys").open("w+b") as file:
+        yield file
 
 
 def keys_in(file: IO[bytes]) -> Iterator[int]:

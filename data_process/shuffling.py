@@ -21,10 +21,7 @@ from typing import IO
 from config import in_range
 from data_process.record_lines import PIPE, is_pipe, read_all
 from data_process.record_output import refuse_outputs, tell, writing
-from data_process.record_steps import OutputConfig
-from data_process.tasks import PARTS
-from data_process.work_dir import held, remove_work_dir, work_dir_of
-from model.storage import explained, remove
+from data_process.record_steps import OutputConfig, scratch_folder
 
 KEY_BITS = 64
 HEAD = struct.Struct("<QI")
@@ -64,18 +61,13 @@ def run_shuffle(config: ShuffleConfig) -> int:
     draw = random.Random(config.seed)
     lines = read_all(files, config.reading, counts, "shuffling")
     keyed = ((draw.getrandbits(KEY_BITS), line.raw) for line in lines)
-    work_dir = work_dir_of(config.output)
-    with held(work_dir), explained(work_dir):
-        place = work_dir / PARTS
-        remove(place)  # what a killed process left
-        try:
-            with writing(config.output, config.overwrite) as file:
-                for raw in shuffled(keyed, place, (0, 1 << KEY_BITS), size, budget):
-                    file.write(raw)
-                    counts["out"] += 1
-        finally:
-            remove(place)
-    remove_work_dir(work_dir)
+    with (
+        scratch_folder(config.output) as folder,
+        writing(config.output, config.overwrite) as file,
+    ):
+        for raw in shuffled(keyed, folder / "dealt", (0, 1 << KEY_BITS), size, budget):
+            file.write(raw)
+            counts["out"] += 1
     tell(counts, start, written)
     return 0
 
