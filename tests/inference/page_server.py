@@ -1,0 +1,201 @@
+"""A server that the web page is tested with: it says what it is told to, in the form of the API."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from inference.api.page import page_response
+
+Piece = str | bytes
+"""A token: its text, or its bytes where it is a part of a character."""
+
+CONTEXT = 400
+SAMPLING = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "max_tokens": 1024, "seed": None}
+
+
+@dataclass
+class Refusal:
+    """A reply that is no success."""
+
+    status: int
+    message: str = "no"
+    code: str | None = None
+    retry_after: int | None = None
+
+
+@dataclass
+class Script:
+    """What the server says."""
+
+    answers: dict[str, Sequence[Piece]] = field(default_factory=dict)
+    """The tokens of the answer to a message."""
+    otherwise: Sequence[Piece] = ("All", " right", ".")
+    """The answer to every other message."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """What happens to the next requests, one each, before there is an answer again."""
+    key: str | None = None
+    """What clients must send."""
+    chat: bool = True
+    delay: float = 0.0
+    """Seconds between two tokens."""
+    breaks_after: int | None = None
+    """Ends the connection after this many tokens."""
+    bytes_at_once: int = 1 << 20
+    """Most bytes in a packet: a small number tears characters and events apart."""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    """What was asked."""
+    gone: threading.Event = field(default_factory=threading.Event)
+    """Set when a client went away before its answer was complete."""
+
+
+def logprob_of(number: int) -> float:
+    """The log-probability of a token by its place: some likely, some not."""
+    return math.log((0.9, 0.6, 0.05)[number % 3])
+
+
+def entry(piece: Piece, logprob: float) -> dict[str, Any]:
+    """A token in the form of the chat API."""
+    data = piece.encode("utf-8") if isinstance(piece, str) else piece
+    text = piece if isinstance(piece, str) else "bytes:" + "".join(f"\\x{b:02x}" for b in data)
+    return {"token": text, "bytes": list(data), "logprob": logprob}
+
+
+def events(script: Script, body: dict[str, Any], pieces: Sequence[Piece]) -> Iterator[Any]:
+    """The events of an answer."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    wanted = body.get("top_logprobs") or body.get("logprobs")
+    for number, piece in enumerate(pieces):
+        text = decoder.decode(piece.encode("utf-8") if isinstance(piece, str) else piece)
+        logprob = logprob_of(number)
+        top = sorted(
+            [entry(piece, logprob), entry(" perhaps", math.log(0.08)), entry(b"\xe4\xbd", -4.0)],
+            key=lambda one: -one["logprob"],
+        )
+        told = {"content": [{**entry(piece, logprob), "top_logprobs": top}]} if wanted else None
+        yield choice(script, text, told, None)
+    yield choice(script, "", None, "stop")
+    count = sum(len(m["content"]) for m in body.get("messages", [])) + len(body.get("prompt", ""))
+    yield {
+        "choices": [],
+        "usage": {"prompt_tokens": count, "completion_tokens": len(pieces)},
+    }
+
+
+def choice(script: Script, text: str, logprobs: Any, finish: str | None) -> dict[str, Any]:
+    """An event."""
+    said = {"delta": {"content": text}} if script.chat else {"text": text}
+    return {"choices": [{"index": 0, **said, "logprobs": logprobs, "finish_reason": finish}]}
+
+
+def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
+    """What answers the requests of a server."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            if self.path == "/":
+                page = page_response()
+                headers = {key.decode(): value.decode() for key, value in page.raw_headers}
+                self.reply(200, bytes(page.body), headers)
+            elif self.path == "/v1/models" and self.may_pass():
+                kind = "chat" if script.chat else "completion"
+                card = {"id": "scripted_model", "kind": kind, "context_length": CONTEXT}
+                self.reply_json(200, {"data": [{**card, "sampling": SAMPLING}]})
+            elif self.path != "/v1/models":
+                self.reply_json(404, {"error": {"message": f"no {self.path}"}})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if not self.may_pass():
+                return
+            script.requests.append(body)
+            if script.refusals:
+                self.refuse(script.refusals.pop(0))
+                return
+            asked = body["messages"][-1]["content"] if script.chat else body["prompt"]
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.stream(body, script.answers.get(asked, script.otherwise))
+                return
+            script.gone.set()
+
+        def may_pass(self) -> bool:
+            if script.key and self.headers.get("Authorization") != f"Bearer {script.key}":
+                self.refuse(Refusal(401, "the API key is missing or wrong"))
+                return False
+            return True
+
+        def stream(self, body: dict[str, Any], pieces: Sequence[Piece]) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.end_headers()
+            for number, event in enumerate(events(script, body, pieces)):
+                if number == script.breaks_after:
+                    return
+                self.send(f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode())
+                time.sleep(script.delay)
+            self.send(b"data: [DONE]\n\n")
+
+        def send(self, data: bytes) -> None:
+            for start in range(0, len(data), script.bytes_at_once):
+                self.wfile.write(data[start : start + script.bytes_at_once])
+                self.wfile.flush()
+
+        def refuse(self, refusal: Refusal) -> None:
+            wait = refusal.retry_after
+            headers = {"Retry-After": str(wait)} if wait else {}
+            error = {"message": refusal.message, "code": refusal.code}
+            self.reply_json(refusal.status, {"error": error}, headers)
+
+        def reply_json(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+            own = {"Content-Type": "application/json", **(headers or {})}
+            self.reply(status, json.dumps(body).encode(), own)
+
+        def reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                if name.lower() != "content-length":
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
+
+
+class PageServer:
+    """A server in a thread, at an address of its own."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.server: ThreadingHTTPServer | None = None
+        self.start()
+
+    def start(self, port: int = 0) -> None:
+        """Begins to listen."""
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), make_handler(self.script))
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Is gone."""
+        if self.server:
+            self.server.shutdown()
+            self.server.server_close()
+            self.server = None
+
+    @property
+    def address(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.port}/"
