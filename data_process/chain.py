@@ -1,0 +1,230 @@
+"""The chain from dumps, texts and records to training text.
+
+    WORK_DIR/extract     articles of dumps (extraction_step.py)
+    WORK_DIR/split       samples of texts (split_step.py)
+    WORK_DIR/clean       what is clean, of both and of the records (cleaning.py)
+    WORK_DIR/dedup       what is left of that (deduplication.py)
+    WORK_DIR/count       what it holds (record_counts.py)
+
+A stage reads what the parts of the one before have written, where they wrote it. Each has a plan,
+so one that is done is not done again, unless its settings or its input changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import UserError, in_range, positive
+from data_process.chain_inputs import ChainInputs
+from data_process.cleaning import CleaningSettings, CleaningStep
+from data_process.documents import REJECTED, BadRecords
+from data_process.execution import run_step
+from data_process.execution_settings import Execution
+from data_process.extraction import XML_BYTES, ExtractionSettings
+from data_process.extraction_step import plan_extraction, read_problems
+from data_process.jsonl_parts import jsonl_parts
+from data_process.record_output import writing
+from data_process.split_step import (
+    SplitSettings,
+    SplitStep,
+    TextSpan,
+    encodings_told,
+    plan_splitting,
+)
+from data_process.tasks import stream_files
+from data_process.wikitext import CleaningSettings as WikitextSettings
+from data_process.wikitext import VariantName
+
+EXTRACT, SPLIT, CLEAN, DEDUP, COUNT = "extract", "split", "clean", "dedup", "count"
+STAGES = {
+    EXTRACT: "extracting articles",
+    SPLIT: "splitting texts",
+    CLEAN: "cleaning",
+    DEDUP: "dropping duplicates",
+}
+"""Those that make text, in their order, and how they are called."""
+DROPPED = "dropped: "
+"""Before the reason, in what is counted."""
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """What the stages do; the rest is as each script does it by default."""
+
+    lang: str | None = None
+    """Language of the dumps, such as zh; None: what the head of each one says."""
+    variant: VariantName = "zh-cn"
+    """Chinese dumps: whose words are taken where a page names those of several regions."""
+    min_length: int = 50
+    """Shortest article of a dump that is taken, in characters."""
+    languages: tuple[str, ...] = ()
+    """Languages to keep, such as: zh en; none: all."""
+    mask_personal_data: bool = False
+    """Put [EMAIL], [PHONE], [ID], [IP] and [CARD] in place of such data."""
+    threshold: float = 0.7
+    """Documents whose sets of n-grams are as similar as this (Jaccard), from 0 to 1, are near
+    duplicates."""
+    against: tuple[Path, ...] = ()
+    """JSONL files, or folders of them, with evaluation texts that must not be in the output."""
+    bad_records: BadRecords = "stop"
+    """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
+    named. skip: they are passed over or mended, and counted."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return positive(self, "min_length") + in_range(self, 0.1, 1.0, "threshold")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage did."""
+
+    name: str
+    counts: Counter[str]
+    """in, out, `dropped: REASON`, and other things."""
+    bytes_in: int
+    """What it read: of dumps, unpacked XML."""
+    bytes_out: int
+    """What it wrote, as JSONL."""
+    seconds: float
+    """Time that it took now; little if it was done before."""
+
+    def dropped(self) -> list[tuple[str, int]]:
+        """The reasons why documents were dropped, and how many were, the most frequent first."""
+        names = [name for name, count in self.counts.items() if name.startswith(DROPPED) and count]
+        names.sort(key=lambda name: (-self.counts[name], name))
+        return [(name.removeprefix(DROPPED), self.counts[name]) for name in names]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All stages of a run."""
+
+    inputs: ChainInputs
+    settings: ChainSettings
+    against: tuple[Path, ...]
+    """The evaluation files of the settings, those of folders too."""
+    work_dir: Path
+    execution: Execution
+
+    def run(self) -> Iterator[Stage]:
+        """Does what is not done of each stage; ends early when a stage leaves nothing.
+
+        Raises:
+            UserError: the input is wrong; what is done stays.
+            SystemExit: a Slurm job was submitted, or still runs.
+        """
+        if self.inputs.dumps:
+            yield self.extract()
+        if self.inputs.texts:
+            yield self.split()
+        if made := [*self.output_of(EXTRACT), *self.output_of(SPLIT), *self.inputs.records]:
+            yield self.clean(made)
+        if made and (clean := self.output_of(CLEAN)):
+            yield self.deduplicate(clean)
+
+    def output_of(self, stage: str, stream: str = "main") -> list[Path]:
+        """The files that a stage has written; none if it has nothing to do."""
+        has_input = {EXTRACT: self.inputs.dumps, SPLIT: self.inputs.texts}
+        if not has_input.get(stage, True):
+            return []  # an earlier start may have had some
+        return list(stream_files(self.work_dir / stage, stream))
+
+    def write_rejected(self, destination: Path, overwrite: bool) -> None:
+        """Writes what all stages have dropped, in their order, into one file."""
+        with writing(destination, overwrite) as file:
+            for stage in STAGES:
+                for path in self.output_of(stage, REJECTED):
+                    with path.open("rb") as part:
+                        shutil.copyfileobj(part, file)
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """What is wrong with the dumps: damages and notes, a sentence each."""
+        return read_problems(self.work_dir / EXTRACT) if self.inputs.dumps else ([], [])
+
+    def extract(self) -> Stage:
+        """Dumps to articles."""
+        start, settings = time.perf_counter(), self.settings
+        taken = ExtractionSettings(
+            lang=settings.lang,
+            min_length=settings.min_length,
+            cleaning=WikitextSettings(variant=settings.variant),
+        )
+        step = plan_extraction(self.inputs.dumps, taken)
+        if step.reads_a_pipe:
+            raise UserError(
+                "input_files: a pipe cannot be read again when the chain is started again; give it "
+                "to extract_wiki.py, and its shards to this script"
+            )
+        counts = run_step(step, self.work_dir / EXTRACT, self.execution)
+        return self.stage(EXTRACT, counts, counts.pop(XML_BYTES, 0), start)
+
+    def split(self) -> Stage:
+        """Texts to samples."""
+        start = time.perf_counter()
+        settings = SplitSettings(bad_records=self.settings.bad_records)
+        step = with_sources(plan_splitting(list(self.inputs.texts), settings), self.inputs.texts)
+        for line in encodings_told(step):
+            print(line)
+        counts = run_step(step, self.work_dir / SPLIT, self.execution)
+        return self.stage(SPLIT, counts, sum(part.size for part in step.parts()), start)
+
+    def clean(self, paths: Sequence[Path]) -> Stage:
+        """Records to clean ones."""
+        start, settings = time.perf_counter(), self.settings
+        files = tuple(jsonl_parts(paths))
+        cleaning = CleaningSettings(
+            languages=settings.languages,
+            mask_personal_data=settings.mask_personal_data,
+            bad_records=settings.bad_records,
+        )
+        counts = run_step(CleaningStep(files, cleaning), self.work_dir / CLEAN, self.execution)
+        return self.stage(CLEAN, counts, sum(file.part.size for file in files), start)
+
+    def deduplicate(self, paths: Sequence[Path]) -> Stage:
+        """Clean records to different ones."""
+        from data_process.dedup_settings import Comparison, Decontamination, DedupSettings
+        from data_process.deduplication import Deduplication  # numpy takes a while to import
+
+        start = time.perf_counter()
+        files = tuple(jsonl_parts(paths))
+        settings = DedupSettings(
+            comparison=Comparison(threshold=self.settings.threshold),
+            decontamination=Decontamination(against=self.settings.against),
+        )
+        place = self.work_dir / DEDUP
+        counts = Deduplication(files, self.against, settings, place, self.execution).run()
+        return self.stage(DEDUP, counts, sum(file.part.size for file in files), start)
+
+    def stage(self, name: str, counts: Counter[str], bytes_in: int, start: float) -> Stage:
+        """What a stage that just ended did."""
+        written = sum(path.stat().st_size for path in self.output_of(name))
+        return Stage(name, counts, bytes_in, written, time.perf_counter() - start)
+
+
+def with_sources(step: SplitStep, sources: dict[Path, str]) -> SplitStep:
+    """The same step, with other names of what samples come from."""
+    groups = tuple(
+        tuple(
+            dataclasses.replace(span, source=sources[span.file.path])
+            for span in group
+            if isinstance(span, TextSpan)
+        )
+        for group in step.groups
+    )
+    return dataclasses.replace(step, groups=groups)
+
+
+def nothing_left(stage: Stage) -> str:
+    """Says that a stage, the last one, has dropped everything."""
+    reasons = ", ".join(f"{reason} ({number:,})" for reason, number in stage.dropped()[:3])
+    return (
+        f"nothing is left after {STAGES[stage.name]}: {stage.counts['in']:,} documents went in; "
+        f"dropped: {reasons or 'none'}; see --rejected, and choose other settings"
+    )

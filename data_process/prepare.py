@@ -1,0 +1,97 @@
+"""From dumps, texts and JSONL to one clean training file, in one command, with a report.
+
+Takes .xml, .xml.bz2 and .xml.gz dumps, .txt, .jsonl of {"text", ...}, and folders of these. Dumps
+are extracted and texts split into samples; all is cleaned, duplicates and near duplicates are
+dropped, and with --against also what holds evaluation text. Beside the output stand a report as
+JSON and as a page (PNG). Only the most wanted options are here: extract_wiki.py, split_text.py,
+clean_text.py and dedup_jsonl.py do a stage each and have all of them. Ended in any way, the same
+command goes on where it was.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+from config import TRAINING_DATA, UserError, parse_flags, run_script
+from data_process.chain import DEDUP, Chain, ChainSettings, nothing_left
+from data_process.chain_inputs import find_inputs
+from data_process.chain_report import make_report, report_paths, stage_table, write_report
+from data_process.execution_settings import Execution
+from data_process.input_files import find_files
+from data_process.joining import join_streams
+from data_process.language import check_languages
+from data_process.record_output import refuse_outputs
+from data_process.work_dir import held, remove_work_dir, work_dir_of
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """From what there is to what is trained on."""
+
+    input_files: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Dumps, texts, JSONL files, and folders of these, which are searched with all folders inside.
+    The output has dumps first, then texts, then JSONL."""
+    output: Path = TRAINING_DATA / "pretrain" / "pretrain_hq.jsonl"
+    """JSONL file to write; the report gets its name with _report.json and _report.png at the
+    end."""
+    rejected: Path | None = None
+    """JSONL file for what is dropped in any stage, each record with its reason."""
+    overwrite: bool = False
+    """Replace files that exist with other content."""
+    keep_intermediate: bool = False
+    """Keep OUTPUT.work with what each stage has written: the same command with other settings then
+    repeats only the stages that they concern."""
+    chain: ChainSettings = field(default_factory=ChainSettings)
+    """What is done."""
+    execution: Execution = field(default_factory=Execution)
+    """How the work is spread."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = self.chain.problems() + self.execution.problems()
+        return found if self.input_files else [*found, "input_files: name at least one file"]
+
+
+def main() -> None:
+    """Runs the stages, joins, reports; an incomplete dump ends with code 2, after all that could be
+    read of it was used."""
+    config = parse_flags(PrepareConfig(), __doc__ or "")
+    start = time.perf_counter()
+    inputs = find_inputs(config.input_files)
+    against = tuple(find_files(config.chain.against, (".jsonl",)))
+    outputs = [config.output, config.rejected, *report_paths(config.output)]
+    refuse_outputs(outputs, [*config.input_files, *against], config.overwrite)
+    check_languages(config.chain.languages)
+    work_dir = work_dir_of(config.output)
+    chain = Chain(inputs, config.chain, against, work_dir, config.execution)
+    with held(work_dir):
+        stages = []
+        for stage in chain.run():
+            stages.append(stage)
+            for line in stage_table(stage):
+                print(line)
+        damages, notes = chain.problems()
+        if config.rejected:
+            chain.write_rejected(config.rejected, config.overwrite)
+        if not chain.output_of(DEDUP):
+            raise UserError("\n".join([nothing_left(stages[-1]), *damages]))
+        join_streams(work_dir / DEDUP, "main", config.output, config.overwrite)
+        report = make_report(chain, stages)
+        write_report(report, chain, config.output, [*damages, *notes])
+    if not config.keep_intermediate:
+        remove_work_dir(work_dir)
+    for line in (*report.table(time.perf_counter() - start), *(f"note: {note}" for note in notes)):
+        print(line)
+    for path in filter(None, outputs):
+        print(path)
+    if damages:
+        raise UserError("\n".join(damages))
+
+
+if __name__ == "__main__":
+    run_script(main)
