@@ -43,7 +43,9 @@ class InputConfig:
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        found = [] if self.input_files else ["input_files: name at least one file"]
+        found = (
+            [] if self.input_files else ["input_files: name at least one file, before the flags"]
+        )
         return found + self.reading.problems()
 
     def files(self) -> list[Path]:

@@ -429,6 +429,6 @@ def test_the_script_works_as_a_link_of_a_pipe(many: Path) -> None:
 
 def test_the_configuration_of_a_command_is_its_help() -> None:
     assert "code 1" in (CheckConfig.__doc__ or "")
-    assert CheckConfig().problems() == ["input_files: name at least one file"]
+    assert CheckConfig().problems() == ["input_files: name at least one file, before the flags"]
     with pytest.raises(UserError):
         CheckConfig((Path("none"),)).files()

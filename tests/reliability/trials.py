@@ -26,6 +26,7 @@ PROMISES = {
     "R6": "a wrong pairing is refused by name",
     "R7": "the order does not depend on the number of machines",
     "R8": "a dead rank ends the job",
+    "R9": "bad data is named, and skipped by count",
     "R10": "a dump cannot hurt or fool",
     "R11": "work on data that was killed gives the same bytes",
     "R13": "streamed text is the text that comes at once",
