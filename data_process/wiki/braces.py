@@ -16,7 +16,7 @@ def replace_templates(text: str, render: Callable[[str], str]) -> str:
 
     {{{name|default}}} becomes its default. Braces without a partner go, what follows them stays.
     """
-    if "{{" not in text:
+    if "{{" not in text and "}}" not in text:
         return text
     pieces: list[str] = []
     stack: list[tuple[int, int]] = []  # place in pieces, number of braces

@@ -31,18 +31,19 @@ def close_gaps(text: str) -> str:
     """Takes away the punctuation that belonged to what is gone."""
     if GAP not in text:
         return text
-    return "\n".join(closed(line) if GAP in line else line for line in text.split("\n"))
+    lines = (closed(line) if GAP in line else line for line in text.split("\n"))
+    return "\n".join(line for line in lines if line is not None)
 
 
-def closed(line: str) -> str:
-    """A line without gaps."""
+def closed(line: str) -> str | None:
+    """A line without gaps; None where nothing else was in it."""
     for _ in range(3):  # brackets in brackets
         if (fewer := IN_BRACKETS.sub(in_brackets, line)) == line:
             break
         line = fewer
     if QUOTED.search(line):
         line = EMPTY_QUOTES.sub(GAP, line)
-    return joined(line.split(GAP))
+    return joined(line.split(GAP)) or None
 
 
 def in_brackets(match: re.Match[str]) -> str:
@@ -70,7 +71,7 @@ def joined(pieces: list[str]) -> str:
         if not after:
             continue
         if not at_start:
-            kept[-1] = before
+            kept[-1] = before.rstrip(SEPARATORS + BLANK) if after[0] in CLOSE else before
             if spaced and after[0] not in BEFORE_CLOSING and before[-1:] not in OPEN:
                 kept.append(" ")
         kept.append(after)

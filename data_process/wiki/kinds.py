@@ -26,7 +26,7 @@ ENGLISH = (
     "schooldis|school disambiguation|species latin name disambiguation|"
     "species latin name abbreviation disambiguation|station disambiguation|stationdis|"
     "synagogue disambiguation|taxonomic authority disambiguation|taxonomy disambiguation|"
-    "template disambiguation|wp disambig|big|wikipedia disambiguation|3cc|2cc|tla|lnd|given "
+    "template disambiguation|wp disambig|wikipedia disambiguation|3cc|2cc|tla|lnd|given "
     "name-dab"
 )
 TEMPLATES = {

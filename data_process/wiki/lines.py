@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 HEADING = re.compile(r"(={1,6})(.+?)\1[ \t]*")
-SPECIAL = frozenset("=*#:;-| ")
+SPECIAL = frozenset("=*#:;-|{ ")
 SPACES = re.compile("  +")
 MARKERS = "*#:;| "
 START = re.compile(r"(?:[*#:;| ]|-{4,})*")
@@ -62,7 +62,7 @@ class LineCleaner:
             self.add_heading(len(match[1]), plain_start(match[2]))
         elif line[0] in "*#":
             self.add_item(line)
-        elif line[0] != "|":
+        elif line[0] != "|" and not line.startswith("{|"):  # rows of a table never closed
             self.add_line(squeezed(plain_start(line)))
 
     def add_heading(self, level: int, text: str) -> None:

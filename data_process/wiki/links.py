@@ -36,8 +36,8 @@ class LinkCleaner:
         """A text without links."""
         if "[[" in text:
             text = PLAIN.sub(r"\1\2", text)
-            if "[[" in text:
-                text = replace_brackets(text, self.show)
+        if "[[" in text or "]]" in text:
+            text = replace_brackets(text, self.show)
         if "[" in text:
             text = EXTERNAL.sub(label, text)
         return text
@@ -54,7 +54,7 @@ class LinkCleaner:
             if kind in self.namespaces.files:
                 return caption_of(text)
             if kind in self.namespaces.categories or self.namespaces.is_language(prefix):
-                return ""
+                return GAP
         if text.strip():
             return text
         if has_label:  # the pipe trick
@@ -70,8 +70,8 @@ def caption_of(text: str) -> str:
     """
     for part in reversed(text.split("|")):
         if part.strip() and not OPTION.fullmatch(part):
-            return f"{CAPTION}{part}{CAPTION_END}" if is_sentence(part) else ""
-    return ""
+            return f"{CAPTION}{part}{CAPTION_END}" if is_sentence(part) else GAP
+    return GAP
 
 
 def label(match: re.Match[str]) -> str:

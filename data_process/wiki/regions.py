@@ -48,14 +48,16 @@ class Literals:
     def store_block(self, text: str) -> str:
         """Keeps lines of code; returns what stands for them."""
         if not (text := text.expandtabs(4).replace("\xa0", " ")).strip():
-            return "\n\n"
+            return "\n"
         lines = (line.rstrip() for line in text.split("\n"))
         block = "\n".join(INDENT + kept_apart(line) if line else "" for line in lines)
         self.texts.append(re.sub("\n{3,}", "\n\n", block.strip("\n")))
-        return f"\n\n{BLOCK}{len(self.texts) - 1}{BLOCK_END}\n\n"
+        return f"{BLOCK}{len(self.texts) - 1}{BLOCK_END}"
 
     def restore(self, text: str) -> str:
-        """Puts the stored texts back."""
+        """Puts the stored texts back, and what stands for a block in lines of its own."""
+        if BLOCK in text:
+            text = text.replace(BLOCK, "\n\n" + BLOCK).replace(BLOCK_END, BLOCK_END + "\n\n")
         return STORED.sub(lambda m: self.texts[int(m[1])], text) if LITERAL in text else text
 
     def restore_blocks(self, text: str) -> str:
@@ -78,8 +80,7 @@ def take_regions(text: str, literals: Literals) -> str:
         pieces.append(text[position : match.start()])
         name = match[1]
         if name is None:
-            end = text.find("-->", match.end())
-            position = end + 3 if end >= 0 else len(text)
+            position = end_of_comment(text, match.start())
             continue
         name = name.lower()
         content, position = content_of(text, match, name, unclosed)
@@ -87,6 +88,15 @@ def take_regions(text: str, literals: Literals) -> str:
             pieces.append(shown(name, match[2], content, literals))
     pieces.append(text[position:])
     return "".join(pieces)
+
+
+def end_of_comment(text: str, start: int) -> int:
+    """Where a comment ends; one that has a line for itself takes the line's end with it."""
+    end = text.find("-->", start + 4)
+    if end < 0:
+        return len(text)
+    alone = text[max(0, start - 1) : start] in ("", "\n") and text[end + 3 : end + 4] == "\n"
+    return end + 3 + alone
 
 
 def content_of(

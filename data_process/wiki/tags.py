@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html.entities import html5
 
+from data_process.wiki.marks import GAP
+
 INLINE = (
     "abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|"
     "strong|sub|sup|tt|u|var|wbr|rb|rt|rp|ruby|rtc|time|nowiki|noinclude|onlyinclude|includeonly|"
@@ -78,7 +80,7 @@ def strip_quotes(text: str) -> str:
 def strip_magic(text: str) -> str:
     """Drops magic words such as __NOTOC__, and signatures."""
     if "__" in text:
-        text = MAGIC.sub("", text)
+        text = MAGIC.sub(GAP, text)
     return SIGNATURE.sub("", text) if "~~~" in text else text
 
 

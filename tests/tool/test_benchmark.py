@@ -134,7 +134,7 @@ def test_another_process_tells_how_it_ended(capfd: pytest.CaptureFixture[str]) -
     assert "math domain error" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["train", "quality"])
+@pytest.mark.parametrize("name", ["train", "quality", "data"])
 def test_each_benchmark_has_its_own_help(name: str) -> None:
     script = [sys.executable, str(ROOT / "tool" / "benchmark.py")]
     told = subprocess.run(

@@ -1,0 +1,83 @@
+"""Templates of text are shown in the words of their wiki; the others leave nothing behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from data_process.wikitext import CleaningSettings, WikitextCleaner
+
+
+def clean(wikitext: str, language: str = "en") -> str:
+    return WikitextCleaner(CleaningSettings(), {}, language).clean(wikitext, "The title")
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{convert|10|km|mi}}", "10 kilometres"),
+        ("{{convert|1|mi|km|sp=us}}", "1 mile"),
+        ("{{Convert|5|to|10|kg}}", "5 to 10 kilograms"),
+        ("{{convert|6|ft|2|in|m}}", "6 feet 2 inches"),
+        ("{{convert|1500|km2|sqmi|abbr=on}}", "1,500 km²"),
+        ("{{convert|3|m|adj=on}} wall", "3-metre wall"),
+        ("{{cvt|20|C|F}}", "20°C"),
+        ("{{val|1.6|0.1|e=-19|u=C}}", "1.6±0.1×10⁻¹⁹ C"),
+        ("{{frac|3|1|2}} {{frac|2}}", "3 1/2 1/2"),
+        ("{{chem|H|2|O}} {{formatnum:12345}}", "H2O 12,345"),
+        ("{{birth date|1818|5|5}}", "May 5, 1818"),
+        ("{{birth date and age|1818|5|5|df=y}}", "5 May 1818"),
+        ("{{death date and age|1883|3|14|1818|5|5}}", "March 14, 1883 (aged 64)"),
+        ("{{as of|2010|5|lc=y}} {{As of|2010}}", "as of May 2010 As of 2010"),
+        ("{{circa|1500}} {{reign|1500|1520}}", "c. 1500 r. 1500–1520"),
+        ("{{lang|fr|''bonjour''}}", "bonjour"),
+        ("{{lang-el|λόγος|lógos|word}}", "Greek: λόγος, lógos, lit. 'word'"),
+        ("{{langx|ru|мир}}", "Russian: мир"),
+        ("{{transl|ar|DIN|salām}} {{transliteration|hy|x}}", "salām x"),
+        ("{{nihongo|Aikido|合気道|aikidō}}", "Aikido (合気道, aikidō)"),
+        ("{{zh|s=汉|t=漢|p=hàn}}", "simplified Chinese: 汉; traditional Chinese: 漢; pinyin: hàn"),
+        ("{{ill|Foo|de|Bar}} {{ill|Foo|de|Bar|lt=the foo}}", "Foo the foo"),
+        ("{{nowrap|a [[b|c]]}} {{abbr|NATO|North}} {{small|{{lang|fr|d}}}}", "a c NATO d"),
+        ("{{url|a.example|b}} {{audio|a.ogg|c}} {{music|flat}}", "b c ♭"),
+        (
+            "a{{snd}}b{{'s}} {{PAGENAME}} {{lc:ABC}} {{USS|Monitor|1861}}",
+            "a – b's The title abc USS Monitor (1861)",
+        ),
+        ("a {{quote|To be.|Hamlet}} b", "a\n\nTo be. — Hamlet\n\nb"),
+        ("{{lang|fr|text=a|1=b}} {{nowrap|1=x=y}}", "a x=y"),
+        ("a {{{name|default}}} b", "a default b"),
+        ("a {{unknown|b}} {{Infobox\n| c = {{convert|1|km}}\n}} d", "a d"),
+        ("a {{never closed | b", "a never closed | b"),
+        ("a }} b", "a b"),
+    ],
+)
+def test_english_templates(template: str, text: str) -> None:
+    assert clean(template) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{lang-en|Berlin}}", "英语：Berlin"),
+        ("{{link-en|柏林|Berlin}} {{link-en|柏林|Berlin|首都}}", "柏林 首都"),
+        ("{{tsl|en|Berlin|柏林}} {{le|柏林|Berlin}}", "柏林 柏林"),
+        ("{{internal link helper/en|甲|A}}", "甲"),
+        ("马克思{{bd|1818年|5月5日|1883年|3月14日}}", "马克思（1818年5月5日－1883年3月14日）"),
+        ("{{convert|10|km|mi}} {{出生日期|1818|5|5}}", "10 km 1818年5月5日"),
+        ("{{as of|2010}}", "截至2010年"),
+    ],
+)
+def test_chinese_templates(template: str, text: str) -> None:
+    assert clean(template, "zh") == text
+
+
+def test_japanese_and_bulgarian_templates() -> None:
+    assert (
+        clean("{{ruby|漢字|かんじ}} {{仮リンク|甲|en|A}} {{lang-de|B}}", "ja")
+        == "漢字（かんじ） 甲 ドイツ語: B"
+    )
+    assert clean("{{生年月日と年齢|1990|5|3}}", "ja") == "1990年5月3日"
+    assert clean("{{lang-en|B}} {{birth date|1990|5|3}}", "bg") == "на английски: B 3.5.1990"
+
+
+def test_a_language_without_known_words_shows_the_text_alone() -> None:
+    assert clean("{{lang-en|B}}", "xx") == "B"
