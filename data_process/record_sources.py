@@ -10,6 +10,7 @@ from typing import Literal
 from config import UserError
 from data_process.json_array import array_items
 from data_process.jsonl import (
+    PIECE_BYTES,
     EmptyFile,
     decode_line,
     is_blank,
@@ -33,7 +34,6 @@ from data_process.tasks import Part, PartOutput
 
 Packing = Literal["jsonl", "array", "table", "lines"]
 TellBad = Callable[[UserError], object]
-LOOKED_AT = 4096
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,13 @@ def packing_of(path: Path) -> Packing:
     if path.suffix.lower() == ".txt":
         return "lines"
     with opened(path) as file:
-        begin = file.read(LOOKED_AT)
+        begin = file.readline(PIECE_BYTES)
+        more = file.read(1)
     refuse_other_formats(path, begin)
-    return "array" if begin.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[" else "jsonl"
+    text = begin.removeprefix(b"\xef\xbb\xbf").strip()
+    if path.suffix.lower() == ".jsonl" and text.endswith(b"]") and more:
+        return "jsonl"  # with a list in its first line, which is a bad record
+    return "array" if text.startswith(b"[") or (not text and more == b"[") else "jsonl"
 
 
 def read_whole(source: WholeFile, reading: Reading, tell_bad: TellBad) -> Iterator[RecordLine]:

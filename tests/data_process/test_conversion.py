@@ -301,6 +301,15 @@ def test_a_bad_array_is_named_by_line(text: str, sentence: str, tmp_path: Path) 
     assert ran.err.startswith(f"error: {path}{sentence}")
 
 
+def test_a_list_in_the_first_line_does_not_make_an_array_of_a_file_of_lines(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('["a"]\n{"text": "b"}\n', encoding="utf-8")
+    assert run("convert", path).err.startswith(f"error: {path}:1: found list; a line must be")
+    assert json.loads(run("convert", path, "--bad_records", "skip").out) == {"text": "b"}
+
+
 def test_bad_items_of_an_array_are_skipped_and_named_by_their_number(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text('[{"text": "a"}, 7, {"text": NaN}, "b"]', encoding="utf-8")
