@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from config import UserError, in_range, positive
+from config import in_range, positive
 from data_process.chain_inputs import ChainInputs
 from data_process.cleaning import CleaningSettings, CleaningStep
 from data_process.documents import REJECTED, BadRecords
@@ -145,8 +145,13 @@ class Chain:
                         shutil.copyfileobj(part, file)
 
     def problems(self) -> tuple[list[str], list[str]]:
-        """What is wrong with the dumps: damages and notes, a sentence each."""
-        return read_problems(self.work_dir / EXTRACT) if self.inputs.dumps else ([], [])
+        """What is wrong with the input: damages and notes, a sentence each."""
+        damages: list[str] = []
+        notes = self.inputs.notes
+        if self.inputs.dumps:
+            damages, of_dumps = read_problems(self.work_dir / EXTRACT)
+            notes = [*notes, *of_dumps]
+        return damages, notes
 
     def extract(self) -> Stage:
         """Dumps to articles."""
@@ -157,11 +162,6 @@ class Chain:
             cleaning=WikitextSettings(variant=settings.variant),
         )
         step = plan_extraction(self.inputs.dumps, taken)
-        if step.reads_a_pipe:
-            raise UserError(
-                "input_files: a pipe cannot be read again when the chain is started again; give it "
-                "to extract_wiki.py, and its shards to this script"
-            )
         counts = run_step(step, self.work_dir / EXTRACT, self.execution)
         return self.stage(EXTRACT, counts, counts.pop(XML_BYTES, 0), start)
 

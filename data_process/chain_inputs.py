@@ -14,6 +14,8 @@ from data_process.extraction_step import DUMP_NAME, find_dumps
 Kind = Literal["dump", "text", "records"]
 INDEX_NAME = re.compile(r"multistream-index\d*\.txt")
 """Lies beside a dump, and is no text."""
+SHOWN = 10
+"""Most files that are named when they are passed over."""
 
 
 @dataclass
@@ -34,6 +36,15 @@ class ChainInputs:
         found: list[tuple[Path, Kind]] = [(path, "dump") for path in self.dumps]
         found += [(path, "text") for path in self.texts]
         return [*found, *((path, "records") for path in self.records)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What is told of files that were passed over."""
+        if not self.passed_over:
+            return []
+        names = ", ".join(str(path) for path in self.passed_over[:SHOWN])
+        more = f" and {len(self.passed_over) - SHOWN:,} more" if self.passed_over[SHOWN:] else ""
+        return [f"passed over, for they are no dump, text or JSONL by their names: {names}{more}"]
 
 
 def find_inputs(places: Sequence[Path]) -> ChainInputs:
@@ -69,7 +80,10 @@ def files_of(place: Path) -> Iterator[tuple[Path, str]]:
         yield place, place.name
         return
     if not place.is_dir():
-        raise UserError(f"{place}: there is no such file or folder; check its name")
+        raise UserError(
+            f"{place}: there is no such file or folder; check its name (a pipe can be read only "
+            "once: give it to extract_wiki.py, and its shards to this script)"
+        )
     inside = {path: path.relative_to(place) for path in place.rglob("*") if path.is_file()}
     seen = {p: name for p, name in inside.items() if not any(n[0] == "." for n in name.parts)}
     folders = sorted({path.parent for path in seen if kind_of(path) == "dump"})

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from data_process.chain import STAGES
 from data_process.chain_report import Report
 from data_process.counts_picture import GREY, draw_lengths, draw_shares
-from data_process.figure_style import COLOURS, font_families, style, unit_for
+from data_process.figure_style import COLOURS, font_families, missing_characters, style, unit_for
 
 MOST_REASONS = 18
 SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
@@ -24,7 +24,7 @@ def draw(report: Report, title: str) -> Figure:
     with matplotlib.rc_context(style(families)):
         figure = Figure(figsize=(10.5, 5.4), layout="constrained")
         places = figure.subplot_mosaic([list(row) for row in LAYOUT], width_ratios=[1.0, 1.0, 1.15])
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(title if not missing_characters(title, families) else "", fontsize=9)
         names, documents, sizes = zip(*report.steps(), strict=True)
         draw_bars(places["documents"], names, documents, [f"{n:,}" for n in documents])
         places["documents"].set_title("documents after each stage", color=GREY)

@@ -45,10 +45,10 @@ class Report:
         yield "input", self.input_documents, self.input_bytes
         for stage in self.stages:
             if stage.name == CLEAN:
-                yield "as JSONL", stage.counts["in"], stage.bytes_in
-                yield "clean", stage.counts["out"], stage.bytes_out
+                yield "extracted, split", stage.counts["in"], stage.bytes_in
+                yield "cleaned", stage.counts["out"], stage.bytes_out
             if stage.name == DEDUP:
-                yield "different", stage.counts["out"], stage.bytes_out
+                yield "deduplicated", stage.counts["out"], stage.bytes_out
 
     def dropped(self) -> list[tuple[str, str, int]]:
         """Stage, reason and number of documents that were dropped, in the order of the stages, the
@@ -113,7 +113,9 @@ def write_report(report: Report, chain: Chain, output: Path, problems: Sequence[
 
     data, page = report_paths(output)
     replace_file(data, json_writer(as_json(report, chain, problems)))
-    figure = draw(report, output.name)
+    characters = sum(n * count for n, count in report.found.lengths["characters"].items())
+    documents = report.found.counts["in"]
+    figure = draw(report, f"{output.name}: {documents:,} documents, {characters:,} characters")
     replace_file(page, lambda path: save(figure, path, "png"))
 
 

@@ -22,6 +22,8 @@ from data_process.text_units import Places
 
 EXACT, NEAR, CONTAMINATED = "exact duplicate", "near duplicate", "in an evaluation file"
 BOM = b"\xef\xbb\xbf"
+SHOWN = 100
+"""Characters of the text that a record is like: enough to find it in the output."""
 LIKE, SIMILARITY, NGRAM = "like.npy", "similarity.npy", "ngram.npy"
 
 
@@ -136,7 +138,7 @@ class Decided:
         return {"found_in": {"file": str(self.step.against[file]), "line": line}}
 
     def place(self, record: int) -> dict[str, Any]:
-        """Where a record stands, and its id, if it has one."""
+        """Where a record stands, its id, if it has one, and how its text begins."""
         part = self.fingerprints.part_of(record)
         place = record - int(self.fingerprints.first[part])
         begin, line = self.fingerprints.array(part, "places")[place].tolist()
@@ -145,4 +147,6 @@ class Decided:
             file.seek(begin)
             content = json.loads(file.readline().removeprefix(BOM))
         identity = {"id": content["id"]} if "id" in content else {}
+        if isinstance(text := content.get("text"), str):
+            identity["text"] = text[:SHOWN]
         return {"file": str(path), "line": line, **identity}
