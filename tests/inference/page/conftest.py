@@ -42,7 +42,9 @@ class Visitor:
     """Somebody who looks at the page."""
 
     def __init__(self, browser: Any, address: str, **settings: Any) -> None:
-        self.context = browser.new_context(**{"locale": "en-US", "color_scheme": "light"} | settings)
+        self.context = browser.new_context(
+            **{"locale": "en-US", "color_scheme": "light"} | settings
+        )
         self.context.set_default_timeout(SECONDS * 1000)
         self.page = self.context.new_page()
         self.mistakes: list[str] = []

@@ -18,7 +18,8 @@ CHINESE = "从前，有一只小狐狸住在河边。龘靐齉 🦊 它说：“
 
 def bytewise(text: str) -> list[bytes]:
     """Tokens of one and two bytes in turn, which cut most characters in pieces."""
-    data, pieces = text.encode("utf-8"), []
+    data = text.encode("utf-8")
+    pieces: list[bytes] = []
     while data:
         length = 1 + len(pieces) % 2
         pieces.append(data[:length])
@@ -47,9 +48,7 @@ def test_an_answer_grows_while_it_is_made(server: PageServer, visit: Visit) -> N
 
 
 @pytest.mark.parametrize("how", ["Escape", "#send"])
-def test_a_stop_in_mid_answer_ends_the_request(
-    server: PageServer, visit: Visit, how: str
-) -> None:
+def test_a_stop_in_mid_answer_ends_the_request(server: PageServer, visit: Visit, how: str) -> None:
     server.script.answers["Hi"] = [f"{n} " for n in range(1000)]
     server.script.delay = 0.02
     visitor = visit()
@@ -346,9 +345,7 @@ def test_a_connection_that_breaks_leaves_what_came(server: PageServer, visit: Vi
     visitor.sees(".answer", "All right.")
 
 
-def test_the_oldest_messages_go_when_the_context_is_full(
-    server: PageServer, visit: Visit
-) -> None:
+def test_the_oldest_messages_go_when_the_context_is_full(server: PageServer, visit: Visit) -> None:
     visitor = visit()
     visitor.says("One")
     visitor.says("Two")
