@@ -26,16 +26,22 @@ IP = re.compile(
     r"|(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])",
     re.ASCII,
 )
+GIVEN_OUT = ipaddress.ip_network("2000::/3")
+"""All IPv6 addresses of the open internet; `a::b` of a program is another."""
 PHONE = re.compile(
     r"""(?<![\d.,/+A-Za-z=-])(?:
-      (?:\+|00)[1-9]\d{0,2}[ .-]?(?:\(0\)[ ]?|\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}  #
-      abroad
-    | (?:\(?\+?86\)?[ -]?)?1[3-9]\d(?:\d{8}|[ ]\d{4}[ ]\d{4}|-\d{4}-\d{4})             # Chinese
-    mobile | \(?0(?:10|2\d|[3-9]\d{2})\)?[ -]?[2-9]\d{6,7}(?:(?:-|转)\d{1,5})?                #
-    Chinese landline | (?:400|800)-?(?:\d{7}|\d{3}-\d{4}|\d{4}-\d{3})                               
-       # Chinese free call | (?:1[ .-])?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[.-])[2-9]\d{2}[ .-]\d{4}   
-                # North America
-    | 0\d{2,4}[ ]\d{3,4}[ ]\d{3,4}                                                     # Britain
+      # abroad
+      (?:\+|(?<!\d[ ])00)[1-9]\d{0,2}[ .-]?(?:\(0\)[ ]?|\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[
+      .-]?\d{2,4}){2,4} # Chinese mobile
+    | (?:\(?\+?86\)?[ -]?)?1[3-9]\d(?:\d{8}|[ ]\d{4}[ ]\d{4}|-\d{4}-\d{4})
+      # Chinese landline
+    | \(?0(?:10|2\d|[3-9]\d{2})\)?[ -]?[2-9]\d{6,7}(?:(?:-|转)\d{1,5})?
+      # Chinese free call
+    | (?:400|800)-?(?:\d{7}|\d{3}-\d{4}|\d{4}-\d{3})
+      # North America
+    | (?:1[ .-])?(?:\([2-9]\d{2}\)[ ]?|[2-9]\d{2}[.-])[2-9]\d{2}[ .-]\d{4}
+      # Britain
+    | (?<!\d[ ])0\d{2,4}[ ]\d{3,4}[ ]\d{3,4}
     )(?![\d/A-Za-z]|[.,-]\d)""",
     re.VERBOSE | re.ASCII,
 )
@@ -105,5 +111,7 @@ def is_public_address(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    looks_like_version = address.version == 4 and max(address.packed) < 20
+    if address.version == 6:
+        return address in GIVEN_OUT
+    looks_like_version = max(address.packed) < 20
     return address.is_global and not address.is_multicast and not looks_like_version

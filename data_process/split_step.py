@@ -15,7 +15,7 @@ from data_process.jsonl_parts import PART_BYTES, JsonlPart, jsonl_parts
 from data_process.known_files import signature_of
 from data_process.splitting import CharacterRuler, Piece, Splitter, TokenRuler
 from data_process.tasks import Part, PartOutput, Step
-from data_process.text_files import TextFile, TextPart, is_encoding, read_text, survey_text
+from data_process.text_files import TextFile, TextPart, is_encoding, survey_text, text_chunks
 from model.tokenizer import EtudeTokenizer
 
 ENDINGS = (".txt", ".jsonl")
@@ -121,7 +121,7 @@ def split_file(span: TextSpan, splitter: Splitter, output: PartOutput) -> None:
     if not span.part.begin:
         output.count("in")
         output.count(REPLACED, span.file.damaged)
-    pieces = splitter.split(read_text(span.file, span.part))
+    pieces = splitter.split(text_chunks(span.file, span.part))
     record = {"text": "", "source": span.source}
     write_pieces(pieces, record, span.part.characters_before, output)
 

@@ -142,7 +142,7 @@ def unmarked(encoding: str, mark: bytes) -> str:
     return encoding
 
 
-def read_text(file: TextFile, part: TextPart) -> Iterator[str]:
+def text_chunks(file: TextFile, part: TextPart) -> Iterator[str]:
     """The text of a part, in chunks."""
     return read_part(file.path, file.encoding.name, part, "replace" if file.damaged else "strict")
 
