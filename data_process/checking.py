@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from config import UserError, in_range
-from data_process.cleaning import plan_of
 from data_process.execution import run_step
 from data_process.execution_settings import Execution
 from data_process.jsonl import WrongFile, is_blank, parse_object, read_raw_lines
-from data_process.jsonl_parts import JsonlPart, jsonl_parts, refuse_twice
+from data_process.jsonl_parts import JsonlPart, jsonl_parts, plan_of, refuse_twice
 from data_process.outcome import outcome
 from data_process.record_kinds import PROBLEMS, Kind, kind_of
 from data_process.record_lines import Reading, parse_lines

@@ -12,8 +12,7 @@ from typing import Any
 from config import in_range
 from data_process.boilerplate import is_countable, line_key, without_boilerplate
 from data_process.documents import REJECTED, BadRecords, Document, read_documents
-from data_process.jsonl_parts import JsonlPart
-from data_process.known_files import signature_of
+from data_process.jsonl_parts import JsonlPart, plan_of
 from data_process.language import UNKNOWN, language_of
 from data_process.normalisation import Normalisation, normalise
 from data_process.personal_data import mask_personal_data
@@ -147,13 +146,6 @@ class LineCountingStep(Step):
             counts.update({line_key(line) for line in text.split("\n") if is_countable(line)})
         for key in sorted(counts):
             output.write_bytes(f"{key} {counts[key]}\n".encode("ascii"), LINES)
-
-
-def plan_of(files: Sequence[JsonlPart]) -> dict[str, Any]:
-    """What files are, and how they are cut."""
-    paths = sorted({file.path for file in files})
-    cuts = [[str(file.path), file.lines.begin, file.lines.end] for file in files]
-    return {"files": [[str(path), signature_of(path)] for path in paths], "parts": cuts}
 
 
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:

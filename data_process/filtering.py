@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from config import in_range
-from data_process.cleaning import plan_of
 from data_process.documents import REJECTED
-from data_process.jsonl_parts import JsonlPart, jsonl_parts
+from data_process.jsonl_parts import JsonlPart, jsonl_parts, plan_of
 from data_process.language import SCRIPTS, language_of, letters_by_script, sample_of
 from data_process.record_kinds import messages_of, text_of
 from data_process.record_lines import Reading, RecordLine, read_all, read_part, rejecter

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from config import UserError
 from data_process.jsonl import EmptyFile, FilePart
+from data_process.known_files import signature_of
 from data_process.survey import read_through
 from data_process.tasks import Part
 
@@ -73,3 +75,10 @@ def refuse_twice(paths: Sequence[Path]) -> None:
         if path.resolve() in seen:
             raise UserError(f"{path} is given twice: name each file once")
         seen.add(path.resolve())
+
+
+def plan_of(files: Sequence[JsonlPart]) -> dict[str, Any]:
+    """What files are, and how they are cut, for the plan of a step."""
+    paths = sorted({file.path for file in files})
+    cuts = [[str(file.path), file.lines.begin, file.lines.end] for file in files]
+    return {"files": [[str(path), signature_of(path)] for path in paths], "parts": cuts}

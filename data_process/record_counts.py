@@ -12,9 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from data_process.cleaning import plan_of
 from data_process.filtering import main_script, tokenizer
-from data_process.jsonl_parts import JsonlPart
+from data_process.jsonl_parts import JsonlPart, plan_of
 from data_process.language import language_of
 from data_process.record_kinds import kind_of, messages_of, shortened, text_of
 from data_process.record_lines import Reading, RecordLine, read_part

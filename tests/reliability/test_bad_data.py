@@ -211,10 +211,7 @@ def zip_file(content: bytes, draw: Draw) -> bytes:
 
 
 def tar_file(content: bytes, draw: Draw) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("data.jsonl"), io.BytesIO())
-    return file.getvalue()
+    return tarfile.TarInfo("data.jsonl").tobuf() + bytes(1024)
 
 
 def gzip_bomb(content: bytes, draw: Draw) -> bytes:
