@@ -23,7 +23,7 @@ SENTENCE_END = re.compile(
     rf"(?P<mark>[{WIDE_ENDS}{NARROW_ENDS}…‥]+)(?P<close>[{CLOSERS}]*)(?P<space>{SPACE})"
 )
 LINE_END = re.compile(r"\n(?:[^\S\n]*\n)*")
-CLAUSE_END = re.compile(rf"(?:[，；：、]|[,;:—–](?=[\s—–])|——+|……|--+)[{CLOSERS}]*{SPACE}")
+CLAUSE_END = re.compile(rf"(?:——+|……|--+|[，；：、]|[,;:—–](?=[\s—–]))[{CLOSERS}]*{SPACE}")
 WORD_END = re.compile(rf"(?=\s){SPACE}")
 WIDE = r"\u2e80-\u303f\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 WIDE_BORDER = re.compile(rf"(?<=[{WIDE}])(?=[{WIDE}])")
