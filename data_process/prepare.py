@@ -20,7 +20,8 @@ import tyro
 from config import TRAINING_DATA, UserError, parse_flags, run_script
 from data_process.chain import DEDUP, Chain, ChainSettings, nothing_left
 from data_process.chain_inputs import find_inputs
-from data_process.chain_report import make_report, report_paths, stage_table, write_report
+from data_process.chain_report import make_report, stage_table
+from data_process.chain_report_files import report_paths, write_report
 from data_process.execution_settings import Execution
 from data_process.input_files import find_files
 from data_process.joining import join_streams

@@ -20,7 +20,7 @@ import pytest
 from config import ROOT, UserError
 from data_process.chain import Chain, ChainSettings, nothing_left
 from data_process.chain_inputs import find_inputs
-from data_process.chain_report import report_paths
+from data_process.chain_report_files import report_paths
 from data_process.execution_settings import Execution
 from data_process.work_dir import work_dir_of
 from tests.data_process.dumps import dump, page
