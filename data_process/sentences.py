@@ -194,7 +194,8 @@ SAID = (
     "continued|remarked|thought|laughed|sighed|returned|observed"
 )
 SPEAKER = re.compile(
-    rf"(?:[A-Z]\S*|[Tt]he \w+)(?: \w+)? (?:{SAID})\b|[^。！？，：；“”「」\s]{{0,9}}?[说說道问問喊叫答笑想嚷]"
+    rf"(?:[A-Z]\S*|[Tt]he \w+)(?: \w+)? (?:{SAID})\b"
+    r"|[^。！？，：；“”「」\s]{{0,9}}?[说說道问問喊叫答笑想嚷]"
 )
 """Who spoke, after a quotation: it belongs to it."""
 
