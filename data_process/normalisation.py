@@ -43,7 +43,8 @@ INVISIBLE = re.compile(
 )
 """Control characters, zero-width ones, marks of direction, private use, halves of pairs."""
 STRAY_JOINER = re.compile(
-    r"(?<=[\x00-\u024f\u3000-\u9fff\uff00-\uffef])[\u200c\u200d]|^[\u200c\u200d]"
+    r"(?<=[\x00-\u024f\u1680\u2000-\u200a\u2028-\u205f\u3000-\u9fff\uff00-\uffef])"
+    r"[\u200c\u200d]+|^[\u200c\u200d]+"
 )
 """Joiners mean something in emoji and in Arabic and Indic writing, not here."""
 TERMINAL_ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -22,6 +22,9 @@ BULLETS = tuple("•●○■□▪▫►▶‣⁃∙·◆◇★☆※-*+")
 ELLIPSES = ("...", "…", "[…]", "[...]")
 PAUSES = tuple(".!?。！？…；;：:，,、\"'”’」』）)》】~—")
 END_MARK = re.compile(r"[.!?。！？…](?=[\s\"'”’」』）)\]]|$)|[。！？…]")
+SPEECH = '。，、？！：；“”‘’「」『』…—《》?!"'
+"""Marks that short sentences of a dialogue are full of; they speak for a text no less than against
+it."""
 SYMBOL = re.compile(r"#|\.\.\.|…+")
 DAMAGE = re.compile("\ufffd|锟斤拷|烫烫烫|屯屯屯")
 """What is left of characters that were lost: U+FFFD, and how GBK reads it or empty memory."""
@@ -193,7 +196,7 @@ def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
         yield "lorem ipsum"
     if limits.drop_curly_brackets and "{" in m.text:
         yield "curly bracket"
-    if m.letters < limits.min_letters * m.characters:
+    if m.letters < limits.min_letters * m.characters and is_unspoken(m, limits.min_letters):
         yield "few letters"
     if len(SYMBOL.findall(m.text)) > limits.max_symbols * m.words:
         yield "many symbols"
@@ -205,6 +208,11 @@ def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
         yield "no stop words"
     if 0 < limits.words_without_end <= m.words and not END_MARK.search(m.text):
         yield "no end of a sentence"
+
+
+def is_unspoken(m: Measured, least: float) -> bool:
+    """Whether a text has few letters even when the marks of sentences are left out."""
+    return m.letters < least * (m.characters - sum(map(m.text.count, SPEECH)))
 
 
 def is_latin(text: str) -> bool:

@@ -195,7 +195,7 @@ SAID = (
 )
 SPEAKER = re.compile(
     rf"(?:[A-Z]\S*|[Tt]he \w+)(?: \w+)? (?:{SAID})\b"
-    r"|[^。！？，：；“”「」\s]{{0,9}}?[说說道问問喊叫答笑想嚷]"
+    r"|[^。！？，：；“”「」\s]{0,9}?[说說道问問喊叫答笑想嚷]"
 )
 """Who spoke, after a quotation: it belongs to it."""
 
