@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Literal
 
@@ -127,7 +128,7 @@ def drawn(
             total += 1
         limit = limit_of(keys, min(config.records, total))
         again = read_all(files, config.reading, Counter(), "writing")
-        yield from (line for key, line in zip(keys_in(keys), again, strict=True) if key < limit)
+        yield from (line for key, line in paired(keys, again) if key < limit)
 
 
 def run_split(config: SplitConfig) -> int:
@@ -153,7 +154,7 @@ def run_split(config: SplitConfig) -> int:
             writing(config.validation, config.overwrite) as validation,
         ):
             again = read_all(files, config.reading, Counter(), "writing")
-            for key, line in zip(keys_in(keys), again, strict=True):
+            for key, line in paired(keys, again):
                 is_validation = key < limit
                 (validation if is_validation else train).write(line.raw)
                 counts["validation" if is_validation else "train"] += 1
@@ -194,6 +195,17 @@ def keys_in(file: IO[bytes]) -> Iterator[int]:
     while block := file.read(8 * 4096):
         for begin in range(0, len(block), 8):
             yield int.from_bytes(block[begin : begin + 8], "little")
+
+
+def paired(file: IO[bytes], lines: Iterator[RecordLine]) -> Iterator[tuple[int, RecordLine]]:
+    """Each record with its key; UserError when they are not as many as in the first pass."""
+    for key, line in zip_longest(keys_in(file), lines):
+        if key is None or line is None:
+            raise UserError(
+                "the input was changed while it was read; run the same command again when nothing "
+                "writes to it"
+            )
+        yield key, line
 
 
 def limit_of(file: IO[bytes], count: int) -> int:
