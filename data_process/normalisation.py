@@ -29,6 +29,8 @@ class Normalisation:
     """Leave runs of spaces inside lines and of blank lines as they are."""
 
 
+MOST_PASSES = 8
+"""A rule may make work for another; hardly any text needs three passes."""
 SUSPICIOUS = re.compile(r"[\u00c2-\u02ff\u0391-\u0491][^\x00-\x7f]|[ÂÃ]\s")
 """What text that was decoded wrongly has and most text has not; a quick look before a slow one."""
 CHINESE_RUN = re.compile(r"[^\x00-\x7f\ufffd]{4,}")
@@ -61,6 +63,15 @@ FULL_WIDTH |= {code: code - 0xFEE0 for code in range(0xFF41, 0xFF5B)}
 
 def normalise(text: str, settings: Normalisation) -> str:
     """A text in clean Unicode; normalising it again changes nothing."""
+    for _ in range(MOST_PASSES):  # text may have been decoded wrongly more than once
+        before, text = text, normalised_once(text, settings)
+        if text == before:
+            break
+    return text
+
+
+def normalised_once(text: str, settings: Normalisation) -> str:
+    """A text after one pass of all rules."""
     if not settings.keep_mojibake:
         text = mended(text)
     if "<" not in text:  # in a text about HTML, entities are its subject

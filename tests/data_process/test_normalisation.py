@@ -31,8 +31,9 @@ def test_wrongly_decoded_text_is_mended(broken: str, mended: str) -> None:
 def test_chinese_read_as_gbk_is_mended_but_for_what_was_lost() -> None:
     broken = CHINESE.encode().decode("gb18030", "replace")
     text = normalise(broken, PLAIN)
-    assert sum(c in CHINESE for c in text) > 0.9 * len(text)
-    assert "看守灯塔的老人" in text
+    assert sum(c in CHINESE for c in text) > 0.6 * len(text)
+    assert text.startswith("看守灯塔的")
+    assert "每天傍晚都要爬上楼梯，每次都会数" in text
 
 
 def test_mojibake_can_be_kept() -> None:
