@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from inference.token_bytes import TokenBytes
 from model.tokenizer import EtudeTokenizer
 
 
@@ -11,25 +12,15 @@ class TokenTexts:
     """What each token of a byte-level tokenizer stands for, written on one line."""
 
     def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        self.backend = tokenizer.backend
-        self.control = self.backend.get_added_tokens_decoder()
-        self.byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
+        self.bytes = TokenBytes(tokenizer)
 
     def __getitem__(self, token: int) -> str:
         """A control token by its name; else the token's characters in quotes, what cannot be seen
         escaped, and bytes that are no whole character in hexadecimal: ' a', '\\n', <E4 BD>."""
-        name = self.backend.id_to_token(token) or ""
-        if token in self.control:
-            return name
-        return "".join(pieces(bytes(self.byte_of[letter] for letter in name)))
-
-
-def byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary: itself where it can be
-    seen, else one from U+0100 on (GPT-2's table, github.com/openai/gpt-2, src/encoder.py)."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return [chr(b) if b in visible else chr(256 + hidden.index(b)) for b in range(256)]
+        data = self.bytes[token]
+        if token in self.bytes.control:
+            return data.decode("utf-8")
+        return "".join(pieces(data))
 
 
 def pieces(data: bytes) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, EtudeConfig, PathConfig, SFTConfig, ShowMaskConfig, UserError
+from inference.token_bytes import byte_letters
 from model.chat import Message
 from model.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
@@ -25,7 +26,7 @@ from tool.mask_view import (
     row_lines,
     row_total,
 )
-from tool.token_text import TokenTexts, byte_letters
+from tool.token_text import TokenTexts
 from train.distributed import World
 from train.rows import IGNORED
 from train.train_sft import fine_tuning
