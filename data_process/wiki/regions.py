@@ -26,6 +26,7 @@ DROPPED = (
 SHOWN = "nowiki|pre|syntaxhighlight|source|math|chem|ce|gallery"
 OPENING = re.compile(rf"<(?:!--|({DROPPED}|{SHOWN})\b([^<>]*)>([^<]*)(</\1\s*>)?)", re.IGNORECASE)
 """A region's beginning; where it holds no other tag, all of it."""
+AFTER_NOTE = frozenset(",.;:")
 PRIMES = re.compile("'{2,}")
 STORED = re.compile(f"{LITERAL}([0-9]+){LITERAL_END}")
 STORED_BLOCK = re.compile(f"{BLOCK}([0-9]+){BLOCK_END}")
@@ -86,6 +87,11 @@ def take_regions(text: str, literals: Literals) -> str:
         content, position = content_of(text, match, name, unclosed)
         if content is not None:
             pieces.append(shown(name, match[2], content, literals))
+        if (
+            text[match.start() - 1 : match.start()] == " "
+            and text[position : position + 1] in AFTER_NOTE
+        ):
+            pieces.append(GAP)
     pieces.append(text[position:])
     return "".join(pieces)
 

@@ -24,6 +24,7 @@ def clean(wikitext: str, language: str = "en", **settings: Any) -> str:
         ("a <!-- note\n\nmore --> b", "a b"),
         ("a <!-- never closed [[b]]", "a"),
         ("a<ref name=x/>, b<ref>{{cite web|a=[[b]]}} <b>c</b></ref>.", "a, b."),
+        ("a <ref>b</ref>, c <ref name=d/>.", "a, c."),
         ("a<ref>never closed. A sentence.", "anever closed. A sentence."),
         ("'''bold''' ''italic'' '''''both''''' ''Argo'''s crew", "bold italic both Argo's crew"),
         ("[[dog]]s [[Dog (animal)|the dogs]] [[Dog (animal)|]] [[a#b|c]]", "dogs the dogs Dog c"),
