@@ -56,6 +56,7 @@ def test_personal_data_is_masked(text: str, masked: str) -> None:
         "第138页到第1234页",
         "a 3-2 win, 10-12-2020, 1/2/2003",
         "1 000 000 and 10 000 000 000",
+        "+1 22\n33\n44\n55",  # a column of numbers
     ],
 )
 def test_near_misses_stay(text: str) -> None:
