@@ -16,8 +16,9 @@ import dataclasses
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from config import in_range, positive
@@ -92,8 +93,8 @@ class Stage:
     """What it read: of dumps, unpacked XML."""
     bytes_out: int
     """What it wrote, as JSONL."""
-    seconds: float
-    """Time that it took now; little if it was done before."""
+    seconds: float | None
+    """Time that it took; None when an earlier start had done a part of it."""
 
     def dropped(self) -> list[tuple[str, int]]:
         """The reasons why documents were dropped, and how many were, the most frequent first."""
@@ -121,13 +122,13 @@ class Chain:
             SystemExit: a Slurm job was submitted, or still runs.
         """
         if self.inputs.dumps:
-            yield self.extract()
+            yield self.stage(EXTRACT, self.extract)
         if self.inputs.texts:
-            yield self.split()
+            yield self.stage(SPLIT, self.split)
         if made := [*self.output_of(EXTRACT), *self.output_of(SPLIT), *self.inputs.records]:
-            yield self.clean(made)
+            yield self.stage(CLEAN, partial(self.clean, made))
         if made and (clean := self.output_of(CLEAN)):
-            yield self.deduplicate(clean)
+            yield self.stage(DEDUP, partial(self.deduplicate, clean))
 
     def output_of(self, stage: str, stream: str = "main") -> list[Path]:
         """The files that a stage has written; none if it has nothing to do."""
@@ -136,11 +137,11 @@ class Chain:
             return []  # an earlier start may have had some
         return list(stream_files(self.work_dir / stage, stream))
 
-    def write_rejected(self, destination: Path, overwrite: bool) -> None:
-        """Writes what all stages have dropped, in their order, into one file."""
+    def write_rejected(self, stages: Sequence[Stage], destination: Path, overwrite: bool) -> None:
+        """Writes what stages have dropped, in their order, into one file."""
         with writing(destination, overwrite) as file:
-            for stage in STAGES:
-                for path in self.output_of(stage, REJECTED):
+            for stage in stages:
+                for path in self.output_of(stage.name, REJECTED):
                     with path.open("rb") as part:
                         shutil.copyfileobj(part, file)
 
@@ -153,9 +154,17 @@ class Chain:
             notes = [*notes, *of_dumps]
         return damages, notes
 
-    def extract(self) -> Stage:
-        """Dumps to articles."""
-        start, settings = time.perf_counter(), self.settings
+    def stage(self, name: str, work: Callable[[], tuple[Counter[str], int]]) -> Stage:
+        """Does a stage, and tells what it did."""
+        is_begun, start = (self.work_dir / name).exists(), time.perf_counter()
+        counts, bytes_in = work()
+        seconds = None if is_begun else time.perf_counter() - start
+        written = sum(path.stat().st_size for path in self.output_of(name))
+        return Stage(name, counts, bytes_in, written, seconds)
+
+    def extract(self) -> tuple[Counter[str], int]:
+        """Dumps to articles; what was counted, and the bytes that were read."""
+        settings = self.settings
         taken = ExtractionSettings(
             lang=settings.lang,
             min_length=settings.min_length,
@@ -163,21 +172,20 @@ class Chain:
         )
         step = plan_extraction(self.inputs.dumps, taken)
         counts = run_step(step, self.work_dir / EXTRACT, self.execution)
-        return self.stage(EXTRACT, counts, counts.pop(XML_BYTES, 0), start)
+        return counts, counts.pop(XML_BYTES, 0)
 
-    def split(self) -> Stage:
+    def split(self) -> tuple[Counter[str], int]:
         """Texts to samples."""
-        start = time.perf_counter()
         settings = SplitSettings(bad_records=self.settings.bad_records)
         step = with_sources(plan_splitting(list(self.inputs.texts), settings), self.inputs.texts)
         for line in encodings_told(step):
             print(line)
         counts = run_step(step, self.work_dir / SPLIT, self.execution)
-        return self.stage(SPLIT, counts, sum(part.size for part in step.parts()), start)
+        return counts, sum(part.size for part in step.parts())
 
-    def clean(self, paths: Sequence[Path]) -> Stage:
+    def clean(self, paths: Sequence[Path]) -> tuple[Counter[str], int]:
         """Records to clean ones."""
-        start, settings = time.perf_counter(), self.settings
+        settings = self.settings
         files = tuple(jsonl_parts(paths))
         cleaning = CleaningSettings(
             languages=settings.languages,
@@ -185,14 +193,13 @@ class Chain:
             bad_records=settings.bad_records,
         )
         counts = run_step(CleaningStep(files, cleaning), self.work_dir / CLEAN, self.execution)
-        return self.stage(CLEAN, counts, sum(file.part.size for file in files), start)
+        return counts, sum(file.part.size for file in files)
 
-    def deduplicate(self, paths: Sequence[Path]) -> Stage:
+    def deduplicate(self, paths: Sequence[Path]) -> tuple[Counter[str], int]:
         """Clean records to different ones."""
         from data_process.dedup_settings import Comparison, Decontamination, DedupSettings
         from data_process.deduplication import Deduplication  # numpy takes a while to import
 
-        start = time.perf_counter()
         files = tuple(jsonl_parts(paths))
         settings = DedupSettings(
             comparison=Comparison(threshold=self.settings.threshold),
@@ -200,12 +207,7 @@ class Chain:
         )
         place = self.work_dir / DEDUP
         counts = Deduplication(files, self.against, settings, place, self.execution).run()
-        return self.stage(DEDUP, counts, sum(file.part.size for file in files), start)
-
-    def stage(self, name: str, counts: Counter[str], bytes_in: int, start: float) -> Stage:
-        """What a stage that just ended did."""
-        written = sum(path.stat().st_size for path in self.output_of(name))
-        return Stage(name, counts, bytes_in, written, time.perf_counter() - start)
+        return counts, sum(file.part.size for file in files)
 
 
 def with_sources(step: SplitStep, sources: dict[Path, str]) -> SplitStep:

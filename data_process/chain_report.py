@@ -43,10 +43,12 @@ class Report:
         return [(stage.name, reason, n) for stage in self.stages for reason, n in stage.dropped()]
 
     def table(self, seconds: float) -> list[str]:
-        """What is told when all is done."""
+        """What is told when all is done; the speed only when it was done in one go."""
         lines = [f"{'documents':>14}  {'MB':>12}", *(step_told(*step) for step in self.steps())]
-        speed = self.input_bytes / max(seconds, 1e-9) / 1e6
-        return ["all together:", *lines, f"{seconds:>13,.1f}s  {speed:,.1f} MB/s"]
+        if all(stage.seconds is not None for stage in self.stages):
+            speed = self.input_bytes / max(seconds, 1e-9) / 1e6
+            lines.append(f"{seconds:>13,.1f}s  {speed:,.1f} MB/s")
+        return ["all together:", *lines]
 
 
 def step_told(name: str, documents: int, size: int) -> str:
@@ -74,5 +76,5 @@ def make_report(chain: Chain, stages: Sequence[Stage]) -> Report:
 
 def stage_table(stage: Stage) -> list[str]:
     """What is told of a stage when it has ended."""
-    lines = outcome(stage.counts, stage.bytes_in, stage.seconds)
-    return [f"{STAGES[stage.name]}:", *lines]
+    lines = outcome(stage.counts, stage.bytes_in, stage.seconds or 0.0)
+    return [f"{STAGES[stage.name]}:", *(lines if stage.seconds is not None else lines[:-1])]

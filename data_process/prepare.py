@@ -78,8 +78,8 @@ def main() -> None:
                 print(line)
         damages, notes = chain.problems()
         if config.rejected:
-            chain.write_rejected(config.rejected, config.overwrite)
-        if not chain.output_of(DEDUP):
+            chain.write_rejected(stages, config.rejected, config.overwrite)
+        if stages[-1].name != DEDUP or not stages[-1].counts["out"]:
             raise UserError("\n".join([nothing_left(stages[-1]), *damages]))
         join_streams(work_dir / DEDUP, "main", config.output, config.overwrite)
         report = make_report(chain, stages)

@@ -281,9 +281,13 @@ def test_other_settings_repeat_only_the_stages_that_they_concern(
 
 
 def test_a_chain_that_keeps_nothing_says_so(tmp_path: Path) -> None:
-    path = write_records(tmp_path / "a.jsonl", ["$ 1", "$ 2"])
-    stages = list(chain(tmp_path / "work", path).run())
+    good = write_records(tmp_path / "good.jsonl", [story(1), story(1)])
+    list(chain(tmp_path / "work", good).run())  # of which nothing is taken for the next
+    poor = chain(tmp_path / "work", write_records(tmp_path / "a.jsonl", ["$ 1", "$ 2"]))
+    stages = list(poor.run())
     assert [stage.name for stage in stages] == ["clean"]
+    poor.write_rejected(stages, tmp_path / "rejected.jsonl", overwrite=False)
+    assert [r["text"] for r in records_in(tmp_path / "rejected.jsonl")] == ["$ 1", "$ 2"]
     assert nothing_left(stages[-1]) == (
         "nothing is left after cleaning: 2 documents went in; dropped: too short (2); "
         "see --rejected, and choose other settings"
