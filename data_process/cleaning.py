@@ -150,7 +150,7 @@ class LineCountingStep(Step):
 
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:
     """The lines that `LineCountingStep` found in at least so many documents."""
-    found = []
+    found: list[str] = []
     current, total = "", 0
     for key, count in heapq.merge(*(counted_lines(p) for p in stream_files(work_dir, LINES))):
         if key != current:

@@ -8,10 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from config import UserError, positive
+from tqdm import tqdm
+
+from config import positive
 from data_process.documents import REJECTED, BadRecords, read_documents
 from data_process.input_files import find_files
-from data_process.jsonl_parts import PART_BYTES, JsonlPart, jsonl_parts
+from data_process.jsonl_parts import PART_BYTES, JsonlPart, jsonl_parts, refuse_twice
 from data_process.known_files import signature_of
 from data_process.splitting import CharacterRuler, Piece, Splitter, TokenRuler
 from data_process.tasks import Part, PartOutput, Step
@@ -180,12 +182,12 @@ def plan_splitting(
         UserError: there is nothing to split, or a file is not what it should be.
     """
     members: list[TextSpan | JsonlPart] = []
-    taken: set[Path] = set()
-    for place in paths:
-        for path in find_files([place], ENDINGS):
-            if path.resolve() in taken:
-                raise UserError(f"{path} is given twice: name each file once")
-            taken.add(path.resolve())
+    found = [(place, path) for place in paths for path in find_files([place], ENDINGS)]
+    refuse_twice([path for _, path in found])
+    with tqdm(
+        found, desc="looking through", unit=" files", delay=1, leave=False, disable=None
+    ) as bar:
+        for place, path in bar:
             if path.suffix.lower() == ".jsonl":
                 members += jsonl_parts([path], part_bytes)
                 continue
@@ -201,11 +203,13 @@ def grouped(
 ) -> Iterator[tuple[TextSpan | JsonlPart, ...]]:
     """Small files go together."""
     group: list[TextSpan | JsonlPart] = []
+    size = 0
     for member in members:
-        if group and sum(map(size_of, group)) + size_of(member) > part_bytes:
+        if group and size + size_of(member) > part_bytes:
             yield tuple(group)
-            group = []
+            group, size = [], 0
         group.append(member)
+        size += size_of(member)
     yield tuple(group)
 
 
