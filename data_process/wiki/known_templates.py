@@ -26,7 +26,7 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "samp|char|unichar|ill-wd|ill-wd2|strike|s|underline|u|highlight|color text|"
         "lk|nw|nobreak|nospell|proper name|ship name|lc|uc|ucfirst|lcfirst|left|center|centre|"
         "align|indent|poem|poemquote|poem quote|in lang|小|大|不换行|文字|weblink|gradtext|"
-        "仮リンク|和暦|補助漢字フォント|jis2004フォント|"
+        "和暦|補助漢字フォント|jis2004フォント|"
         "jisx0212フォント|cjk|kotobank|fontsize|lang-fa-nastaliq|shy|fs interlinear|"
         "vr|ipa|ipalink|ipa link|ipablink|音標|国际音标|國際音標|"
         "link|page link|internal link|wikilink|ref "
@@ -55,7 +55,7 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "internal link helper/es|internal link helper/it",
     ),
     (words.foreign_first, "tsl|translink|translation link|多语言链接"),
-    (words.interlanguage, "ill|illm|iw|interlanguage link|interlanguage link multi"),
+    (words.interlanguage, "仮リンク|ill|ill2|illm|iw|interlanguage link|interlanguage link multi"),
     (words.helper, "internal link helper|ilh|link-wd|跨语言链接|綠連|绿链"),
     (
         words.comma_list,

@@ -41,7 +41,7 @@ def foreign_first(_: str, given: Arguments) -> str:
 
 def interlanguage(_: str, given: Arguments) -> str:
     """{{ill|word|de|Wort|lt=shown word}}."""
-    return given.get("lt", "display", "d") or given.at(0)
+    return given.get("lt", "label", "display", "d") or given.at(0)
 
 
 def helper(_: str, given: Arguments) -> str:

@@ -72,8 +72,8 @@ def test_chinese_templates(template: str, text: str) -> None:
 
 def test_japanese_and_bulgarian_templates() -> None:
     assert (
-        clean("{{ruby|漢字|かんじ}} {{仮リンク|甲|en|A}} {{lang-de|B}}", "ja")
-        == "漢字（かんじ） 甲 ドイツ語: B"
+        clean("{{ruby|漢字|かんじ}} {{仮リンク|甲|en|A|label=乙}} {{lang-de|B}}", "ja")
+        == "漢字（かんじ） 乙 ドイツ語: B"
     )
     assert clean("{{生年月日と年齢|1990|5|3}}", "ja") == "1990年5月3日"
     assert clean("{{lang-en|B}} {{birth date|1990|5|3}}", "bg") == "на английски: B 3.5.1990"
