@@ -15,12 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import ChatConfig, PathConfig, converted_dir, parse_flags, run_script
+from config import PathConfig, converted_dir, parse_flags, run_script
+from inference.terminal_settings import TerminalConfig
 
 
 def main() -> None:
     """Reads the flags, loads the converted model, talks."""
-    default = ChatConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
+    default = TerminalConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
     config = parse_flags(
         default, "Talks, through transformers, to a model that tool/convert_hf.py has converted."
     )

@@ -5,6 +5,7 @@ Nothing of Etude's network or engine is used here, and nothing is ever fetched f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 
 from config import ChatConfig, SamplingConfig
 from inference.engine import FinishReason
-from inference.speaker import Write, require_model
+from inference.loading import require_model
+from inference.speaker import Speech, Write
 from model.chat import Message
 from model.device import pick_device
 
@@ -58,20 +60,32 @@ class TransformersSpeaker:
                 text = text.replace(token, "")
         return text
 
-    def speak(self, prompt: list[int], write: Write) -> FinishReason:
-        """Continues a prompt, and writes the text as it comes."""
+    def speak(self, prompt: list[int], write: Write, top_logprobs: int | None = None) -> Speech:
+        """Continues a prompt, and writes the text as it comes; tells no log-probabilities."""
+        begin = time.perf_counter()
         if self.sampling.seed is not None:
             torch.manual_seed(self.sampling.seed)
         input_ids = torch.tensor([prompt], device=self.model.device)
-        output = self.model.generate(
-            input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            streamer=Streamer(self.tokenizer, write),
-            max_new_tokens=min(self.sampling.max_tokens, self.context - len(prompt)),
-            **sampling_flags(self.sampling),
-        )
-        ends = self.model.generation_config.eos_token_id
-        return "stop" if output[0, -1].item() in ends else "length"
+        streamer = Streamer(self.tokenizer, write)
+        reason: FinishReason = "cancelled"
+        try:
+            output = self.model.generate(
+                input_ids,
+                attention_mask=torch.ones_like(input_ids),
+                streamer=streamer,
+                max_new_tokens=min(self.sampling.max_tokens, self.context - len(prompt)),
+                **sampling_flags(self.sampling),
+            )
+            ends = self.model.generation_config.eos_token_id
+            reason = "stop" if output[0, -1].item() in ends else "length"
+        except KeyboardInterrupt:
+            pass
+        count = streamer.count - (reason == "stop")
+        return Speech(reason, len(prompt), count, time.perf_counter() - begin)
+
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token, as text; a piece of a character is lost."""
+        return self.tokenizer.decode([token]).encode("utf-8")
 
 
 class Streamer(TextStreamer):
@@ -80,6 +94,13 @@ class Streamer(TextStreamer):
     def __init__(self, tokenizer: Any, write: Write) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.write = write
+        self.count = -1
+        """Tokens so far; the prompt comes first, all at once."""
+
+    def put(self, value: torch.Tensor) -> None:
+        """Called by transformers with the prompt, then with each token."""
+        self.count += 1
+        super().put(value)  # type: ignore[no-untyped-call]
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Called by transformers with each piece that is certain."""

@@ -2,6 +2,7 @@
 
 python inference/inference.py                                  a chat with the fine-tuned model
 python inference/inference.py --prompt "Who are you?"          one answer, and nothing else
+python inference/inference.py --json < questions.txt           a line of JSON for each line
 python inference/inference.py --model_dir weight/etude_pretrained_model    continues texts
 """
 
@@ -12,12 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import ChatConfig, parse_flags, run_script
+from config import parse_flags, run_script
+from inference.terminal_settings import TerminalConfig
 
 
 def main() -> None:
     """Reads the flags, loads the model, talks."""
-    config = parse_flags(ChatConfig(), "Talks to a model in the terminal.")
+    config = parse_flags(TerminalConfig(), "Talks to a model in the terminal.")
     # These import torch, which takes seconds: not for --help.
     from inference.speaker import EtudeSpeaker
     from inference.terminal import run_chat

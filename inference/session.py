@@ -3,11 +3,12 @@ about it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from config import ChatConfig, UserError
-from inference.speaker import Speaker, Write
+from inference.speaker import Speaker, Speech, Write
 from model.chat import Message, fit_turns
 
 
@@ -19,16 +20,27 @@ class Reply:
     """What was written."""
     notes: list[str]
     """What the user should know about it: left-out turns, a cut."""
+    speech: Speech
+    """What the model did."""
 
 
 class Session(Protocol):
     """Something to talk to."""
 
-    def ask(self, text: str, write: Write) -> Reply:
+    speaker: Speaker
+
+    def ask(self, text: str, write: Write, top_logprobs: int | None = None) -> Reply:
         """Answers a text, and writes the answer as it comes.
 
         Raises:
             UserError: the text does not fit into the context.
+        """
+
+    def answer_again(self, write: Write, top_logprobs: int | None = None) -> Reply:
+        """Answers the last text once more; the new answer takes the place of the old one.
+
+        Raises:
+            UserError: there was none.
         """
 
     def clear(self) -> str:
@@ -38,52 +50,94 @@ class Session(Protocol):
 class ChatSession:
     """A conversation with a chat model."""
 
-    def __init__(self, speaker: Speaker, system: str | None, max_tokens: int) -> None:
-        self.speaker, self.max_tokens = speaker, max_tokens
-        self.system: list[Message] = [{"role": "system", "content": system}] if system else []
+    def __init__(self, speaker: Speaker, system: str | None) -> None:
+        self.speaker = speaker
+        self.system = system or ""
         self.turns: list[Message] = []
+        self.question = ""
+        """The last message that was asked, for another answer."""
+        self.before: list[Message] = []
+        """The turns before it."""
 
-    def ask(self, text: str, write: Write) -> Reply:
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation with its system prompt."""
+        system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, *self.turns]
+
+    def ask(self, text: str, write: Write, top_logprobs: int | None = None) -> Reply:
         """Answers a message.
 
         When the conversation outgrows the context, the oldest turns go first. An answer stopped by
         Ctrl-C stays in the conversation as far as it came.
         """
-        turns: list[Message] = [*self.turns, {"role": "user", "content": text}]
-        room = prompt_room(self.speaker.context, self.max_tokens)
-        prompt, dropped = fit_turns(self.speaker.render_chat, [*self.system, *turns], room)
+        before = self.turns
+        turns: list[Message] = [*before, {"role": "user", "content": text}]
+        system = self.messages[: len(self.messages) - len(before)]
+        room = prompt_room(self.speaker)
+        prompt, dropped = fit_turns(self.speaker.render_chat, [*system, *turns], room)
         turns = turns[dropped:]
         notes = []
         if dropped:
             notes.append(
                 f"the conversation outgrew the context: the oldest {dropped} messages are forgotten"
             )
-        answer, ending = listen(self.speaker, prompt, write, self.max_tokens)
-        if answer.strip():  # without an answer, it is as if nothing had been asked
-            self.turns = [*turns, {"role": "assistant", "content": answer}]
-        return Reply(answer, notes + ending)
+        reply = listen(self.speaker, prompt, write, notes, top_logprobs)
+        self.question, self.before = text, turns[:-1]
+        if reply.text.strip():  # without an answer, it is as if nothing had been asked
+            self.turns = [*turns, {"role": "assistant", "content": reply.text}]
+        return reply
+
+    def answer_again(self, write: Write, top_logprobs: int | None = None) -> Reply:
+        """Answers the last message once more."""
+        if not self.question:
+            raise UserError("there is no answer yet that could be made again: write a message")
+        turns, self.turns = self.turns, self.before
+        try:
+            return self.ask(self.question, write, top_logprobs)
+        except UserError:  # a longer system prompt, say
+            self.turns = turns
+            raise
 
     def clear(self) -> str:
         """Forgets what was said; a system prompt stays."""
-        self.turns = []
+        self.take_up([])
         return "the conversation starts anew"
+
+    def take_up(self, turns: Sequence[Message]) -> None:
+        """Goes on from another conversation.
+
+        Args:
+            turns: of user and assistant, complete exchanges.
+        """
+        self.turns = list(turns)
+        self.question = self.turns[-2]["content"] if self.turns else ""
+        self.before = self.turns[:-2]
 
 
 class CompletionSession:
     """Texts continued by a pretrained model, each for itself."""
 
-    def __init__(self, speaker: Speaker, max_tokens: int) -> None:
-        self.speaker, self.max_tokens = speaker, max_tokens
+    def __init__(self, speaker: Speaker) -> None:
+        self.speaker = speaker
+        self.text: str | None = None
+        """The last text, for another continuation."""
 
-    def ask(self, text: str, write: Write) -> Reply:
+    def ask(self, text: str, write: Write, top_logprobs: int | None = None) -> Reply:
         """Continues a text; of one that is too long, its end."""
+        self.text = text
         prompt, notes = self.speaker.render_text(text), []
-        room = prompt_room(self.speaker.context, self.max_tokens)
+        room = prompt_room(self.speaker)
         if len(prompt) > room:
             notes.append(f"the text has {len(prompt)} tokens: only the last {room} were read")
             prompt = prompt[-room:]
-        answer, ending = listen(self.speaker, prompt, write, self.max_tokens)
-        return Reply(answer, notes + ending)
+        return listen(self.speaker, prompt, write, notes, top_logprobs)
+
+    def answer_again(self, write: Write, top_logprobs: int | None = None) -> Reply:
+        """Continues the last text once more."""
+        if self.text is None:
+            raise UserError("there is no text yet that could be continued again: write one")
+        return self.ask(self.text, write, top_logprobs)
 
     def clear(self) -> str:
         """Nothing is kept between texts."""
@@ -96,51 +150,54 @@ def open_session(speaker: Speaker, config: ChatConfig) -> Session:
     Raises:
         UserError: a system prompt for a model that only continues texts, or one that is too long.
     """
-    max_tokens = config.sampling.max_tokens
     if not speaker.is_chat:
         if config.system is not None:
             raise UserError(
                 f"--system: {config.model_dir} is a pretrained model, which only continues texts; "
                 "leave --system out, or name a fine-tuned model with --model_dir"
             )
-        return CompletionSession(speaker, max_tokens)
+        return CompletionSession(speaker)
     system = (config.system or "").strip()
     if config.system is not None and not system:
         raise UserError("--system is empty: write what the model should be, or leave it out")
-    return ChatSession(speaker, readable(system), max_tokens)
+    return ChatSession(speaker, readable(system))
 
 
-def prompt_room(context: int, max_tokens: int) -> int:
+def prompt_room(speaker: Speaker) -> int:
     """Most tokens of a prompt, so that a quarter of the context is left for an answer (less when
     max_tokens is less)."""
-    return context - max(1, min(max_tokens, context // 4))
+    return speaker.context - max(1, min(speaker.sampling.max_tokens, speaker.context // 4))
 
 
 def listen(
-    speaker: Speaker, prompt: list[int], write: Write, max_tokens: int
-) -> tuple[str, list[str]]:
-    """Lets a model speak until it ends or Ctrl-C stops it; its text, and notes on how it ended."""
+    speaker: Speaker,
+    prompt: list[int],
+    write: Write,
+    notes: Sequence[str],
+    top_logprobs: int | None,
+) -> Reply:
+    """Lets a model speak until it ends or Ctrl-C stops it; notes on how it ended are added."""
     pieces: list[str] = []
-    try:
-        reason = speaker.speak(prompt, both(pieces.append, write))
-    except KeyboardInterrupt:
-        return "".join(pieces), ["stopped"]
-    answer = "".join(pieces)
-    if reason == "stop":
-        return answer, [] if answer.strip() else ["the model has nothing to say to this"]
-    if len(prompt) + max_tokens < speaker.context:
-        return answer, [f"cut after --max_tokens {max_tokens}"]
-    return answer, [f"cut: the context of {speaker.context} tokens is full"]
+
+    def hear(text: str) -> None:
+        pieces.append(text)
+        write(text)
+
+    speech = speaker.speak(prompt, hear, top_logprobs)
+    text = "".join(pieces)
+    return Reply(text, [*notes, *notes_on(speech, text, speaker)], speech)
 
 
-def both(first: Write, second: Write) -> Write:
-    """Writes to two places."""
-
-    def write(text: str) -> None:
-        first(text)
-        second(text)
-
-    return write
+def notes_on(speech: Speech, text: str, speaker: Speaker) -> list[str]:
+    """What the user should know about the end of an answer."""
+    if speech.finish_reason == "cancelled":
+        return ["stopped"]
+    if speech.finish_reason == "stop":
+        return [] if text.strip() else ["the model has nothing to say to this"]
+    most = speaker.sampling.max_tokens
+    if speech.prompt_tokens + most < speaker.context:
+        return [f"cut after --max_tokens {most}"]
+    return [f"cut: the context of {speaker.context} tokens is full"]
 
 
 def readable(text: str) -> str:

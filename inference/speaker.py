@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from config import ChatConfig, SamplingConfig, UserError
-from inference.engine import Engine, FinishReason, Request
+from config import ChatConfig, SamplingConfig
+from inference.engine import FinishReason, Request, Token
+from inference.loading import LoadedModel, load_model
+from inference.token_bytes import TokenBytes
 from model.chat import Message, render_prompt
-from model.device import pick_device
-from model.pretrained import is_chat_model, load_pretrained
-from model.tokenizer import EtudeTokenizer
-from model.transformer import Etude
 
 Write = Callable[[str], None]
 """Takes the pieces of an answer as they come."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """How a speaker came to the end of an answer."""
+
+    finish_reason: FinishReason
+    """"cancelled" after Ctrl-C."""
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    """From the question to the end."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that needed no reading: they were known from the turn before."""
+    tokens: Sequence[Token] = ()
+    """The answer's tokens with their log-probabilities, where they were asked for and are known."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """How fast it was, the reading of the prompt included."""
+        return self.completion_tokens / max(self.seconds, 1e-9)
 
 
 class Speaker(Protocol):
@@ -27,6 +48,8 @@ class Speaker(Protocol):
     """Most tokens of prompt and answer together."""
     title: str
     """One line about it."""
+    sampling: SamplingConfig
+    """How it chooses its words; may be changed between answers."""
 
     def render_chat(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a conversation, up to where the answer begins."""
@@ -34,26 +57,28 @@ class Speaker(Protocol):
     def render_text(self, text: str) -> list[int]:
         """The ids of a text to be continued."""
 
-    def speak(self, prompt: list[int], write: Write) -> FinishReason:
-        """Continues a prompt, and writes the text as it comes."""
+    def speak(self, prompt: list[int], write: Write, top_logprobs: int | None = None) -> Speech:
+        """Continues a prompt, and writes the text as it comes, until the end or Ctrl-C.
+
+        Args:
+            prompt: what to continue.
+            write: takes the text.
+            top_logprobs: also tell each token's log-probability and this many of the likeliest at
+                its place; None: do not. A speaker that knows none tells none.
+        """
+
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token."""
 
 
 class EtudeSpeaker:
-    """A model directory, run by Etude's engine."""
+    """A model directory, run by Etude's engine. What a conversation has said before is still in the
+    engine's cache when it goes on."""
 
-    def __init__(
-        self,
-        model: Etude,
-        tokenizer: EtudeTokenizer,
-        is_chat: bool,
-        sampling: SamplingConfig,
-        title: str = "",
-    ) -> None:
-        self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
-        self.is_chat, self.title = is_chat, title
-        self.context = model.config.max_position_embeddings
-        self.engine = Engine(model, tokenizer, slots=1)
-        self.stop_ids = tokenizer.stop_ids if is_chat else (tokenizer.end_of_text_id,)
+    def __init__(self, model: LoadedModel, sampling: SamplingConfig) -> None:
+        self.model, self.engine, self.tokenizer = model, model.engine, model.tokenizer
+        self.is_chat, self.title, self.context = model.is_chat, model.title, model.engine.context
+        self.sampling = sampling
 
     @classmethod
     def load(cls, config: ChatConfig) -> EtudeSpeaker:
@@ -62,13 +87,8 @@ class EtudeSpeaker:
         Raises:
             UserError: there is no such device or model.
         """
-        device = pick_device(config.device)
-        require_model(config.model_dir)
-        model, tokenizer = load_pretrained(config.model_dir, device)
-        size = f"{model.num_parameters() / 1e6:.1f}M parameters"
-        context = f"a context of {model.config.max_position_embeddings} tokens"
-        title = f"{config.model_dir.resolve().name}: {size}, {context}, on {device}"
-        return cls(model, tokenizer, is_chat_model(config.model_dir), config.sampling, title)
+        model = load_model(config.model_dir, config.device, quantize=config.quantize)
+        return cls(model, config.sampling)
 
     def render_chat(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a conversation, up to where the answer begins."""
@@ -78,29 +98,38 @@ class EtudeSpeaker:
         """The ids of a text; <|endoftext|> comes first, as before every document in training."""
         return [self.tokenizer.end_of_text_id, *self.tokenizer.encode(text)]
 
-    def speak(self, prompt: list[int], write: Write) -> FinishReason:
+    def speak(self, prompt: list[int], write: Write, top_logprobs: int | None = None) -> Speech:
         """Continues a prompt, and writes the text as it comes, never half a character."""
-        request = Request(prompt, self.sampling, self.stop_ids)
+        begin = time.perf_counter()
+        request = Request(prompt, self.sampling, self.model.stop_ids, top_logprobs=top_logprobs)
         answer = self.engine.submit(request)
+        reason: FinishReason = "cancelled"
         shown = 0
         try:
             while answer.finish_reason is None:
                 self.engine.step()
                 write("".join(token.text for token in answer.tokens[shown:]))
                 shown = len(answer.tokens)
+            reason = answer.finish_reason
+        except KeyboardInterrupt:
+            pass
         finally:
-            answer.cancel()  # a Ctrl-C must not leave it in its slot
+            answer.cancel()  # it must not stay in its slot
         write(answer.tail)
-        return answer.finish_reason
+        return Speech(
+            reason,
+            len(prompt),
+            len(answer.tokens),
+            time.perf_counter() - begin,
+            answer.reused,
+            answer.tokens if top_logprobs is not None else (),
+        )
 
+    @cached_property
+    def token_bytes(self) -> TokenBytes:
+        """The bytes of its tokens."""
+        return TokenBytes(self.tokenizer)
 
-DEMO = (
-    "name its directory with --model_dir, or run `make demo`, which trains a small one, and use "
-    "`--model_dir weight/demo/etude_sft_model`"
-)
-
-
-def require_model(directory: Path, remedy: str = DEMO) -> None:
-    """Raises UserError, with the way to a model, when a directory holds none."""
-    if not (directory / "config.json").is_file():
-        raise UserError(f"{directory}: there is no model here; {remedy}")
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token."""
+        return self.token_bytes[token]

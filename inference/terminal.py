@@ -1,82 +1,55 @@
-"""The terminal side of a chat: reads lines, writes answers, obeys commands and Ctrl-C.
-
-Answers go to standard output; greetings and notes go to standard error, so that what is piped on is
-the answers alone.
-"""
+"""A chat in the terminal: message after message, or one answer and no more; text, or JSON for
+scripts."""
 
 from __future__ import annotations
 
-import io
-import os
+import json
 import sys
-from contextlib import suppress
 
-from config import ChatConfig, UserError
-from inference.session import Session, open_session, readable
+from config import UserError
+from inference.commands import ALTERNATIVES, Talk, is_command, obey
+from inference.console import ReadLine, open_input, prepare_streams, show, tell
+from inference.session import Reply, open_session, readable
 from inference.speaker import Speaker
-
-HELP = """\
-/clear   begin a new conversation
-/help    show this
-/exit    leave (as does Ctrl-D, or Ctrl-C twice)
-Ctrl-C   stop the answer"""
-
-CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
-"""Characters that would move a terminal's cursor or ring its bell, as a badly trained model may."""
+from inference.terminal_settings import TerminalConfig
+from inference.token_view import tokens_json
 
 
-def run_chat(speaker: Speaker, config: ChatConfig) -> None:
+def run_chat(speaker: Speaker, config: TerminalConfig) -> None:
     """A chat in the terminal; with a prompt, one answer.
 
     Raises:
         UserError: the flags do not fit the model, or the prompt does not fit the context.
     """
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else it was replaced, as in a test
-            stream.reconfigure(errors="replace")
-    session = open_session(speaker, config)
+    prepare_streams()
+    person = sys.stdin.isatty() and config.prompt is None and not config.json
+    # Probabilities cost a little; a script that did not ask for them does not see them.
+    top_logprobs = ALTERNATIVES if person else config.logprobs
+    talk = Talk(open_session(speaker, config), top_logprobs)
+    answer = answer_in_json if config.json else answer_in_text
     if config.prompt is not None:
-        answer_once(session, config.prompt, speaker.is_chat)
+        if speaker.is_chat and not config.prompt.strip():
+            raise UserError("--prompt is empty: write a message, or leave it out to chat")
+        answer(talk, readable(config.prompt))
+        if talk.last and talk.last.speech.finish_reason == "cancelled":
+            raise KeyboardInterrupt
         return
-    greet(speaker)
-    talk(session, echo=not speaker.is_chat)
-
-
-def answer_once(session: Session, prompt: str, is_chat: bool) -> None:
-    """Answers one prompt and nothing else; Ctrl-C ends the program."""
-    if is_chat and not prompt.strip():
-        raise UserError("--prompt is empty: write a message, or leave it out to chat")
-    reply = session.ask(readable(prompt), show)
-    print(flush=True)
-    tell(*reply.notes)
-    if "stopped" in reply.notes:
-        raise KeyboardInterrupt
-
-
-def greet(speaker: Speaker) -> None:
-    """Says who is there and what can be done, to a person."""
-    if sys.stdin.isatty():
+    if person:
         kind = "" if speaker.is_chat else "A pretrained model: it continues what you write. "
         tell(speaker.title, f"{kind}/help shows the commands, Ctrl-D leaves.")
-        with suppress(ImportError):  # not on Windows
-            import readline  # noqa: F401  # its import gives input() line editing and a history
+    converse(talk, open_input(), config.json)
 
 
-def talk(session: Session, echo: bool) -> None:
-    """Answers line after line, until the input ends or the user leaves.
-
-    Args:
-        session: what to talk to.
-        echo: whether to show a text again before its continuation, so that it reads as one.
-    """
+def converse(talk: Talk, read: ReadLine, as_json: bool) -> None:
+    """Answers message after message, until the input ends or the user leaves."""
     warned = False  # the last thing that happened was a Ctrl-C at the prompt
     while True:
         try:
-            line = read_line()
+            text = read()
             warned = False
-            if line is None or line.strip() == "/exit":
+            if text is None or text.strip() == "/exit":
                 return
-            answer_line(session, line, echo and sys.stdin.isatty())
+            respond(talk, text, as_json)
         except KeyboardInterrupt:
             if warned:
                 tell("")
@@ -85,51 +58,54 @@ def talk(session: Session, echo: bool) -> None:
             tell("", "Ctrl-C again leaves, as does Ctrl-D.")
 
 
-def read_line() -> str | None:
-    """The next line of the user's; None at the end."""
-    prompt = "\n> " if sys.stdin.isatty() else ""
+def respond(talk: Talk, text: str, as_json: bool) -> None:
+    """Answers a message, or obeys it."""
+    line = text.strip()
     try:
-        if sys.stdout.isatty():
-            return readable(input(prompt))
-        print(prompt, end="", file=sys.stderr, flush=True)
-        return readable(input())
-    except EOFError:
-        if prompt:
-            tell("")
-        return None
-
-
-def answer_line(session: Session, line: str, echo: bool) -> None:
-    """Answers a line, or obeys it."""
-    command = line.strip()
-    if not command:
-        return
-    if command == "/clear":
-        tell(session.clear())
-    elif command == "/help":
-        tell(*HELP.splitlines())
-    elif command.startswith("/") and command[1:].isalpha():
-        tell(f"there is no {command}; /help shows the commands")
-    else:
-        try:
-            if echo:
-                show(line)
-            reply = session.ask(line, show)
-        except UserError as error:
+        if is_command(line):
+            obey(talk, line)
+        elif line and as_json:
+            answer_in_json(talk, text)
+        elif line:
+            if not talk.session.speaker.is_chat and sys.stdin.isatty():
+                show(text)  # so that it reads as one with its continuation
+            answer_in_text(talk, text)
+    except UserError as error:
+        if as_json:  # a script waits for a line a message
+            print(json.dumps({"error": str(error)}, ensure_ascii=False), flush=True)
+        else:
             tell(str(error))
-            return
-        print(flush=True)
-        tell(*reply.notes)
 
 
-def show(text: str) -> None:
-    """Writes a piece of an answer at once."""
-    sys.stdout.write(text.translate(CONTROL) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
+def answer_in_text(talk: Talk, text: str) -> None:
+    """Writes an answer as it comes."""
+    talk.last = talk.session.ask(text, show, talk.top_logprobs)
+    print(flush=True)
+    tell(*talk.last.notes)
 
 
-def tell(*lines: str) -> None:
-    """Writes lines about the chat, dim on a terminal."""
-    dim = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    for line in lines:
-        print(f"\033[2m{line}\033[0m" if dim and line else line, file=sys.stderr, flush=True)
+def answer_in_json(talk: Talk, text: str) -> None:
+    """Writes an answer as a line of JSON when it is complete."""
+    talk.last = talk.session.ask(text, lambda _: None, talk.top_logprobs)
+    print(reply_json(talk.last, talk.session.speaker), flush=True)
+
+
+def reply_json(reply: Reply, speaker: Speaker) -> str:
+    """An answer for a script, on one line."""
+    speech = reply.speech
+    told = {
+        "text": reply.text,
+        "finish_reason": speech.finish_reason,
+        "usage": {
+            "prompt_tokens": speech.prompt_tokens,
+            "cached_tokens": speech.cached_tokens,
+            "completion_tokens": speech.completion_tokens,
+            "total_tokens": speech.prompt_tokens + speech.completion_tokens,
+        },
+        "seconds": round(speech.seconds, 4),
+        "tokens_per_second": round(speech.tokens_per_second, 1),
+        "notes": reply.notes,
+    }
+    if speech.tokens:
+        told["tokens"] = tokens_json(speech.tokens, speaker.spell)
+    return json.dumps(told, ensure_ascii=False)

@@ -21,6 +21,16 @@ class TokenBytes:
         return bytes(self.byte_of[letter] for letter in name)
 
 
+def token_text(data: bytes) -> str:
+    """A token's text; bytes that are no whole characters are spelled out, as OpenAI does."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(
+            chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data
+        )
+
+
 def byte_letters() -> list[str]:
     """The letter that stands for each byte in a byte-level vocabulary: itself where it can be
     seen, else one from U+0100 on (GPT-2's table, github.com/openai/gpt-2, src/encoder.py)."""

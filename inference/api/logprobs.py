@@ -6,17 +6,7 @@ from collections.abc import Sequence
 
 from inference.api.replies import Alternative, ChatLogprobs, TextLogprobs, TokenLogprob
 from inference.engine import Token
-from inference.token_bytes import TokenBytes
-
-
-def token_text(data: bytes) -> str:
-    """A token's text; bytes that are no whole characters are spelled out, as OpenAI does."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "bytes:" + "".join(
-            chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data
-        )
+from inference.token_bytes import TokenBytes, token_text
 
 
 def chat_logprobs(table: TokenBytes, tokens: Sequence[Token]) -> ChatLogprobs:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from config import ChatConfig, SamplingConfig, UserError
-from inference.engine import FinishReason
+from inference.engine import Engine, FinishReason
+from inference.loading import LoadedModel
 from inference.session import ChatSession, CompletionSession, open_session, prompt_room, readable
-from inference.speaker import EtudeSpeaker, Write
+from inference.speaker import EtudeSpeaker, Speech, Write
 from model.chat import Message
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -21,8 +22,8 @@ class ScriptedSpeaker:
     def __init__(self, answers: Sequence[str], context: int = 400, is_chat: bool = True) -> None:
         self.answers, self.context, self.is_chat = list(answers), context, is_chat
         self.title = "scripted"
+        self.sampling = SamplingConfig(max_tokens=100)
         self.reason: FinishReason = "stop"
-        self.interrupt = False
         self.heard: list[str] = []
 
     def render_chat(self, messages: Sequence[Message]) -> list[int]:
@@ -31,13 +32,15 @@ class ScriptedSpeaker:
     def render_text(self, text: str) -> list[int]:
         return [ord(character) for character in text]
 
-    def speak(self, prompt: list[int], write: Write) -> FinishReason:
+    def speak(self, prompt: list[int], write: Write, top_logprobs: int | None = None) -> Speech:
         self.heard.append("".join(map(chr, prompt)))
-        for character in self.answers.pop(0):
+        answer = self.answers.pop(0)
+        for character in answer:
             write(character)
-        if self.interrupt:
-            raise KeyboardInterrupt
-        return self.reason
+        return Speech(self.reason, len(prompt), len(answer), 1.0)
+
+    def spell(self, token: int) -> bytes:
+        return chr(token).encode()
 
 
 def ignore(text: str) -> None:
@@ -46,7 +49,7 @@ def ignore(text: str) -> None:
 
 def test_turns_are_remembered() -> None:
     speaker = ScriptedSpeaker(["one", "two"])
-    session = ChatSession(speaker, "be kind", 100)
+    session = ChatSession(speaker, "be kind")
     written: list[str] = []
     assert session.ask("first", written.append).text == "one"
     assert written == ["o", "n", "e"]
@@ -56,7 +59,7 @@ def test_turns_are_remembered() -> None:
 
 def test_clear_forgets_the_turns_and_keeps_the_system_prompt() -> None:
     speaker = ScriptedSpeaker(["one", "two"])
-    session = ChatSession(speaker, "be kind", 100)
+    session = ChatSession(speaker, "be kind")
     session.ask("first", ignore)
     session.clear()
     session.ask("second", ignore)
@@ -65,7 +68,7 @@ def test_clear_forgets_the_turns_and_keeps_the_system_prompt() -> None:
 
 def test_the_oldest_turns_go_first_and_the_user_is_told_once() -> None:
     speaker = ScriptedSpeaker(["A" * 20, "B" * 20, "C" * 5, "D" * 5], context=100)
-    session = ChatSession(speaker, "sys", 100)
+    session = ChatSession(speaker, "sys")
     assert session.ask("1" * 10, ignore).notes == []
     assert session.ask("2" * 10, ignore).notes == []
     reply = session.ask("3" * 10, ignore)
@@ -79,7 +82,7 @@ def test_the_oldest_turns_go_first_and_the_user_is_told_once() -> None:
 
 def test_a_message_too_long_is_refused_and_the_conversation_stays() -> None:
     speaker = ScriptedSpeaker(["one", "two"], context=100)
-    session = ChatSession(speaker, None, 100)
+    session = ChatSession(speaker, None)
     session.ask("first", ignore)
     with pytest.raises(UserError, match="only 75 fit: shorten it"):
         session.ask("x" * 90, ignore)
@@ -89,11 +92,11 @@ def test_a_message_too_long_is_refused_and_the_conversation_stays() -> None:
 
 def test_a_stopped_answer_stays_as_far_as_it_came() -> None:
     speaker = ScriptedSpeaker(["half an ans", "two"])
-    session = ChatSession(speaker, None, 100)
-    speaker.interrupt = True
+    session = ChatSession(speaker, None)
+    speaker.reason = "cancelled"
     reply = session.ask("first", ignore)
     assert (reply.text, reply.notes) == ("half an ans", ["stopped"])
-    speaker.interrupt = False
+    speaker.reason = "stop"
     session.ask("second", ignore)
     assert speaker.heard[1] == "u:first;a:half an ans;u:second;"
 
@@ -101,7 +104,7 @@ def test_a_stopped_answer_stays_as_far_as_it_came() -> None:
 @pytest.mark.parametrize("answer", ["", "  \n"])
 def test_without_an_answer_nothing_was_asked(answer: str) -> None:
     speaker = ScriptedSpeaker([answer, "two"])
-    session = ChatSession(speaker, None, 100)
+    session = ChatSession(speaker, None)
     assert session.ask("first", ignore).notes == ["the model has nothing to say to this"]
     session.ask("second", ignore)
     assert speaker.heard[1] == "u:second;"
@@ -110,14 +113,16 @@ def test_without_an_answer_nothing_was_asked(answer: str) -> None:
 def test_a_cut_answer_says_what_cut_it() -> None:
     speaker = ScriptedSpeaker(["one", "two"], context=100)
     speaker.reason = "length"
-    assert ChatSession(speaker, None, 10).ask("x", ignore).notes == ["cut after --max_tokens 10"]
-    notes = ChatSession(speaker, None, 1000).ask("x", ignore).notes
+    speaker.sampling = SamplingConfig(max_tokens=10)
+    assert ChatSession(speaker, None).ask("x", ignore).notes == ["cut after --max_tokens 10"]
+    speaker.sampling = SamplingConfig(max_tokens=1000)
+    notes = ChatSession(speaker, None).ask("x", ignore).notes
     assert notes == ["cut: the context of 100 tokens is full"]
 
 
 def test_completion_keeps_the_end_of_a_long_text() -> None:
     speaker = ScriptedSpeaker(["z", "z"], context=100, is_chat=False)
-    session = CompletionSession(speaker, 1000)
+    session = CompletionSession(speaker)
     assert session.ask("short", ignore).notes == []
     reply = session.ask("x" * 40 + "y" * 75, ignore)
     assert reply.notes == ["the text has 115 tokens: only the last 75 were read"]
@@ -125,9 +130,43 @@ def test_completion_keeps_the_end_of_a_long_text() -> None:
 
 
 def test_room_is_left_for_the_answer() -> None:
-    assert prompt_room(context=512, max_tokens=512) == 384
-    assert prompt_room(context=512, max_tokens=20) == 492
-    assert prompt_room(context=2, max_tokens=20) == 1
+    speaker = ScriptedSpeaker([], context=512)
+    for max_tokens, context, room in ((512, 512, 384), (20, 512, 492), (20, 2, 1)):
+        speaker.context, speaker.sampling = context, SamplingConfig(max_tokens=max_tokens)
+        assert prompt_room(speaker) == room
+
+
+def test_another_answer_takes_the_place_of_the_last_one() -> None:
+    speaker = ScriptedSpeaker(["one", "two", "2", "three"])
+    session = ChatSession(speaker, None)
+    with pytest.raises(UserError, match="no answer yet"):
+        session.answer_again(ignore)
+    session.ask("first", ignore)
+    session.ask("second", ignore)
+    assert session.answer_again(ignore).text == "2"
+    assert speaker.heard[2] == speaker.heard[1]
+    session.ask("third", ignore)
+    assert speaker.heard[3] == "u:first;a:one;u:second;a:2;u:third;"
+
+
+def test_another_answer_that_does_not_fit_leaves_the_old_one() -> None:
+    speaker = ScriptedSpeaker(["one"], context=100)
+    session = ChatSession(speaker, None)
+    session.ask("first", ignore)
+    session.system = "x" * 100
+    with pytest.raises(UserError, match="shorten it"):
+        session.answer_again(ignore)
+    assert session.turns[-1]["content"] == "one"
+
+
+def test_a_text_is_continued_again() -> None:
+    speaker = ScriptedSpeaker(["a", "b"], is_chat=False)
+    session = CompletionSession(speaker)
+    with pytest.raises(UserError, match="no text yet"):
+        session.answer_again(ignore)
+    session.ask("x", ignore)
+    assert session.answer_again(ignore).text == "b"
+    assert speaker.heard == ["x", "x"]
 
 
 def test_system_prompt_is_refused_where_it_means_nothing() -> None:
@@ -145,13 +184,20 @@ def test_half_surrogate_pairs_become_replacement_characters() -> None:
 
 def test_a_long_chat_never_outgrows_a_real_context(model: Etude, tokenizer: EtudeTokenizer) -> None:
     sampling = SamplingConfig(seed=1, max_tokens=30)
-    session = ChatSession(EtudeSpeaker(model, tokenizer, True, sampling), "You are kind.", 30)
+    loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", True, "")
+    speaker = EtudeSpeaker(loaded, sampling)
+    session = ChatSession(speaker, "You are kind.")
     notes = []
+    reused = []
     for number in range(12):
-        notes += session.ask(f"hello {number} 你好", ignore).notes
+        reply = session.ask(f"hello {number} 你好", ignore)
+        notes += reply.notes
+        reused.append((reply.speech.cached_tokens, reply.speech.prompt_tokens))
     assert any("outgrew" in note for note in notes)
-    ids = session.speaker.render_chat([*session.system, *session.turns, *ask("again")])
+    ids = session.speaker.render_chat([*session.messages, *ask("again")])
     assert len(ids) < 300  # far less than twelve turns have
+    cached, prompt = reused[1]
+    assert cached > prompt / 2  # what the first turn has read is not read again
 
 
 def ask(text: str) -> list[Message]:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from config import ChatConfig, SamplingConfig, UserError
+from inference.engine import Engine
+from inference.loading import LoadedModel
 from inference.speaker import EtudeSpeaker
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -20,6 +22,13 @@ TEXTS = [
     "a\u0000b\tc\r\nd  \n\n",
     "<|im_end|> <|im_start|>user",
 ]
+
+
+def speaker_of(
+    model: Etude, tokenizer: EtudeTokenizer, is_chat: bool, sampling: SamplingConfig
+) -> EtudeSpeaker:
+    engine = Engine(model, tokenizer, slots=1)
+    return EtudeSpeaker(LoadedModel(engine, tokenizer, "tiny", is_chat, ""), sampling)
 
 
 def streamed(tokenizer: EtudeTokenizer, ids: list[int]) -> list[str]:
@@ -83,7 +92,7 @@ def test_a_written_answer_never_shows_half_a_character(
     monkeypatch.setattr("inference.engine.sample", lambda *_: torch.tensor([next(chosen)]))
     pieces: list[str] = []
     sampling = SamplingConfig(max_tokens=len(ids))
-    EtudeSpeaker(model, tokenizer, True, sampling).speak([1], pieces.append)
+    speaker_of(model, tokenizer, True, sampling).speak([1], pieces.append)
     assert "".join(pieces[:-1]) == TEXTS[1]
     assert pieces[-1] == "\ufffd"  # what was held back comes at the end
 
@@ -92,18 +101,48 @@ def test_same_seed_same_answer(model: Etude, tokenizer: EtudeTokenizer) -> None:
     def answer(seed: int) -> str:
         sampling = SamplingConfig(temperature=1.0, seed=seed, max_tokens=40)
         pieces: list[str] = []
-        EtudeSpeaker(model, tokenizer, True, sampling).speak([5, 6], pieces.append)
+        speaker_of(model, tokenizer, True, sampling).speak([5, 6], pieces.append)
         return "".join(pieces)
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
 
 
+def test_a_speech_tells_what_was_asked(model: Etude, tokenizer: EtudeTokenizer) -> None:
+    speaker = speaker_of(model, tokenizer, True, SamplingConfig(max_tokens=6, temperature=0))
+    plain = speaker.speak([5, 6], lambda _: None)
+    told = speaker.speak([5, 6], lambda _: None, top_logprobs=2)
+    assert (plain.finish_reason, plain.completion_tokens, plain.tokens) == ("length", 6, ())
+    assert told.cached_tokens == 1
+    assert [len(token.alternatives) for token in told.tokens] == [2] * 6
+    assert [token.alternatives[0][0] for token in told.tokens] == [t.id for t in told.tokens]
+    assert told.tokens_per_second == 6 / told.seconds
+
+
+def test_ctrl_c_ends_a_speech_and_frees_the_engine(model: Etude, tokenizer: EtudeTokenizer) -> None:
+    speaker = speaker_of(model, tokenizer, True, SamplingConfig(temperature=0))
+    pieces: list[str] = []
+
+    def write(text: str) -> None:
+        pieces.append(text)
+        if len(pieces) == 4:
+            raise KeyboardInterrupt
+
+    speech = speaker.speak([5, 6], write, top_logprobs=0)
+    assert speech.finish_reason == "cancelled"
+    assert speech.completion_tokens == len(speech.tokens) == 4
+    whole: list[str] = []
+    speaker.sampling = SamplingConfig(temperature=0, max_tokens=9)
+    speaker.speak([5, 6], whole.append)
+    assert "".join(whole).startswith("".join(pieces))
+    assert not speaker.engine.busy
+
+
 def test_a_text_begins_after_a_document_border(model: Etude, tokenizer: EtudeTokenizer) -> None:
-    speaker = EtudeSpeaker(model, tokenizer, False, SamplingConfig())
+    speaker = speaker_of(model, tokenizer, False, SamplingConfig())
     assert speaker.render_text("<|im_end|>")[0] == tokenizer.end_of_text_id
     assert tokenizer.im_end_id not in speaker.render_text("<|im_end|>")
-    assert speaker.stop_ids == (tokenizer.end_of_text_id,)
+    assert speaker.model.stop_ids == (tokenizer.end_of_text_id,)
 
 
 def test_a_missing_model_names_the_demo(tmp_path: Path) -> None:

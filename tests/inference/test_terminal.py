@@ -20,13 +20,17 @@ import pytest
 import torch
 
 from config import ROOT, ChatConfig, SamplingConfig, UserError
+from inference.engine import Engine
+from inference.loading import LoadedModel
 from inference.speaker import EtudeSpeaker
 from inference.terminal import run_chat
+from inference.terminal_settings import TerminalConfig
 from model.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 SCRIPT = str(ROOT / "inference" / "inference.py")
+CTRL_C, CTRL_D = "\x03", "\x04"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
 
 
@@ -48,12 +52,17 @@ def chat(
 ) -> None:
     """Runs the chat in this process, with lines on a pipe."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    run_chat(speaker, replace(ChatConfig(), **flags))  # type: ignore[arg-type]
+    run_chat(speaker, replace(TerminalConfig(), **flags))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def speaker(model: Etude, tokenizer: EtudeTokenizer) -> EtudeSpeaker:
-    return EtudeSpeaker(model, tokenizer, True, SamplingConfig(temperature=0.0, max_tokens=8))
+    return speaker_of(model, tokenizer, True)
+
+
+def speaker_of(model: Etude, tokenizer: EtudeTokenizer, is_chat: bool) -> EtudeSpeaker:
+    loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", is_chat, "")
+    return EtudeSpeaker(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
 
 
 def test_one_shot_prints_only_the_answer_from_any_folder(tmp_path: Path, model_dir: Path) -> None:
@@ -99,7 +108,7 @@ def test_commands_speak_on_standard_error(
     chat(monkeypatch, speaker, "/help\n/clear\n/quite\n /exit \n")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "/clear   begin a new conversation" in captured.err
+    assert "/clear              begin a new conversation" in captured.err
     assert "the conversation starts anew" in captured.err
     assert "there is no /quite; /help shows the commands" in captured.err
 
@@ -124,8 +133,7 @@ def test_a_pretrained_model_continues_even_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sampling = SamplingConfig(temperature=0.0, max_tokens=8)
-    chat(monkeypatch, EtudeSpeaker(model, tokenizer, False, sampling), "", prompt="")
+    chat(monkeypatch, speaker_of(model, tokenizer, False), "", prompt="")
     assert capsys.readouterr().out.strip()
 
 
@@ -172,10 +180,11 @@ def endless_dir(tmp_path: Path, model: Etude, tokenizer: EtudeTokenizer) -> Path
 class Person:
     """Somebody at a terminal."""
 
-    def __init__(self, *args: str) -> None:
+    def __init__(self, home: Path, *args: str) -> None:
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, *args], ENVIRONMENT)
+            own = {**ENVIRONMENT, "XDG_STATE_HOME": str(home)}  # not the developer's history
+            os.execve(sys.executable, [sys.executable, *args], own)
         self.screen = b""
 
     @property
@@ -187,11 +196,11 @@ class Person:
         self.screen = b""
         os.write(self.terminal, text.encode())
 
-    def presses_ctrl_c(self) -> None:
-        """Presses it no sooner than a hand can: Python loses a signal that comes between the prompt
-        and the wait for a key."""
+    def presses(self, key: str) -> None:
+        """Presses a control key no sooner than a hand can: it is lost when it comes between the
+        prompt and the wait for a key."""
         time.sleep(0.5)
-        self.types("\x03")
+        self.types(key)
 
     def sees(self, pattern: str, seconds: float = 30) -> None:
         """Waits for a text on the screen."""
@@ -221,12 +230,12 @@ class Person:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Person]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Person]]:
     """Starts the program for a person; none is left running, however the test ends."""
     people: list[Person] = []
 
     def start(*args: str) -> Person:
-        people.append(Person(*args))
+        people.append(Person(tmp_path, *args))
         return people[-1]
 
     yield start
@@ -242,26 +251,26 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     person.sees("endless: .*context of 60000.*> ")
     person.types("Hello\r")
     person.sees("Hello\r\n.{30}")
-    person.presses_ctrl_c()
+    person.presses(CTRL_C)
     person.sees("stopped.*> ")
     person.types("/clear\r")
     person.sees("anew.*> ")
-    person.presses_ctrl_c()
+    person.presses(CTRL_C)
     person.sees("Ctrl-C again leaves.*> ")
     person.types("你好\r")
     person.sees("你好\r\n.{30}")
-    person.presses_ctrl_c()
+    person.presses(CTRL_C)
     person.sees("stopped.*> ")
-    person.presses_ctrl_c()
+    person.presses(CTRL_C)
     person.sees("Ctrl-C again leaves.*> ")
-    person.presses_ctrl_c()
+    person.presses(CTRL_C)
     assert person.exit_code() == 0
 
 
 def test_ctrl_d_leaves(model_dir: Path, start: Callable[..., Person]) -> None:
     person = start(SCRIPT, "--model_dir", str(model_dir))
     person.sees("> ")
-    person.types("\x04")
+    person.presses(CTRL_D)
     assert person.exit_code() == 0
 
 
