@@ -18,6 +18,7 @@ from unicodedata import category
 from config import in_range
 
 WIDE = re.compile(r"[\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+OTHER_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 BULLETS = tuple("•●○■□▪▫►▶‣⁃∙·◆◇★☆※-*+")
 ELLIPSES = ("...", "…", "[…]", "[...]")
 PAUSES = tuple(".!?。！？…；;：:，,、\"'”’」』）)》】~—")
@@ -169,8 +170,9 @@ class Measured:
 
     @cached_property
     def units(self) -> Sequence[str]:
-        """What runs are made of: words, or Chinese characters."""
-        return "".join(self.tokens) if self.is_wide else self.tokens
+        """What runs are made of: words, or Chinese characters and one `a` for each other word (a
+        name that comes again is no run)."""
+        return OTHER_WORD.sub("a", "".join(self.tokens)) if self.is_wide else self.tokens
 
     def run_length(self, words: int) -> int:
         """Units in a run of so many words."""

@@ -67,6 +67,7 @@ def shuffled(words: list[str], count: int) -> str:
         CHINESE_DIALOGUE,
         TALE,
         ENGLISH + "\n\n" + CHINESE,
+        "".join(f"Playfish {clause}，" for clause in CHINESE.split("，")) + "。",
         "道可道，非常道。名可名，非常名。",
         "- Wash the rice.\n- Boil the water.\n- Add salt and stir.\n\nServe it while it is hot.",
         "Der alte Mann stieg jeden Abend die Treppe hinauf und zählte dabei die Stufen. " * 1,

@@ -49,9 +49,9 @@ def saved(path: Path, text: str, encoding: str, bom: bytes = b"") -> Path:
     return path
 
 
-def read(path: Path, part_bytes: int = 1 << 20, **options: bool) -> str:
+def read(path: Path, part_bytes: int = 1 << 20) -> str:
     """The text of a file, read part by part."""
-    file = survey_text(path, part_bytes, **options)
+    file = survey_text(path, part_bytes)
     texts = ["".join(text_chunks(file, part)) for part in file.parts]
     befores = [part.characters_before for part in file.parts]
     assert befores == [len("".join(texts[:number])) for number in range(len(texts))]
