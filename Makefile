@@ -22,8 +22,8 @@ chat: $(RUNTIME) ## talk to the model that make demo trained
 serve: $(RUNTIME) ## the same model as a web page and an OpenAI API, at http://127.0.0.1:8000
 	@$(BIN)/python inference/serve.py --model_dir weight/demo/etude_sft_model
 
-test: lint ## style, types and all tests
-	@$(BIN)/python -m pytest
+test: lint ## style, types and all tests, in two halves side by side
+	@$(BIN)/python tests/side_by_side.py
 
 lint: $(DEV) ## style and types alone
 	@$(BIN)/ruff check .

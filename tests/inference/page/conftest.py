@@ -1,4 +1,4 @@
-"""A real browser, one for all tests of the page, and a person who uses it."""
+"""A real browser, one for each module of tests, and a person who uses it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ SECONDS = 5
 """Longest time that anything on the page may take."""
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, as the system has it."""
+    """Chromium, as the system has it. Its event loop must end before other tests need one, so it
+    lives for a module."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip("there is no chromium here; on Debian: apt-get install chromium")
