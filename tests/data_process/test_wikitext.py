@@ -83,6 +83,7 @@ def test_captions_that_are_sentences_stand_before_their_paragraph() -> None:
     wikitext = f"Some [[File:Mill.jpg|thumb|left|200px|alt=A mill|{caption}]] text."
     expected = "The old water mill by the river, as it was seen by un peintre.\n\nSome text."
     assert clean(wikitext) == expected
+    assert clean(wikitext.replace("water mill", "water<br>\n\nmill")) == expected
     assert clean("Some [[Image:Mill.jpg|thumb|The mill]] text.") == "Some text."
     assert clean(f"a\n<gallery>\nMill.jpg|{caption}\nB.jpg|b\n</gallery>\nc").endswith(
         "peintre.\n\nc"
