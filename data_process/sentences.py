@@ -306,11 +306,6 @@ def wide_borders(text: str, low: int, high: int) -> Iterator[int]:
             yield place
 
 
-def character_borders(text: str, low: int, high: int) -> Iterator[int]:
-    """Places between whole characters, as a reader sees them."""
-    return (place for place in range(low, high + 1) if is_character_border(text, place))
-
-
 FINDERS: tuple[Finder, ...] = (
     paragraph_ends,
     sentence_ends,
@@ -318,7 +313,6 @@ FINDERS: tuple[Finder, ...] = (
     clause_ends,
     word_ends,
     wide_borders,
-    character_borders,
 )
 """From the best kind of place to the worst."""
 

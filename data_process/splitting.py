@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from data_process.sentences import (
@@ -77,7 +78,7 @@ class TokenRuler:
 
     def length(self, text: str) -> int:
         """Number of tokens."""
-        return len(self.tokenizer.encode(text))
+        return len(self.tokenizer.encode_batch([text])[0])  # `encode` finds offsets too
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,16 @@ def best_place(text: str, low: int, high: int, wanted: int) -> int:
         if places := borders(find, text, low, high):
             return min(places, key=lambda place: abs(place - wanted))
     beyond = range(high + 1, min(len(text), high + LONGEST_CHARACTER) + 1)
-    return next((place for place in beyond if is_character_border(text, place)), high)
+    places = chain(nearest(wanted, low, high), beyond)
+    return next((place for place in places if is_character_border(text, place)), high)
+
+
+def nearest(wanted: int, low: int, high: int) -> Iterator[int]:
+    """The numbers from `low` to `high`, the nearest to `wanted` first."""
+    for distance in range(high - low + 1):
+        for number in dict.fromkeys((wanted - distance, wanted + distance)):
+            if low <= number <= high:
+                yield number
 
 
 def borders(find: Finder, text: str, low: int, high: int) -> list[int]:
@@ -157,11 +167,12 @@ def borders(find: Finder, text: str, low: int, high: int) -> list[int]:
 
 
 def blocks(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
-    """The same text in blocks of at least `size` characters, the last one told as such."""
+    """The same text in blocks of `size` characters up to twice as many, the last one told as
+    such."""
     waiting: list[str] = []
     length = 0
     ready: str | None = None
-    for chunk in chunks:
+    for chunk in (text[at : at + size] for text in chunks for at in range(0, len(text), size)):
         waiting.append(chunk)
         length += len(chunk)
         if length >= size:

@@ -77,6 +77,7 @@ def measured(path: Path, encoding: Encoding, borders: Sequence[int], mend: bool)
     """Counts the characters of every part, and what is no text."""
     parts: list[TextPart] = []
     characters = damaged = 0
+    line = 1
     for begin, end in pairwise(borders):
         part = TextPart(begin, end, characters)
         parts.append(part)
@@ -84,10 +85,12 @@ def measured(path: Path, encoding: Encoding, borders: Sequence[int], mend: bool)
             characters += len(text)
             damaged += text.count("\ufffd") if mend else 0
             if "\0" in text:
+                line += text.count("\n", 0, text.index("\0"))
                 raise UserError(
-                    f"{path}: a NUL character (about character {characters:,}); the file is "
-                    "binary or damaged; take it out or mend it"
+                    f"{path}:{line}: a NUL character; the file is binary or damaged; take it out "
+                    "or mend it"
                 )
+            line += text.count("\n")
     return TextFile(path, encoding, tuple(parts), characters, damaged)
 
 

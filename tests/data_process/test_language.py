@@ -7,7 +7,14 @@ import re
 import pytest
 
 from config import UserError
-from data_process.language import SAMPLE, UNKNOWN, check_languages, language_of, sample_of
+from data_process.language import (
+    SAMPLE,
+    UNKNOWN,
+    check_languages,
+    is_plain_english,
+    language_of,
+    sample_of,
+)
 
 TEXTS = {
     "en": "The old fisherman went down to the sea again and cast his net into the waves.",
@@ -17,6 +24,7 @@ TEXTS = {
     "fr": "Le vieux pêcheur descendit de nouveau vers la mer et jeta son filet dans les vagues.",
     "de": "Der alte Fischer ging wieder ans Meer hinunter und warf sein Netz in die Wellen.",
     "es": "El viejo pescador bajó otra vez al mar y echó su red entre las olas de la tarde.",
+    "nl": "De oude visser was of is weer aan zee, en he, wie of wat zou hij dan nog willen vangen?",
     "ru": "Старый рыбак снова спустился к морю и забросил свою сеть в высокие волны.",
     "el": "Ο γέρος ψαράς κατέβηκε πάλι στη θάλασσα και έριξε τα δίχτυα του στα κύματα.",
     "th": "ชาวประมงชราลงไปที่ทะเลอีกครั้งและเหวี่ยงแหลงไปในคลื่น",
@@ -42,6 +50,13 @@ def test_what_is_too_short_to_tell_is_unknown(text: str) -> None:
 def test_a_short_chinese_sentence_is_told_by_its_letters() -> None:
     assert language_of("你好！")[0] == "zh"
     assert language_of("これはペンです。")[0] == "ja"
+
+
+def test_the_quick_look_for_english_finds_no_other_language() -> None:
+    text = "The fox and the hen said that they would not go, for it was late. What could she say?"
+    assert is_plain_english(text)
+    assert not any(is_plain_english(text) for language, text in TEXTS.items() if language != "en")
+    assert not is_plain_english("The menu: " + "kip met appelmoes, friet, sla en brood. " * 10)
 
 
 @pytest.mark.parametrize(
