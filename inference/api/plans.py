@@ -60,6 +60,8 @@ def check_completion(serving: Serving, body: CompletionRequest) -> None:
     check_request(serving, body)
     if not body.prompt and not isinstance(body.prompt, str):
         raise ApiError(400, "prompt is an empty list: give at least one text", "prompt")
+    if body.echo:
+        raise ApiError(400, "echo is not supported by this server", "echo", "unsupported_parameter")
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise ApiError(400, "best_of must equal n: nothing is chosen here", "best_of")
     check_limit("prompt", answer_count(body), serving.config.max_n)

@@ -129,7 +129,7 @@ class CompletionRequest(Sampled):
     logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
 
     suffix: Literal[""] | None = None
-    echo: Literal[False] | None = None
+    echo: bool | None = None
     best_of: int | None = Field(None, ge=1)
 
 
@@ -141,7 +141,7 @@ NOT_SUPPORTED = frozenset(
     {
         *("logit_bias", "tools", "tool_choice", "functions", "function_call", "response_format"),
         *("modalities", "reasoning_effort", "verbosity", "audio", "prediction"),
-        *("web_search_options", "suffix", "echo", "tool_calls", "annotations", "refusal"),
+        *("web_search_options", "suffix", "tool_calls", "annotations", "refusal"),
     }
 )
 """Fields whose only accepted values ask for nothing."""

@@ -36,7 +36,9 @@ REASONS = {
     500: "The server has failed.",
     503: "Come back after the seconds in Retry-After.",
 }
-STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
+EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
+STREAM = {"text/event-stream": {"schema": EVENT}}
+"""With stream: true, each event's data is a chunk in JSON; that of the last one is [DONE]."""
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -20,6 +21,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from schemathesis import APIOperation, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -100,9 +102,9 @@ def test_made_up_requests_are_answered_as_the_openapi_page_says(
         has_body = operation.method.upper() == "POST"
         if mode is GenerationMode.NEGATIVE and not has_body:
             continue  # there is nothing that could be wrong
-        count = trials.size(15, 5_000) if has_body else trials.size(3, 100)
+        count = trials.size(15, 2_000) if has_body else trials.size(3, 100)
         problem, growth = fuzz(server, operation, mode, count, trials.book.settings.seed)
-        facts = {"requests": count, "problem": problem[:500], "growth": round(growth, 4)}
+        facts = {"requests": count, "problem": problem, "growth": round(growth, 4)}
         passed = not problem and growth < MOST_GROWTH and answers(server)
         trials.record(f"{operation.method} {operation.path} {mode.value}", passed, **facts)
     trials.verdict()
@@ -132,12 +134,13 @@ def fuzz(
             reply = case.call(timeout=60)
             assert reply.status_code < 500, reply.text
             assert names_the_field(reply), reply.text
-            case.validate_response(reply, checks=list(CHECKS))
+            if reply.status_code != 413:  # which schemathesis does not take for a refusal
+                case.validate_response(reply, checks=list(CHECKS))
 
         try:
             ask()
-        except Exception as error:  # whatever was found, in whatever form
-            return repr(error)
+        except (Exception, FailureGroup) as error:  # whatever was found, in whatever form
+            return "".join(traceback.format_exception(error))[:2_000]
         return ""
 
     early = repeat(max(2, count // 5), number)
@@ -173,7 +176,7 @@ def test_torn_bodies_are_refused_and_the_field_is_named(
     before = 0
     header = {"Content-Type": "application/json"}
     with httpx.Client(base_url=server.address, timeout=60) as client:
-        for number, (name, rng) in enumerate(trials.draws(trials.size(100, 20_000))):
+        for number, (name, rng) in enumerate(trials.draws(trials.size(100, 5_000))):
             reply = client.post("/v1/chat/completions", content=torn(rng), headers=header)
             passed = reply.status_code in (200, 400, 404, 413) and names_the_field(reply)
             if not passed or number % 50 == 0:
