@@ -18,7 +18,7 @@ class Comparison:
 
     threshold: float = 0.7
     """Records whose sets of n-grams are as similar as this (Jaccard), from 0 to 1, are near
-    duplicates; in conversations, the assistant's turns must be so too."""
+    duplicates. In conversations both the user's and the assistant's turns must be so."""
     ngram: int = 5
     """Units of an n-gram: words, or characters where words are not written apart (Chinese)."""
     exact_only: bool = False

@@ -29,11 +29,10 @@ from data_process.decontamination import (
 from data_process.dedup_settings import DedupSettings
 from data_process.duplicate_choice import (
     Fates,
-    drop_near_duplicates,
+    choose,
     exact_duplicates,
-    preference_of,
 )
-from data_process.duplicate_pairs import BandStep, VerifyStep
+from data_process.duplicate_pairs import BandStep, SimilarPairs, VerifyStep, united
 from data_process.duplicate_removal import RemovalStep, save_fates
 from data_process.execution import run_step
 from data_process.execution_settings import Execution
@@ -68,7 +67,7 @@ class Deduplication:
         fingerprints = Fingerprints(folders)
         fates = exact_duplicates(fingerprints)
         if fingerprints.records and not self.settings.comparison.exact_only:
-            counts.update(self.drop_near_duplicates(fingerprints, fates, reading.plan()))
+            fates = self.near_duplicates(fingerprints, fates, reading.plan(), counts)
         ngram = None
         if fingerprints.records and self.against:
             found = self.find_contamination(fingerprints, fates, reading.plan())
@@ -85,27 +84,21 @@ class Deduplication:
         """Where the parts of a step are."""
         return tuple(part_folder(self.work_dir / step, number) for number in range(parts))
 
-    def drop_near_duplicates(
-        self, fingerprints: Fingerprints, fates: Fates, plan: dict[str, Any]
-    ) -> Counter[str]:
-        """Proposes pairs, compares them, and notes in `fates` which records are dropped."""
+    def near_duplicates(
+        self, fingerprints: Fingerprints, exact: Fates, plan: dict[str, Any], counts: Counter[str]
+    ) -> Fates:
+        """Proposes pairs, compares them, and chooses; adds to counts what was done."""
         threshold, records = self.settings.comparison.threshold, fingerprints.records
         left_out = self.work_dir / "read" / "left_out.npy"
-        replace_array(left_out, fates.dropped | (fingerprints.sizes() == 0))
+        replace_array(left_out, exact.dropped | (fingerprints.sizes == 0))
         folders = tuple(fingerprints.folders)
         bands = BandStep(folders, left_out, bands_for(threshold), records, plan)
         pairs = run_step(bands, self.work_dir / "bands", self.execution)["pairs"]
         proposed = self.folders("bands", len(bands.parts()))
         verify = VerifyStep(folders, proposed, threshold, records, pairs, plan)
-        counts = run_step(verify, self.work_dir / "pairs", self.execution)
-        done = self.folders("pairs", verify.shares)
-        drop_near_duplicates(
-            fates,
-            np.concatenate([np.load(folder / "alike.npy") for folder in done]),
-            np.concatenate([np.load(folder / "similarity.npy") for folder in done]),
-            preference_of(fingerprints, self.settings.keep),
-        )
-        return counts
+        counts.update(run_step(verify, self.work_dir / "pairs", self.execution))
+        found = [SimilarPairs.load(folder) for folder in self.folders("pairs", verify.shares)]
+        return choose(fingerprints, exact, united(found), self.settings.keep, threshold)
 
     def find_contamination(
         self, fingerprints: Fingerprints, fates: Fates, plan: dict[str, Any]

@@ -1,8 +1,9 @@
 """Which records stay: of records that are alike, the first, or the longest.
 
-In their order of preference, a record is dropped when it is alike to one that stays. So nothing is
-dropped whose like does not stay, which would happen if all that hang together by a chain of
-likenesses made one cluster. The choice follows from the numbers of the records alone.
+Records that hang together by a chain of pairs are gone through in their order of preference: the
+first stays, those that are alike to it are dropped, and so on with the rest. So nothing is dropped
+whose like does not stay, which would happen if a chain made one cluster; and it is enough that the
+pairs that were found make a chain. The choice depends on the order of the records alone.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from data_process.dedup_settings import Keep
-from data_process.duplicate_pairs import KEYS, Pairs, Similarities
+from data_process.duplicate_pairs import KEYS, Pairs, Similarities, SimilarPairs, similarities
 from data_process.fingerprints import Fingerprints
 from data_process.text_units import Places
 
 NOBODY = -1
+MOST_STAYING = 200
+"""Records of one chain that all others of it are compared with."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fates:
     """What becomes of each record."""
 
@@ -54,33 +57,83 @@ def exact_duplicates(fingerprints: Fingerprints) -> Fates:
     return Fates(like, np.ones(len(like), dtype=np.float32))
 
 
-def drop_near_duplicates(
-    fates: Fates, pairs: Pairs, similarity: Similarities, preference: Places
-) -> None:
+def choose(
+    fingerprints: Fingerprints, exact: Fates, alike: SimilarPairs, keep: Keep, threshold: float
+) -> Fates:
     """Decides about the records of pairs that are alike.
 
     Args:
-        fates: where the decisions go; records that are dropped already lead to those that stay.
-        pairs: (pairs, 2), of records that are not dropped yet.
-        similarity: of the pairs.
-        preference: each record's place in the order of preference.
+        fingerprints: of all records.
+        exact: what is dropped already; in no pair.
+        alike: the pairs.
+        keep: which of alike records stays.
+        threshold: how similar alike records are.
     """
+    preference = preference_of(fingerprints, keep)
+    fates = Fates(exact.like.copy(), exact.similarity.copy())
+    label = components(alike.pairs, len(preference))
+    waiting = np.unique(alike.pairs)
+    waiting = waiting[np.lexsort((preference[waiting], label[waiting]))]
+    for _ in range(MOST_STAYING):
+        begins = np.concatenate(([True], np.diff(label[waiting]) != 0))[: len(waiting)]
+        staying, rest = waiting[begins][np.cumsum(begins) - 1][~begins], waiting[~begins]
+        likeness = similarities(fingerprints, np.stack((staying, rest), axis=1), threshold)
+        drop(fates, rest, staying, likeness, likeness >= np.float32(threshold))
+        waiting = rest[fates.like[rest] == NOBODY]
+        if not len(waiting):
+            break
+    drop_by_pairs(fates, alike, waiting, preference)
+    follow(fates)
+    return fates
+
+
+def components(pairs: Pairs, records: int) -> Places:
+    """The lowest record that hangs together with each record by a chain of pairs."""
+    label = np.arange(records)
+    while True:
+        lowest = label.copy()
+        both = label[pairs]
+        least = both.min(axis=1)
+        for side in range(2):
+            np.minimum.at(lowest, both[:, side], least)
+        lowest = lowest[lowest[label]]
+        if np.array_equal(lowest, label):
+            return label
+        label = lowest
+
+
+def drop(
+    fates: Fates,
+    records: Places,
+    like: Places,
+    similarity: Similarities,
+    chosen: npt.NDArray[np.bool_],
+) -> None:
+    """Notes what the chosen records are like."""
+    fates.like[records[chosen]] = like[chosen]
+    fates.similarity[records[chosen]] = similarity[chosen]
+
+
+def drop_by_pairs(fates: Fates, alike: SimilarPairs, waiting: Places, preference: Places) -> None:
+    """Decides about records by the pairs that are known, in the order of preference."""
+    undecided = np.zeros(len(preference), dtype=np.bool_)
+    undecided[waiting] = True
+    known = undecided[alike.pairs].all(axis=1)
+    pairs, similarity = alike.pairs[known], alike.similarity[known]
     swapped = preference[pairs[:, 0]] > preference[pairs[:, 1]]
     pairs = np.where(swapped[:, None], pairs[:, ::-1], pairs)
     better, worse = preference[pairs].T
     order = np.lexsort((better, -similarity, worse))
-    near: dict[int, tuple[int, float]] = {}
-    columns = (pairs[order, 0].tolist(), pairs[order, 1].tolist(), similarity[order].tolist())
-    for one, other, alike in zip(*columns, strict=True):
-        if one not in near and other not in near:
-            near[other] = (one, alike)
-    for record, (one, alike) in near.items():
-        fates.like[record], fates.similarity[record] = one, alike
-    follow(fates)
+    dropped = set[int]()
+    for place in order.tolist():
+        one, other = pairs[place].tolist()
+        if one not in dropped and other not in dropped:
+            dropped.add(other)
+            fates.like[other], fates.similarity[other] = one, similarity[place]
 
 
 def follow(fates: Fates) -> None:
-    """Leads the copies of a record that was dropped after them to the one that stays."""
+    """Leads the copies of a record that is dropped itself to the one that stays."""
     copies = np.flatnonzero(fates.dropped)
     of = fates.like[copies]
     late = fates.like[of] != NOBODY

@@ -1,12 +1,14 @@
 """Pairs of records that are near duplicates: proposed by the bands, then compared themselves.
 
-Where many records share a key, each is compared with the first of them and with the NEIGHBOURS
-before it, so that a thousand copies of a template make thousands of pairs and not a million.
+Of many records that share a key, each is compared with the first and with the one before it, so
+that a thousand copies of a template make two thousand pairs and not a million: `choose` needs
+chains of pairs, not all of them. They stand in the order of another band's keys, so neighbours are
+more alike than most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from data_process.minhash import Bands
 from data_process.tasks import Part, PartOutput, Step
 from data_process.text_units import Hashes, Places
 
-NEIGHBOURS = 4
 KEYS = 1 << 22
 """Keys that are sorted at once."""
 PAIRS_OF_PART = 1 << 20
@@ -33,7 +34,7 @@ Similarities = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class BandStep(Step):
     """Finds the records that share the key of a band. A part is a band, or a share of its keys; it
-    writes pairs.npy: first record * 2**32 + second, sorted."""
+    writes pairs.npy: lower record * 2**32 + higher, sorted."""
 
     folders: tuple[Path, ...]
     """Where the fingerprints are."""
@@ -65,38 +66,43 @@ class BandStep(Step):
         band, share = divmod(number, self.shares)
         fingerprints = Fingerprints(self.folders)
         left_out = np.load(self.left_out, mmap_mode="r")
-        keys, records = [], []
+        keys, others, records = [], [], []
+        other = (band + 1) % self.shape.bands
         for first, array in zip(fingerprints.first, fingerprints.arrays("keys"), strict=False):
             here = np.array(array[band])
             compared = ~left_out[first : first + len(here)]
             if self.shares > 1:
                 compared &= (here >> np.uint64(32)) * self.shares >> np.uint64(32) == share
             keys.append(here[compared])
+            others.append(array[other][compared])
             records.append(np.flatnonzero(compared) + first)
-        pairs = pairs_of(np.concatenate(keys), np.concatenate(records))
+        pairs = pairs_of(*map(np.concatenate, (keys, others, records)))
         save_array(output.folder / "pairs.npy", pairs)
         output.count("pairs", len(pairs))
 
 
-def pairs_of(keys: Hashes, records: Places) -> Hashes:
-    """The pairs to compare, sorted; records ascend."""
-    order = np.argsort(keys, kind="stable")
+def pairs_of(keys: Hashes, others: Hashes, records: Places) -> Hashes:
+    """The pairs to compare, sorted.
+
+    Args:
+        keys: of the records.
+        others: what orders those that share a key.
+        records: their numbers, ascending.
+    """
+    order = np.lexsort((records, others, keys))
     keys, records = keys[order], records[order]
     begins = np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)]
     firsts = np.flatnonzero(begins)
     first = np.repeat(firsts, np.diff(firsts, append=len(keys)))  # of the group of each record
     places = np.arange(len(keys))
-    found = []
-    for distance in range(1, NEIGHBOURS + 1):
-        here = places[places - distance >= first]
-        found.append(joined(records[here - distance], records[here]))
-    here = places[places - NEIGHBOURS > first]
-    found.append(joined(records[first[here]], records[here]))
-    return np.sort(np.concatenate(found))
+    later, third = places[places > first], places[places > first + 1]
+    neighbours = joined(records[later - 1], records[later])
+    return np.sort(np.concatenate((neighbours, joined(records[first[third]], records[third]))))
 
 
-def joined(lower: Places, higher: Places) -> Hashes:
-    """Two numbers of records in one of 64 bits."""
+def joined(one: Places, other: Places) -> Hashes:
+    """Two numbers of records in one of 64 bits, the lower number first."""
+    lower, higher = np.minimum(one, other), np.maximum(one, other)
     return lower.astype(np.uint64) << np.uint64(32) | higher.astype(np.uint64)
 
 
@@ -147,52 +153,77 @@ class VerifyStep(Step):
             slices.append(np.array(pairs[begin:end]))
         pairs = np.unique(np.concatenate(slices))
         fingerprints = Fingerprints(self.folders)
-        alike, similarity = similar_pairs(fingerprints, parted(pairs), self.threshold)
-        save_array(output.folder / "alike.npy", alike)
-        save_array(output.folder / "similarity.npy", similarity)
+        alike = similar_pairs(fingerprints, parted(pairs), self.threshold)
+        alike.save(output.folder)
         output.count("pairs compared", len(pairs))
-        output.count("pairs alike", len(alike))
+        output.count("pairs alike", len(alike.pairs))
 
 
-def similar_pairs(
-    fingerprints: Fingerprints, pairs: Pairs, threshold: float
-) -> tuple[Pairs, Similarities]:
-    """Those pairs that are at least so similar, and how similar they are."""
-    alike, similarities = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
-    for batch in pair_batches(fingerprints, pairs, threshold):
-        similarity = similarity_of(fingerprints, batch)
-        enough = similarity >= np.float32(threshold)
-        alike.append(batch[enough])
-        similarities.append(similarity[enough])
-    return np.concatenate(alike), np.concatenate(similarities)
+@dataclass(frozen=True)
+class SimilarPairs:
+    """Pairs that are alike."""
+
+    pairs: Pairs
+    similarity: Similarities
+
+    def save(self, folder: Path) -> None:
+        """Writes both arrays."""
+        save_array(folder / "alike.npy", self.pairs)
+        save_array(folder / "similarity.npy", self.similarity)
+
+    @staticmethod
+    def load(folder: Path) -> SimilarPairs:
+        """Reads what `save` wrote."""
+        return SimilarPairs(np.load(folder / "alike.npy"), np.load(folder / "similarity.npy"))
 
 
-def pair_batches(fingerprints: Fingerprints, pairs: Pairs, threshold: float) -> Iterator[Pairs]:
-    """Pairs in groups of about ELEMENTS elements; those whose sizes forbid the threshold are left
-    out."""
-    both = fingerprints.sizes()[pairs]
-    possible = both.min(axis=1) >= threshold * both.max(axis=1)
-    pairs, both = pairs[possible], both[possible]
-    group = np.cumsum(both.sum(axis=1)) // ELEMENTS
-    cuts = np.flatnonzero(np.diff(group)) + 1
-    return (batch for batch in np.split(pairs, cuts) if len(batch))
+def united(found: Sequence[SimilarPairs]) -> SimilarPairs:
+    """All pairs, sorted, each once."""
+    pairs = np.concatenate([some.pairs for some in found])
+    similarity = np.concatenate([some.similarity for some in found])
+    _, first = np.unique(joined(pairs[:, 0], pairs[:, 1]), return_index=True)
+    return SimilarPairs(pairs[first], similarity[first])
+
+
+def similar_pairs(fingerprints: Fingerprints, pairs: Pairs, threshold: float) -> SimilarPairs:
+    """Those pairs that are at least so similar."""
+    similarity = similarities(fingerprints, pairs, threshold)
+    enough = similarity >= np.float32(threshold)
+    return SimilarPairs(pairs[enough], similarity[enough])
+
+
+def similarities(fingerprints: Fingerprints, pairs: Pairs, threshold: float) -> Similarities:
+    """How similar the records of pairs are; 0 where their sizes forbid the threshold."""
+    found = np.zeros(len(pairs), dtype=np.float32)
+    if not len(pairs):
+        return found
+    both = fingerprints.sizes[pairs]
+    places = np.flatnonzero(both.min(axis=1) >= threshold * both.max(axis=1))
+    group = np.cumsum(both[places].sum(axis=1)) // ELEMENTS
+    for batch in np.split(places, np.flatnonzero(np.diff(group)) + 1):
+        if len(batch):
+            found[batch] = similarity_of(fingerprints, pairs[batch])
+    return found
 
 
 def similarity_of(fingerprints: Fingerprints, pairs: Pairs) -> Similarities:
-    """Jaccard's similarity of the sets of each pair, or of their assistants' elements, where that
-    is lower."""
+    """Jaccard's similarity of the sets of each pair; of conversations, the lower one of what their
+    users and what their assistants say."""
     elements, sizes = fingerprints.sets(pairs.reshape(-1))
     owners = np.repeat(np.arange(2 * len(pairs)) // 2, sizes).astype(np.uint64)
     elements = (owners << np.uint64(32)) | elements
     elements.sort()
-    said = (elements & np.uint64(1)).astype(np.bool_)
-    shared = np.flatnonzero(elements[1:] == elements[:-1])  # a set holds an element once
+    shared = elements[1:][elements[1:] == elements[:-1]]  # a set holds an element once
     lowest = np.ones(len(pairs))
-    for chosen in (slice(None), said):
-        all_of = np.bincount((elements[chosen] >> np.uint64(32)).astype(np.int64), None, len(pairs))
-        both = shared if isinstance(chosen, slice) else shared[said[shared]]
-        inside = np.bincount((elements[both] >> np.uint64(32)).astype(np.int64), None, len(pairs))
-        lowest = np.minimum(
-            lowest, np.where(all_of > 0, inside / np.maximum(all_of - inside, 1), 1)
-        )
+    for said_by in range(2):
+        every, both = pair_counts(elements, said_by, pairs), pair_counts(shared, said_by, pairs)
+        either = every - both
+        lowest = np.minimum(lowest, np.where(either > 0, both / np.maximum(either, 1), 1))
     return lowest.astype(np.float32)
+
+
+def pair_counts(elements: Hashes, said_by: int, pairs: Pairs) -> Places:
+    """How many elements of each pair have the last bit `said_by`."""
+    chosen = elements[(elements & np.uint64(1)) == said_by]
+    owners = (chosen >> np.uint64(32)).astype(np.int64)
+    return np.bincount(owners, minlength=len(pairs))

@@ -8,13 +8,15 @@
     borders.npy   (records + 1,)      where each record's begin
 
 An element of a set is a shingle's hash of 31 bits, and in the last bit whether an assistant says
-it: the answers can then be compared by themselves. System turns, which thousands of conversations
-share, are no part of the sets. Numbers of records (from 0, over all parts) are their order in the
+it: questions and answers are compared by themselves, for a question with another answer, or an
+answer to another question, is no duplicate. System turns, which thousands of conversations share,
+are no part of the sets. Numbers of records (from 0, over all parts) are their order in the
 input.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,6 +173,7 @@ class Fingerprints:
         """An array of each part that has records."""
         return (self.array(number, name) for number in range(len(self.folders)))
 
+    @functools.cached_property
     def sizes(self) -> Places:
         """How many elements the set of each record has."""
         return np.concatenate([np.diff(borders) for borders in self.arrays("borders")])
