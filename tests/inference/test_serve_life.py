@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-from config import ROOT, ModelConfig
+from config import ROOT, ModelConfig, UserError
+from inference.api.listener import listen
 from inference.engine import Answer
 from inference.loading import LoadedModel
 from inference.service import Service
@@ -298,12 +299,10 @@ def test_the_script_says_where_it_is_and_ends_in_good_order(
     assert b"Traceback" not in errors
 
 
-def test_a_port_that_is_taken_is_named(model_dir: Path) -> None:
+def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [sys.executable, "inference/serve.py", "--model_dir", str(model_dir)]
-        result = subprocess.run(
-            [*command, "--port", port], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
-        )
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"error: cannot listen at 127.0.0.1, port {port}")
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"cannot listen at 127.0.0.1, port {port}"):
+            listen("127.0.0.1", port)
+    with pytest.raises(UserError, match="name another"):
+        listen("not a host", 80)
