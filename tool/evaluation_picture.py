@@ -8,8 +8,8 @@ from typing import Any
 
 import matplotlib
 
-from model.storage import replace_file
 from data_process.figure_style import COLOURS, font_families, style
+from model.storage import replace_file
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
