@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -49,8 +50,8 @@ class Script:
     """Seconds between two tokens."""
     breaks_after: int | None = None
     """Ends the connection after this many tokens."""
-    bytes_at_once: int = 1 << 20
-    """Most bytes in a packet: a small number tears characters and events apart."""
+    torn: bool = False
+    """Tears every character of several bytes, and each event, into packets of their own."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     """What was asked."""
     gone: threading.Event = field(default_factory=threading.Event)
@@ -100,6 +101,8 @@ def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
     """What answers the requests of a server."""
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -147,9 +150,10 @@ def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
             self.send(b"data: [DONE]\n\n")
 
         def send(self, data: bytes) -> None:
-            for start in range(0, len(data), script.bytes_at_once):
-                self.wfile.write(data[start : start + script.bytes_at_once])
+            for packet in re.split(rb"(?<=[\xc0-\xff])", data) if script.torn else [data]:
+                self.wfile.write(packet)
                 self.wfile.flush()
+                time.sleep(0.001 * script.torn)  # else they would arrive as one
 
         def refuse(self, refusal: Refusal) -> None:
             wait = refusal.retry_after
