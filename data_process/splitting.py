@@ -102,20 +102,24 @@ class Splitter:
                 left = len(ends) - bisect_right(ends, begin)
                 if not is_last and left < 3 * self.size:
                     break
-                cut = self.next_cut(buffer, ends, begin, new)
+                begin, cut = self.next_cut(buffer, ends, begin, new)
                 yield Piece(base + begin, new - begin, buffer[begin:cut])
                 begin, new = self.overlap_begin(buffer, ends, begin, cut), cut
 
-    def next_cut(self, text: str, ends: Sequence[int], begin: int, new: int) -> int:
-        """Where the piece that begins at `begin` ends. Tokens of a piece that stands alone may be
-        more than those it had in the text; then it gets less room."""
+    def next_cut(self, text: str, ends: Sequence[int], begin: int, new: int) -> tuple[int, int]:
+        """Where the piece that is to begin at `begin` begins and ends. Tokens of a piece that
+        stands alone may be more than those it had in the text; then it gets less room, and in the
+        end no overlap."""
         room = self.size
         while True:
             cut = self.cut_within(text, ends, begin, new, room)
             excess = self.ruler.length(text[begin:cut]) - self.size
-            if excess <= 0 or room == 1:
-                return cut
-            room = max(1, room - excess)
+            if excess <= 0 or (room == 1 and begin == new):
+                return begin, cut
+            if room == 1:
+                begin, room = new, self.size
+            else:
+                room = max(1, room - excess)
 
     def cut_within(self, text: str, ends: Sequence[int], begin: int, new: int, room: int) -> int:
         """The best place to end a piece of at most `room` units."""
@@ -130,7 +134,7 @@ class Splitter:
             low = min(max(left - room + self.overlap, left // 3), high)
         low, high, wanted = (ends[first + max(n, 1) - 1] for n in (low, high, wanted))
         low = max(low, new + 1)
-        return best_place(text, low, max(low, high), wanted)
+        return best_place(text, low, max(low, high), wanted, new + 1)
 
     def overlap_begin(self, text: str, ends: Sequence[int], begin: int, cut: int) -> int:
         """Where the piece after a cut begins: as many whole sentences before it as the overlap
@@ -143,14 +147,16 @@ class Splitter:
         return min((p for find in finders for p in borders(find, text, low, cut)), default=cut)
 
 
-def best_place(text: str, low: int, high: int, wanted: int) -> int:
-    """The place of the best kind from `low` to `high`, and of these the one nearest to `wanted`."""
+def best_place(text: str, low: int, high: int, wanted: int, least: int) -> int:
+    """The place of the best kind from `low` to `high`, and of these the one nearest to `wanted`.
+    Where a single character fills all of that, it is put off (down to `least`), or taken whole."""
     for find in FINDERS:
-        if places := borders(find, text, low, high):
-            return min(places, key=lambda place: abs(place - wanted))
-    beyond = range(high + 1, min(len(text), high + LONGEST_CHARACTER) + 1)
-    places = chain(nearest(wanted, low, high), beyond)
-    return next((place for place in places if is_character_border(text, place)), high)
+        if found := borders(find, text, low, high):
+            return min(found, key=lambda place: abs(place - wanted))
+    before, beyond = range(low - 1, least - 1, -1), range(high + 1, high + LONGEST_CHARACTER)
+    places: Iterator[int] = chain(nearest(wanted, low, high), before, beyond)
+    place = next((place for place in places if is_character_border(text, place)), high)
+    return min(place, len(text))
 
 
 def nearest(wanted: int, low: int, high: int) -> Iterator[int]:

@@ -102,7 +102,10 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
 
 
 def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
-    """UTF-16 or UTF-32 without a mark: the one that makes most letters of the bytes."""
+    """UTF-16 or UTF-32 without a mark: the one that makes most letters of the bytes. UTF-8 with a
+    few zeros in it is damaged UTF-8, though its letters, taken by two, may look Chinese."""
+    if head.count(0) < len(head) / 10 and damage_as(head, "utf_8") < 0.5:
+        return Encoding("utf_8", "zero bytes")
     whole = head[: len(head) // 4 * 4]
     likeness = {name: letters_in(whole, name) for name in UNMARKED}
     name = max(likeness, key=lambda name: likeness[name])

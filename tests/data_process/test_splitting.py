@@ -197,6 +197,15 @@ def test_clauses_end_after_commas_but_not_in_numbers() -> None:
     assert parts == ["first, ", "1,000 and 10:30; ", "然后，", "再说——", "好 — ", "end"]
 
 
+def test_a_character_of_many_tokens_gets_a_piece_of_its_own(tokenizer: EtudeTokenizer) -> None:
+    ruler = TokenRuler(tokenizer)
+    family = "👩‍👩‍👧"  # one character, 18 tokens
+    text = f"The fox ran. {family} 3.14 {family}!"
+    pieces = list(Splitter(ruler, 22, 11).split([text]))
+    assert join_pieces(pieces) == text
+    assert max(ruler.length(piece.text) for piece in pieces) <= 22
+
+
 def test_chinese_punctuation_begins_no_piece() -> None:
     text = "他说「你好」，就走了"
     places = list(wide_borders(text, 1, len(text) - 1))

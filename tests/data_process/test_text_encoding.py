@@ -144,8 +144,9 @@ def test_a_file_that_ends_within_a_character_is_named(tmp_path: Path) -> None:
         (b"%PDF-1.7 text", "a PDF"),
         (b"PK\x03\x04....", "ZIP archive"),
         (b"\x1f\x8b\x08\x00....", r"compressed \(gzip\)"),
-        (b"text with \0 in it, and more text, \0\0 and binary \x01\x02\x03", "NUL bytes"),
-        (b"plain text\n" * 9000 + b"\0" + b"more\n" * 9, "a NUL character"),
+        (b"\0\x01\xf3\0\xc0\xa7\x07 binary \x01\x02\x03\0\0\0\0", "NUL bytes"),
+        (b"abc\nabc\nab\0c\nabc\n", "a.txt:3: a NUL character"),
+        (b"plain text\n" * 9000 + b"\0" + b"more\n" * 9, "a.txt:9001: a NUL character"),
     ],
 )
 def test_what_is_no_text_is_refused_in_one_sentence(
