@@ -88,9 +88,10 @@ def test_piped_lines_are_answered_one_by_one(
     assert out[0] != out[1]  # while a second turn knows the first
 
 
-def test_piped_bytes_that_are_not_text_do_not_end_the_chat(tmp_path: Path, model_dir: Path) -> None:
+def test_piped_bytes_that_are_not_text_do_not_end_the_chat(model_dir: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "inference.inference"]
     process = subprocess.run(
-        [sys.executable, "-m", "inference.inference", "--model_dir", str(model_dir)],
+        [*command, "--model_dir", str(model_dir)],
         cwd=ROOT,
         env=ENVIRONMENT,
         input=b"caf\xe9 \xff\nbye",
@@ -100,6 +101,10 @@ def test_piped_bytes_that_are_not_text_do_not_end_the_chat(tmp_path: Path, model
     )
     assert process.returncode == 0, process.stderr
     assert b"Traceback" not in process.stderr
+    imported = {line.rpartition(b"|")[2].strip() for line in process.stderr.splitlines()}
+    assert b"torch" in imported
+    # What a script never needs would only make it wait.
+    assert not imported & {b"transformers", b"prompt_toolkit", b"pydantic", b"fastapi"}
 
 
 def test_commands_speak_on_standard_error(
@@ -193,20 +198,17 @@ class Person:
         return self.screen.decode("utf-8", "replace")
 
     def types(self, text: str) -> None:
+        """Presses keys, no sooner than a hand can: what comes between the prompt and the wait for a
+        key may be lost."""
+        time.sleep(0.5)
         self.screen = b""
         os.write(self.terminal, text.encode())
-
-    def presses(self, key: str) -> None:
-        """Presses a control key no sooner than a hand can: it is lost when it comes between the
-        prompt and the wait for a key."""
-        time.sleep(0.5)
-        self.types(key)
 
     def sees(self, pattern: str, seconds: float = 30) -> None:
         """Waits for a text on the screen."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.seen, re.DOTALL):
-            assert time.monotonic() < end, f"no {pattern!r} in {self.seen[-500:]!r}"
+            assert time.monotonic() < end, f"no {pattern!r} in {self.seen[:500]!r}"
             if not select.select([self.terminal], [], [], 1)[0]:
                 continue
             try:
@@ -250,27 +252,27 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     person = start(SCRIPT, *flags)
     person.sees("endless: .*context of 60000.*> ")
     person.types("Hello\r")
-    person.sees("Hello\r\n.{30}")
-    person.presses(CTRL_C)
+    person.sees(r"Hello\s+.{30}")
+    person.types(CTRL_C)
     person.sees("stopped.*> ")
     person.types("/clear\r")
     person.sees("anew.*> ")
-    person.presses(CTRL_C)
+    person.types(CTRL_C)
     person.sees("Ctrl-C again leaves.*> ")
     person.types("你好\r")
-    person.sees("你好\r\n.{30}")
-    person.presses(CTRL_C)
+    person.sees(r"你好\s+.{30}")
+    person.types(CTRL_C)
     person.sees("stopped.*> ")
-    person.presses(CTRL_C)
+    person.types(CTRL_C)
     person.sees("Ctrl-C again leaves.*> ")
-    person.presses(CTRL_C)
+    person.types(CTRL_C)
     assert person.exit_code() == 0
 
 
 def test_ctrl_d_leaves(model_dir: Path, start: Callable[..., Person]) -> None:
     person = start(SCRIPT, "--model_dir", str(model_dir))
     person.sees("> ")
-    person.presses(CTRL_D)
+    person.types(CTRL_D)
     assert person.exit_code() == 0
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 
-from tests.inference.page.conftest import Visitor
+from tests.inference.page.conftest import SECONDS, Visitor
 from tests.inference.page.scripted_server import PageServer, Refusal
 
 Visit = Callable[..., Visitor]
@@ -64,6 +64,20 @@ def test_conversations_are_renamed_exported_deleted_and_brought_back(
     visitor.clicks("#toast button")
     visitor.sees(".said", "About foxes")
     assert visitor.kept()[0]["title"] == "Foxes"
+
+
+def test_what_is_deleted_in_mid_answer_does_not_come_back(server: PageServer, visit: Visit) -> None:
+    server.script.answers["Hi"] = [f"{n} " for n in range(1000)]
+    server.script.delay = 0.02
+    visitor = visit()
+    visitor.says("Hi", wait=False)
+    visitor.sees(".answer:has-text('5')")
+    visitor.page.hover("#conversations li")
+    visitor.clicks("#conversations [aria-label=Delete]")
+    assert server.script.gone.wait(SECONDS)
+    visitor.page.reload()
+    visitor.sees(".overture")
+    assert visitor.kept() == []
 
 
 def test_an_exported_conversation_can_be_brought_in(server: PageServer, visit: Visit) -> None:
