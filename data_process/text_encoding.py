@@ -1,7 +1,8 @@
 """Which encoding a text file has.
 
-A byte-order mark says it; else bytes that are UTF-8 throughout are UTF-8; else it is guessed by
-charset-normalizer from where the first other bytes stand.
+A byte-order mark says it; else bytes that are UTF-8 throughout are UTF-8; else it is the one in
+which the bytes around the first that are not UTF-8 have the characters that texts are full of; else
+charset-normalizer guesses.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
+from data_process.common_characters import COMMON, best_fit
 
 BOMS = (
     (codecs.BOM_UTF8, "utf_8_sig"),
@@ -34,31 +36,7 @@ NO_TEXT = {
     b"\x7fELF": "a program",
 }
 """First bytes of files that people mistake for text."""
-CANDIDATES = [
-    "gb18030",
-    "big5",
-    "big5hkscs",
-    "cp932",
-    "euc_jp",
-    "euc_kr",
-    "cp949",
-    "cp1252",
-    "cp1250",
-    "cp1251",
-    "koi8_r",
-    "cp1253",
-    "cp1254",
-    "cp1255",
-    "cp1256",
-    "latin_1",
-    "iso8859_2",
-    "iso8859_5",
-    "iso8859_7",
-    "cp437",
-    "cp866",
-    "mac_roman",
-]
-MULTI_BYTE = CANDIDATES[:7]
+CANDIDATES = [*COMMON, "cp1254", "cp1255", "cp1256", "latin_1", "iso8859_5", "iso8859_7", "cp866"]
 SAMPLE = 1 << 16
 """Bytes that an encoding is guessed from."""
 
@@ -157,14 +135,12 @@ def guessed_encoding(path: Path, first_error: int) -> Encoding:
         head = file.read(SAMPLE)
     if damage_as(head + sample, "utf_8") < 0.5:
         return Encoding("utf_8", "guessed")
-    name = likeliest(sample)
-    if name is None:  # damaged text of several bytes a character decodes as nothing at all
-        name = min(MULTI_BYTE, key=lambda name: damage_as(sample, name))
-        if damage_as(sample, name) > 0.05:
-            raise UserError(
-                f"{path}: the encoding cannot be told (byte {first_error + 1:,} is not UTF-8, and "
-                "no other encoding fits); name it with --encoding, or take the file out"
-            )
+    name = best_fit(sample) or likeliest(sample)
+    if name is None:
+        raise UserError(
+            f"{path}: the encoding cannot be told (byte {first_error + 1:,} is not UTF-8, and "
+            "no other encoding fits); name it with --encoding, or take the file out"
+        )
     return Encoding(name, "guessed")
 
 
@@ -191,16 +167,5 @@ def likeliest(sample: bytes) -> str | None:
     """What charset-normalizer says; None when nothing fits."""
     from charset_normalizer import from_bytes  # slow to import
 
-    candidates = list(CANDIDATES)
-    best = from_bytes(sample, cp_isolation=candidates).best()
-    if best is not None and is_korean_of_japanese(str(best)):
-        candidates = [name for name in candidates if name not in ("euc_kr", "cp949")]
-        best = from_bytes(sample, cp_isolation=candidates).best()
+    best = from_bytes(sample, cp_isolation=CANDIDATES).best()
     return None if best is None else best.encoding
-
-
-def is_korean_of_japanese(text: str) -> bool:
-    """Whether a text is what EUC-JP looks like as EUC-KR: its hiragana become single Korean
-    letters, which no Korean text is full of."""
-    single = sum("\u3131" <= c <= "\u318e" for c in text)
-    return single > 0.2 * sum(c > "\x7f" for c in text)

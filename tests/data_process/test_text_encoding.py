@@ -37,6 +37,14 @@ KOREAN = (
     "아직도 백열두 개로군. 그는 그렇게 말하고 등불을 켰다. "
     "바다에는 바람이 불기 시작했고 멀리서 고깃배가 항구로 돌아왔다.\n\n"
 )
+GERMAN = (
+    "Der alte Wärter stieg jeden Abend über die Treppe hinauf und zählte die großen Stufen. Es "
+    "sind noch hundertzwölf, sagte er für sich und zündete die Lampe an. Die Möwen hörten zu.\n\n"
+)
+POLISH = (
+    "Stary latarnik każdego wieczoru wchodził po schodach i za każdym razem liczył stopnie. Wciąż "
+    "jest ich sto dwanaście, mówił i zapalał światło. Na morzu wiał już silny, mroźny wiatr.\n\n"
+)
 RUSSIAN = (
     "Старый смотритель маяка каждый вечер поднимался по лестнице и каждый раз считал ступени. "
     "Их всё ещё сто двенадцать, говорил он и зажигал лампу. С моря дул холодный ветер.\n\n"
@@ -90,6 +98,32 @@ def test_a_real_text_is_read_in_its_encoding(
     assert read(path) == text * times
     if found:
         assert detect_encoding(path).name == found
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (CHINESE, "gb18030"),
+        (TRADITIONAL, "gb18030"),
+        (CHINESE.rstrip(), "utf_16_le"),
+        (CHINESE.rstrip(), "utf_16_be"),
+        (TRADITIONAL, "big5"),
+        (JAPANESE, "cp932"),
+        (JAPANESE, "euc_jp"),
+        (KOREAN, "euc_kr"),
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8_r"),
+        (FRENCH, "cp1252"),
+        (GERMAN, "cp1252"),
+        (POLISH, "cp1250"),
+    ],
+)
+def test_any_piece_of_a_text_of_forty_characters_tells_its_encoding(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    for begin in range(0, len(text) - 40, 3):
+        piece = text[begin : begin + 40].strip()
+        assert read(saved(tmp_path / "a.txt", piece, encoding)) == piece
 
 
 @pytest.mark.parametrize("encoding", ["utf_8", "utf_16", "utf_16_le", "gb18030", "big5", "cp932"])
