@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ TEXT, USER, ASSISTANT, SYSTEM = range(4)
 """Who says a turn; a text has one turn of its own kind."""
 ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
 LONGEST = 1 << 20
-"""Characters of a turn that are cut into units; of what follows only a hash is compared."""
+"""Characters of a turn that are cut into units; of what follows only a hash is compared, so records
+with longer turns can be exact duplicates alone."""
 BATCH = 200_000
 """Characters that are worked on together: more leave the processor's cache."""
 
@@ -41,7 +43,7 @@ class Comparable:
         """Characters that are compared."""
         return sum(min(len(content), LONGEST) for _, content in self.turns)
 
-    @property
+    @cached_property
     def rest(self) -> int:
         """A hash of what is too long to be cut into units; 0 when there is nothing."""
         tails = [content[LONGEST:] for _, content in self.turns if len(content) > LONGEST]

@@ -93,11 +93,10 @@ def pairs_of(keys: Hashes, others: Hashes, records: Places) -> Hashes:
     keys, records = keys[order], records[order]
     begins = np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)]
     firsts = np.flatnonzero(begins)
-    first = np.repeat(firsts, np.diff(firsts, append=len(keys)))  # of the group of each record
-    places = np.arange(len(keys))
-    later, third = places[places > first], places[places > first + 1]
-    neighbours = joined(records[later - 1], records[later])
-    return np.sort(np.concatenate((neighbours, joined(records[first[third]], records[third]))))
+    sizes = np.diff(firsts, append=len(keys))
+    lowest = np.repeat(np.minimum.reduceat(records, firsts), sizes)  # of those with the same key
+    neighbours = joined(records[:-1], records[1:])[~begins[1:]]
+    return np.unique(np.concatenate((neighbours, joined(lowest, records)[records != lowest])))
 
 
 def joined(one: Places, other: Places) -> Hashes:

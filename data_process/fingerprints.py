@@ -99,7 +99,7 @@ class FingerprintStep(Step):
             "lengths": lengths,
         }
         if not self.comparison.exact_only:
-            sets, sizes = sets_of(units, roles, owners, self.comparison.ngram, len(batch))
+            sets, sizes = sets_of(batch, units, roles, owners, self.comparison.ngram)
             found |= {"sets": sets, "borders": sizes, "keys": self.keys(sets, sizes)}
         return found
 
@@ -133,19 +133,21 @@ def digests(batch: list[Comparable], units: Units, roles: Hashes, lengths: Place
 
 
 def sets_of(
-    units: Units, roles: Hashes, owners: Places, n: int, records: int
+    batch: list[Comparable], units: Units, roles: Hashes, owners: Places, n: int
 ) -> tuple[Set, Places]:
-    """The sets of records, one after another, and their sizes."""
+    """The sets of records, one after another, and their sizes; that of a record that is not cut
+    into units to its end is empty, for it is compared as a whole alone."""
     hashes, places = Windows(units).shingles(n)
     turns = np.repeat(np.arange(len(roles)), units.lengths)[places]
-    compared = roles[turns] != SYSTEM
+    whole = np.array([record.rest == 0 for record in batch])
+    compared = (roles[turns] != SYSTEM) & whole[owners[turns]]
     hashes, turns = hashes[compared], turns[compared]
     elements = (hashes >> np.uint64(32)) & np.uint64(0xFFFFFFFE)
     elements |= (roles[turns] == ASSISTANT).astype(np.uint64)
     elements |= owners[turns].astype(np.uint64) << np.uint64(32)
     elements.sort()
     elements = elements[np.concatenate(([True], elements[1:] != elements[:-1]))[: len(elements)]]
-    sizes = np.bincount((elements >> np.uint64(32)).astype(np.int64), minlength=records)
+    sizes = np.bincount((elements >> np.uint64(32)).astype(np.int64), minlength=len(batch))
     return (elements & np.uint64(0xFFFFFFFF)).astype(np.uint32), sizes
 
 

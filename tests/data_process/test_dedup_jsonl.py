@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from config import ROOT
+from data_process.comparable import LONGEST
 from data_process.dedup_settings import Comparison, DedupSettings, Keep
 from data_process.deduplication import Deduplication
 from data_process.duplicate_choice import components
@@ -119,6 +120,7 @@ def test_exact_only_leaves_near_duplicates(tmp_path: Path) -> None:
 def test_sums_that_differ_in_one_sign_are_no_duplicates(tmp_path: Path) -> None:
     records = [{"text": f"3 {sign} 8"} for sign in "+-*/"] + [{"text": "!?"}, {"text": "?!"}]
     assert staying(tmp_path, records)[0] == records
+    assert staying(tmp_path, records[-2:])[0] == records[-2:]
 
 
 def test_questions_and_answers_must_both_be_alike(tmp_path: Path) -> None:
@@ -145,6 +147,24 @@ def test_nothing_is_dropped_whose_like_does_not_stay(tmp_path: Path) -> None:
     assert rejected
     assert {record["duplicate_of"]["line"] for record in rejected} <= lines
     assert min(record["similarity"] for record in rejected) >= 0.7
+
+
+def test_a_copy_of_a_record_that_is_dropped_leads_to_the_one_that_stays(tmp_path: Path) -> None:
+    near = changed(prose(1), 30)
+    records = [{"text": text} for text in (prose(1), near, prose(2), near + "!")]
+    kept, rejected = staying(tmp_path, records)
+    assert kept == [records[0], records[2]]
+    assert [(r["reason"], r["duplicate_of"]["line"]) for r in rejected] == [
+        ("near duplicate", 1),
+        ("near duplicate", 1),
+    ]
+
+
+def test_very_long_texts_with_the_same_begin_are_no_duplicates(tmp_path: Path) -> None:
+    begin = prose(1, 270_000)
+    assert len(begin) > LONGEST
+    records = [{"text": begin + end} for end in ("one", "two", "one")]
+    assert staying(tmp_path, records, part_bytes=1 << 24)[0] == records[:2]
 
 
 def test_hundreds_of_copies_of_a_template_leave_one(tmp_path: Path) -> None:
