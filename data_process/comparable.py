@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from data_process.documents import REJECTED, BadRecords
-from data_process.jsonl import is_blank, parse_object, read_raw_lines
+from data_process.documents import BadRecords, read_parsed, refuse_other_texts
+from data_process.jsonl import parse_object
 from data_process.jsonl_parts import JsonlPart
 from data_process.record_kinds import described
 from data_process.tasks import PartOutput
@@ -59,33 +59,13 @@ def hash_of(text: str) -> int:
 def read_comparables(
     part: JsonlPart, bad_records: BadRecords, output: PartOutput | None = None
 ) -> Iterator[Comparable]:
-    """The records of a part of a file; each line that is not blank is counted as `in`.
+    """The records of a part of a file; see `read_parsed`."""
 
-    Args:
-        part: which lines.
-        bad_records: skip: a record that is none is counted, noted among the rejected and passed
-            over.
-        output: where that is counted and noted, if anywhere.
+    def parse(begin: int, number: int, raw: bytes) -> Comparable:
+        record = parse_object(part.path, number, raw)
+        return Comparable(begin, number, turns_of(record, part.path, number))
 
-    Raises:
-        UserError: a record is none, and bad_records is "stop".
-    """
-    begin = part.lines.begin
-    for number, raw in read_raw_lines(part.path, part.lines):
-        place, begin = begin, begin + len(raw)
-        if is_blank(raw):
-            continue
-        if output:
-            output.count("in")
-        try:
-            record = parse_object(part.path, number, raw)
-            yield Comparable(place, number, turns_of(record, part.path, number))
-        except UserError as mistake:
-            if bad_records == "stop":
-                raise
-            if output:
-                output.count("dropped: bad record")
-                output.write({"reason": "bad record", "problem": str(mistake)}, REJECTED)
+    return read_parsed(part, parse, bad_records, output)
 
 
 def turns_of(record: dict[str, Any], path: Path, number: int) -> list[tuple[int, str]]:
@@ -103,10 +83,7 @@ def turns_of(record: dict[str, Any], path: Path, number: int) -> list[tuple[int,
             f'{path}:{number}: found {described(record)}; a line must be {{"text": "..."}} or '
             '{"conversations": [...]}'
         )
-    if not isinstance(record["text"], str):
-        raise UserError(
-            f'{path}:{number}: "text" is a {type(record["text"]).__name__}; it must be a string'
-        )
+    refuse_other_texts(path, number, record)
     return [(TEXT, record["text"])]
 
 

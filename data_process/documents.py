@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from config import UserError
-from data_process.jsonl import parse_object, read_raw_lines
+from data_process.jsonl import is_blank, parse_object, read_raw_lines
 from data_process.jsonl_parts import JsonlPart
 from data_process.record_kinds import described
 from data_process.tasks import PartOutput
 
 BadRecords = Literal["stop", "skip"]
+Parsed = TypeVar("Parsed")
 REJECTED = "rejected"
 """Name of the stream of what was dropped, each with its reason."""
 
@@ -43,10 +44,26 @@ class Document:
 def read_documents(
     part: JsonlPart, bad_records: BadRecords, output: PartOutput | None = None
 ) -> Iterator[Document]:
-    """The documents of a part of a file; each line that is not blank is counted as `in`.
+    """The documents of a part of a file; see `read_parsed`."""
+
+    def parse(begin: int, number: int, raw: bytes) -> Document:
+        return Document(part.path, number, parse_record(part.path, number, raw))
+
+    return read_parsed(part, parse, bad_records, output)
+
+
+def read_parsed(
+    part: JsonlPart,
+    parse: Callable[[int, int, bytes], Parsed],
+    bad_records: BadRecords,
+    output: PartOutput | None = None,
+) -> Iterator[Parsed]:
+    """The records of a part of a file; each line that is not blank is counted as `in`.
 
     Args:
         part: which lines.
+        parse: makes a record of the byte at which its line begins, the line's number and its
+            content; raises a UserError when it is none.
         bad_records: skip: a record that is none is counted, noted among the rejected and passed
             over.
         output: where that is counted and noted, if anywhere.
@@ -54,13 +71,15 @@ def read_documents(
     Raises:
         UserError: a record is none, and bad_records is "stop".
     """
+    begin = part.lines.begin
     for number, raw in read_raw_lines(part.path, part.lines):
-        if not raw.strip():
+        place, begin = begin, begin + len(raw)
+        if is_blank(raw):
             continue
         if output:
             output.count("in")
         try:
-            yield Document(part.path, number, parse_record(part.path, number, raw))
+            yield parse(place, number, raw)
         except UserError as mistake:
             if bad_records == "stop":
                 raise
@@ -80,8 +99,13 @@ def parse_record(path: Path, number: int, raw: bytes) -> dict[str, Any]:
         raise UserError(
             f'{path}:{number}: found {described(record)}; a line must be {{"text": "..."}}'
         )
+    refuse_other_texts(path, number, record)
+    return record
+
+
+def refuse_other_texts(path: Path, number: int, record: dict[str, Any]) -> None:
+    """Raises UserError when a record's text is no string."""
     if not isinstance(record["text"], str):
         raise UserError(
             f'{path}:{number}: "text" is a {type(record["text"]).__name__}; it must be a string'
         )
-    return record

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from config import UserError
+from data_process.byte_bar import byte_bar
 from data_process.dump_file import Packing, RawFile, is_pipe, packing_of
 from data_process.dump_pages import Head, Lost, PageSplitter
 from data_process.dump_reader import Span, refuse_lost_head
@@ -178,7 +177,7 @@ def index_lines(index: Path) -> Iterator[bytes]:
         with (
             index.open("rb") as packed,
             bz2.open(packed, "rb") if index.suffix == ".bz2" else index.open("rb") as lines,
-            tqdm(total=size, unit="B", unit_scale=True, desc="index", delay=1, leave=False) as bar,
+            byte_bar("index", size) as bar,
         ):
             for number in itertools.count(1):
                 if not (line := lines.readline(INDEX_LINE_BYTES)):

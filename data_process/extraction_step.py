@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from config import UserError
+from data_process.byte_bar import byte_bar
 from data_process.dump_file import STDIN, is_pipe
 from data_process.dump_parts import DumpSpan, cut_dump
 from data_process.dump_reader import Span
@@ -48,15 +49,7 @@ class ExtractionStep(Step):
 
     def bar(self) -> tqdm[Any]:
         """Shows the bytes that were read of the files."""
-        return tqdm(
-            desc="reading",
-            total=self.parts()[0].size or None,
-            unit="B",
-            unit_scale=True,
-            delay=1,
-            leave=False,
-            disable=None,
-        )
+        return byte_bar("reading", self.parts()[0].size or None)
 
     def plan(self) -> dict[str, Any]:
         """The dumps, how they are cut, and the settings."""

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tqdm import tqdm
-
 from config import UserError
+from data_process.byte_bar import byte_bar
 from data_process.tasks import put_on_disk, stream_files
 from data_process.work_dir import clear_removed, held
 from model.storage import explained, remove, sync_directory
@@ -132,15 +131,7 @@ def blocks(work_dir: Path, stream: str) -> Iterator[bytes]:
     """The content of a stream of all parts, with a progress bar."""
     paths = list(stream_files(work_dir, stream))
     total = sum(path.stat().st_size for path in paths)
-    with tqdm(
-        desc="joining",
-        total=total,
-        unit="B",
-        unit_scale=True,
-        delay=1,
-        leave=False,
-        disable=None,
-    ) as bar:
+    with byte_bar("joining", total) as bar:
         for path in paths:
             with path.open("rb") as file:
                 while block := file.read(COPIED_BYTES):

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from config import UserError
+from data_process.byte_bar import byte_bar
 from data_process.jsonl import EmptyFile, FilePart
 from data_process.known_files import signature_of
 from data_process.survey import read_through
@@ -50,15 +49,7 @@ def jsonl_parts(paths: Sequence[Path], part_bytes: int = PART_BYTES) -> list[Jso
     before = 0
     refuse_twice(paths)
     sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
-    with tqdm(
-        desc="looking through",
-        total=sum(sizes),
-        unit="B",
-        unit_scale=True,
-        delay=1,
-        leave=False,
-        disable=None,
-    ) as bar:
+    with byte_bar("looking through", sum(sizes)) as bar:
         for path in paths:
             _, records, parts = read_through(path, part_bytes, bar.update)
             if not records:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_process.byte_bar import byte_bar
 from data_process.tasks import Part, done_parts, part_counts
 
 LOOK_S = 0.5
@@ -22,15 +23,8 @@ def progress_shown(title: str, work_dir: Path, parts: Sequence[Part]) -> Iterato
     """Shows bytes of input and records in parts that are done, when there is a terminal and it
     takes longer than a second."""
     done = set(done_parts(work_dir))
-    with tqdm(
-        desc=title,
-        total=sum(part.size for part in parts) or None,
-        initial=sum(parts[number].size for number in done),
-        unit="B",
-        unit_scale=True,
-        delay=1,
-        leave=False,
-        disable=None,
+    with byte_bar(
+        title, sum(part.size for part in parts) or None, sum(parts[number].size for number in done)
     ) as bar:
         if bar.disable:
             yield

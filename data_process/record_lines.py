@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from tqdm import tqdm
-
 from config import UserError, in_range
+from data_process.byte_bar import byte_bar
 from data_process.documents import REJECTED, BadRecords
 from data_process.jsonl import (
     LONGEST_LINE,
@@ -153,15 +152,7 @@ def read_all(
     refuse_twice(paths)
     sizes = [path.stat().st_size for path in paths if path.is_file()]
     total = sum(sizes) if len(sizes) == len(paths) else None
-    with tqdm(
-        desc=title,
-        total=total,
-        unit="B",
-        unit_scale=True,
-        delay=1,
-        leave=False,
-        disable=None,
-    ) as bar:
+    with byte_bar(title, total) as bar:
         for path in paths:
             before = counts["in"]
             name = PIPE_NAME if path == PIPE else path
