@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from inference.engine import Request, Token
+from inference.answers import Request, Token
 
 Ending = Literal["stop", "max_tokens", "context", "time", "shutdown", "cancelled", "failed"]
 """What ended an answer: a stop token or text, one of its limits, or its owner."""

@@ -18,128 +18,26 @@ the context ("length"), or because it was cancelled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from config import SamplingConfig, UserError
+from inference.answers import Answer, Request, Token
 from inference.drafting import draft
 from inference.native import LIBRARY, NativeForward
 from inference.quantization import QuantizedWeights
 from inference.sampler import make_generators, sample
-from inference.text_stream import TextStream
+from inference.slots import Slot, common_prefix, stack
 from inference.work import Forward, TorchForward, Work
 from model.kv_cache import KVCache
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
-FinishReason = Literal["stop", "length", "cancelled"]
-
 PREFILL_TOKENS = 256
 """Prompt tokens that are read in one step: answers that are under way wait for no more."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt, and how to continue it."""
-
-    prompt: Sequence[int]
-    """Its ids; not empty, shorter than the context."""
-    sampling: SamplingConfig
-    stop_ids: Collection[int]
-    """Tokens that end the answer; they are not part of it."""
-    stop: tuple[str, ...] = ()
-    """Texts that end it, and are not part of it either."""
-    top_logprobs: int | None = None
-    """None: no log-probabilities; N: each token's, and the N likeliest at its place."""
-
-
-@dataclass(frozen=True)
-class Token:
-    """A token of an answer."""
-
-    id: int
-    text: str
-    """What it made certain: never half a character; it may be empty."""
-    logprob: float | None = None
-    """Its log-probability as the model sees it, before penalties and sampling; None: not asked."""
-    alternatives: tuple[tuple[int, float], ...] = ()
-    """The likeliest ids at its place with their log-probabilities, likeliest first."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a prompt was continued with."""
-
-    ids: list[int]
-    """The new tokens, without the prompt and without the stop token."""
-    finish_reason: FinishReason
-
-
-class Answer:
-    """The answer to a request; it grows while the engine steps."""
-
-    def __init__(self, request: Request, tokenizer: EtudeTokenizer | None) -> None:
-        self.request = request
-        self.tokens: list[Token] = []
-        self.finish_reason: FinishReason | None = None
-        """Why it ended; None while it goes on."""
-        self.tail = ""
-        """Text that became certain only at the end."""
-        self.reused = 0
-        """Tokens of the prompt that were in the cache already."""
-        self.cancelled = False
-        self.stream = TextStream(tokenizer, request.stop) if tokenizer else None
-
-    @property
-    def text(self) -> str:
-        """All of its text that is certain so far."""
-        return "".join(token.text for token in self.tokens) + self.tail
-
-    @property
-    def ids(self) -> list[int]:
-        """Its tokens."""
-        return [token.id for token in self.tokens]
-
-    def cancel(self) -> None:
-        """Ends it; its slot is free at the next step."""
-        self.cancelled = True
-
-    def take(self, token: Token) -> None:
-        """Adds a token, whose text is found here."""
-        text = self.stream.step(token.id) if self.stream else ""
-        self.tokens.append(replace(token, text=text))
-        if self.stream and self.stream.stopped:
-            self.finish("stop")
-
-    def finish(self, reason: FinishReason) -> None:
-        """Ends it."""
-        self.tail = self.stream.finish() if self.stream else ""
-        self.finish_reason = reason
-
-
-class Slot:
-    """A row of the cache, and the answer that is being made in it."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.held: list[int] = []
-        """Tokens whose keys and values the cache has."""
-        self.answer: Answer | None = None
-        self.used = 0
-        """When it was last taken, for the choice of what to forget."""
-        self.todo: list[int] = []
-        """Tokens that are still to be read: the rest of the prompt, or the newest token."""
-        self.limit = 0
-        """Most tokens of the answer."""
-        self.generator = torch.Generator()
-        self.seen: Tensor | None = None
-        """(vocab,) of bool: tokens of prompt and answer, for the repetition penalty."""
-        self.counts: Tensor | None = None
-        """(vocab,): how often each token is in the answer, for presence and frequency penalties."""
 
 
 class Engine:
@@ -384,14 +282,6 @@ class Engine:
         del slot.held[self.context - 1 :]
 
 
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many ids two lists have in common at their beginnings."""
-    for place, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return place
-    return min(len(first), len(second))
-
-
 def described(token: int, logits: Tensor, top: int | None) -> Token:
     """A token with its log-probabilities, where they are wanted; its text comes later."""
     if top is None:
@@ -400,42 +290,6 @@ def described(token: int, logits: Tensor, top: int | None) -> Token:
     best = logprobs.topk(min(top, len(logprobs)))
     alternatives = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return Token(token, "", float(logprobs[token]), tuple(alternatives))
-
-
-def stack(rows: Sequence[Tensor | None]) -> Tensor | None:
-    """Rows of memory as one tensor; None where there is none."""
-    present = [row for row in rows if row is not None]
-    return torch.stack(present) if present else None
-
-
-def generate_batch(
-    model: Etude,
-    prompts: Sequence[Sequence[int]],
-    sampling: SamplingConfig,
-    stop_ids: Collection[int],
-    batch_size: int = 64,
-    native: bool = True,
-) -> list[Generation]:
-    """Continues many prompts, batch_size at a time; results in the prompts' order.
-
-    With a seed, prompt i is continued with the seed seed + i.
-
-    Raises:
-        UserError: a prompt fills the context.
-    """
-    if not prompts:
-        return []
-    longest = max(map(len, prompts)) + sampling.max_tokens
-    length = min(longest, model.config.max_position_embeddings)
-    engine = Engine(model, slots=min(batch_size, len(prompts)), max_length=length, native=native)
-    answers = []
-    for number, prompt in enumerate(prompts):
-        check_prompt(prompt, model.config.max_position_embeddings)
-        seed = None if sampling.seed is None else (sampling.seed + number) % 2**63
-        answers.append(engine.submit(Request(prompt, replace(sampling, seed=seed), stop_ids)))
-    while engine.busy:
-        engine.step()
-    return [Generation(a.ids, a.finish_reason) for a in answers if a.finish_reason]
 
 
 def check_prompt(prompt: Sequence[int], context: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer
 
 from config import ChatConfig, SamplingConfig
-from inference.engine import FinishReason
+from inference.answers import FinishReason
 from inference.loading import require_model
 from inference.speaker import Speech, Write
 from model.chat import Message

@@ -24,8 +24,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from config import SamplingConfig
+from inference.answers import Answer, Request
 from inference.calls import Call, ClosedError, Ending, Job, OverloadedError, Update
-from inference.engine import Answer, Engine, Request, check_prompt
+from inference.engine import Engine, check_prompt
 from inference.metrics import ServiceMetrics
 
 MOST_RETRY_SECONDS = 60

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Protocol
 
 from config import ChatConfig, SamplingConfig
-from inference.engine import FinishReason, Request, Token
+from inference.answers import FinishReason, Request, Token
 from inference.loading import LoadedModel, load_model
 from inference.token_bytes import TokenBytes
 from model.chat import Message, render_prompt

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unicodedata import east_asian_width
 
+from inference.answers import Token
 from inference.console import CONTROL, paint
-from inference.engine import Token
 from inference.token_bytes import token_text
 
 Spell = Callable[[int], bytes]

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from config import DecodingSpeedConfig, SamplingConfig
-from inference.engine import Engine, Request
+from config import SamplingConfig
+from inference.answers import Request
+from inference.engine import Engine
 from inference.native import LIBRARY
 from inference.quantization import quantize_model
 from model.pretrained import weights_of
@@ -22,6 +23,7 @@ from model.transformer import Etude
 from tool.gguf_conversion import write_gguf
 from tool.llama_cpp import LlamaCpp
 from tool.llama_training import build_llama
+from tool.settings import DecodingSpeedConfig
 from tool.shapes import SHAPES
 
 LLAMA_TYPES = ("f32", "f16", "q8_0")

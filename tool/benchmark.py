@@ -18,13 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import (
+from config import parse_flags, run_script
+from tool.settings import (
     CleaningBenchmarkConfig,
     DecodingSpeedConfig,
     TimeToQualityConfig,
     TrainingSpeedConfig,
-    parse_flags,
-    run_script,
 )
 
 

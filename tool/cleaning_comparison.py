@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from config import CleaningBenchmarkConfig, UserError
+from config import UserError
 from tool.cleaning_contenders import (
     CONTENDERS,
     CleaningJob,
@@ -23,6 +23,7 @@ from tool.cleaning_quality import Quality, measure_quality, quality_table
 from tool.cleaning_speed import measure_speed, speed_table
 from tool.machine import processor_name
 from tool.own_process import Failure
+from tool.settings import CleaningBenchmarkConfig
 
 ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 

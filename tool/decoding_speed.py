@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from config import DecodingSpeedConfig
 from tool.answering import ANSWERING, AnsweringJob, AnsweringSpeed, write_llama_files
 from tool.llama_cpp import is_installed
 from tool.machine import machine_facts, machine_sentence
 from tool.own_process import Failure, run_apart
+from tool.settings import DecodingSpeedConfig
 from tool.shapes import SHAPES
 
 

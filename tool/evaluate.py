@@ -16,7 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import TRAINING_DATA, EvaluateConfig, parse_flags, run_script
+from config import TRAINING_DATA, parse_flags, run_script
+from tool.settings import EvaluateConfig
 
 SAMPLE = TRAINING_DATA / "eval" / "eval_sample.jsonl"
 

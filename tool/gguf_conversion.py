@@ -16,7 +16,7 @@ from typing import Any
 import gguf
 from torch import Tensor
 
-from config import ConvertGgufConfig, ModelConfig, RopeScaling, UserError
+from config import ModelConfig, RopeScaling, UserError
 from model.attention import rotary_frequencies
 from model.pretrained import is_chat_model, load_pretrained, weights_of
 from model.storage import replace_file, text_writer
@@ -28,6 +28,7 @@ from model.tokenizer import (
     EtudeTokenizer,
     tokenizer_json,
 )
+from tool.settings import ConvertGgufConfig
 
 TYPES = {
     "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from config import SamplingConfig
-from inference.engine import generate_batch
+from inference.batch import generate_batch
+from inference.slots import common_prefix
 from model.chat import Message, render_prompt
 from model.pretrained import is_chat_model, load_pretrained
 from tool.hf_proof import QUESTIONS, ProofFailed
@@ -76,7 +77,7 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
     stops = tokenizer.stop_ids if is_chat else (tokenizer.end_of_text_id,)
     greedy = SamplingConfig(temperature=0.0, max_tokens=ANSWER_TOKENS)
     ours = [made.ids for made in generate_batch(model, prompts, greedy, stops)]
-    equal = sum(equal_tokens(a, b) for a, b in zip(ours, answers, strict=True))
+    equal = sum(common_prefix(a, b) for a, b in zip(ours, answers, strict=True))
     total = sum(map(len, ours))
     if exact and equal < total:
         raise ProofFailed(f"only {equal} of {total} greedy tokens are llama.cpp's")
@@ -90,11 +91,3 @@ def ask_llama_cpp(
     llama = LlamaCpp(path, torch.get_num_threads(), context, exact=True)
     ids = [llama.tokenize(text) for text in texts]
     return ids, [llama.greedy(prompt, ANSWER_TOKENS) for prompt in prompts]
-
-
-def equal_tokens(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """How many tokens two answers have in common at their beginnings."""
-    for place, (a, b) in enumerate(zip(ours, theirs, strict=False)):
-        if a != b:
-            return place
-    return min(len(ours), len(theirs))

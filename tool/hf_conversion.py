@@ -17,11 +17,12 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
 
-from config import ConvertConfig, UserError, converted_dir
+from config import UserError, converted_dir
 from model.pretrained import WEIGHTS, is_chat_model, load_pretrained, model_files, weights_of
 from model.storage import SUMMARY, Writer, json_writer, new_directory
 from model.transformer import Etude
 from tool.hf_proof import Proof, prove
+from tool.settings import ConvertConfig
 
 REPORT = "conversion.json"
 """What was converted, and its proof; its presence marks a directory as a conversion."""

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
-from config import ConvertConfig, ModelConfig, UserError
+from config import ModelConfig, UserError
 from model.pretrained import (
     WEIGHTS,
     copy_weights,
@@ -30,6 +30,7 @@ from model.pretrained import (
 )
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
+from tool.settings import ConvertConfig
 
 INDEX = "model.safetensors.index.json"
 NEEDED = {

@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor
 
 from config import SamplingConfig
-from inference.engine import generate_batch
+from inference.batch import generate_batch
 from model.chat import Message, render, render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from config import UploadConfig, UserError
+from config import UserError
+from tool.settings import UploadConfig
 
 FILES = (
     "config.json",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import ShowMaskConfig, UserError
+from config import UserError
 from data_process.jsonl import read_conversations
 from model.chat import Message, render
 from model.tokenizer import EtudeTokenizer
+from tool.settings import ShowMaskConfig
 from tool.token_text import TokenTexts
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from config import SamplingConfig, UserError
 from data_process.jsonl import read_records
 from data_process.record_kinds import described
 from data_process.script import script_of
-from inference.engine import generate_batch
+from inference.batch import generate_batch
 from model.chat import render, render_prompt
 from tool.scoring import Judge, Span, log_likelihoods
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config import TimeToQualityConfig
 from model.storage import json_writer, replace_file, text_writer
 from tool.clocked_training import Point
 from tool.own_process import Failure
+from tool.settings import TimeToQualityConfig
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import sys
 import time
 from tempfile import TemporaryDirectory
 
-from config import ROOT, DtypeName, PretrainConfig, TimeToQualityConfig, UserError
+from config import ROOT, DtypeName, PretrainConfig, UserError
 from model.storage import explained
 from tool.clocked_training import ClockedJob, Point, TextData, measure_directory, train_llama
 from tool.contenders import probe
@@ -25,6 +25,7 @@ from tool.llama_training import LlamaRecipe
 from tool.machine import machine_sentence
 from tool.own_process import Failure, run_apart
 from tool.quality_report import QualityRun, make_report, table, write_results
+from tool.settings import TimeToQualityConfig
 from tool.shapes import SHAPES, Shape
 from train.log_lines import METRICS, read_log
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from config import DtypeName, TrainingSpeedConfig, UserError
+from config import DtypeName, UserError
 from tool.contenders import Contender, Measurement, SpeedJob, measure, probe
 from tool.llama_training import LlamaRecipe
 from tool.machine import machine_sentence
 from tool.own_process import Failure, run_apart
+from tool.settings import TrainingSpeedConfig
 from tool.shapes import SHAPES, Shape
 from train.plan import flops_per_token
 

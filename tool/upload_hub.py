@@ -15,7 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import UploadConfig, parse_flags, run_script
+from config import parse_flags, run_script
+from tool.settings import UploadConfig
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from config import SamplingConfig
-from inference.engine import generate_batch
+from inference.batch import generate_batch
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.evaluation import ValidationGroup

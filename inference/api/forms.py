@@ -10,6 +10,7 @@ from typing import Protocol, get_args
 
 from pydantic import BaseModel
 
+from inference.answers import Token
 from inference.api.logprobs import chat_logprobs, text_logprobs
 from inference.api.replies import (
     AnswerMessage,
@@ -27,7 +28,6 @@ from inference.api.replies import (
 )
 from inference.api.serving import Serving
 from inference.calls import Ending, Update
-from inference.engine import Token
 
 
 @dataclass

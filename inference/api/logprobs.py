@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inference.answers import Token
 from inference.api.replies import Alternative, ChatLogprobs, TextLogprobs, TokenLogprob
-from inference.engine import Token
 from inference.token_bytes import TokenBytes, token_text
 
 

@@ -13,11 +13,12 @@ import httpx
 import torch
 
 from config import ModelConfig, SamplingConfig
+from inference.answers import Answer, Request
 from inference.api.app import make_app
 from inference.api.listener import Listener, listen
 from inference.api.serving import Serving
 from inference.api.settings import ServeConfig
-from inference.engine import Answer, Engine, Request
+from inference.engine import Engine
 from inference.loading import LoadedModel
 from inference.native import LIBRARY
 from inference.service import Service

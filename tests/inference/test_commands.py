@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from config import SamplingConfig, UserError
+from inference.answers import Token
 from inference.commands import Talk, is_command, obey
 from inference.console import CONTROL, open_editor, read_typed
 from inference.conversation_file import load_conversation
-from inference.engine import Engine, Token
+from inference.engine import Engine
 from inference.loading import LoadedModel
 from inference.session import ChatSession, CompletionSession
 from inference.speaker import EtudeSpeaker

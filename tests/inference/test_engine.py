@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from config import SamplingConfig, UserError
-from inference.engine import Answer, Engine, Request, generate_batch
+from inference.answers import Answer, Request
+from inference.batch import generate_batch
+from inference.engine import Engine
 from inference.native import LIBRARY
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from config import ROOT, ModelConfig, UserError
+from inference.answers import Answer
 from inference.api.listener import listen
-from inference.engine import Answer
 from inference.loading import LoadedModel
 from inference.service import Service
 from model.tokenizer import EtudeTokenizer

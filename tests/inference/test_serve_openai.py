@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 
 from config import ModelConfig, SamplingConfig
-from inference.engine import Answer, Request
+from inference.answers import Answer, Request
 from inference.loading import LoadedModel
 from model.chat import Message, render_prompt
 from model.tokenizer import EtudeTokenizer

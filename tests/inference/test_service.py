@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from config import ModelConfig, SamplingConfig, UserError
+from inference.answers import Request
 from inference.calls import Call, ClosedError, OverloadedError, Update
-from inference.engine import Request
 from inference.loading import LoadedModel
 from inference.metrics import Histogram, counter
 from inference.service import Service

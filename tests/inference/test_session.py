@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from config import ChatConfig, SamplingConfig, UserError
-from inference.engine import Engine, FinishReason
+from inference.answers import FinishReason
+from inference.engine import Engine
 from inference.loading import LoadedModel
 from inference.session import ChatSession, CompletionSession, open_session, prompt_room, readable
 from inference.speaker import EtudeSpeaker, Speech, Write

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import ModelConfig, RopeScaling, SamplingConfig
-from inference.engine import generate_batch
+from inference.batch import generate_batch
 from model.kv_cache import KVCache
 from model.pretrained import scaling_fields, weights_of
 from model.transformer import Etude

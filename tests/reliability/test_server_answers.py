@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from config import ModelConfig, SamplingConfig
-from inference.engine import Engine, Request
+from inference.answers import Request
+from inference.engine import Engine
 from inference.loading import LoadedModel, load_model
 from inference.native import LIBRARY
 from model.chat import render_prompt

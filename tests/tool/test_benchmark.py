@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from config import ROOT, ModelConfig, TrainingSpeedConfig, UserError
+from config import ROOT, ModelConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from tool import training_speed
 from tool.contenders import Contender, Measurement, SpeedJob, build, random_batch
 from tool.llama_training import LlamaRecipe
 from tool.own_process import Failure, run_apart
+from tool.settings import TrainingSpeedConfig
 from tool.shapes import SHAPES, Shape
 from tool.training_speed import Result, numbers, peak_flops, same_loss
 from train.plan import flops_per_token

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from config import CleaningBenchmarkConfig, UserError
+from config import UserError
 from data_process.dump_xml import SiteInfo
 from tests.data_process.dumps import dump, page
 from tool.cleaning_comparison import compare_cleaning
 from tool.cleaning_contenders import EXTRACTOR, language_of
 from tool.cleaning_quality import quality_of
 from tool.prose import lost_sentences, sentences_in
+from tool.settings import CleaningBenchmarkConfig
 
 SENTENCE = "The old mill by the river has been standing there for years."
 OTHER = "Nobody in the village could tell who had built the other one."

@@ -10,7 +10,7 @@ import gguf
 import pytest
 import torch
 
-from config import ROOT, ConvertGgufConfig, ModelConfig, RopeScaling, UserError
+from config import ROOT, ModelConfig, RopeScaling, UserError
 from model.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -18,6 +18,7 @@ from tool.gguf_conversion import convert_gguf, gguf_path
 from tool.gguf_proof import prove_gguf
 from tool.hf_proof import ProofFailed
 from tool.llama_cpp import is_installed
+from tool.settings import ConvertGgufConfig
 
 needs_llama_cpp = pytest.mark.skipif(not is_installed(), reason="xllamacpp is not installed")
 

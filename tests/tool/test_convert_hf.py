@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from config import ROOT, ConvertConfig, UserError
+from config import ROOT, UserError
 from model.pretrained import load_pretrained, save_pretrained
 from model.storage import verify, write_directory
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.hf_conversion import convert
 from tool.hf_proof import ProofFailed, prove
+from tool.settings import ConvertConfig
 
 
 def test_script_converts_from_any_folder_and_prints_its_proof(

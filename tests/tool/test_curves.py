@@ -12,8 +12,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from config import ROOT, PlotConfig, UserError
+from config import ROOT, UserError
 from tool.curves import draw, running_mean
+from tool.settings import PlotConfig
 from tool.training_runs import Run, distinct_names, read_runs
 
 SCRIPT = ROOT / "tool" / "plot_training.py"

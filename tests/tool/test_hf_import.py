@@ -13,10 +13,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from config import ROOT, ConvertConfig, UserError
+from config import ROOT, UserError
 from model.pretrained import is_chat_model, load_pretrained, weights_of
 from tool.hf_conversion import convert
 from tool.hf_import import import_llama
+from tool.settings import ConvertConfig
 
 
 def a_llama(folder: Path, **changes: Any) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config import ROOT, EtudeConfig, PathConfig, SFTConfig, ShowMaskConfig, UserError
+from config import ROOT, EtudeConfig, PathConfig, SFTConfig, UserError
 from inference.token_bytes import byte_letters
 from model.chat import Message
 from model.pretrained import save_pretrained
@@ -26,6 +26,7 @@ from tool.mask_view import (
     row_lines,
     row_total,
 )
+from tool.settings import ShowMaskConfig
 from tool.token_text import TokenTexts
 from train.distributed import World
 from train.rows import IGNORED

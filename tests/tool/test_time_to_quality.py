@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from config import ModelConfig, PretrainConfig, TimeToQualityConfig, UserError, parse_config
+from config import ModelConfig, PretrainConfig, UserError, parse_config
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
@@ -29,6 +29,7 @@ from tool.clocked_training import (
 )
 from tool.llama_training import LlamaRecipe, build_llama
 from tool.quality_report import QualityRun, table, verdict
+from tool.settings import TimeToQualityConfig
 from tool.shapes import SHAPES, Shape
 from train.tokenizer_directory import save_tokenizer
 

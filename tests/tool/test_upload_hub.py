@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from config import ConvertConfig, UploadConfig, UserError
+from config import UserError
 from model.storage import json_writer, replace_file
 from tool.hf_conversion import convert
 from tool.hub import upload_model
 from tool.model_card import model_card
+from tool.settings import ConvertConfig, UploadConfig
 
 
 class StandIn(ThreadingHTTPServer):

@@ -1,0 +1,304 @@
+"""The settings of the tools: every default of theirs, and with its docstrings their `--help`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from config import (
+    WEIGHT,
+    DeviceName,
+    DtypeName,
+    PathConfig,
+    SFTConfig,
+    in_range,
+    positive,
+)
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """The way from Etude to transformers, and back."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of the Etude model."""
+    output_dir: Path | None = None
+    """Directory to write; None: that of the model with _llama at its end."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights."""
+    max_shard_mb: int | None = None
+    """Cut the weights into files of at most this size, in MB; None: one file."""
+    from_hf: Path | None = None
+    """The other way: bring this Llama directory in, as an Etude model in output_dir (None:
+    model_dir)."""
+    overwrite: bool = False
+    """Replace the output directory even if it is not an earlier conversion."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return [] if self.max_shard_mb is None else positive(self, "max_shard_mb")
+
+
+@dataclass(frozen=True)
+class ConvertGgufConfig:
+    """The way from Etude to llama.cpp and ollama."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of the Etude model."""
+    output: Path | None = None
+    """File to write; None: the model's directory with .gguf (or _q8_0.gguf ...) at its end."""
+    dtype: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] = "f16"
+    """Number format of the matrices."""
+    overwrite: bool = False
+    """Replace a file that exists."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return []
+
+
+@dataclass(frozen=True)
+class UploadConfig:
+    """A converted model on its way to the hub."""
+
+    repo_id: str = ""
+    """Name of the repository, such as me/my-etude."""
+    model_dir: Path = WEIGHT / "etude_sft_model_llama"
+    """Directory that tool/convert_hf.py wrote."""
+    license: str | None = None
+    """The licence that you give the model, such as apache-2.0; the licences of your data bind
+    you."""
+    private: bool = True
+    """Make a new repository private."""
+    endpoint: str | None = None
+    """Address of the hub; None: the usual one."""
+    dry_run: bool = False
+    """Print the model card and end."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id):
+            return []
+        return [f"repo_id is {self.repo_id!r}: name a repository, such as me/my-etude"]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What a model knows and can do."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of the model."""
+    eval_files: tuple[Path, ...] = ()
+    """JSONL files of texts, conversations, minimal pairs, multiple choice, cloze or prompts; what
+    each measures is found by its keys."""
+    questions: Path | None = None
+    """JSONL file of questions with accepted answers, for a chat model; None: the built-in sample's,
+    if there are no eval_files."""
+    compare: tuple[Path, Path] | None = None
+    """Two directories that were evaluated on the same files: compare them, and do nothing else."""
+    engine: Literal["etude", "transformers"] = "etude"
+    """Who computes the likelihoods; transformers for a converted directory."""
+    limit: int | None = None
+    """Take only this many records of each of the eval_files."""
+    output_dir: Path | None = None
+    """Where answers.jsonl and evaluation.json go; None: the model's directory."""
+    max_tokens: int = 200
+    """Longest answer, in tokens; one that is cut there counts as wrong."""
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(self, "max_tokens")
+        return found + ([] if self.limit is None else positive(self, "limit"))
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """A picture of one or several runs."""
+
+    model_dirs: tuple[Path, ...] = (PathConfig.pretrained_model_dir,)
+    """Model directories of runs, finished or not; runs of one stage share an axis."""
+    labels: tuple[str, ...] = ()
+    """What the legend calls them; none: the names of the directories."""
+    output: Path = WEIGHT / "training.png"
+    """The picture to write: .png, .pdf or .svg."""
+
+    @property
+    def picture_kind(self) -> str:
+        """The format, by the end of the picture's name."""
+        return self.output.suffix.lower().removeprefix(".")
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = [] if self.model_dirs else ["model_dirs is empty: name at least one directory"]
+        if self.labels and len(self.labels) != len(self.model_dirs):
+            found.append(
+                f"labels has {len(self.labels)} names for {len(self.model_dirs)} model_dirs: give "
+                "each its own"
+            )
+        if self.picture_kind not in ("png", "pdf", "svg"):
+            found.append(f"output is {self.output}: let its name end with .png, .pdf or .svg")
+        return found
+
+
+@dataclass(frozen=True)
+class ShowMaskConfig:
+    """A conversation, token by token."""
+
+    sft_files: tuple[Path, ...] = PathConfig.sft_files
+    """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}."""
+    record: int = 1
+    """Which conversation of the files to show, from 1."""
+    row: int | None = None
+    """Show this row (from 0) of the packed training data in place of a conversation."""
+    tokenizer_dir: Path = PathConfig.tokenizer_dir
+    """Directory of the tokenizer, or of a model, which has its own."""
+    max_length: int = SFTConfig.max_length
+    """With --row: tokens in a row, as in training."""
+    validation_every: int = SFTConfig.validation_every
+    """With --row: every n-th record is kept out of training, as in training."""
+    cross_document_attention: bool = SFTConfig.cross_document_attention
+    """With --row: attention looks across the borders of conversations, as in training."""
+    cache_dir: Path = PathConfig.cache_dir
+    """With --row: tokenised data."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(self, "record", "max_length")
+        if self.row is not None and self.row < 0:
+            found.append(f"row is {self.row}: rows are counted from 0")
+        if self.validation_every < 2:
+            found.append(f"validation_every is {self.validation_every}: use 2 or more")
+        return found if self.sft_files else [*found, "sft_files is empty: name at least one file"]
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What every benchmark can set."""
+
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    seed: int = 1
+    """Seed of the initial weights and of the data's order."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return in_range(self, 0, 2**63 - 1, "seed")
+
+
+@dataclass(frozen=True)
+class TrainingSpeedConfig(BenchmarkConfig):
+    """Speed of training, against transformers."""
+
+    shapes: tuple[Literal["T", "S"], ...] = ("T", "S")
+    """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
+    6400, batch 8 x 512."""
+    rounds: int = 2
+    """Times that each contender is run, taking turns; each time in a process of its own."""
+    warmup_steps: int = 2
+    """Steps of each run that are not measured (the first one compiles)."""
+    steps: int = 10
+    """Measured steps of each run; the result is the median over all rounds."""
+    dtype: DtypeName = "auto"
+    """Format of the matrix products, except for transformers as its users run it (float32)."""
+    compile_modes: tuple[
+        Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"], ...
+    ] = ("default",)
+    """Modes of torch.compile to try with the tuned transformers; the fastest counts."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = super().problems() + positive(self, "rounds", "warmup_steps", "steps")
+        for name in ("shapes", "compile_modes"):
+            if not getattr(self, name):
+                found.append(f"{name} is empty: name at least one")
+        return found
+
+
+@dataclass(frozen=True)
+class CleaningBenchmarkConfig:
+    """Speed and quality of the wikitext cleaner, against wikiextractor and mwparserfromhell."""
+
+    dumps: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Dumps of some MB at most, .xml, .xml.bz2 or .xml.gz; the speed is measured on the largest."""
+    rounds: int = 3
+    """Times that the speed of each is measured, taking turns; the best counts."""
+    wikiextractor: str = "wikiextractor"
+    """Its command; it is only run, if it is there."""
+    differences: Path | None = None
+    """JSONL file to write, with each sentence of the others that Etude does not have."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = positive(self, "rounds")
+        return found if self.dumps else [*found, "dumps: name at least one"]
+
+
+@dataclass(frozen=True)
+class DecodingSpeedConfig(BenchmarkConfig):
+    """Speed of answering, against transformers' generate and llama.cpp."""
+
+    prompt_tokens: int = 64
+    """Tokens of a prompt."""
+    new_tokens: int = 256
+    """Tokens of an answer."""
+    long_prompt_tokens: int = 448
+    """Tokens of the prompt whose reading is measured."""
+    streams: int = 8
+    """Answers at once, in the measurement of many."""
+    rounds: int = 3
+    """Times that each contender is run, taking turns; the median counts."""
+    threads: int = 2
+    """Processor threads of each contender."""
+    compiled: bool = False
+    """Also run transformers compiled with a static cache, which takes a minute a round."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = super().problems()
+        found += positive(self, "prompt_tokens", "new_tokens", "streams", "rounds", "threads")
+        if self.prompt_tokens + self.new_tokens > 512 or not 8 <= self.long_prompt_tokens < 512:
+            found.append("the shape's context is 512 tokens: ask for fewer")
+        return found
+
+
+@dataclass(frozen=True)
+class TimeToQualityConfig(BenchmarkConfig):
+    """Time to the quality that transformers reaches."""
+
+    pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
+    """JSONL files of {"text": ...}; every 30th record is kept out of training to measure
+    with."""
+    tokenizer_dir: Path | None = None
+    """The tokenizer's directory; None: one is trained on the files."""
+    vocab_size: int = 4_096
+    """Tokens of the tokenizer that is trained."""
+    minutes: float = 10.0
+    """Time of transformers; Etude gets a third of it."""
+    tune_minutes: float = 2.0
+    """Time of transformers' run with each of the learning rates; the best one gets the minutes."""
+    learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    """Peak learning rates to choose transformers' from."""
+    batch_size: int = 32
+    """Rows of 256 tokens in a step of transformers."""
+    warmup_ratio: float = 0.05
+    """Share of transformers' time in which its learning rate rises."""
+    min_lr_ratio: float = 0.1
+    """Where its learning rate ends (along a cosine), as a share of its peak."""
+    tuned: bool = False
+    """Also run transformers compiled, with fused AdamW, in the format that is fastest here."""
+    output_dir: Path = WEIGHT / "time_to_quality"
+    """Where the tokenizer, the model, the curves and the result go."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = super().problems() + positive(self, "minutes", "tune_minutes", "batch_size")
+        found += in_range(self, 0.0, 1.0, "warmup_ratio", "min_lr_ratio")
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            found.append(f"learning_rates is {self.learning_rates}: name some, all above 0")
+        return found
