@@ -35,7 +35,7 @@ class LoadedModel:
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """The tokens that end its answers."""
-        return self.tokenizer.stop_ids if self.is_chat else (self.tokenizer.end_of_text_id,)
+        return self.tokenizer.end_ids(self.is_chat)
 
 
 def load_model(

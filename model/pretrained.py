@@ -103,7 +103,7 @@ def read_scaling(path: Path, fields: Mapping[str, Any]) -> RopeScaling:
 def generation_config(tokenizer: EtudeTokenizer, is_chat: bool) -> dict[str, Any]:
     """The content of `generation_config.json`: a chat ends at the end of the turn, a text at the
     end of the text."""
-    ends = list(tokenizer.stop_ids) if is_chat else [tokenizer.end_of_text_id]
+    ends = list(tokenizer.end_ids(is_chat))
     return {"eos_token_id": ends, "pad_token_id": tokenizer.end_of_text_id, "do_sample": False}
 
 

@@ -78,6 +78,10 @@ class EtudeTokenizer:
         """Ids that end an answer: end of turn and end of text."""
         return self.im_end_id, self.end_of_text_id
 
+    def end_ids(self, is_chat: bool) -> tuple[int, ...]:
+        """Ids that end what a model generates: an answer of a chat, or a text."""
+        return self.stop_ids if is_chat else (self.end_of_text_id,)
+
     @property
     def fingerprint(self) -> str:
         """sha256 of the tokenizer's file."""

@@ -11,8 +11,8 @@ from typing import Any
 from config import UserError
 from model.storage import json_writer, replace_file
 from tool.intervals import interval, paired_interval, ratio
-from tool.measures import Measure, Outcome, read_measures
-from tool.scoring import load_judge
+from tool.measures import Measure, read_measures
+from tool.scoring import Outcome, load_judge
 from tool.settings import EvaluateConfig
 
 RECORDS = "evaluation_records.json"

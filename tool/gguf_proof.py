@@ -74,7 +74,7 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
     for hard, found in zip(HARD_TEXTS, ids, strict=True):
         if found != tokenizer.encode(hard):
             raise ProofFailed(f"llama.cpp splits {hard!r} into {found}: not as the tokenizer does")
-    stops = tokenizer.stop_ids if is_chat else (tokenizer.end_of_text_id,)
+    stops = tokenizer.end_ids(is_chat)
     greedy = SamplingConfig(temperature=0.0, max_tokens=ANSWER_TOKENS)
     ours = [made.ids for made in generate_batch(model, prompts, greedy, stops)]
     equal = sum(common_prefix(a, b) for a, b in zip(ours, answers, strict=True))

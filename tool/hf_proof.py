@@ -89,7 +89,7 @@ def prove(
     renderings = check_template(auto_tokenizer, tokenizer)
     prompts = make_prompts(tokenizer, is_chat, model.config.max_position_embeddings)
     difference, largest = check_logits(llama, model, prompts)
-    stop_ids = tokenizer.stop_ids if is_chat else (tokenizer.end_of_text_id,)
+    stop_ids = tokenizer.end_ids(is_chat)
     total, equal = check_greedy(llama, model, prompts, stop_ids, TOLERANCE * max(1.0, largest))
     return Proof(
         transformers.__version__, difference, largest, len(prompts), total, equal, renderings

@@ -38,6 +38,17 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What one record gave."""
+
+    group: str
+    """Phenomenon, subject or script."""
+    value: float
+    weight: float = 1.0
+    """The measure is the sum of values over the sum of weights: of bits per byte, the bytes."""
+
+
+@dataclass(frozen=True)
 class Span:
     """Tokens of which the later ones are judged, each given all before it."""
 

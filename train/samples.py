@@ -45,7 +45,7 @@ def generate_samples(
     """Continues every prompt greedily; a prompt and its continuation each, as text."""
     room = model.config.max_position_embeddings - max_tokens
     fitting = [prompt[-room:] if room > 0 else prompt[-1:] for prompt in prompts]
-    stop_ids = tokenizer.stop_ids if is_chat else (tokenizer.end_of_text_id,)
+    stop_ids = tokenizer.end_ids(is_chat)
     sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
     # On torch, whatever is compiled on this machine: the samples are in the exact log.
     made = generate_batch(model, fitting, sampling, stop_ids, native=False)

@@ -16,10 +16,11 @@ from config import ROOT, UserError
 from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+from tool.bits_per_byte import windows
 from tool.evaluation import compare, verdict
 from tool.intervals import interval, paired_interval, ratio
-from tool.measures import MEASURES, Outcome, read_measures, windows
-from tool.scoring import Judge, Span, load_judge, log_likelihoods
+from tool.measures import MEASURES, read_measures
+from tool.scoring import Judge, Outcome, Span, load_judge, log_likelihoods
 
 
 @pytest.fixture
