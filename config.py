@@ -407,7 +407,16 @@ def converted_dir(model_dir: Path) -> Path:
     return model_dir.with_name(f"{model_dir.name}_llama")
 
 
-PresetName = Literal["nano", "mini", "base"]
+PresetName = Literal["nano", "mini", "base", "auto"]
+
+SHAPE = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+"""The fields of a model that decide its size; --preset auto chooses them."""
 
 
 @dataclass(frozen=True)
@@ -415,8 +424,8 @@ class EtudeConfig:
     """All settings of all stages."""
 
     preset: PresetName = "base"
-    """The set of defaults to start from: nano (2.6M parameters, minutes of CPU), mini (26M) or base
-    (88M)."""
+    """The set of defaults to start from: nano (2.6M parameters, minutes of CPU), mini (26M), base
+    (88M), or auto (pretraining chooses the size that gets furthest in --max_minutes)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shape of the network."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -439,7 +448,22 @@ class EtudeConfig:
                 f"max_length is {self.pretrain.max_length}, more than the model's context: lower "
                 f"it to {context} or raise max_position_embeddings"
             )
+        if self.preset == "auto" and "pretrain" in parts:
+            found += self.problems_of_auto()
         return list(dict.fromkeys(found))
+
+    def problems_of_auto(self) -> list[str]:
+        """What does not go with a size that is chosen by time."""
+        found = []
+        if self.pretrain.max_minutes is None:
+            found.append("preset auto chooses the size by time: say how long with --max_minutes")
+        given = [name for name in SHAPE if getattr(self.model, name) != getattr(nano().model, name)]
+        if given:
+            found.append(
+                f"preset auto chooses {given[0]} itself: leave --{given[0]} out, or take another "
+                "preset"
+            )
+        return found
 
 
 def base() -> EtudeConfig:
@@ -500,7 +524,38 @@ def nano() -> EtudeConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], EtudeConfig]] = {"nano": nano, "mini": mini, "base": base}
+LADDER = ((128, 3), (192, 4), (256, 6), (320, 6), (384, 8), (512, 8), (640, 10), (768, 12))
+"""Width and layers of the shapes that --preset auto chooses from, from 1 to 100 million
+parameters."""
+
+
+def rung(hidden_size: int, num_hidden_layers: int) -> ModelConfig:
+    """A shape of the ladder: nano's, wider and deeper; heads of 64, a feed-forward layer 8/3 as
+    wide as the residual stream (GLU Variants Improve Transformer, arXiv 2002.05202)."""
+    return dataclasses.replace(
+        nano().model,
+        hidden_size=hidden_size,
+        intermediate_size=-(-8 * hidden_size // (3 * 64)) * 64,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=hidden_size // 64,
+        num_key_value_heads=hidden_size // 64,
+    )
+
+
+def auto() -> EtudeConfig:
+    """The recipe of nano for a model of the ladder: pretraining chooses which, by the speed of the
+    machine, the time and the data."""
+    plain = nano()
+    timed = dataclasses.replace(plain.pretrain, max_minutes=60.0, num_train_epochs=1_000.0)
+    return dataclasses.replace(plain, preset="auto", pretrain=timed)
+
+
+PRESETS: dict[str, Callable[[], EtudeConfig]] = {
+    "nano": nano,
+    "mini": mini,
+    "base": base,
+    "auto": auto,
+}
 
 
 def parse_config(

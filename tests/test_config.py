@@ -40,7 +40,7 @@ def test_the_default_preset_holds_the_values_of_the_first_etude() -> None:
     assert pretrain.device == sft.device == "auto"
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "auto"])
 def test_a_preset_has_the_size_that_its_help_says(name: str) -> None:
     said = re.match(r"([\d.]+)M parameters", PRESETS[name].__doc__ or "")
     assert said is not None

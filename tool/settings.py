@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from config import (
+    LADDER,
     WEIGHT,
     DeviceName,
     DtypeName,
@@ -301,4 +302,32 @@ class TimeToQualityConfig(BenchmarkConfig):
         found += in_range(self, 0.0, 1.0, "warmup_ratio", "min_lr_ratio")
         if not self.learning_rates or min(self.learning_rates) <= 0:
             found.append(f"learning_rates is {self.learning_rates}: name some, all above 0")
+        return found
+
+
+@dataclass(frozen=True)
+class ScalingStudyConfig:
+    """How bits per byte fall with the size of a model and the tokens that it is trained on."""
+
+    pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
+    """JSONL files of {"text": ...}; every 30th record is kept out of training to measure with."""
+    tokenizer_dir: Path | None = None
+    """The tokenizer's directory; None: one of 4,096 tokens is trained on the files."""
+    rungs: tuple[int, ...] = (0, 1, 2, 3)
+    """Shapes to train, by their places in config.py's LADDER."""
+    steps: tuple[int, ...] = (150, 375, 940)
+    """Lengths of the runs, in steps of 4,096 tokens; each has a schedule of its own."""
+    output_dir: Path = WEIGHT / "scaling_study"
+    """Where tokenizer, models, scaling.json and scaling.png go. A study that was stopped goes on
+    there."""
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = []
+        if len(set(self.rungs)) < 3 or not set(self.rungs) <= set(range(len(LADDER))):
+            found.append(f"rungs is {self.rungs}: name three or more of 0 to {len(LADDER) - 1}")
+        if len(set(self.steps)) < 3 or min(self.steps) < 1:
+            found.append(f"steps is {self.steps}: name three or more lengths, all above 0")
         return found

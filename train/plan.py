@@ -8,9 +8,11 @@ import time
 import torch
 
 from config import ModelConfig, TrainConfig
+from model.transformer import Etude
 from train.distributed import World
 from train.objective import CHUNK_ELEMENTS, SummedLoss
 from train.provenance import describe_machine
+from train.rows import TokenRows
 from train.stage import Stage
 
 COMPILED_SHARE = 0.65
@@ -42,33 +44,41 @@ def announcement(stage: Stage, world: World, step: int, total: int) -> str:
 def plan_sentence(stage: Stage, world: World, step: int, total: int) -> str:
     """Steps, optimizer, format, memory and time in one line."""
     config = stage.config
-    tokens = (total - step) * config.batch_size * config.max_length
-    memory = estimated_bytes(stage.model.config, config, stage.model.num_parameters(), world.size)
-    passes = total * config.batch_size / len(stage.rows)
-    time = time_sentence(stage, world, tokens)
+    shape = stage.model.config
+    memory = estimated_bytes(shape, config, stage.model.num_parameters(), world.size)
+    steps, time = steps_and_time(stage, world, step, total)
+    passes = steps * config.batch_size / len(stage.rows)
+    about = "about " if steps < total else ""
     return (
-        f"{total} steps of {config.batch_size} x {config.max_length} tokens ({passes:.2f} passes), "
-        f"{config.optimizer}, {config.dtype}; about {memory / 1e9:.1f} GB{time}"
+        f"{about}{steps} steps of {config.batch_size} x {config.max_length} tokens "
+        f"({passes:.2f} passes), {config.optimizer}, {config.dtype}; "
+        f"about {memory / 1e9:.1f} GB{time}"
     )
 
 
-def time_sentence(stage: Stage, world: World, tokens: int) -> str:
-    """How long so many tokens take; nothing with FSDP, whose model may not fit one device to
-    measure it."""
-    limit = stage.config.max_minutes
+def steps_and_time(stage: Stage, world: World, step: int, total: int) -> tuple[int, str]:
+    """The steps of the whole run, fewer than total where --max_minutes will end it, and the time
+    that is left. Nothing is measured with FSDP, whose model may not fit one device."""
+    config, limit = stage.config, stage.config.max_minutes
     if world.shards:
-        return f" and at most {limit:g} min" if limit else ""
-    seconds = tokens * seconds_per_token(stage, world) / world.size
-    if limit and limit * 60 < seconds:
-        return f" and {limit:g} min, which is {limit * 60 / seconds:.0%} of these steps"
-    return f" and {duration(seconds)}"
+        return total, f" and at most {limit:g} min" if limit else ""
+    tokens = config.batch_size * config.max_length / world.size
+    a_step = tokens * seconds_per_token(stage.model, stage.rows, config, world.device)
+    if limit and limit * 60 < total * a_step:
+        return max(1, round(limit * 60 / a_step)), f" and {limit:g} min"
+    return total, f" and {duration((total - step) * a_step)}"
 
 
-def seconds_per_token(stage: Stage, world: World) -> float:
-    """Time to train one token, measured on a few rows of the run's own data."""
-    count = min(PROBED_ROWS, stage.config.batch_size // stage.config.gradient_accumulation_steps)
-    batch = stage.rows.batch([n % len(stage.rows) for n in range(count)]).to(world.device)
-    loss = SummedLoss(stage.model, getattr(torch, stage.config.dtype))
+def seconds_per_token(
+    model: Etude, rows: TokenRows, config: TrainConfig, device: torch.device
+) -> float:
+    """Time to train one token, measured on a few rows of the run's own data (on a GPU on a whole
+    micro-batch, for it is not filled by less)."""
+    count = config.batch_size // config.gradient_accumulation_steps
+    if device.type == "cpu":
+        count = min(PROBED_ROWS, count)
+    batch = rows.batch([n % len(rows) for n in range(count)]).to(device)
+    loss = SummedLoss(model, getattr(torch, config.dtype))
     best = math.inf
     for _ in range(3):  # the first warms up
         begin = time.perf_counter()
@@ -76,9 +86,9 @@ def seconds_per_token(stage: Stage, world: World) -> float:
         total.backward()
         total.item()  # waits for the device
         best = min(best, time.perf_counter() - begin)
-    stage.model.zero_grad(set_to_none=True)
-    share = COMPILED_SHARE if stage.config.compile else 1.0
-    return share * best / (count * stage.config.max_length)
+    model.zero_grad(set_to_none=True)
+    share = COMPILED_SHARE if config.compile else 1.0
+    return share * best / (count * config.max_length)
 
 
 def estimated_bytes(

@@ -42,6 +42,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
 
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
+    from train.chosen_shape import choose_shape
     from train.distributed import main_first
     from train.evaluation import validation_groups
     from train.packing import concatenate
@@ -56,7 +57,10 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         )
     crossing = settings.cross_document_attention
     rows, report = concatenate(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
-    model = Etude(dataclasses.replace(config.model, vocab_size=len(tokenizer)))
+    shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
+    if config.preset == "auto":
+        shape = choose_shape(shape, settings, rows, paths.pretrained_model_dir, world)
+    model = Etude(shape)
     model.initialize(torch.Generator().manual_seed(settings.seed))
     return Stage(
         name="pretrain",

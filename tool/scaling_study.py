@@ -1,0 +1,65 @@
+"""Trains models of several sizes for several numbers of tokens, and fits how bits per byte fall.
+
+python scaling_study.py --pretrain_files en.jsonl zh.jsonl
+
+Prints a table, the law and the best size for some budgets; writes scaling.json and scaling.png. A
+study that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from config import LADDER, UserError, parse_flags, run_script, rung
+from tool.settings import ScalingStudyConfig
+
+
+def main() -> None:
+    """Reads the command line and runs the study."""
+    study(parse_flags(ScalingStudyConfig(), __doc__))
+
+
+def study(config: ScalingStudyConfig) -> None:
+    """Trains what is not trained yet, fits, tells, and writes the files.
+
+    Raises:
+        UserError: a run failed, or the losses fit no law.
+    """
+    from model.storage import explained, json_writer, replace_file  # heavy modules come late
+    from tool.scaling_picture import draw_study
+    from tool.scaling_report import BUDGETS, best_of_ladder, table, told
+    from tool.scaling_runs import machine_of, train, train_tokenizer
+    from train.scaling_law import fit, left_out, residual, rounded
+
+    output_dir = config.output_dir
+    with explained(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+    tokenizer = config.tokenizer_dir or train_tokenizer(config)
+    shapes = [rung(*LADDER[place]) for place in config.rungs]
+    runs = [train(config, tokenizer, shape, steps) for shape in shapes for steps in config.steps]
+    trials = [run.trial for run in runs]
+    try:
+        law, others = fit(trials), left_out(trials)
+    except ValueError as error:
+        raise UserError(f"{output_dir}: {error}; train longer or larger models") from error
+    off = residual(law, trials)
+    budgets = [best_of_ladder(law, others, budget) for budget in BUDGETS]
+    result = {
+        "machine": machine_of(output_dir),
+        "law": dataclasses.asdict(rounded(law)),
+        "residual": off,
+        "budgets": budgets,
+        "runs": [dataclasses.asdict(run) for run in runs],
+    }
+    replace_file(output_dir / "scaling.json", json_writer(result))
+    draw_study(runs, law, output_dir / "scaling.png")
+    print(table(runs, law), *told(law, off, budgets), sep="\n")
+    print(f"the study is in {output_dir / 'scaling.json'} and scaling.png")
+
+
+if __name__ == "__main__":
+    run_script(main)

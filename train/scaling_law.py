@@ -1,0 +1,105 @@
+"""How the loss falls with the size of a model and the tokens that it is trained on.
+
+The form is Chinchilla's (arXiv 2203.15556, equation 2); what repeated data are worth is taken from
+arXiv 2305.16264. `tool/scaling_study.py` fits it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+REPETITIONS = 15.39
+"""R* of arXiv 2305.16264, equation 5: the worth of repeated passes falls off by e in so many."""
+EXPONENTS = np.linspace(0.1, 1.2, 111)
+"""Where a fit looks for the two exponents."""
+
+
+@dataclass(frozen=True)
+class ScalingLaw:
+    """loss = irreducible + size * (N / 1e6) ** -size_exponent + data * (D / 1e6) ** -data_exponent,
+    for N parameters, embedding included, and D tokens."""
+
+    irreducible: float
+    size: float
+    size_exponent: float
+    data: float
+    data_exponent: float
+
+    def loss(self, parameters: float, tokens: float) -> float:
+        """The loss to expect, in the unit of the fit (bits per byte)."""
+        of_size = self.size * (parameters / 1e6) ** -self.size_exponent
+        return self.irreducible + of_size + self.data * (tokens / 1e6) ** -self.data_exponent
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run and its end."""
+
+    parameters: int
+    tokens: int
+    loss: float
+
+
+def fresh_tokens(tokens: float, unique: float) -> float:
+    """How many fresh tokens so many are worth when they are `unique` ones gone through again and
+    again (arXiv 2305.16264, equation 5)."""
+    if tokens <= unique:
+        return tokens
+    repetitions = tokens / unique - 1
+    return unique + unique * REPETITIONS * (1 - math.exp(-repetitions / REPETITIONS))
+
+
+def fit(trials: Sequence[Trial]) -> ScalingLaw:
+    """The law with the least squared error of the logarithm of the loss, to first order: a search
+    over both exponents, and linear least squares for the rest, none of it below zero.
+
+    Raises:
+        ValueError: there are fewer trials than the five numbers of the law, or no law falls with
+            both size and tokens.
+    """
+    if len(trials) < 5:
+        raise ValueError(f"{len(trials)} trials cannot tell the five numbers of the law")
+    size = np.array([trial.parameters / 1e6 for trial in trials])
+    data = np.array([trial.tokens / 1e6 for trial in trials])
+    loss = np.array([trial.loss for trial in trials])
+    best, found = math.inf, None
+    for size_exponent in EXPONENTS:
+        for data_exponent in EXPONENTS:
+            terms = np.stack([np.ones_like(size), size**-size_exponent, data**-data_exponent], 1)
+            terms /= loss[:, None]  # errors as shares of the loss
+            values, *_ = np.linalg.lstsq(terms, np.ones_like(loss), rcond=None)
+            error = float(np.sum((terms @ values - 1) ** 2))
+            if error < best and min(values) >= 0:
+                irreducible, of_size, of_data = map(float, values)
+                best = error
+                found = ScalingLaw(
+                    irreducible, of_size, float(size_exponent), of_data, float(data_exponent)
+                )
+    if found is None:
+        raise ValueError("the losses do not fall with size and tokens")
+    return found
+
+
+def residual(law: ScalingLaw, trials: Sequence[Trial]) -> float:
+    """The root of the mean squared error of a law, as a share of the loss."""
+    errors = [law.loss(trial.parameters, trial.tokens) / trial.loss - 1 for trial in trials]
+    return math.sqrt(sum(error**2 for error in errors) / len(errors))
+
+
+def left_out(trials: Sequence[Trial]) -> list[ScalingLaw]:
+    """The laws that all trials but one give: how far the numbers can be trusted."""
+    return [fit([*trials[:n], *trials[n + 1 :]]) for n in range(len(trials))]
+
+
+def rounded(law: ScalingLaw) -> ScalingLaw:
+    """The law with four digits, as it is printed."""
+    return ScalingLaw(*(round(value, 4) for value in dataclasses.astuple(law)))
+
+
+LAW = ScalingLaw(0.7, 0.6, 0.3, 1.0, 0.3)
+"""In bits per byte, as docs/recipes.md tells: what --preset auto goes by."""
