@@ -33,7 +33,7 @@ lint: $(DEV) ## style and types alone
 reliability: $(DEV) ## the proof of safety in release size, about half an hour; PROMISES=R1,R3 chooses
 	@ETUDE_RELIABILITY=release ETUDE_RELIABILITY_PROMISES="$(PROMISES)" \
 	  ETUDE_RELIABILITY_LOG=docs/reliability_log.jsonl \
-	  $(BIN)/python -m pytest tests/reliability tests/train/test_distributed.py
+	  $(BIN)/python -m pytest -m promise tests/reliability tests/train tests/inference tests/tool
 
 clean: ## remove caches and what make demo made; your data, your models and .venv stay
 	@rm -rf weight/demo weight/demo_report.json training_data/cache
