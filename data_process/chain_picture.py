@@ -76,4 +76,4 @@ def draw_reasons(place: Axes, report: Report) -> None:
     place.set_ylim(max(len(shown), 6) - 0.4, -0.6)
     place.set_xticks([])
     place.grid(visible=False)
-    place.legend(loc="lower right")
+    place.legend(loc="upper right", bbox_to_anchor=(1, 0))

@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -221,6 +222,17 @@ def verify(directory: Path, *names: str) -> None:
             raise DamagedDirectory(f"{file} has {found} bytes in place of {size} (by {MANIFEST})")
         if sha256_of(file) != digest:
             raise DamagedDirectory(f"{file} is damaged: its checksum differs from {MANIFEST}")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of ours; DamagedDirectory when it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedDirectory(f"{path} is damaged: it is not JSON") from error
+    if not isinstance(content, dict):
+        raise DamagedDirectory(f"{path} is damaged: it is not a JSON object")
+    return content
 
 
 def read_manifest(directory: Path) -> dict[str, tuple[int, str]]:

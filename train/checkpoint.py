@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from model.storage import (
     Writer,
     clear_leftovers,
     json_writer,
+    read_object,
     remove_directory,
     verify,
     write_directory,
@@ -167,14 +169,14 @@ def refuse_broken_weights(weights: Mapping[str, Tensor], step: int) -> None:
 
 def check_place(path: Path) -> None:
     """Raises DamagedDirectory when a checkpoint is that of another step under a wrong name."""
-    step = json.loads((path / STATE).read_text(encoding="utf-8"))["step"]
+    step = read_object(path / STATE).get("step")
     if step != step_of(path):
         raise DamagedDirectory(f"{path / STATE} is that of step {step}")
 
 
 def check_identity(path: Path, identity: Identity) -> None:
     """Raises UserError when a checkpoint belongs to another run, naming every difference."""
-    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    state = read_object(path / STATE)
     if state["format"] != FORMAT:
         raise UserError(
             f"{path}: written in format {state['format']}, but this Etude reads format {FORMAT}; "
@@ -194,13 +196,23 @@ def restore(
     optimizers: Mapping[str, torch.optim.Optimizer],
     guard: StepGuard,
 ) -> Progress:
-    """Puts a verified checkpoint's state into model, optimizers, guard and random generators."""
+    """Puts a verified checkpoint's state into model, optimizers, guard and random generators.
+
+    Raises:
+        UserError: a file is not what it should be, though its checksum holds.
+    """
     load_weights(model, path / WEIGHTS, placed_like)
-    tensors = load_file(path / OPTIMIZER)
+    try:
+        tensors = load_file(path / OPTIMIZER)
+    except SafetensorError as error:
+        raise UserError(
+            f"{path / OPTIMIZER}: not a readable safetensors file ({error}); remove {path.name} to "
+            "go on from the checkpoint before it"
+        ) from error
     set_optimizer_tensors(optimizers, tensors)
     set_random_state(tensors)
     guard.state.copy_(tensors[GUARD])
-    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    state = read_object(path / STATE)
     return Progress(int(state["step"]), float(state["seconds"]))
 
 

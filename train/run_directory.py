@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -10,7 +9,14 @@ from typing import IO, Any
 from config import UserError
 from model.file_lock import lock_file
 from model.pretrained import WEIGHTS
-from model.storage import SUMMARY, DamagedDirectory, clear_leftovers, sync_directory, verify
+from model.storage import (
+    SUMMARY,
+    DamagedDirectory,
+    clear_leftovers,
+    read_object,
+    sync_directory,
+    verify,
+)
 from train.checkpoint import STATE, Identity, list_checkpoints
 
 LOCK = "run.lock"
@@ -24,7 +30,7 @@ def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | No
         return None
     try:
         verify(directory)
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_object(path)
     except DamagedDirectory:
         return None
     finished = summary.get("complete") and not identity.differences(summary)
@@ -38,7 +44,7 @@ def saved_settings(model_dir: Path) -> dict[str, Any]:
     for directory, name in [*candidates, (model_dir, SUMMARY)]:
         with suppress(DamagedDirectory):  # missing or damaged; find_checkpoint names what is
             verify(directory, name)
-            return dict(json.loads((directory / name).read_text(encoding="utf-8"))["settings"])
+            return dict(read_object(directory / name)["settings"])
     return {}
 
 
@@ -48,7 +54,7 @@ def refuse_other_model(directory: Path, identity: Identity) -> None:
         return  # find_checkpoint compares a run that can be continued
     try:
         verify(directory, SUMMARY)
-        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_object(directory / SUMMARY)
         differences = identity.differences(summary)
     except (DamagedDirectory, KeyError):
         differences = ["it was not made by this run"]

@@ -29,11 +29,13 @@ PROMISES = {
     "R9": "bad data is named, and skipped by count",
     "R10": "a dump cannot hurt or fool",
     "R11": "work on data that was killed gives the same bytes",
+    "R12": "a tokenizer loses nothing, is stable and cannot be forged",
     "R13": "streamed text is the text that comes at once",
     "R14": "a cached token is a computed one",
     "R15": "an exported model is the same model",
     "R16": "a server never answers wrongly",
     "R17": "a server cannot be knocked over",
+    "R18": "a file never executes",
     "R20": "safety is cheap",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from matplotlib import image
 
 from config import LADDER, UserError, parse_config, rung
 from tool import scaling_runs, scaling_study
@@ -68,8 +68,8 @@ def test_the_study_finds_the_law_and_writes_table_json_and_picture(
     assert result["machine"] == "a machine"
     sizes = [budget["parameters"] for budget in result["budgets"]]
     assert sizes == sorted(sizes)
-    with Image.open(tmp_path / "study" / "scaling.png") as picture:
-        assert picture.size > (1000, 400)
+    picture = image.imread(tmp_path / "study" / "scaling.png")
+    assert picture.shape[1] > 1000
 
 
 def test_the_best_size_is_the_one_with_the_lowest_loss_at_that_cost() -> None:
