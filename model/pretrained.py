@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,16 @@ SCALING_FIELDS = {
 """What transformers wants to know of each rope_type."""
 
 
+OTHER_SCALING = {
+    "attention_factor": None,
+    "mscale": None,
+    "mscale_all_dim": None,
+    "truncate": True,
+    "partial_rotary_factor": 1.0,
+}
+"""What transformers knows beside these, and the value that changes nothing."""
+
+
 def scaling_fields(scaling: RopeScaling) -> dict[str, Any]:
     """The part of `rope_parameters` that says how positions are scaled."""
     names = ("rope_type", *SCALING_FIELDS[scaling.rope_type])
@@ -96,6 +107,12 @@ def read_scaling(path: Path, fields: Mapping[str, Any]) -> RopeScaling:
             f"{path}: rope_type {kind!r} is not one of {', '.join(SCALING_FIELDS)}: such a model "
             "cannot be used"
         )
+    for name, usual in OTHER_SCALING.items():
+        if kind != "default" and given.get(name, usual) not in (usual, None):
+            raise UserError(
+                f"{path}: {kind} scaling has the {name} {given[name]!r}, which Etude does not "
+                "have: such a model cannot be used"
+            )
     known = {name: given[name] for name in SCALING_FIELDS[kind] if name in given}
     return RopeScaling(rope_type=kind, **known)
 
@@ -129,7 +146,7 @@ def model_files(
     end_token = IM_END if is_chat else END_OF_TEXT
     return {
         "config.json": json_writer(llama_config(config, tokenizer, is_chat, dtype)),
-        WEIGHTS: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
+        WEIGHTS: lambda path: save_tensors(tensors, path),
         "tokenizer.json": text_writer(tokenizer_json(tokenizer)),
         "tokenizer_config.json": text_writer(
             tokenizer_config(config.max_position_embeddings, end_token)
@@ -137,6 +154,15 @@ def model_files(
         "generation_config.json": json_writer(generation_config(tokenizer, is_chat)),
         SUMMARY: json_writer(summary),
     }
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a safetensors file as transformers likes it, for whoever may read other new files
+    (safetensors makes it for its owner alone)."""
+    save_file(dict(tensors), path, metadata={"format": "pt"})
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def weights_of(model: Etude) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def measure_pairs(judge: Judge, path: Path, records: list[dict[str, Any]]) -> li
 
 def measure_choices(judge: Judge, path: Path, records: list[dict[str, Any]]) -> list[Outcome]:
     """Multiple choice: the answer whose log-likelihood per byte is largest, as lm-eval's
-    acc_norm."""
+    acc_bytes."""
     questions = []
     for record in records:
         prompt = question_prompt(judge, record["question"])

@@ -2,6 +2,7 @@
 
     python evaluate.py --model_dir ../weight/demo/etude_sft_model          held-out questions
     python evaluate.py --eval_files texts.jsonl pairs.jsonl choices.jsonl  what their keys say
+    python evaluate.py --lm_eval my_task --lm_eval_dir my_tasks            what lm-eval says
     python evaluate.py --compare MODEL_A MODEL_B                           which one is better
 
 Shares and bits per byte go to evaluation.json and evaluation.png, with 95% intervals; answers to
@@ -34,11 +35,17 @@ def main() -> None:
 
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Evaluates on files and questions, and writes the results."""
-    from model.storage import json_writer, replace_file  # heavy modules come after the flags
+    """Evaluates on files and questions, and writes the results to those that are there."""
+    # heavy modules come after the flags
+    from model.storage import explained, json_writer, replace_file
+    from tool.evaluation import earlier_results
 
     output_dir = config.output_dir or config.model_dir
-    result: dict[str, Any] = {}
+    with explained(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+    result = earlier_results(output_dir, config.model_dir)
+    if config.lm_eval:
+        result["lm_eval"] = ask_lm_eval(config)
     if config.eval_files:
         from tool.evaluation import HEADER, measure_files
         from tool.evaluation_picture import draw_evaluation
@@ -47,9 +54,20 @@ def evaluate(config: EvaluateConfig) -> None:
         result["files"] = measure_files(config)
         draw_evaluation(result["files"], config.model_dir.name, output_dir / "evaluation.png")
         print(f"the results are in {output_dir / 'evaluation.json'} and evaluation.png")
-    if config.questions or not config.eval_files:
+    if config.questions or not (config.eval_files or config.lm_eval):
         result |= ask_questions(config, config.questions or SAMPLE, output_dir)
     replace_file(output_dir / "evaluation.json", json_writer(result))
+
+
+def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Runs tasks of lm-eval, and prints what came of them."""
+    from tool.lm_eval_run import HEADER, line, run_lm_eval
+
+    rows = run_lm_eval(
+        config.model_dir, config.lm_eval, config.lm_eval_dir, config.limit, config.device
+    )
+    print("\n".join([HEADER, *map(line, rows)]))
+    return rows
 
 
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:

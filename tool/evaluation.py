@@ -9,14 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from model.storage import json_writer, replace_file
+from model.storage import DamagedDirectory, json_writer, read_object, replace_file, sha256_of
 from tool.intervals import interval, paired_interval, ratio
 from tool.measures import Measure, read_measures
 from tool.scoring import Outcome, load_judge
 from tool.settings import EvaluateConfig
 
+RESULTS = "evaluation.json"
 RECORDS = "evaluation_records.json"
 """What each record gave, for comparisons."""
+
+
+def earlier_results(output_dir: Path, model_dir: Path) -> dict[str, Any]:
+    """What an evaluation.json holds already of this very model, told by the sha256 of its weights;
+    else only that sha256."""
+    weights = sorted(model_dir.glob("*.safetensors"))
+    mark = {"weights_sha256": [sha256_of(path) for path in weights]}
+    path = output_dir / RESULTS
+    if not path.is_file():
+        return dict(mark)
+    try:
+        earlier = read_object(path)
+    except DamagedDirectory:
+        return dict(mark)
+    same = all(earlier.get(name) == value for name, value in mark.items())
+    return {**earlier, **mark} if same else dict(mark)
 
 
 def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:

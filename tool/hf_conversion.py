@@ -14,11 +14,17 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors.torch import save_file
 from torch import Tensor
 
 from config import UserError, converted_dir
-from model.pretrained import WEIGHTS, is_chat_model, load_pretrained, model_files, weights_of
+from model.pretrained import (
+    WEIGHTS,
+    is_chat_model,
+    load_pretrained,
+    model_files,
+    save_tensors,
+    weights_of,
+)
 from model.storage import SUMMARY, Writer, json_writer, new_directory
 from model.transformer import Etude
 from tool.hf_proof import Proof, prove
@@ -65,16 +71,11 @@ def shard_files(weights: Mapping[str, Tensor], most_bytes: int) -> dict[str, Wri
     files: dict[str, Writer] = {}
     for file, names in split.filename_to_tensors.items():
         shard = {name: weights[name].contiguous() for name in names}
-        files[file] = partial(save_shard, shard)
+        files[file] = partial(save_tensors, shard)
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         files[f"{WEIGHTS}.index.json"] = json_writer(index)
     return files
-
-
-def save_shard(weights: dict[str, Tensor], path: Path) -> None:
-    """Writes a safetensors file as transformers likes it."""
-    save_file(weights, path, metadata={"format": "pt"})
 
 
 def refuse_other_directories(output_dir: Path, config: ConvertConfig) -> None:

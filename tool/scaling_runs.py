@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config import ROOT, ModelConfig, UserError, nano
+from config import LADDER, ROOT, ModelConfig, UserError, nano, rung
 from model.storage import SUMMARY
 from model.transformer import Etude
 from tool.settings import ScalingStudyConfig
+from train.plan import flops_per_token
 from train.scaling_law import Trial
 
+FEWEST_RUNS = 6
+"""One more than the numbers of the law, for each run is left out once."""
 NEVER = 1_000_000
 """A number of steps that no run reaches."""
 
@@ -35,6 +38,28 @@ class ScalingRun:
     def trial(self) -> Trial:
         """What the fit needs."""
         return Trial(self.parameters, self.tokens, self.bits_per_byte)
+
+
+def planned(config: ScalingStudyConfig) -> list[tuple[ModelConfig, int]]:
+    """Shape and steps of each run, the large ones for a long time left out.
+
+    Raises:
+        UserError: so few are left that no law can be fitted.
+    """
+    tokens = nano().pretrain.batch_size * nano().pretrain.max_length
+    length = nano().pretrain.max_length
+    runs = [
+        (shape, steps)
+        for shape in (rung(*LADDER[place]) for place in config.rungs)
+        for steps in config.steps
+        if steps * tokens * flops_per_token(shape, length) <= config.max_operations
+    ]
+    if len(runs) < FEWEST_RUNS:
+        raise UserError(
+            f"--max_operations {config.max_operations:g} leaves {len(runs)} runs, and a law needs "
+            f"{FEWEST_RUNS}: raise it"
+        )
+    return runs
 
 
 def train_tokenizer(config: ScalingStudyConfig) -> Path:
@@ -106,6 +131,6 @@ def machine_of(output_dir: Path) -> str:
     """The machine that trained the study's models, as their summaries say."""
     found = {
         json.loads(path.read_text(encoding="utf-8"))["machine"]
-        for path in output_dir.glob(f"*/{SUMMARY}")
+        for path in output_dir.glob(f"*_*/{SUMMARY}")
     }
     return "; ".join(sorted(found))

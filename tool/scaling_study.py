@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import LADDER, UserError, parse_flags, run_script, rung
+from config import UserError, parse_flags, run_script
 from tool.settings import ScalingStudyConfig
 
 
@@ -32,15 +32,14 @@ def study(config: ScalingStudyConfig) -> None:
     from model.storage import explained, json_writer, replace_file  # heavy modules come late
     from tool.scaling_picture import draw_study
     from tool.scaling_report import BUDGETS, best_of_ladder, table, told
-    from tool.scaling_runs import machine_of, train, train_tokenizer
+    from tool.scaling_runs import machine_of, planned, train, train_tokenizer
     from train.scaling_law import fit, left_out, residual, rounded
 
     output_dir = config.output_dir
     with explained(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
     tokenizer = config.tokenizer_dir or train_tokenizer(config)
-    shapes = [rung(*LADDER[place]) for place in config.rungs]
-    runs = [train(config, tokenizer, shape, steps) for shape in shapes for steps in config.steps]
+    runs = [train(config, tokenizer, shape, steps) for shape, steps in planned(config)]
     trials = [run.trial for run in runs]
     try:
         law, others = fit(trials), left_out(trials)

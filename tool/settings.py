@@ -98,13 +98,17 @@ class EvaluateConfig:
     each measures is found by its keys."""
     questions: Path | None = None
     """JSONL file of questions with accepted answers, for a chat model; None: the built-in sample's,
-    if there are no eval_files."""
+    if there are no eval_files and no lm_eval."""
+    lm_eval: tuple[str, ...] = ()
+    """Tasks that lm-eval is to run on the (converted) model, where it is installed."""
+    lm_eval_dir: Path | None = None
+    """Folder of task files (YAML) of your own for lm_eval; None: lm-eval's own tasks only."""
     compare: tuple[Path, Path] | None = None
     """Two directories that were evaluated on the same files: compare them, and do nothing else."""
     engine: Literal["etude", "transformers"] = "etude"
     """Who computes the likelihoods; transformers for a converted directory."""
     limit: int | None = None
-    """Take only this many records of each of the eval_files."""
+    """Take only this many records of each of the eval_files and of each lm-eval task."""
     output_dir: Path | None = None
     """Where answers.jsonl and evaluation.json go; None: the model's directory."""
     max_tokens: int = 200
@@ -115,6 +119,10 @@ class EvaluateConfig:
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
         found = positive(self, "max_tokens")
+        if self.lm_eval_dir is not None and not self.lm_eval:
+            found.append("lm_eval_dir is given and lm_eval is not: name the tasks with --lm_eval")
+        if self.lm_eval_dir is not None and not self.lm_eval_dir.is_dir():
+            found.append(f"lm_eval_dir is {self.lm_eval_dir}: there is no such folder")
         return found + ([] if self.limit is None else positive(self, "limit"))
 
 
@@ -317,6 +325,9 @@ class ScalingStudyConfig:
     """Shapes to train, by their places in config.py's LADDER."""
     steps: tuple[int, ...] = (150, 375, 940)
     """Lengths of the runs, in steps of 4,096 tokens; each has a schedule of its own."""
+    max_operations: float = 2.5e14
+    """Runs that take more floating-point operations than this are left out: large models for a
+    long time."""
     output_dir: Path = WEIGHT / "scaling_study"
     """Where tokenizer, models, scaling.json and scaling.png go. A study that was stopped goes on
     there."""
@@ -330,4 +341,4 @@ class ScalingStudyConfig:
             found.append(f"rungs is {self.rungs}: name three or more of 0 to {len(LADDER) - 1}")
         if len(set(self.steps)) < 3 or min(self.steps) < 1:
             found.append(f"steps is {self.steps}: name three or more lengths, all above 0")
-        return found
+        return found + positive(self, "max_operations")

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from config import UserError
-from model.pretrained import WEIGHTS, load_weights
+from model.pretrained import WEIGHTS, load_weights, save_tensors
 from model.storage import (
     DamagedDirectory,
     Writer,
@@ -105,7 +105,7 @@ def save_checkpoint(
         directory / f"step-{progress.step:08d}",
         {
             **model_files,
-            OPTIMIZER: lambda path: save_file(dict(tensors), path),
+            OPTIMIZER: lambda path: save_tensors(tensors, path),
             STATE: json_writer(state),
         },
     )

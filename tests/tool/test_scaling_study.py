@@ -12,7 +12,7 @@ from matplotlib import image
 from config import LADDER, UserError, parse_config, rung
 from tool import scaling_runs, scaling_study
 from tool.scaling_report import best_of_ladder, cost
-from tool.scaling_runs import parameters_of
+from tool.scaling_runs import parameters_of, planned
 from tool.settings import ScalingStudyConfig
 from train.scaling_law import ScalingLaw
 
@@ -78,6 +78,11 @@ def test_the_best_size_is_the_one_with_the_lowest_loss_at_that_cost() -> None:
     assert losses[best["rung"]] == min(losses)
     assert best["rungs_with_one_run_left_out"] == [best["rung"]]
     assert best["tokens"] == pytest.approx(cost(rung(*LADDER[best["rung"]]), 1e14)[1], abs=1)
+
+
+def test_a_study_of_too_few_operations_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--max_operations 1e\+13 leaves 2 runs"):
+        planned(ScalingStudyConfig(output_dir=tmp_path, max_operations=1e13))
 
 
 def test_losses_that_do_not_fall_are_told(
