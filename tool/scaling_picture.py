@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from config import LADDER, rung
 from data_process.figure_style import COLOURS, font_families, style
@@ -19,6 +20,8 @@ from train.scaling_law import ScalingLaw
 
 SIZE = (7.2, 2.9)
 """In inches."""
+HEIGHT = 1.8
+"""Bits per byte that the budgets' axis holds; what is far from the best is cut off."""
 BEYOND = 2.0
 """The law is drawn this many times beyond the longest and before the shortest run."""
 
@@ -50,7 +53,7 @@ def draw_runs(axes: Axes, runs: Sequence[ScalingRun], law: ScalingLaw) -> None:
             markersize=4,
             label=f"{size / 1e6:.1f}M parameters",
         )
-    axes.set_xscale("log")
+    plain_log(axes)
     axes.set_xlabel("million tokens")
     axes.set_ylabel("validation (bits/byte)")
     axes.legend()
@@ -65,7 +68,17 @@ def draw_budgets(axes: Axes, law: ScalingLaw) -> None:
         best = losses.index(min(losses))
         axes.plot(sizes, losses, color=colour, linewidth=0.9, label=f"{budget:.0e} operations")
         axes.plot(sizes[best], losses[best], "v", color=colour, markersize=5)
-    axes.set_xscale("log")
+    plain_log(axes)
+    lowest = min(law.loss(*cost(rung(*place), budget)) for place in LADDER for budget in BUDGETS)
+    axes.set_ylim(lowest - 0.1, lowest + HEIGHT)
     axes.set_xlabel("million parameters")
     axes.set_ylabel("bits/byte by the law")
     axes.legend()
+
+
+def plain_log(axes: Axes) -> None:
+    """A logarithmic axis with numbers such as 0.5, 1, 2, 5 in place of powers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -19,6 +19,8 @@ from tool.hf_conversion import convert
 from tool.hf_import import import_llama
 from tool.settings import ConvertConfig
 
+YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
+
 
 def a_llama(folder: Path, **changes: Any) -> Path:
     """A stranger's Llama, with a byte-level tokenizer that knows nothing of chats."""
@@ -102,6 +104,8 @@ def test_out_and_in_again_is_the_same_to_the_bit(
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"head_dim": 16}, "head_dim is 16"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "rope_type 'longrope'"),
+        ({"rope_scaling": YARN | {"attention_factor": 1.5}}, "yarn scaling has the attention_f"),
+        ({"rope_scaling": YARN | {"truncate": False}}, "yarn scaling has the truncate False"),
         ({"model_type": "qwen2"}, "not a Llama model"),
         ({"num_hidden_layers": 3}, "layers.2"),
         ({"intermediate_size": 50}, "has the shape"),
