@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import ModelConfig
+from model.blockwise_attention import blockwise_attention
 from model.kv_cache import LayerCache
 
 
@@ -124,44 +125,3 @@ class MultiHeadAttention(nn.Module):
                 enable_gqa=self.num_heads != self.num_kv_heads,
             )
         return self.o_proj(attended.transpose(1, 2).reshape(batch, seq, -1))
-
-
-SMALLEST_BLOCK, MOST_BLOCKS = 128, 8
-"""Smaller blocks save more of the products above the diagonal; more of them take longer to
-compile."""
-
-
-def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Causal attention as plain matrix products, for compiled training on a CPU.
-
-    torch's fused CPU kernel reaches an eighth of the processor's matrix-product speed in bfloat16;
-    products over blocks of queries, each with the keys up to its own end, take half the time
-    (`tool/benchmark.py train`; LOG.md).
-
-    Args:
-        q: (batch, heads, seq, head_dim).
-        k: (batch, kv_heads, seq, head_dim).
-        v: like k.
-        mask: (batch or 1, 1, seq, seq), True where a position (third) may look; None: plain
-            causality.
-    """
-    batch, heads, seq, head_dim = q.shape
-    kv_heads = k.shape[1]
-    groups, block = heads // kv_heads, max(SMALLEST_BLOCK, -(-seq // MOST_BLOCKS))
-    positions = torch.arange(seq, device=q.device)
-    parts = []
-    for first in range(0, seq, block):
-        end = min(first + block, seq)
-        queries = q[:, :, first:end].reshape(batch * kv_heads, groups * (end - first), head_dim)
-        keys = k[:, :, :end].reshape(batch * kv_heads, end, head_dim)
-        values = v[:, :, :end].reshape(batch * kv_heads, end, head_dim)
-        scores = torch.bmm(queries, keys.mT).view(batch, heads, end - first, end)
-        if mask is None:
-            allowed = positions[first:end, None] >= positions[None, :end]
-        else:
-            allowed = mask[:, :, first:end, :end]
-        scores = (scores.float() * head_dim**-0.5).masked_fill(~allowed, -math.inf)
-        weights = scores.softmax(dim=-1).to(v.dtype).view(batch * kv_heads, -1, end)
-        attended = torch.bmm(weights, values)  # (batch * kv_heads, groups * block, head_dim)
-        parts.append(attended.view(batch, heads, end - first, head_dim))
-    return torch.cat(parts, dim=2)

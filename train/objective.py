@@ -132,7 +132,8 @@ def chunk_loss(
     wanted = torch.where(trained, labels, 0)[:, None]
     normaliser = logits.logsumexp(dim=-1, keepdim=True)
     losses = (normaliser - logits.gather(1, wanted)).squeeze(1)
-    onehot = torch.arange(head.shape[0], device=head.device) == wanted
+    columns = torch.arange(head.shape[0], device=head.device, dtype=torch.int32)
+    onehot = columns == wanted.int()  # int32: 64 bits halve the speed of the comparison
     grad_logits = ((logits - normaliser).exp() - onehot.float()) * trained[:, None]
     grad_logits = grad_logits.to(hidden.dtype)
     grad_hidden.copy_(grad_logits @ head)

@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
 
 REPETITIONS = 15.39
 """R* of arXiv 2305.16264, equation 5: the worth of repeated passes falls off by e in so many."""
-EXPONENTS = np.linspace(0.1, 1.2, 56)
-"""Where a fit looks for the two exponents."""
+EXPONENTS = (0.1, 1.2)
+"""Between these a fit looks for both exponents."""
+COARSE, FINE, ZOOMS = 23, 9, 20
+"""Points on a side of its first grid and of the later ones, and how many of these there are."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ def fresh_tokens(tokens: float, unique: float) -> float:
 
 def fit(trials: Sequence[Trial]) -> ScalingLaw:
     """The law with the least squared error of the logarithm of the loss, to first order: a search
-    over both exponents, and linear least squares for the rest, none of it below zero.
+    over both exponents by grids that get finer, and linear least squares for the rest, none of it
+    below zero.
 
     Raises:
         ValueError: there are fewer trials than the five numbers of the law, or no law falls with
@@ -64,12 +70,37 @@ def fit(trials: Sequence[Trial]) -> ScalingLaw:
     """
     if len(trials) < 5:
         raise ValueError(f"{len(trials)} trials cannot tell the five numbers of the law")
+    lowest, highest = EXPONENTS
+    step = (highest - lowest) / (COARSE - 1)
+    places = np.linspace(lowest, highest, COARSE)
+    best, found = best_of_grid(trials, places, places)
+    for _ in range(ZOOMS):
+        if found is None:
+            raise ValueError("the losses do not fall with size and tokens")
+        near = np.linspace(-2 * step, 2 * step, FINE)  # half the step, around the best so far
+        around = [
+            np.clip(exponent + near, lowest, highest)
+            for exponent in (found.size_exponent, found.data_exponent)
+        ]
+        error, finer = best_of_grid(trials, *around)
+        if finer is not None and error < best:
+            best, found = error, finer
+        step /= 2
+    assert found is not None
+    return found
+
+
+def best_of_grid(
+    trials: Sequence[Trial], size_exponents: FloatArray, data_exponents: FloatArray
+) -> tuple[float, ScalingLaw | None]:
+    """The smallest squared error among pairs of exponents, and its law; None where each pair wants
+    a term below zero."""
     size = np.array([trial.parameters / 1e6 for trial in trials])
     data = np.array([trial.tokens / 1e6 for trial in trials])
     loss = np.array([trial.loss for trial in trials])
     best, found = math.inf, None
-    for size_exponent in EXPONENTS:
-        for data_exponent in EXPONENTS:
+    for size_exponent in size_exponents:
+        for data_exponent in data_exponents:
             terms = np.stack([np.ones_like(size), size**-size_exponent, data**-data_exponent], 1)
             terms /= loss[:, None]  # errors as shares of the loss
             values, *_ = np.linalg.lstsq(terms, np.ones_like(loss), rcond=None)
@@ -80,9 +111,7 @@ def fit(trials: Sequence[Trial]) -> ScalingLaw:
                 found = ScalingLaw(
                     irreducible, of_size, float(size_exponent), of_data, float(data_exponent)
                 )
-    if found is None:
-        raise ValueError("the losses do not fall with size and tokens")
-    return found
+    return best, found
 
 
 def residual(law: ScalingLaw, trials: Sequence[Trial]) -> float:

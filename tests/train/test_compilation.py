@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from config import ROOT
-from model.attention import blockwise_attention
+from model.blockwise_attention import blockwise_attention
 from model.transformer import Etude, same_document
 from train.compilation import training_loss
 from train.objective import SummedLoss, chunk_loss
@@ -101,17 +101,24 @@ def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads(whole: boo
 
 
 @pytest.mark.parametrize("seq", [5, 128, 300])
-def test_blockwise_attention_is_attention(seq: int) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_blockwise_attention_and_its_gradient_are_those_of_attention(
+    seq: int, masked: bool
+) -> None:
     draw = torch.Generator().manual_seed(seq)
-    q = torch.randn(2, 4, seq, 8, generator=draw)
-    k, v = torch.randn(2, 2, 2, seq, 8, generator=draw)
+    q = torch.randn(2, 4, seq, 8, generator=draw).requires_grad_()
+    k, v = (torch.randn(2, 2, seq, 8, generator=draw).requires_grad_() for _ in range(2))
+    weight = torch.randn(2, 4, seq, 8, generator=draw)
     documents = torch.randint(0, 3, (2, seq), generator=draw).sort(dim=1).values
-    mask = same_document(documents)
-    for given in (None, mask):
-        expected = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=given, is_causal=given is None, enable_gqa=True
-        )
-        torch.testing.assert_close(blockwise_attention(q, k, v, given), expected)
+    mask = same_document(documents) if masked else None
+    expected = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
+    attended = blockwise_attention(q, k, v, mask)
+    torch.testing.assert_close(attended, expected)
+    wanted = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    found = torch.autograd.grad((attended * weight).sum(), (q, k, v))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_gradient_checkpointing_changes_memory_and_not_the_gradient(model: Etude) -> None:

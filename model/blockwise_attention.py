@@ -1,0 +1,123 @@
+"""Causal attention as plain matrix products, for compiled training on a CPU.
+
+torch's fused CPU kernel reaches an eighth of the processor's matrix-product speed in bfloat16.
+Products over blocks of queries, each with the keys up to its own end, take half the time. What is
+kept for the backward pass are the weights before they are divided by their sum, in the format of
+the products: one pass over memory forward and one backward (`tool/benchmark.py train`; LOG.md).
+
+For one block, with s the scores, m their row's largest and d_o the gradient of the result o:
+
+    e = exp(s - m)      l = sum of e      o = e v / l
+    g = d_o / l         d_v = e^T g       d_s = e (g v^T - sum of (g o))
+
+which is softmax's gradient as FlashAttention has it (arXiv 2205.14135, algorithm 4).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SMALLEST_BLOCK, MOST_BLOCKS = 128, 8
+"""Smaller blocks save more of the products above the diagonal; more of them take longer to
+compile."""
+
+
+def blockwise_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Causal attention; the products are made in the format of v.
+
+    Args:
+        q: (batch, heads, seq, head_dim).
+        k: (batch, kv_heads, seq, head_dim).
+        v: like k.
+        mask: (batch or 1, 1, seq, seq), True where a position (third) may look; None: plain
+            causality. Every position may look at something.
+    """
+    attended: Tensor = BlockwiseAttention.apply(q.to(v.dtype), k.to(v.dtype), v, mask)  # type: ignore[no-untyped-call]
+    return attended
+
+
+class BlockwiseAttention(torch.autograd.Function):
+    """`blockwise_attention` with q, k and v of one format."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """The result; keeps each block's weights and their sums."""
+        kept, parts = [], []
+        for first, end in blocks(q.shape[2]):
+            queries, keys = grouped(q[:, :, first:end], k), flat(k[:, :, :end])
+            scores = torch.bmm(queries, keys.mT).view(*q.shape[:2], end - first, end)
+            scores = scores.float() * q.shape[-1] ** -0.5
+            scores = scores.masked_fill(~allowed(mask, first, end, q.device), -math.inf)
+            weights = (scores - scores.amax(dim=-1, keepdim=True)).exp().to(v.dtype)
+            total = weights.float().sum(dim=-1, keepdim=True)  # (batch, heads, block, 1)
+            weights = grouped(weights, k)
+            attended = torch.bmm(weights, flat(v[:, :, :end])).view(*q.shape[:2], end - first, -1)
+            parts.append((attended.float() / total).to(v.dtype))
+            kept += [weights, total]
+        attended = torch.cat(parts, dim=2)
+        ctx.save_for_backward(q, k, v, attended, *kept)
+        return attended
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        """The gradients of q, k and v."""
+        q, k, v, attended, *kept = ctx.saved_tensors
+        grad_q: list[Tensor] = []
+        grad_k: list[Tensor] = []  # of the keys of each block, summed over the blocks after it
+        grad_v: list[Tensor] = []
+        products = (grad.float() * attended.float()).sum(dim=-1, keepdim=True)
+        for place, (first, end) in enumerate(blocks(q.shape[2])):
+            weights, total = kept[2 * place : 2 * place + 2]
+            block = slice(first, end)
+            queries, keys = grouped(q[:, :, block], k), flat(k[:, :, :end])
+            of_result = grouped((grad[:, :, block].float() / total).to(v.dtype), k)
+            of_weights = torch.bmm(of_result, flat(v[:, :, :end]).mT).float()
+            of_weights = of_weights - grouped(products[:, :, block] / total, k)
+            of_scores = (weights.float() * of_weights * q.shape[-1] ** -0.5).to(v.dtype)
+            grad_q.append(torch.bmm(of_scores, keys).view(*q.shape[:2], end - first, -1))
+            add_blocks(grad_k, torch.bmm(of_scores.mT, queries), k)
+            add_blocks(grad_v, torch.bmm(weights.mT, of_result), k)
+        return torch.cat(grad_q, dim=2), torch.cat(grad_k, dim=2), torch.cat(grad_v, dim=2), None
+
+
+def blocks(seq: int) -> list[tuple[int, int]]:
+    """Begin and end of each block of queries."""
+    size = max(SMALLEST_BLOCK, -(-seq // MOST_BLOCKS))
+    return [(first, min(first + size, seq)) for first in range(0, seq, size)]
+
+
+def allowed(mask: Tensor | None, first: int, end: int, device: torch.device) -> Tensor:
+    """Where the queries first to end may look among the keys before end."""
+    if mask is not None:
+        return mask[:, :, first:end, :end]
+    positions = torch.arange(end, device=device, dtype=torch.int32)
+    return positions[first:end, None] >= positions[None, :]
+
+
+def flat(heads: Tensor) -> Tensor:
+    """(batch, kv_heads, seq, head_dim) -> (batch * kv_heads, seq, head_dim)."""
+    return heads.reshape(-1, *heads.shape[2:])
+
+
+def grouped(heads: Tensor, k: Tensor) -> Tensor:
+    """(batch, heads, block, any) -> (batch * kv_heads, groups * block, any): the queries that share
+    keys, one below the other."""
+    return heads.reshape(k.shape[0] * k.shape[1], -1, heads.shape[-1])
+
+
+def add_blocks(sums: list[Tensor], gradient: Tensor, k: Tensor) -> None:
+    """Adds the gradient of all keys so far, (batch * kv_heads, keys, head_dim), to those of the
+    blocks before, and appends that of the last block."""
+    gradient = gradient.view(*k.shape[:2], -1, k.shape[-1])
+    begin = 0
+    for place, before in enumerate(sums):
+        end = begin + before.shape[2]
+        sums[place] = before + gradient[:, :, begin:end]
+        begin = end
+    sums.append(gradient[:, :, begin:])
