@@ -6,6 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -76,8 +77,21 @@ def start_cold(command: Sequence[str], cwd: Path) -> Started:
     """Starts a command as a user does."""
     output = output_file(cwd)
     with output.open("wb") as file:
-        process = subprocess.Popen(command, cwd=cwd, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            preexec_fn=None if sys.platform == "win32" else hear_signals,
+        )
     return Started(process, output)
+
+
+def hear_signals() -> None:
+    """Undoes what the tests themselves may have been started with: nohup and shells' background
+    jobs ignore signals, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def start_warm(command: Sequence[str], cwd: Path, before: Before | None = None) -> Started:
@@ -111,6 +125,8 @@ def be_script(argv: list[str], cwd: Path, output: Path, before: Before | None) -
     os.dup2(descriptor, 2)
     os.chdir(cwd)
     sys.argv = argv
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # see hear_signals
     if before is not None:
         before()
     runpy.run_path(argv[0], run_name="__main__")
