@@ -17,13 +17,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import parse_flags, run_script
-from inference.api.settings import API_KEY_VARIABLE, LOOPBACK, ServeConfig
+from inference.api.settings import LOOPBACK, ServeConfig, choose_key
 
 
 def main() -> int:
     """Takes the address, loads the model, serves until it is stopped."""
     config = parse_flags(ServeConfig(), "Serves a model: the OpenAI API and a web page.")
-    key = config.api_key or os.environ.get(API_KEY_VARIABLE) or None
+    key = choose_key(config, os.environ)
     # These import torch and FastAPI, which takes seconds: not for --help.
     from inference.api.app import make_app
     from inference.api.listener import Listener, listen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def windows(ids: Sequence[int], context: int) -> Iterator[Span]:
 
 def measure_conversations(judge: Judge, path: Path, records: list[dict[str, Any]]) -> list[Outcome]:
     """Bits per byte of what an assistant says, as far as the context reaches; ends of turns are
-    neither bits nor bytes."""
+    neither bits nor bytes. A record of which nothing is reached has no bytes."""
     spans, owners, sizes = [], [], []
     for number, record in enumerate(records):
         messages = record["conversations"]
@@ -60,10 +61,20 @@ def measure_conversations(judge: Judge, path: Path, records: list[dict[str, Any]
     for owner, value in zip(owners, log_likelihoods(judge, spans), strict=True):
         bits[owner] -= value / math.log(2)
     groups = [script_of("".join(m["content"] for m in r["conversations"])) for r in records]
+    return [Outcome(*found) for found in zip(groups, bits, sizes, strict=True)]
+
+
+def measure_references(judge: Judge, path: Path, records: list[dict[str, Any]]) -> list[Outcome]:
+    """Bits per byte of the reference answers to questions: of one-turn conversations."""
+    turns = (("user", "question"), ("assistant", "reference"))
+    asked = [
+        {"conversations": [{"role": role, "content": record[key]} for role, key in turns]}
+        for record in records
+    ]
+    outcomes = measure_conversations(judge, path, asked)
     return [
-        Outcome(group, value, size)
-        for group, value, size in zip(groups, bits, sizes, strict=True)
-        if size
+        replace(outcome, group=str(record.get("class", outcome.group)))
+        for record, outcome in zip(records, outcomes, strict=True)
     ]
 
 

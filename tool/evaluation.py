@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from config import UserError
-from model.storage import DamagedDirectory, json_writer, read_object, replace_file, sha256_of
+from model.storage import (
+    DamagedDirectory,
+    json_text,
+    json_writer,
+    read_object,
+    replace_file,
+    sha256_of,
+)
 from tool.intervals import interval, paired_interval, ratio
 from tool.measures import Measure, read_measures
 from tool.scoring import Outcome, load_judge
@@ -43,18 +50,28 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
         A row a measure: file, measure, value, its interval, chance, and values by group.
 
     Raises:
-        UserError: no such model, or a file of no known kind.
+        UserError: no such model, a file of no known kind, or two of the same name.
     """
+    names = [path.name for path in config.eval_files]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(
+            f"--eval_files: two files are named {twice[0]}, and results are kept by name; rename "
+            "one, or evaluate them one after the other with an --output_dir each"
+        )
     readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
     judge = load_judge(config.model_dir, config.device, config.engine)
     rows, kept = [], {}
     for path, measures, records in readings:
         for measure in measures:
             outcomes = measure.run(judge, path, records)
+            if not any(outcome.weight for outcome in outcomes):
+                print(f"{path.name[:28]:28} {measure.name:18} nothing to measure", flush=True)
+                continue
             row = summary(path, measure, records, outcomes)
             rows.append(row)
             kept[f"{path.name}: {measure.name}"] = {
                 "better": measure.better,
+                "records_sha256": hashlib.sha256(json_text(records).encode()).hexdigest(),
                 "values": [outcome.value for outcome in outcomes],
                 "weights": [outcome.weight for outcome in outcomes],
             }
@@ -70,7 +87,8 @@ def summary(
     values, weights = columns(outcomes)
     low, high = interval(values, weights)
     groups: dict[str, list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
+    counted = [outcome for outcome in outcomes if outcome.weight]
+    for outcome in counted:
         groups[outcome.group].append(outcome)
     return {
         "file": path.name,
@@ -80,7 +98,7 @@ def summary(
         "low": low,
         "high": high,
         "chance": measure.chance(records),
-        "records": len(outcomes),
+        "records": len(counted),
         "by_group": {
             name: ratio(*columns(members)) for name, members in sorted(groups.items()) if name
         },
@@ -117,18 +135,19 @@ def compare(first: Path, second: Path) -> list[str]:
     common = [name for name in a if name in b]
     if not common:
         raise UserError(f"{first} and {second} were not evaluated on a common file; do that first")
+    called = second.name if second.name != first.name else str(second)
     lines = [f"{'file: measure':48} {'difference':>10}  {'95% interval':19} verdict"]
     for name in common:
-        if a[name]["weights"] != b[name]["weights"]:
+        if a[name]["records_sha256"] != b[name]["records_sha256"]:
             raise UserError(
                 f"{name}: {first} and {second} were evaluated on different records; evaluate both "
                 "with the same files and --limit"
             )
         difference, (low, high) = paired_interval(
-            a[name]["values"], b[name]["values"], a[name]["weights"]
+            a[name]["values"], b[name]["values"], a[name]["weights"], b[name]["weights"]
         )
         between = f"{low:+.4f} to {high:+.4f}"
-        told = verdict(low, high, a[name]["better"], second.name)
+        told = verdict(low, high, a[name]["better"], called)
         lines.append(f"{name[:48]:48} {difference:>+10.4f}  {between:19} {told}")
     return lines
 
@@ -144,7 +163,7 @@ def read_kept(directory: Path) -> dict[str, Any]:
     """What each record of an evaluated model gave.
 
     Raises:
-        UserError: the model was not evaluated.
+        UserError: the model was not evaluated, or what is kept of it is damaged.
     """
     path = directory / RECORDS
     if not path.is_file():
@@ -152,6 +171,10 @@ def read_kept(directory: Path) -> dict[str, Any]:
             f"{directory}: not evaluated on files yet; run tool/evaluate.py --model_dir "
             f"{directory} --eval_files ... first"
         )
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(kept, dict)
+    kept = read_object(path)
+    needed = {"better", "records_sha256", "values", "weights"}
+    if not all(isinstance(row, dict) and needed <= row.keys() for row in kept.values()):
+        raise UserError(
+            f"{path} is damaged, or of an earlier version of Etude; evaluate the model again"
+        )
     return kept

@@ -4,6 +4,7 @@
 {"conversations"}                            bits per byte of the assistant's turns
 {"good", "bad"}                              minimal pairs: the good sentence is likelier
 {"question", "choices", "answer"}            multiple choice, by length-normalised likelihood
+{"question", "reference"}                    bits per byte of the reference answer
 {"content", "candidates", "answer"}          cloze: #idiom# is filled with each candidate
 {"context", "choices", "answers"}            cloze: [BLANK1] ... are filled with sentences
 {"passage", "query", "answer", "blank"}      cloze: the blank of the query, among ten words
@@ -12,15 +13,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config import UserError
 from data_process.jsonl import read_records
-from data_process.record_kinds import described
-from tool.bits_per_byte import measure_conversations, measure_texts
+from data_process.record_kinds import conversation_problems, described, text_problems
+from tool.bits_per_byte import measure_conversations, measure_references, measure_texts
 from tool.candidates import (
     DISTRACTORS,
     measure_choices,
@@ -30,6 +31,15 @@ from tool.candidates import (
     measure_words,
 )
 from tool.continuations import measure_distinct, measure_repetition
+from tool.measured_records import (
+    choice_problems,
+    idiom_problems,
+    pair_problems,
+    prompt_problems,
+    reference_problems,
+    sentence_problems,
+    word_problems,
+)
 from tool.scoring import Judge, Outcome
 
 
@@ -42,6 +52,8 @@ class Measure:
     better: str
     """higher or lower"""
     run: Callable[[Judge, Path, list[dict[str, Any]]], list[Outcome]]
+    problems: Callable[[dict[str, Any]], Iterator[str]]
+    """What is wrong with a record that has the keys."""
     chance: Callable[[list[dict[str, Any]]], float | None] = lambda records: None
     """What guessing gives; None: nothing sensible."""
 
@@ -50,8 +62,8 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[di
     """What a file measures, and its records, the first `limit` of them.
 
     Raises:
-        UserError: the kind is unknown, or a record is of another kind than the first; the line is
-            named.
+        UserError: the kind is unknown, a record is of another kind than the first, or it holds
+            what it must not; the line is named.
     """
     records: list[dict[str, Any]] = []
     measure = None
@@ -66,6 +78,8 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[di
             )
         measure = found
         assert isinstance(record, dict)
+        for problem in found.problems(record):
+            raise UserError(f"{path}:{number}: {problem}")
         records.append(record)
         if len(records) == limit:
             break
@@ -84,14 +98,24 @@ def share_of(*keys: str) -> Callable[[list[dict[str, Any]]], float]:
 
 
 MEASURES = (
-    Measure("bits per byte", ("text",), "lower", measure_texts),
-    Measure("bits per byte", ("conversations",), "lower", measure_conversations),
-    Measure("minimal pairs", ("good", "bad"), "higher", measure_pairs, lambda records: 0.5),
+    Measure("bits per byte", ("text",), "lower", measure_texts, text_problems),
+    Measure(
+        "bits per byte", ("conversations",), "lower", measure_conversations, conversation_problems
+    ),
+    Measure(
+        "minimal pairs",
+        ("good", "bad"),
+        "higher",
+        measure_pairs,
+        pair_problems,
+        lambda records: 0.5,
+    ),
     Measure(
         "multiple choice",
         ("question", "choices", "answer"),
         "higher",
         measure_choices,
+        choice_problems,
         share_of("choices"),
     ),
     Measure(
@@ -99,19 +123,29 @@ MEASURES = (
         ("content", "candidates", "answer"),
         "higher",
         measure_idioms,
+        idiom_problems,
         share_of("candidates"),
     ),
     Measure(
-        "cloze", ("context", "choices", "answers"), "higher", measure_sentences, share_of("choices")
+        "cloze",
+        ("context", "choices", "answers"),
+        "higher",
+        measure_sentences,
+        sentence_problems,
+        share_of("choices"),
     ),
     Measure(
         "cloze",
         ("passage", "query", "answer", "blank"),
         "higher",
         measure_words,
+        word_problems,
         lambda records: 1 / (1 + min(DISTRACTORS, len({r["answer"] for r in records}) - 1)),
     ),
-    Measure("repeated 4-grams", ("prompt",), "lower", measure_repetition),
-    Measure("distinct 2-grams", ("prompt",), "higher", measure_distinct),
+    Measure("repeated 4-grams", ("prompt",), "lower", measure_repetition, prompt_problems),
+    Measure("distinct 2-grams", ("prompt",), "higher", measure_distinct, prompt_problems),
+    Measure(
+        "bits per byte", ("question", "reference"), "lower", measure_references, reference_problems
+    ),
 )
 """The kinds of files; the first whose keys a record has, and others of the same keys."""

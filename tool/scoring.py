@@ -70,7 +70,10 @@ def load_judge(directory: Path, device_name: str, engine: str) -> Judge:
     if engine == "transformers":
         from transformers import AutoModelForCausalLM
 
-        llama: Any = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True)
+        # Etude computes in float32, whatever the number format of the file.
+        llama: Any = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=torch.float32, local_files_only=True
+        )
         llama = llama.to(device).eval()
 
         def logits(ids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from functools import partial
 
 from data_process.wiki import dates, units, words
 from data_process.wiki.arguments import Arguments
+from data_process.wiki.coordinates import coordinates
 
 Renderer = Callable[[str, Arguments], str]
 """From the language of the wiki and the arguments to text."""
@@ -90,6 +91,8 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
     (words.angle, "angbr|angle bracket|angbr ipa|grapheme|angle"),
     (words.section_link, "section link|slink|sectionlink|section-link|seclink"),
     (words.accidental, "music"),
+    (words.named_source, "harvtxt|harvcoltxt"),
+    (coordinates, "coord|座標|坐标"),
     (
         dates.date,
         "birth date|birth date and age|bda|dob|birth-date|birth year and age|start date|end date|"

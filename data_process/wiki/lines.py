@@ -28,7 +28,7 @@ class LineCleaner:
     def clean(self, text: str) -> str:
         """A text whose lines are plain."""
         for line in text.replace("\xa0", " ").replace("\t", " ").split("\n"):
-            if not line:
+            if not line or line.isspace():
                 self.end_paragraph()
             elif line[0] in SPECIAL:
                 self.add_special(line)
@@ -75,7 +75,7 @@ class LineCleaner:
 
     def add_item(self, line: str) -> None:
         """An item of a list."""
-        text = squeezed(line.lstrip(MARKERS))
+        text = squeezed(line.lstrip(MARKERS)).removeprefix("- ")
         if not text or not self.keep_lists:
             return
         markers = line[: len(line) - len(line.lstrip("*#:;"))]

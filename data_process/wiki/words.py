@@ -189,3 +189,12 @@ def accidental(_: str, given: Arguments) -> str:
     """{{music|flat}}: ♭."""
     signs = {"flat": "♭", "b": "♭", "sharp": "♯", "#": "♯", "natural": "♮"}
     return signs.get(given.at(0), given.at(0))
+
+
+def named_source(_: str, given: Arguments) -> str:
+    """{{harvtxt|Boolos|Jeffrey|1974}}: Boolos and Jeffrey (1974), which is part of a sentence."""
+    *names, year = given.words() or [""]
+    if len(names) > 3:
+        names = [f"{names[0]} et al."]
+    who = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return f"{who} ({year})" if who else year

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config import DeviceName, PathConfig, QuantizeName, SamplingConfig, in_range, positive
+from config import (
+    DeviceName,
+    PathConfig,
+    QuantizeName,
+    SamplingConfig,
+    UserError,
+    in_range,
+    positive,
+)
 
 API_KEY_VARIABLE = "ETUDE_API_KEY"
+UNSENDABLE = "cannot be sent in a header: choose letters, digits and signs of ASCII"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of the machine itself, which no other machine can reach."""
 
@@ -74,11 +84,28 @@ class ServeConfig:
             found.append(
                 f"max_n is {self.max_n}, more than slots and max_queue hold together: lower it"
             )
-        if self.api_key is not None and not self.api_key.strip():
-            found.append("api_key is empty: choose one, or leave it out")
+        if self.api_key is not None and not can_be_sent(self.api_key):
+            found.append(f"api_key {UNSENDABLE}, or leave it out")
         found += [
             f"cors_origin {origin}: write it as a browser does, like https://example.org"
             for origin in self.cors_origin
             if not origin.startswith(("http://", "https://")) or origin.count("/") != 2
         ]
         return found
+
+
+def can_be_sent(key: str) -> bool:
+    """Whether every client can send a key: headers hold ASCII, without blanks at their ends."""
+    return key.isascii() and key.isprintable() and key == key.strip() != ""
+
+
+def choose_key(config: ServeConfig, environment: Mapping[str, str]) -> str | None:
+    """The key that clients must send, by the flag or the environment; None: they need none.
+
+    Raises:
+        UserError: no client could send the environment's.
+    """
+    key = config.api_key or environment.get(API_KEY_VARIABLE) or None
+    if key is not None and not can_be_sent(key):
+        raise UserError(f"{API_KEY_VARIABLE} {UNSENDABLE}, or unset it")
+    return key

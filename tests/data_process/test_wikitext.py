@@ -56,6 +56,15 @@ def test_headings_stay_where_text_follows_them() -> None:
     )
     assert clean(wikitext) == "a\n\nTwo\n\nPart\n\nb"
     assert clean(wikitext, keep_headings=False) == "a\n\nb"
+    assert clean("a\n== One ==\n{{reflist}}\n \t\n") == "a"
+
+
+def test_a_line_of_spaces_parts_paragraphs() -> None:
+    assert clean("a\n \t\nb") == "a\n\nb"
+
+
+def test_a_dash_typed_after_the_sign_of_an_item_is_not_doubled() -> None:
+    assert clean("* [http://a.example - a page]") == "- a page"
 
 
 def test_lists_keep_their_marks_or_go() -> None:

@@ -37,6 +37,14 @@ def clean(wikitext: str, language: str = "en") -> str:
         ("{{zh|s=汉|t=漢|p=hàn}}", "simplified Chinese: 汉; traditional Chinese: 漢; pinyin: hàn"),
         ("{{ill|Foo|de|Bar}} {{ill|Foo|de|Bar|lt=the foo}}", "Foo the foo"),
         ("{{nowrap|a [[b|c]]}} {{abbr|NATO|North}} {{small|{{lang|fr|d}}}}", "a c NATO d"),
+        ("at {{coord|13|19|N|169|9|W|type:event}}.", "at 13°19′N 169°9′W."),
+        ("{{Coord|41.5|-71.25|display=inline,title}}", "41.5°N 71.25°W"),
+        ("a {{coord|1|2|3.5|S|4|5|6|E}} {{coord|0|N|30|W|display=title}}", "a 1°2′3.5″S 4°5′6″E"),
+        (
+            "{{harvtxt|Boolos|Jeffrey|1974}} say, {{harvtxt|Hume|1748|p=3}} too",
+            "Boolos and Jeffrey (1974) say, Hume (1748) too",
+        ),
+        ("{{harvtxt|A|B|C|D|1999}}", "A et al. (1999)"),
         ("{{url|a.example|b}} {{audio|a.ogg|c}} {{music|flat}}", "b c ♭"),
         (
             "a{{snd}}b{{'s}} {{PAGENAME}} {{lc:ABC}} {{USS|Monitor|1861}}",

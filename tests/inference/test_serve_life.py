@@ -22,6 +22,7 @@ import pytest
 from config import ROOT, ModelConfig, UserError
 from inference.answers import Answer
 from inference.api.listener import listen
+from inference.api.settings import ServeConfig, choose_key
 from inference.loading import LoadedModel
 from inference.service import Service
 from model.tokenizer import EtudeTokenizer
@@ -306,3 +307,17 @@ def test_a_port_that_is_taken_is_named() -> None:
             listen("127.0.0.1", port)
     with pytest.raises(UserError, match="name another"):
         listen("not a host", 80)
+
+
+@pytest.mark.parametrize("key", ["geheim-schlüssel", "密码", "   ", "key ", "two\nlines", "\x7f"])
+def test_a_key_that_no_client_can_send_is_refused(key: str) -> None:
+    assert "api_key cannot be sent" in "; ".join(ServeConfig(api_key=key).problems())
+    with pytest.raises(UserError, match=r"ETUDE_API_KEY cannot be sent .* unset it"):
+        choose_key(ServeConfig(), {"ETUDE_API_KEY": key})
+
+
+def test_a_key_is_taken_from_the_flag_or_the_environment() -> None:
+    assert choose_key(ServeConfig(), {}) is None
+    assert choose_key(ServeConfig(), {"ETUDE_API_KEY": ""}) is None
+    assert choose_key(ServeConfig(), {"ETUDE_API_KEY": "s3cret, too!"}) == "s3cret, too!"
+    assert choose_key(ServeConfig(api_key="mine"), {"ETUDE_API_KEY": "other"}) == "mine"

@@ -53,8 +53,9 @@ def save(folder: Path, tokenizer: EtudeTokenizer, **shape: object) -> Path:
         {"num_key_value_heads": 2, "tie_word_embeddings": False, "rope_theta": 5e5},
         {"rope_scaling": RopeScaling("linear", 2.0)},
         {"rope_scaling": RopeScaling("llama3", 4.0, 64)},
+        {"rope_scaling": RopeScaling("yarn", 4.0, 64)},
     ],
-    ids=["grouped", "untied", "linear", "llama3"],
+    ids=["grouped", "untied", "linear", "llama3", "yarn"],
 )
 def test_llama_cpp_reads_the_same_ids_and_answers_the_same(
     tmp_path: Path, tokenizer: EtudeTokenizer, shape: dict[str, object]

@@ -17,10 +17,12 @@ from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.bits_per_byte import windows
-from tool.evaluation import compare, verdict
+from tool.evaluation import RECORDS, compare, measure_files, verdict
+from tool.hf_conversion import convert
 from tool.intervals import interval, paired_interval, ratio
 from tool.measures import MEASURES, read_measures
 from tool.scoring import Judge, Outcome, Span, load_judge, log_likelihoods
+from tool.settings import ConvertConfig, EvaluateConfig
 
 
 @pytest.fixture
@@ -190,7 +192,9 @@ def test_a_small_difference_on_the_same_records_is_seen() -> None:
     draw = torch.Generator().manual_seed(4)
     first = torch.rand(300, generator=draw)
     second = first + 0.02 + 0.01 * torch.randn(300, generator=draw)
-    difference, (low, high) = paired_interval(first.tolist(), second.tolist(), [1.0] * 300)
+    difference, (low, high) = paired_interval(
+        first.tolist(), second.tolist(), [1.0] * 300, [1.0] * 300
+    )
     assert difference == pytest.approx(0.02, abs=0.003)
     assert 0 < low < difference < high
     assert verdict(low, high, "lower", "b") == "b is worse"
@@ -232,3 +236,97 @@ def test_transformers_gives_the_same_numbers(model_dir: Path) -> None:
         for engine in ("etude", "transformers")
     )
     assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def test_the_same_numbers_of_a_conversion_in_bfloat16(model_dir: Path) -> None:
+    directory, _ = convert(ConvertConfig(model_dir, dtype="bfloat16"))
+    spans = [Span(list(range(5, 60)), 1), Span([0, 9, 300, 7], 2)]
+    ours, theirs = (
+        log_likelihoods(load_judge(directory, "cpu", engine), spans)
+        for engine in ("etude", "transformers")
+    )
+    assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def test_models_that_write_more_or_less_are_compared(model_dir: Path, tmp_path: Path) -> None:
+    kept = {"better": "lower", "records_sha256": "x", "values": [1.0] * 9 + [0.0]}
+    for folder, weight in (("a/model", 10.0), ("b/model", 20.0)):
+        directory = tmp_path / folder
+        directory.mkdir(parents=True)
+        record = {"p.jsonl: repeated 4-grams": {**kept, "weights": [weight] * 9 + [0.0]}}
+        (directory / RECORDS).write_text(json.dumps(record), encoding="utf-8")
+    line = compare(tmp_path / "a/model", tmp_path / "b/model")[1]
+    assert "-0.0500" in line
+    assert line.endswith(f"{tmp_path / 'b/model'} is better")  # which of the two is told
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"p.jsonl: cloze": {"values": [1]}}'])
+def test_damaged_records_are_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / RECORDS).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="damaged"):
+        compare(tmp_path, tmp_path)
+
+
+def test_other_records_are_not_compared(model_dir: Path, tmp_path: Path) -> None:
+    for number in range(2):
+        path = write(tmp_path / "p.jsonl", {"good": f"a {number}", "bad": "b"})
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        measure_files(EvaluateConfig(model_dir, (path,), output_dir=directory))
+    with pytest.raises(UserError, match="different records"):
+        compare(tmp_path / "0", tmp_path / "1")
+
+
+def test_two_files_of_one_name_are_refused(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    files = tuple(write(tmp_path / name, {"text": "a"}) for name in ("t.jsonl", "x/t.jsonl"))
+    with pytest.raises(UserError, match=r"two files are named t\.jsonl"):
+        measure_files(EvaluateConfig(model_dir, files))
+
+
+def test_where_nothing_was_written_there_is_no_row(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("tool.continuations.continuations", lambda *_: [[1, 2], []])
+    path = write(tmp_path / "g.jsonl", {"prompt": "a"}, {"prompt": "b"})
+    (row,) = measure_files(EvaluateConfig(model_dir, (path,)))
+    assert (row["measure"], row["value"], row["records"]) == ("distinct 2-grams", 1.0, 1)
+    assert (row["low"], row["high"]) == (1.0, 1.0)
+    assert "repeated 4-grams   nothing to measure" in capsys.readouterr().out
+
+
+def test_references_are_measured_as_answers(judge: Judge, tmp_path: Path) -> None:
+    asked = {"question": "你好？", "reference": "世界。"}
+    (found,) = measured(judge, write(tmp_path / "r.jsonl", {**asked, "class": "x"}))[
+        "bits per byte"
+    ]
+    turns = (("user", asked["question"]), ("assistant", asked["reference"]))
+    messages = [{"role": role, "content": content} for role, content in turns]
+    (same,) = measured(judge, write(tmp_path / "c.jsonl", {"conversations": messages}))[
+        "bits per byte"
+    ]
+    assert (found.group, found.value, found.weight) == ("x", same.value, same.weight)
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"text": 5}, '"text" is a int'),
+        ({"conversations": [{"role": "user", "content": "a"}]}, "no assistant's turn"),
+        ({"good": "a", "bad": ""}, '"bad" is empty'),
+        ({"question": "a", "choices": ["b"], "answer": 0}, "two choices at least"),
+        ({"question": "a", "choices": ["b", "c"], "answer": "B"}, "\"answer\" is 'B'"),
+        ({"question": "a", "choices": ["b", "c"], "answer": 2}, "from 0 to 1"),
+        ({"content": "a", "candidates": ["b", "c"], "answer": 0}, "has no #idiom#"),
+        ({"context": "a[BLANK1]", "choices": ["b", "c"], "answers": [0, 1]}, r"\[BLANK2\] 0 times"),
+        ({"context": "a[BLANK1]", "choices": ["b", "c"], "answers": []}, '"answers" must be'),
+        ({"passage": "a", "query": "b", "answer": "c", "blank": "X"}, '"blank" is neither'),
+        ({"prompt": " "}, '"prompt" is empty'),
+        ({"question": "a", "reference": None}, '"reference" is a NoneType'),
+    ],
+)
+def test_a_record_that_cannot_be_measured_is_named(
+    tmp_path: Path, record: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=rf"x\.jsonl:1: .*{told}"):
+        read_measures(write(tmp_path / "x.jsonl", record), None)

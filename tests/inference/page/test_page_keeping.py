@@ -142,6 +142,16 @@ def test_a_server_with_a_key_is_given_it(server: PageServer, visit: Visit) -> No
     visitor.sees("#model b")
 
 
+def test_a_key_that_cannot_be_sent_is_asked_for_again(server: PageServer, visit: Visit) -> None:
+    server.script.key = "secret"
+    visitor = visit()
+    for key in ("钥匙", "secret"):
+        visitor.sees("#trouble span", "This server asks for a key.")
+        visitor.page.fill("#trouble input", key)
+        visitor.presses("Enter")
+    visitor.sees("#model b")
+
+
 def test_a_server_that_went_away_is_tried_again(server: PageServer, visit: Visit) -> None:
     visitor = visit()
     visitor.sees("#model b")
