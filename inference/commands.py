@@ -137,7 +137,9 @@ def show_tokens(talk: Talk, argument: str) -> None:
         raise UserError("there is no answer yet: write something first")
     speech, speaker = talk.last.speech, talk.session.speaker
     if not speech.tokens:
-        raise UserError("nothing is known about the tokens of the last answer")
+        asked = talk.top_logprobs is not None
+        remedy = "it has none" if asked else "scripts get them by --json --logprobs 5"
+        raise UserError(f"nothing is known about the tokens of the last answer: {remedy}")
     tell(*view_tokens(speech.tokens, speaker.spell), style="")
     tell(f"{speech.completion_tokens} tokens, {speech.tokens_per_second:.0f} tokens/s")
 

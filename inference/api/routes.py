@@ -100,6 +100,8 @@ async def show_model(name: str, request: Request) -> Model:
     return model_card(serving)
 
 
+# By HEAD ask wget --spider, curl -I and load balancers.
+@router.head("/health", include_in_schema=False)
 @router.get("/health", responses=refusals(403, 503))
 async def check_health(request: Request) -> Health:
     """Makes a token, which proves that the model answers."""
@@ -128,6 +130,7 @@ async def show_metrics(request: Request) -> Response:
     return Response(exposition(lines), headers={"Content-Type": CONTENT_TYPE})
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def show_page() -> Response:
     """The web page."""

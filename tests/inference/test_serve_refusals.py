@@ -227,3 +227,11 @@ def test_the_page_may_run_its_own_script_alone(client: httpx.Client) -> None:
     assert "default-src 'none'; script-src 'sha256-" in policy
     assert "connect-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_whether_it_runs_can_be_asked_without_a_body(client: httpx.Client, path: str) -> None:
+    whole, head = client.get(path), client.head(path)
+    assert (whole.status_code, head.status_code) == (200, 200)
+    assert (head.content, head.headers["content-type"]) == (b"", whole.headers["content-type"])
+    assert "head" not in client.get("/openapi.json").json()["paths"].get(path, {})

@@ -118,6 +118,13 @@ def test_commands_speak_on_standard_error(
     assert "there is no /quite; /help shows the commands" in captured.err
 
 
+def test_a_script_is_told_how_to_see_tokens(
+    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat(monkeypatch, speaker, "Hello\n/tokens\n")
+    assert "scripts get them by --json --logprobs 5" in capsys.readouterr().err
+
+
 def test_a_message_too_long_does_not_end_the_chat(
     speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
