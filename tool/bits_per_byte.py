@@ -12,6 +12,9 @@ from data_process.script import script_of
 from model.chat import render
 from tool.scoring import Judge, Outcome, Span, log_likelihoods
 
+TURNS = (("user", "question"), ("assistant", "reference"))
+"""Of a question with a reference: who says what."""
+
 
 def measure_texts(judge: Judge, path: Path, records: list[dict[str, Any]]) -> list[Outcome]:
     """Bits per byte of texts. Every token counts once, with at least half a context before it
@@ -65,13 +68,15 @@ def measure_conversations(judge: Judge, path: Path, records: list[dict[str, Any]
 
 
 def measure_references(judge: Judge, path: Path, records: list[dict[str, Any]]) -> list[Outcome]:
-    """Bits per byte of the reference answers to questions: of one-turn conversations."""
-    turns = (("user", "question"), ("assistant", "reference"))
+    """Bits per byte of the reference answers to questions: of one-turn conversations. An open
+    question, whose reference is empty, has no bytes."""
+    answered = [record for record in records if record["reference"]]
     asked = [
-        {"conversations": [{"role": role, "content": record[key]} for role, key in turns]}
-        for record in records
+        {"conversations": [{"role": role, "content": record[key]} for role, key in TURNS]}
+        for record in answered
     ]
-    outcomes = measure_conversations(judge, path, asked)
+    found = iter(measure_conversations(judge, path, asked))
+    outcomes = [next(found) if record["reference"] else Outcome("", 0, 0) for record in records]
     return [
         replace(outcome, group=str(record.get("class", outcome.group)))
         for record, outcome in zip(records, outcomes, strict=True)

@@ -57,8 +57,10 @@ def prompt_problems(record: Record) -> Iterator[str]:
 
 
 def reference_problems(record: Record) -> Iterator[str]:
-    """{"question", "reference"}: two texts."""
-    yield from not_texts(record, "question", "reference")
+    """{"question", "reference"}: two texts; an open question has an empty reference."""
+    yield from not_texts(record, "question")
+    if record["reference"] != "":
+        yield from not_texts(record, "reference")
 
 
 def not_texts(record: Record, *names: str) -> Iterator[str]:

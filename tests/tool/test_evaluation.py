@@ -297,9 +297,9 @@ def test_where_nothing_was_written_there_is_no_row(
 
 def test_references_are_measured_as_answers(judge: Judge, tmp_path: Path) -> None:
     asked = {"question": "你好？", "reference": "世界。"}
-    (found,) = measured(judge, write(tmp_path / "r.jsonl", {**asked, "class": "x"}))[
-        "bits per byte"
-    ]
+    records = [{**asked, "class": "x"}, {"question": "And?", "reference": ""}]
+    found, none = measured(judge, write(tmp_path / "r.jsonl", *records))["bits per byte"]
+    assert (none.value, none.weight) == (0.0, 0)
     turns = (("user", asked["question"]), ("assistant", asked["reference"]))
     messages = [{"role": role, "content": content} for role, content in turns]
     (same,) = measured(judge, write(tmp_path / "c.jsonl", {"conversations": messages}))[
