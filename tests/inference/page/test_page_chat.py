@@ -129,6 +129,24 @@ def test_an_edit_is_a_branch_beside_the_old_message(server: PageServer, visit: V
     assert visitor.answers == ["Eins", "Zwei"]
 
 
+@pytest.mark.parametrize("width", [1920, 1313, 1312, 1057, 900, 375])
+def test_versions_stand_in_one_line_at_every_width(
+    server: PageServer, visit: Visit, width: int
+) -> None:
+    visitor = visit(viewport={"width": width, "height": 800})
+    visitor.says("first")
+    for number in range(2, 11):
+        visitor.presses("ArrowUp")
+        visitor.page.fill(".edit textarea", f"version {number}")
+        visitor.presses("Enter")
+        visitor.sees("#send:not(.stop)")
+    versions = visitor.sees(".turn.user .branches", "10/10")
+    button = versions.locator("button").first
+    assert versions.bounding_box()["height"] == button.bounding_box()["height"]
+    sideways = "(e) => e.scrollWidth - e.clientWidth"
+    assert visitor.page.locator("#scroller").evaluate(sideways) == 0
+
+
 def test_settings_and_the_system_prompt_are_sent(server: PageServer, visit: Visit) -> None:
     visitor = visit()
     visitor.sees("#model b")
