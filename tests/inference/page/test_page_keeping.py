@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from inference.conversation_file import load_conversation
 from tests.inference.page.conftest import SECONDS, Visitor
 from tests.inference.page.scripted_server import PageServer, Refusal
 
@@ -64,6 +66,25 @@ def test_conversations_are_renamed_exported_deleted_and_brought_back(
     visitor.clicks("#toast button")
     visitor.sees(".said", "About foxes")
     assert visitor.kept()[0]["title"] == "Foxes"
+
+
+def test_what_is_exported_can_be_loaded_though_an_answer_failed(
+    server: PageServer, visit: Visit, tmp_path: Path
+) -> None:
+    server.script.refusals = [Refusal(503)]
+    visitor = visit()
+    visitor.says("About foxes")
+    visitor.sees("#trouble span")
+    visitor.says("And bears?")
+    visitor.sees(".answer", "All right.")
+    visitor.page.hover("#conversations li")
+    with visitor.page.expect_download() as download:
+        visitor.clicks("#conversations [aria-label^=Export]")
+    download.value.save_as(tmp_path / "talk.json")
+    assert load_conversation(tmp_path / "talk.json") == [
+        {"role": "user", "content": "About foxes\n\nAnd bears?"},
+        {"role": "assistant", "content": "All right."},
+    ]
 
 
 def test_what_is_deleted_in_mid_answer_does_not_come_back(server: PageServer, visit: Visit) -> None:
