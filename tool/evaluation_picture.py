@@ -50,6 +50,7 @@ def draw_rows(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
     chances = [(row["chance"], place) for place, row in enumerate(rows) if row["chance"]]
     if chances:
         axis.plot(*zip(*chances, strict=True), "|", color=COLOURS[1], markersize=12, label="chance")
-        axis.legend(loc="lower right")
+        # Above the rows: among them its tick would be one more level of chance.
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     axis.set_yticks(places, [f"{Path(row['file']).stem}\n{row['measure']}" for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)

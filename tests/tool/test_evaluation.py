@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib import pyplot
 
 from config import ROOT, UserError
 from model.chat import render
@@ -18,6 +19,7 @@ from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.bits_per_byte import windows
 from tool.evaluation import RECORDS, compare, measure_files, verdict
+from tool.evaluation_picture import draw_rows
 from tool.hf_conversion import convert
 from tool.intervals import interval, paired_interval, ratio
 from tool.measures import MEASURES, read_measures
@@ -330,3 +332,14 @@ def test_a_record_that_cannot_be_measured_is_named(
 ) -> None:
     with pytest.raises(UserError, match=rf"x\.jsonl:1: .*{told}"):
         read_measures(write(tmp_path / "x.jsonl", record), None)
+
+
+def test_the_legend_of_the_picture_stands_on_no_row() -> None:
+    figure, axis = pyplot.subplots(layout="constrained")
+    row = {"file": "a.jsonl", "measure": "cloze", "value": 0.9, "low": 0.8, "high": 1.0}
+    draw_rows(axis, [{**row, "chance": 0.5}, {**row, "chance": None}])
+    figure.draw_without_rendering()
+    legend = axis.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().y0 >= axis.get_window_extent().y1 - 1
+    pyplot.close(figure)
