@@ -32,7 +32,9 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "vr|ipa|ipalink|ipa link|ipablink|音標|国际音标|國際音標|"
         "link|page link|internal link|wikilink|ref "
         "label text|zh-tw|zh-cn|中文|translation|"
-        "trans|",
+        "trans|cnspan|要出典|référence nécessaire|refnec|référence souhaitée|refsou|"
+        "citation nécessaire|passage évasif|pas clair|senza fonte|"
+        "僻字|楷體|楷体|kai|kaiti",
     ),
     (
         words.second,
@@ -85,7 +87,7 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
     (words.nihongo, "nihongo|nihongo2|日本語|korean-x|nihongo krt|nihongo title"),
     (words.ruby, "ruby|ruby-ja|ruby-zh-p|ruby-zh-b|ruby-py|注音|rubi|ルビ|rt|ふりがな|読み仮名"),
     (words.langx, "langx|language with name"),
-    (words.chinese, "zh|chinese|zh-full|cjkv"),
+    (words.chinese, "zh|lang-zh|chinese|zh-full|cjkv"),
     (words.literal, "literal translation|lit|literally|lit."),
     (words.gloss, "gloss|glossary gloss|single+double"),
     (words.angle, "angbr|angle bracket|angbr ipa|grapheme|angle"),

@@ -15,6 +15,8 @@ from data_process.wiki.units import grouped
 LANGUAGE = re.compile(r"lang-([a-z]{2,3}(?:-[a-z]+)?)(-short)?$")
 FUNCTION = re.compile(r"(lc|uc|lcfirst|ucfirst|formatnum|subst|safesubst)\s*:\s*(.*)", re.DOTALL)
 TITLE = ("pagename", "subjectpagename", "fullpagename", "basepagename", "rootpagename", "lemma")
+SPANS = (" span", "-span", "範囲", "範囲2")
+"""How English and Japanese templates end that mark the text which they are given as doubtful."""
 WORD_RULES = ("noteta", "noteta/lua", "noteta-lite")
 
 
@@ -57,6 +59,8 @@ class TemplateCleaner:
             return or_gap(words.named_language(self.wiki, match[1], given))
         if name in TITLE:
             return self.title
+        if name.endswith(SPANS):
+            return or_gap(Arguments.parse(rest).at(0))
         if ":" in name and (function := FUNCTION.match(body.strip())):
             return or_gap(self.call(function[1], function[2]))
         return GAP

@@ -142,7 +142,7 @@ def chinese(wiki: str, given: Arguments) -> str:
                 parts.append(text)
             else:
                 parts.append(f"lit. '{text}'" if name == "l" else f"{words}: {text}")
-    return "; ".join(parts)
+    return "; ".join(parts) or named_language(wiki, "zh", given)
 
 
 def literal(_: str, given: Arguments) -> str:

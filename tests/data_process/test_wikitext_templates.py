@@ -35,6 +35,10 @@ def clean(wikitext: str, language: str = "en") -> str:
         ("{{transl|ar|DIN|salām}} {{transliteration|hy|x}}", "salām x"),
         ("{{nihongo|Aikido|合気道|aikidō}}", "Aikido (合気道, aikidō)"),
         ("{{zh|s=汉|t=漢|p=hàn}}", "simplified Chinese: 汉; traditional Chinese: 漢; pinyin: hàn"),
+        (
+            "{{lang-zh|s=汉|p=hàn}} {{lang-zh|漢}}",
+            "simplified Chinese: 汉; pinyin: hàn Chinese: 漢",
+        ),
         ("{{ill|Foo|de|Bar}} {{ill|Foo|de|Bar|lt=the foo}}", "Foo the foo"),
         ("{{nowrap|a [[b|c]]}} {{abbr|NATO|North}} {{small|{{lang|fr|d}}}}", "a c NATO d"),
         ("at {{coord|13|19|N|169|9|W|type:event}}.", "at 13°19′N 169°9′W."),
@@ -72,6 +76,7 @@ def test_english_templates(template: str, text: str) -> None:
         ("马克思{{bd|1818年|5月5日|1883年|3月14日}}", "马克思（1818年5月5日－1883年3月14日）"),
         ("{{convert|10|km|mi}} {{出生日期|1818|5|5}}", "10 km 1818年5月5日"),
         ("{{as of|2010}}", "截至2010年"),
+        ("{{僻字|𨭎|金喜}}{{楷体|字}}{{lang-zh|漢}}", "𨭎字汉语：漢"),
     ],
 )
 def test_chinese_templates(template: str, text: str) -> None:
@@ -85,6 +90,18 @@ def test_japanese_and_bulgarian_templates() -> None:
     )
     assert clean("{{生年月日と年齢|1990|5|3}}", "ja") == "1990年5月3日"
     assert clean("{{lang-en|B}} {{birth date|1990|5|3}}", "bg") == "на английски: B 3.5.1990"
+
+
+def test_text_that_is_marked_as_doubtful_is_text() -> None:
+    assert (
+        clean("{{citation needed span|A claim.|date=May 2010}} {{clarify span|B}}") == "A claim. B"
+    )
+    assert (
+        clean("甲{{要出典範囲|date=2010年|の都}}。{{要出典|date=2010年}}乙", "ja") == "甲の都。乙"
+    )
+    assert (
+        clean("{{refnec|Une phrase.}} Deux{{référence nécessaire}}.", "fr") == "Une phrase. Deux."
+    )
 
 
 def test_a_language_without_known_words_shows_the_text_alone() -> None:
