@@ -116,3 +116,9 @@ def lifetime(wiki: str, given: Arguments) -> str:
 def age(_: str, given: Arguments) -> str:
     """{{age in years|...}}: what has changed since the page was written cannot be told."""
     return ""
+
+
+def old_style_date(_: str, given: Arguments) -> str:
+    """{{OldStyleDate|5 May|1818|23 April}}: 5 May [O.S. 23 April] 1818."""
+    day, year, old_day = given.at(0), given.at(1), given.at(2)
+    return " ".join(filter(None, (day, f"[O.S. {old_day}]" if old_day else "", year)))

@@ -34,7 +34,7 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "label text|zh-tw|zh-cn|中文|translation|"
         "trans|cnspan|要出典|référence nécessaire|refnec|référence souhaitée|refsou|"
         "citation nécessaire|passage évasif|pas clair|senza fonte|"
-        "僻字|楷體|楷体|kai|kaiti",
+        "僻字|楷體|楷体|kai|kaiti|紅|红|藍|蓝|綠色|绿色|下划线|下劃線|overline",
     ),
     (
         words.second,
@@ -93,6 +93,7 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
     (words.angle, "angbr|angle bracket|angbr ipa|grapheme|angle"),
     (words.section_link, "section link|slink|sectionlink|section-link|seclink"),
     (words.accidental, "music"),
+    (words.rupees, "inrconvert"),
     (words.named_source, "harvtxt|harvcoltxt"),
     (coordinates, "coord|座標|坐标"),
     (
@@ -109,6 +110,7 @@ BY_RENDERER: tuple[tuple[Renderer, str], ...] = (
         "死亡日期和年龄|死亡日期和年齡|死亡日期与年龄|死亡年月日",
     ),
     (dates.as_of, "as of|asof|update after|截至"),
+    (dates.old_style_date, "oldstyledate|oldstyledatedy"),
     (dates.about, "circa|c.|ca.|ca|約|约"),
     (dates.flourished, "floruit|fl.|fl"),
     (dates.reigned, "reign|r.|ruled"),

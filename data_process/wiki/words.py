@@ -198,3 +198,12 @@ def named_source(_: str, given: Arguments) -> str:
         names = [f"{names[0]} et al."]
     who = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     return f"{who} ({year})" if who else year
+
+
+RUPEES = {"k": "thousand", "l": "lakh", "m": "million", "c": "crore", "b": "billion"}
+
+
+def rupees(_: str, given: Arguments) -> str:
+    """{{INRConvert|5|c}}: ₹5 crore."""
+    amount, scale = given.at(0), RUPEES.get(given.at(1), "")
+    return f"₹{amount} {scale}".rstrip() if amount else ""

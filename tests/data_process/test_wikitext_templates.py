@@ -28,6 +28,8 @@ def clean(wikitext: str, language: str = "en") -> str:
         ("{{birth date and age|1818|5|5|df=y}}", "5 May 1818"),
         ("{{death date and age|1883|3|14|1818|5|5}}", "March 14, 1883 (aged 64)"),
         ("{{as of|2010|5|lc=y}} {{As of|2010}}", "as of May 2010 As of 2010"),
+        ("{{OldStyleDate|5 May|1818|23 April}}", "5 May [O.S. 23 April] 1818"),
+        ("{{INRConvert|5|c}} {{INRConvert|70}}", "₹5 crore ₹70"),
         ("{{circa|1500}} {{reign|1500|1520}}", "c. 1500 r. 1500–1520"),
         ("{{lang|fr|''bonjour''}}", "bonjour"),
         ("{{lang-el|λόγος|lógos|word}}", "Greek: λόγος, lógos, lit. 'word'"),
@@ -76,7 +78,7 @@ def test_english_templates(template: str, text: str) -> None:
         ("马克思{{bd|1818年|5月5日|1883年|3月14日}}", "马克思（1818年5月5日－1883年3月14日）"),
         ("{{convert|10|km|mi}} {{出生日期|1818|5|5}}", "10 km 1818年5月5日"),
         ("{{as of|2010}}", "截至2010年"),
-        ("{{僻字|𨭎|金喜}}{{楷体|字}}{{lang-zh|漢}}", "𨭎字汉语：漢"),
+        ("{{僻字|𨭎|金喜}}{{楷体|字}}{{紅|紅}}{{lang-zh|漢}}", "𨭎字紅汉语：漢"),
     ],
 )
 def test_chinese_templates(template: str, text: str) -> None:
