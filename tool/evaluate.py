@@ -4,6 +4,7 @@
     python evaluate.py --eval_files texts.jsonl pairs.jsonl choices.jsonl  what their keys say
     python evaluate.py --lm_eval my_task --lm_eval_dir my_tasks            what lm-eval says
     python evaluate.py --compare MODEL_A MODEL_B                           which one is better
+    python evaluate.py --quantize int8 --output_dir int8 --eval_files ...  what rounding costs
 
 Shares and bits per byte go to evaluation.json and evaluation.png, with 95% intervals; answers to
 questions to answers.jsonl.
@@ -43,7 +44,7 @@ def evaluate(config: EvaluateConfig) -> None:
     output_dir = config.output_dir or config.model_dir
     with explained(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
-    result = earlier_results(output_dir, config.model_dir)
+    result = earlier_results(output_dir, config.model_dir, config.quantize)
     if config.lm_eval:
         result["lm_eval"] = ask_lm_eval(config)
     if config.eval_files:
@@ -72,14 +73,13 @@ def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
 
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
     """Asks a chat model, greedily; prints and returns the shares of right answers by category."""
-    from model.device import pick_device
-    from model.pretrained import load_pretrained
     from model.storage import replace_file, text_writer
     from tool.questions import answers_as_jsonl, ask, read_questions, report, table
+    from tool.scoring import load_judge
 
     asked = read_questions(questions)
-    model, tokenizer = load_pretrained(config.model_dir, pick_device(config.device))
-    answers = ask(model, tokenizer, asked, config.max_tokens)
+    judge = load_judge(config.model_dir, config.device, "etude", config.quantize)
+    answers = ask(judge.model, judge.tokenizer, asked, config.max_tokens)
     replace_file(output_dir / "answers.jsonl", text_writer(answers_as_jsonl(answers)))
     shares = report(answers)
     print(table(shares))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from config import UserError
+from config import QuantizeName, UserError
 from model.storage import (
     DamagedDirectory,
     json_text,
@@ -27,11 +27,13 @@ RECORDS = "evaluation_records.json"
 """What each record gave, for comparisons."""
 
 
-def earlier_results(output_dir: Path, model_dir: Path) -> dict[str, Any]:
-    """What an evaluation.json holds already of this very model, told by the sha256 of its weights;
-    else only that sha256."""
+def earlier_results(
+    output_dir: Path, model_dir: Path, quantize: QuantizeName = "none"
+) -> dict[str, Any]:
+    """What an evaluation.json holds already of this very model, told by the sha256 of its weights
+    and how they are rounded; else only that."""
     weights = sorted(model_dir.glob("*.safetensors"))
-    mark = {"weights_sha256": [sha256_of(path) for path in weights]}
+    mark = {"weights_sha256": [sha256_of(path) for path in weights], "quantize": quantize}
     path = output_dir / RESULTS
     if not path.is_file():
         return dict(mark)
@@ -59,7 +61,7 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
             "one, or evaluate them one after the other with an --output_dir each"
         )
     readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
-    judge = load_judge(config.model_dir, config.device, config.engine)
+    judge = load_judge(config.model_dir, config.device, config.engine, config.quantize)
     rows, kept = [], {}
     for path, measures, records in readings:
         for measure in measures:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from config import QuantizeName
+from inference.quantization import quantize_model
 from model.device import pick_device
 from model.pretrained import is_chat_model, load_pretrained
 from model.tokenizer import EtudeTokenizer
@@ -57,14 +59,24 @@ class Span:
     """The first token that is judged; at least 1."""
 
 
-def load_judge(directory: Path, device_name: str, engine: str) -> Judge:
+def load_judge(
+    directory: Path, device_name: str, engine: str, quantize: QuantizeName = "none"
+) -> Judge:
     """The model in a directory, run by Etude or, for a converted one, by transformers.
+
+    Args:
+        directory: a model directory.
+        device_name: as --device.
+        engine: etude or transformers.
+        quantize: int8: with its weights rounded, as it answers with --quantize int8.
 
     Raises:
         UserError: there is no such device or model.
     """
     device = pick_device(device_name)
     model, tokenizer = load_pretrained(directory, device)
+    if quantize == "int8":
+        quantize_model(model)
     context = model.config.max_position_embeddings
     logits: Logits = model
     if engine == "transformers":

@@ -15,6 +15,7 @@ from config import (
     DeviceName,
     DtypeName,
     PathConfig,
+    QuantizeName,
     SFTConfig,
     in_range,
     positive,
@@ -107,6 +108,8 @@ class EvaluateConfig:
     """Two directories that were evaluated on the same files: compare them, and do nothing else."""
     engine: Literal["etude", "transformers"] = "etude"
     """Who computes the likelihoods; transformers for a converted directory."""
+    quantize: QuantizeName = "none"
+    """int8: evaluate the model as it answers with --quantize int8; needs an output_dir."""
     limit: int | None = None
     """Take only this many records of each of the eval_files and of each lm-eval task."""
     output_dir: Path | None = None
@@ -119,6 +122,14 @@ class EvaluateConfig:
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
         found = positive(self, "max_tokens")
+        if self.quantize != "none":
+            if self.output_dir is None:
+                found.append(
+                    "quantize is given and output_dir is not: name a directory of its own for "
+                    "these results"
+                )
+            if self.engine == "transformers" or self.lm_eval:
+                found.append("quantize does not go with transformers and lm_eval: leave one out")
         if self.lm_eval_dir is not None and not self.lm_eval:
             found.append("lm_eval_dir is given and lm_eval is not: name the tasks with --lm_eval")
         if self.lm_eval_dir is not None and not self.lm_eval_dir.is_dir():

@@ -14,6 +14,7 @@ import torch
 from matplotlib import pyplot
 
 from config import ROOT, UserError
+from inference.quantization import quantize_model
 from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -202,6 +203,19 @@ def test_a_small_difference_on_the_same_records_is_seen() -> None:
     assert verdict(low, high, "lower", "b") == "b is worse"
     assert verdict(low, high, "higher", "b") == "b is better"
     assert verdict(-low, high, "higher", "b") == "no difference can be told"
+
+
+def test_an_int8_model_is_measured_with_its_rounded_weights(model_dir: Path) -> None:
+    plain = load_judge(model_dir, "cpu", "etude")
+    rounded = load_judge(model_dir, "cpu", "etude", "int8")
+    quantize_model(plain.model)
+    for name, weight in plain.model.state_dict().items():
+        assert torch.equal(rounded.model.state_dict()[name], weight)
+
+
+def test_results_of_an_int8_model_want_a_directory_of_their_own(tmp_path: Path) -> None:
+    assert "output_dir is not" in EvaluateConfig(quantize="int8").problems()[0]
+    assert not EvaluateConfig(quantize="int8", output_dir=tmp_path).problems()
 
 
 def test_the_script_measures_draws_and_compares(model_dir: Path, tmp_path: Path) -> None:
