@@ -59,7 +59,8 @@ class Measure:
 
 
 def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[dict[str, Any]]]:
-    """What a file measures, and its records, the first `limit` of them.
+    """What a file measures, and its records, or `limit` of them that are evenly spread: such files
+    are often sorted by what they ask.
 
     Raises:
         UserError: the kind is unknown, a record is of another kind than the first, or it holds
@@ -81,9 +82,9 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[di
         for problem in found.problems(record):
             raise UserError(f"{path}:{number}: {problem}")
         records.append(record)
-        if len(records) == limit:
-            break
     assert measure  # read_records refuses an empty file
+    if limit and limit < len(records):
+        records = [records[n * len(records) // limit] for n in range(limit)]
     return [m for m in MEASURES if m.keys == measure.keys], records
 
 

@@ -111,7 +111,8 @@ class EvaluateConfig:
     quantize: QuantizeName = "none"
     """int8: evaluate the model as it answers with --quantize int8; needs an output_dir."""
     limit: int | None = None
-    """Take only this many records of each of the eval_files and of each lm-eval task."""
+    """Take only this many records of each of the eval_files, evenly spread, and of each lm-eval
+    task."""
     output_dir: Path | None = None
     """Where answers.jsonl and evaluation.json go; None: the model's directory."""
     max_tokens: int = 200

@@ -169,11 +169,16 @@ def test_free_generations_are_counted(judge: Judge, tmp_path: Path) -> None:
     assert measured(judge, path) == measured(judge, path)
 
 
+def test_a_limit_takes_records_from_the_whole_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", *({"text": str(n)} for n in range(10)))
+    assert [record["text"] for record in read_measures(path, 4)[1]] == ["0", "2", "5", "7"]
+    assert len(read_measures(path, 99)[1]) == 10
+
+
 def test_a_file_of_no_known_kind_is_refused_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", {"good": "a", "bad": "b"}, {"text": "a"})
     with pytest.raises(UserError, match=r"x\.jsonl:2: found the keys \['text'\]"):
-        read_measures(path, None)
-    assert len(read_measures(path, 1)[1]) == 1
+        read_measures(path, 1)
 
 
 def test_every_measure_says_which_way_is_better() -> None:
