@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -59,7 +59,7 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
         for name, write in files.items():
             write(aside / name)
         proof = prove(aside, model, tokenizer, is_chat, dtype)
-        report = {"converted_from": str(config.model_dir.resolve()), "dtype": config.dtype}
+        report = {"converted_from": config.model_dir.resolve().name, "dtype": config.dtype}
         json_writer({**report, "proof": dataclasses.asdict(proof)})(aside / REPORT)
     return output_dir, proof
 
@@ -108,9 +108,24 @@ def round_weights(model: Etude, dtype: torch.dtype) -> None:
 
 
 def read_summary(directory: Path) -> dict[str, object]:
-    """What made the model, from its `training_summary.json`; empty when there is none."""
+    """What made the model, from its `training_summary.json`; empty when there is none.
+
+    Of paths in the command only the last name is left: a conversion is made to be given away, and
+    nobody needs to know where its maker's files lie.
+    """
     try:
         summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return summary if isinstance(summary, dict) else {}
+    if not isinstance(summary, dict):
+        return {}
+    command = summary.get("command")
+    if isinstance(command, list):
+        summary["command"] = [last_name(str(word)) for word in command]
+    return summary
+
+
+def last_name(word: str) -> str:
+    """Of a path its last name, also behind --flag=; other words as they are."""
+    flag, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + (PureWindowsPath(value).name or value)  # it knows both slashes

@@ -62,6 +62,22 @@ def test_every_number_format_is_proved_and_loads(
     assert report["proof"]["template_renderings_equal"] > 10
 
 
+def test_a_conversion_does_not_tell_where_files_of_its_maker_lie(
+    model: Etude, tokenizer: EtudeTokenizer, tmp_path: Path
+) -> None:
+    command = ["/home/me/etude/train/train_sft.py", "--sft_files", r"C:\secret\a.jsonl"]
+    command += ["--tokenizer_dir=/home/me/tokenizer", "--learning_rate", "1e-3"]
+    save_pretrained(tmp_path / "m", model, tokenizer, {"command": command}, is_chat=True)
+    output, _ = convert(ConvertConfig(tmp_path / "m"))
+    summary = json.loads((output / "training_summary.json").read_text(encoding="utf-8"))
+    assert summary["command"] == [
+        *("train_sft.py", "--sft_files", "a.jsonl", "--tokenizer_dir=tokenizer"),
+        *("--learning_rate", "1e-3"),
+    ]
+    report = (output / "conversion.json").read_text(encoding="utf-8")
+    assert str(tmp_path) not in report
+
+
 def test_converted_files_say_what_every_reader_needs(
     model_dir: Path, tokenizer: EtudeTokenizer
 ) -> None:
