@@ -150,7 +150,11 @@ def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
     else:
         raise UserError(f'found {described(record)}; "chosen" must be messages or a text')
     rest = others(record, "chosen", "rejected", "prompt", "question", *TURNS, "system")
-    yield conversation(with_system(record, turns), rest, record)
+    converted = conversation(with_system(record, turns), rest, record)
+    if converted.reason is None and "rejected" in record:
+        left_out = (*converted.changes, "changed: the rejected answer left out")
+        converted = converted._replace(changes=left_out)
+    yield converted
 
 
 def asked_of(record: dict[str, Any]) -> list[Turn]:

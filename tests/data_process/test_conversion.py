@@ -97,6 +97,12 @@ def test_a_format_is_found_and_converted(
     assert convert(record)[0] == [expected]
 
 
+def test_an_answer_that_was_rejected_is_left_out_and_counted() -> None:
+    preference = {"prompt": "Hi", "chosen": "Hello", "rejected": "Go away"}
+    _, ran = convert(preference, preference, {"prompt": "Hi", "chosen": "Hello"})
+    assert ran.count("changed: the rejected answer left out") == 2
+
+
 def test_documents_between_markers_become_records_of_their_own() -> None:
     text = "<|im_start|>one<|im_end|> <|im_start|>two\nlines<|im_end|><|im_start|>cut"
     found, ran = convert({"text": text, "id": 1})
