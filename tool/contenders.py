@@ -59,18 +59,14 @@ class SpeedJob:
     shape: Shape
     device: str
     seed: int
-    warmup_steps: int
-    steps: int
     cache_dir: str
-    """Where compiled code is kept; empty before the contender's first round."""
+    """Where compiled code is kept; empty before."""
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What one run gave."""
+class Facts:
+    """What a run gave beside the time of its steps."""
 
-    step_seconds: tuple[float, ...]
-    """Of the measured steps."""
     first_step_seconds: float
     """The first step compiles."""
     optimizer_seconds: float
@@ -152,31 +148,49 @@ def random_batch(job: SpeedJob, number: int, device: torch.device) -> Batch:
     return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()).to(device)
 
 
-def measure(job: SpeedJob) -> Measurement:
-    """Runs a contender's steps and times them."""
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = job.cache_dir
-    device = pick_device(job.device)
-    peak = matmul_speed(device, getattr(torch, job.contender.dtype))
-    train = build(job, device)
-    seconds, losses = [], []
-    for number in range(job.warmup_steps + job.steps):
-        batch = random_batch(job, number, device)
-        wait_for(device)
-        began = time.perf_counter()
-        loss = train(batch)
-        wait_for(device)
-        seconds.append(time.perf_counter() - began)
-        losses.append(float(loss))
-    if not all(math.isfinite(loss) for loss in losses):
-        raise ArithmeticError(f"the loss is not finite: {losses}")
-    return Measurement(
-        step_seconds=tuple(seconds[job.warmup_steps :]),
-        first_step_seconds=seconds[0],
-        optimizer_seconds=optimizer_seconds(train, random_batch(job, 0, device), device),
-        peak_flops=peak,
-        memory_bytes=memory_in_use(device) if device.type == "cuda" else peak_memory(),
-        first_loss=losses[0],
-    )
+class Stand:
+    """A contender in the process that it has for itself, trained some steps at a time."""
+
+    def __init__(self, job: SpeedJob) -> None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = job.cache_dir
+        self.job, self.device = job, pick_device(job.device)
+        self.peak_flops = matmul_speed(self.device, getattr(torch, job.contender.dtype))
+        self.train = build(job, self.device)
+        self.number = 0
+        self.first_loss = self.first_seconds = 0.0
+
+    def steps(self, count: int) -> tuple[float, ...]:
+        """Seconds of each of the next steps.
+
+        Raises:
+            ArithmeticError: a loss is not finite.
+        """
+        seconds = []
+        for _ in range(count):
+            batch = random_batch(self.job, self.number, self.device)
+            wait_for(self.device)
+            began = time.perf_counter()
+            loss = self.train(batch)
+            wait_for(self.device)
+            seconds.append(time.perf_counter() - began)
+            if not math.isfinite(float(loss)):
+                raise ArithmeticError(f"the loss of step {self.number + 1} is not finite")
+            if not self.number:
+                self.first_loss, self.first_seconds = float(loss), seconds[0]
+            self.number += 1
+        return tuple(seconds)
+
+    def facts(self) -> Facts:
+        """All the rest, after the steps."""
+        on_gpu = self.device.type == "cuda"
+        batch = random_batch(self.job, 0, self.device)
+        return Facts(
+            first_step_seconds=self.first_seconds,
+            optimizer_seconds=optimizer_seconds(self.train, batch, self.device),
+            peak_flops=self.peak_flops,
+            memory_bytes=memory_in_use(self.device) if on_gpu else peak_memory(),
+            first_loss=self.first_loss,
+        )
 
 
 def optimizer_seconds(train: Training, batch: Batch, device: torch.device) -> float:

@@ -219,12 +219,13 @@ class TrainingSpeedConfig(BenchmarkConfig):
     shapes: tuple[Literal["T", "S"], ...] = ("T", "S")
     """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
     6400, batch 8 x 512."""
-    rounds: int = 2
-    """Times that each contender is run, taking turns; each time in a process of its own."""
-    warmup_steps: int = 2
-    """Steps of each run that are not measured (the first one compiles)."""
-    steps: int = 10
-    """Measured steps of each run; the result is the median over all rounds."""
+    rounds: int = 10
+    """Times that the contenders take turns; all of them are in memory at once, each in a process of
+    its own."""
+    warmup_steps: int = 3
+    """Steps of each contender that are not measured (the first one compiles)."""
+    steps: int = 2
+    """Measured steps of a turn."""
     dtype: DtypeName = "auto"
     """Format of the matrix products, except for transformers as its users run it (float32)."""
     compile_modes: tuple[

@@ -1,7 +1,8 @@
 """How fast Etude trains, against transformers on the same machine in the same minutes.
 
-Contenders take turns, each time in a process of its own, so that a machine that slows down slows
-all of them; a step's time is the median over all rounds.
+Each contender has a process of its own, and they take turns at a few steps each, so that a machine
+that slows down slows all of them. A speed is the median over all steps, a ratio the median of the
+ratios of each round.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tqdm import tqdm
+
 from config import DtypeName, UserError
-from tool.contenders import Contender, Measurement, SpeedJob, measure, probe
+from tool.contenders import Contender, Facts, SpeedJob, Stand, probe
 from tool.llama_training import LlamaRecipe
 from tool.machine import machine_sentence
-from tool.own_process import Failure, run_apart
+from tool.own_process import Failure, OwnProcess, run_apart
 from tool.settings import TrainingSpeedConfig
 from tool.shapes import SHAPES, Shape
 from train.plan import flops_per_token
@@ -36,20 +40,20 @@ class Result:
 
     contender: Contender
     shape: Shape
-    rounds: tuple[Measurement, ...]
+    rounds: tuple[tuple[float, ...], ...] = ()
+    """Seconds of each step of each round."""
+    facts: Facts | None = None
     failure: Failure | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
-        """By the median of all measured steps; None where a round failed."""
-        if self.failure or not self.rounds:
-            return None
-        return self.shape.tokens / self.step_seconds
+        """By the median of all measured steps; None where it failed."""
+        return self.shape.tokens / self.step_seconds if self.facts and not self.failure else None
 
     @property
     def step_seconds(self) -> float:
         """The median of all measured steps."""
-        return statistics.median(s for round in self.rounds for s in round.step_seconds)
+        return statistics.median(second for seconds in self.rounds for second in seconds)
 
     @property
     def is_tuned(self) -> bool:
@@ -112,53 +116,55 @@ def run_rounds(
     name: str, contenders: Sequence[Contender], config: TrainingSpeedConfig
 ) -> list[Result]:
     """Lets the contenders take turns at a shape; one that failed is out."""
-    results = [Result(contender, SHAPES[name], ()) for contender in contenders]
-    with TemporaryDirectory() as caches:
-        for number in range(1, config.rounds + 1):
-            for place, result in enumerate(results):
-                if not result.failure:
-                    cache = Path(caches) / str(place)
-                    results[place] = run_once(result, config, cache)
-                    print(f"{name}, round {number}: {progress(results[place])}", flush=True)
+    results = [Result(contender, SHAPES[name]) for contender in contenders]
+    with TemporaryDirectory() as caches, ExitStack() as processes:
+        stands = []
+        for place, result in enumerate(results):
+            stand = OwnProcess(Stand, job_of(result, config, Path(caches) / str(place)))
+            processes.callback(stand.close)
+            stands.append(stand)
+            warm = stand.ask("steps", config.warmup_steps)  # nobody else works while it compiles
+            results[place] = extended(result, warm, keep=False)
+            print(f"{name}: {result.contender.name} {told(results[place])}", flush=True)
+        for _ in tqdm(range(config.rounds), f"{name}: rounds", leave=False, disable=None):
+            for place, stand in enumerate(stands):
+                if not results[place].failure:
+                    results[place] = extended(results[place], stand.ask("steps", config.steps))
+        for place, stand in enumerate(stands):
+            if not results[place].failure:
+                facts = stand.ask("facts")
+                known = {"failure" if isinstance(facts, Failure) else "facts": facts}
+                results[place] = dataclasses.replace(results[place], **known)
     return same_loss(results)
 
 
-def run_once(result: Result, config: TrainingSpeedConfig, cache: Path) -> Result:
-    """A contender's result after one more round."""
-    job = SpeedJob(
-        result.contender,
-        result.shape,
-        config.device,
-        config.seed,
-        config.warmup_steps,
-        config.steps,
-        str(cache),
-    )
-    measured = run_apart(measure, job)
-    if isinstance(measured, Failure):
-        return dataclasses.replace(result, failure=measured)
-    return dataclasses.replace(result, rounds=(*result.rounds, measured))
+def job_of(result: Result, config: TrainingSpeedConfig, cache: Path) -> SpeedJob:
+    """What a contender's process is told."""
+    return SpeedJob(result.contender, result.shape, config.device, config.seed, str(cache))
 
 
-def progress(result: Result) -> str:
-    """What the last round gave."""
-    if result.failure:
-        return f"{result.contender.name} failed: {result.failure.reason}"
-    seconds = statistics.median(result.rounds[-1].step_seconds)
-    return f"{result.contender.name} {result.shape.tokens / seconds:,.0f} tokens/s"
+def extended(result: Result, seconds: Any, keep: bool = True) -> Result:
+    """A result after one more round, or after the failure of one."""
+    if isinstance(seconds, Failure):
+        return dataclasses.replace(result, failure=seconds)
+    return dataclasses.replace(result, rounds=(*result.rounds, seconds)) if keep else result
+
+
+def told(result: Result) -> str:
+    """How a start went."""
+    return f"failed: {result.failure.reason}" if result.failure else "is ready"
 
 
 def same_loss(results: Sequence[Result]) -> list[Result]:
     """The results; one whose first loss is not that of the first contender failed, for it computes
     something else."""
-    measured = [r for r in results if r.tokens_per_second is not None]
-    if not measured:
+    losses = [r.facts.first_loss for r in results if r.facts]
+    if not losses:
         return list(results)
-    expected = measured[0].rounds[0].first_loss
-    checked = []
+    expected, checked = losses[0], []
     for result in results:
-        if result in measured:
-            loss = result.rounds[0].first_loss
+        if result.facts:
+            loss = result.facts.first_loss
             if abs(loss - expected) > LOSS_TOLERANCE * expected:
                 told = f"its first loss is {loss:.4f}, not {expected:.4f}: not the same computation"
                 result = dataclasses.replace(result, failure=Failure(told))
@@ -170,9 +176,9 @@ def peak_flops(results: Sequence[Result]) -> dict[str, float]:
     """Operations per second of a matrix product by format: the best that any run saw."""
     peaks: dict[str, float] = {}
     for result in results:
-        for measured in result.rounds:
+        if result.facts:
             dtype = result.contender.dtype
-            peaks[dtype] = max(peaks.get(dtype, 0.0), measured.peak_flops)
+            peaks[dtype] = max(peaks.get(dtype, 0.0), result.facts.peak_flops)
     return peaks
 
 
@@ -181,34 +187,32 @@ def numbers(
 ) -> dict[str, Any]:
     """A contender's numbers, and its ratios to the others of its shape; null where one failed."""
     speed = result.tokens_per_second
-    if speed is None:
+    if speed is None or result.facts is None:
         assert result.failure
         return {"error": result.failure.reason}
     flops = speed * flops_per_token(result.shape.model, result.shape.max_length)
-    eager = [r.tokens_per_second for r in results if r.contender.name == EAGER]
-    tuned = [r.tokens_per_second for r in results if r.is_tuned]
-    rounds = result.rounds
     return {
         "tokens_per_second": speed,
-        "times_eager": ratio(speed, eager),
-        "times_tuned": ratio(speed, tuned),
+        "times_eager": ratio(result, [r for r in results if r.contender.name == EAGER]),
+        "times_tuned": ratio(result, [r for r in results if r.is_tuned]),
         "flops": flops,
         "share_of_peak": flops / peaks[result.contender.dtype],
         "dtype": result.contender.dtype,
         "step_seconds": result.step_seconds,
-        "optimizer_seconds": statistics.median(r.optimizer_seconds for r in rounds),
-        "first_step_seconds": rounds[0].first_step_seconds,
-        "memory_bytes": max(r.memory_bytes for r in rounds),
-        "first_loss": rounds[0].first_loss,
-        "all_step_seconds": [list(r.step_seconds) for r in rounds],
+        **dataclasses.asdict(result.facts),
+        "all_step_seconds": [list(seconds) for seconds in result.rounds],
         "error": None,
     }
 
 
-def ratio(speed: float, others: Sequence[float | None]) -> float | None:
-    """A speed over the largest of others; None where there is none."""
-    fastest = max((other for other in others if other is not None), default=None)
-    return None if fastest is None else speed / fastest
+def ratio(result: Result, others: Sequence[Result]) -> float | None:
+    """How many times as fast a contender is as the fastest of others: the median over the rounds;
+    None where there is none."""
+    fastest = max(others, key=lambda other: other.tokens_per_second or 0.0, default=None)
+    if fastest is None or fastest.tokens_per_second is None:
+        return None
+    pairs = zip(result.rounds, fastest.rounds, strict=True)
+    return statistics.median(statistics.median(b) / statistics.median(a) for a, b in pairs)
 
 
 def shape_json(results: Sequence[Result], peaks: Mapping[str, float]) -> dict[str, Any]:
