@@ -16,6 +16,7 @@ from model.device import pick_device
 from model.pretrained import is_chat_model, load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+from train.memory import keep_freed_memory
 
 BATCH_TOKENS = 4_096
 """Tokens of a batch, padding included."""
@@ -74,6 +75,7 @@ def load_judge(
         UserError: there is no such device or model.
     """
     device = pick_device(device_name)
+    keep_freed_memory()  # a third of the time went into fresh pages for logits
     model, tokenizer = load_pretrained(directory, device)
     if quantize == "int8":
         quantize_model(model)
