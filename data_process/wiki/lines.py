@@ -43,6 +43,9 @@ class LineCleaner:
 
     def add_line(self, line: str) -> None:
         """A line of text, after the headings that wait for it."""
+        if line.isspace():  # what was left behind a sign, such as a wide space
+            self.end_paragraph()
+            return
         if self.headings:
             for _, heading in self.headings:
                 self.end_paragraph()
@@ -70,13 +73,13 @@ class LineCleaner:
         self.end_paragraph()
         while self.headings and self.headings[-1][0] >= level:
             self.headings.pop()
-        if text and self.keep_headings:
+        if text.strip() and self.keep_headings:
             self.headings.append((level, squeezed(text)))
 
     def add_item(self, line: str) -> None:
         """An item of a list."""
         text = squeezed(line.lstrip(MARKERS)).removeprefix("- ")
-        if not text or not self.keep_lists:
+        if not text.strip() or not self.keep_lists:
             return
         markers = line[: len(line) - len(line.lstrip("*#:;"))]
         numbers = self.numbers

@@ -138,6 +138,14 @@ def test_clean_text_has_no_markup_and_stays_as_it_is(pieces: list[str]) -> None:
         assert cleaner.clean(text, "T") == text
 
 
+@pytest.mark.parametrize("sign", [":", "*", "#", ";", "|", "= ", "''", "    ", " "])
+def test_a_wide_space_behind_a_sign_stays_as_it_is_or_goes(sign: str) -> None:
+    for cleaner in CLEANERS:
+        for wikitext in (f"{sign}\u3000", f"{sign}\u3000{sign}", f"== A ==\n{sign}\u3000\n"):
+            text = cleaner.clean(wikitext, "T")
+            assert cleaner.clean(text, "T") == text
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text())
 def test_any_text_can_be_cleaned(wikitext: str) -> None:

@@ -65,8 +65,8 @@ def test_every_number_format_is_proved_and_loads(
 def test_a_conversion_does_not_tell_where_files_of_its_maker_lie(
     model: Etude, tokenizer: EtudeTokenizer, tmp_path: Path
 ) -> None:
-    command = ["/home/me/etude/train/train_sft.py", "--sft_files", r"C:\secret\a.jsonl"]
-    command += ["--tokenizer_dir=/home/me/tokenizer", "--learning_rate", "1e-3"]
+    command = ["/secret/etude/train/train_sft.py", "--sft_files", r"C:\secret\a.jsonl"]
+    command += ["--tokenizer_dir=/secret/tokenizer", "--learning_rate", "1e-3"]
     save_pretrained(tmp_path / "m", model, tokenizer, {"command": command}, is_chat=True)
     output, _ = convert(ConvertConfig(tmp_path / "m"))
     summary = json.loads((output / "training_summary.json").read_text(encoding="utf-8"))
