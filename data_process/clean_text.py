@@ -15,21 +15,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from config import TRAINING_DATA, parse_flags, run_script
-from data_process.cleaning import (
+from data_process.cleaning.language import check_languages
+from data_process.cleaning.step import (
     CleaningSettings,
     CleaningStep,
     LineCountingStep,
     repeated_lines,
 )
-from data_process.documents import REJECTED
-from data_process.execution import run_step
-from data_process.execution_settings import Execution
-from data_process.input_files import find_files, refuse_own_input
-from data_process.joining import join_streams, refuse_to_overwrite
-from data_process.jsonl_parts import JsonlPart, jsonl_parts
-from data_process.language import check_languages
-from data_process.outcome import outcome
-from data_process.work_dir import remove_work_dir, work_dir_of
+from data_process.records.documents import REJECTED
+from data_process.records.input_files import find_files, refuse_own_input
+from data_process.records.jsonl_parts import JsonlPart, jsonl_parts
+from data_process.running.execution import run_step
+from data_process.running.execution_settings import Execution
+from data_process.running.joining import join_streams, refuse_to_overwrite
+from data_process.running.outcome import outcome
+from data_process.running.work_dir import remove_work_dir, work_dir_of
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from config import TRAINING_DATA, parse_flags, run_script
-from data_process.dedup_settings import DedupSettings
-from data_process.documents import REJECTED
-from data_process.execution_settings import Execution
-from data_process.input_files import find_files, refuse_own_input
-from data_process.joining import join_streams, refuse_to_overwrite
-from data_process.jsonl_parts import jsonl_parts
-from data_process.outcome import outcome
-from data_process.work_dir import remove_work_dir, work_dir_of
+from data_process.dedup.settings import DedupSettings
+from data_process.records.documents import REJECTED
+from data_process.records.input_files import find_files, refuse_own_input
+from data_process.records.jsonl_parts import jsonl_parts
+from data_process.running.execution_settings import Execution
+from data_process.running.joining import join_streams, refuse_to_overwrite
+from data_process.running.outcome import outcome
+from data_process.running.work_dir import remove_work_dir, work_dir_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def main() -> None:
         refuse_to_overwrite(path, work_dir, config.overwrite)
         refuse_own_input(path, (*config.input_files, *against))
     files = tuple(jsonl_parts(find_files(config.input_files, (".jsonl",))))
-    from data_process.deduplication import Deduplication  # numpy takes a while to import
+    from data_process.dedup.deduplication import Deduplication  # numpy takes a while to import
 
     counts = Deduplication(files, against, config.dedup, work_dir, config.execution).run()
     join_streams(work_dir, "main", config.output, config.overwrite)

@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from config import TRAINING_DATA, UserError, parse_flags, positive, run_script
-from data_process.execution import run_step
-from data_process.execution_settings import Execution
-from data_process.extraction import REJECTED, XML_BYTES, ExtractionSettings
-from data_process.extraction_step import find_dumps, plan_extraction, read_problems
-from data_process.joining import join_shards, join_streams, refuse_to_overwrite
-from data_process.outcome import outcome
-from data_process.work_dir import remove_work_dir, work_dir_of
+from data_process.running.execution import run_step
+from data_process.running.execution_settings import Execution
+from data_process.running.joining import join_shards, join_streams, refuse_to_overwrite
+from data_process.running.outcome import outcome
+from data_process.running.work_dir import remove_work_dir, work_dir_of
+from data_process.wiki.extraction import REJECTED, XML_BYTES, ExtractionSettings
+from data_process.wiki.extraction_step import find_dumps, plan_extraction, read_problems
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from config import TRAINING_DATA, UserError, parse_flags, run_script
-from data_process.chain import DEDUP, Chain, ChainSettings, nothing_left
-from data_process.chain_inputs import find_inputs
-from data_process.chain_report import make_report, stage_table
-from data_process.chain_report_files import report_paths, write_report
-from data_process.execution_settings import Execution
-from data_process.input_files import find_files
-from data_process.joining import join_streams
-from data_process.language import check_languages
-from data_process.record_output import refuse_outputs
-from data_process.work_dir import held, remove_work_dir, work_dir_of
+from data_process.cleaning.language import check_languages
+from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, nothing_left
+from data_process.pipeline.inputs import find_inputs
+from data_process.pipeline.report import make_report, stage_table
+from data_process.pipeline.report_files import report_paths, write_report
+from data_process.records.input_files import find_files
+from data_process.records.output import refuse_outputs
+from data_process.running.execution_settings import Execution
+from data_process.running.joining import join_streams
+from data_process.running.work_dir import held, remove_work_dir, work_dir_of
 
 
 @dataclass(frozen=True)

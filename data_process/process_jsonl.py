@@ -41,70 +41,73 @@ def main() -> int:
 
 def check(prog: str, flags: Sequence[str]) -> int:
     """Finds every error."""
-    from data_process.checking import CheckConfig, run_check  # a command imports what it needs
+    from data_process.records.checking import (
+        CheckConfig,
+        run_check,
+    )  # a command imports what it needs
 
     return run_check(parse_flags(CheckConfig(), CheckConfig.__doc__ or "", flags, prog))
 
 
 def stats(prog: str, flags: Sequence[str]) -> int:
     """Tells what is in files."""
-    from data_process.record_stats import StatsConfig, run_stats
+    from data_process.records.stats import StatsConfig, run_stats
 
     return run_stats(parse_flags(StatsConfig(), StatsConfig.__doc__ or "", flags, prog))
 
 
 def head(prog: str, flags: Sequence[str]) -> int:
     """Prints the first records."""
-    from data_process.selecting import HeadConfig, run_head
+    from data_process.records.selecting import HeadConfig, run_head
 
     return run_head(parse_flags(HeadConfig(), HeadConfig.__doc__ or "", flags, prog))
 
 
 def sample(prog: str, flags: Sequence[str]) -> int:
     """Draws records."""
-    from data_process.sampling import SampleConfig, run_sample
+    from data_process.records.sampling import SampleConfig, run_sample
 
     return run_sample(parse_flags(SampleConfig(), SampleConfig.__doc__ or "", flags, prog))
 
 
 def shuffle(prog: str, flags: Sequence[str]) -> int:
     """Brings records into a random order."""
-    from data_process.shuffling import ShuffleConfig, run_shuffle
+    from data_process.records.shuffling import ShuffleConfig, run_shuffle
 
     return run_shuffle(parse_flags(ShuffleConfig(), ShuffleConfig.__doc__ or "", flags, prog))
 
 
 def split(prog: str, flags: Sequence[str]) -> int:
     """Parts records into training and validation."""
-    from data_process.sampling import SplitConfig, run_split
+    from data_process.records.sampling import SplitConfig, run_split
 
     return run_split(parse_flags(SplitConfig(), SplitConfig.__doc__ or "", flags, prog))
 
 
 def merge(prog: str, flags: Sequence[str]) -> int:
     """Puts files together."""
-    from data_process.selecting import MergeConfig, run_merge
+    from data_process.records.selecting import MergeConfig, run_merge
 
     return run_merge(parse_flags(MergeConfig(), MergeConfig.__doc__ or "", flags, prog))
 
 
 def cut(prog: str, flags: Sequence[str]) -> int:
     """Takes the first records."""
-    from data_process.selecting import CutConfig, run_cut
+    from data_process.records.selecting import CutConfig, run_cut
 
     return run_cut(parse_flags(CutConfig(), CutConfig.__doc__ or "", flags, prog))
 
 
 def convert(prog: str, flags: Sequence[str]) -> int:
     """Brings the data of others to our form."""
-    from data_process.conversion import ConvertConfig, run_convert
+    from data_process.records.conversion import ConvertConfig, run_convert
 
     return run_convert(parse_flags(ConvertConfig(), ConvertConfig.__doc__ or "", flags, prog))
 
 
 def filter_(prog: str, flags: Sequence[str]) -> int:
     """Chooses records."""
-    from data_process.filtering import FilterConfig, run_filter
+    from data_process.records.filtering import FilterConfig, run_filter
 
     return run_filter(parse_flags(FilterConfig(), FilterConfig.__doc__ or "", flags, prog))
 

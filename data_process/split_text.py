@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from config import TRAINING_DATA, parse_flags, run_script
-from data_process.documents import REJECTED
-from data_process.execution import run_step
-from data_process.execution_settings import Execution
-from data_process.input_files import refuse_own_input
-from data_process.joining import join_streams, refuse_to_overwrite
-from data_process.outcome import outcome
-from data_process.split_step import SplitSettings, encodings_told, plan_splitting
-from data_process.work_dir import remove_work_dir, work_dir_of
+from data_process.records.documents import REJECTED
+from data_process.records.input_files import refuse_own_input
+from data_process.running.execution import run_step
+from data_process.running.execution_settings import Execution
+from data_process.running.joining import join_streams, refuse_to_overwrite
+from data_process.running.outcome import outcome
+from data_process.running.work_dir import remove_work_dir, work_dir_of
+from data_process.text.split_step import SplitSettings, encodings_told, plan_splitting
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ python tool/convert_hf.py                                      converts the fine
 python inference/hf.py                                         a chat with the result
 python inference/hf.py --prompt "Who are you?"                 one answer, and nothing else
 
-The part to copy into your own program is inference/hf_speaker.py.
+The part to copy into your own program is inference/terminal/hf_speaker.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import PathConfig, converted_dir, parse_flags, run_script
-from inference.terminal_settings import TerminalConfig
+from inference.terminal.settings import TerminalConfig
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     # These import transformers, which takes seconds: not for --help.
-    from inference.hf_speaker import TransformersSpeaker
-    from inference.terminal import run_chat
+    from inference.terminal.hf_speaker import TransformersSpeaker
+    from inference.terminal.terminal import run_chat
 
     run_chat(TransformersSpeaker(config), config)
 

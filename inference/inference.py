@@ -14,15 +14,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import parse_flags, run_script
-from inference.terminal_settings import TerminalConfig
+from inference.terminal.settings import TerminalConfig
 
 
 def main() -> None:
     """Reads the flags, loads the model, talks."""
     config = parse_flags(TerminalConfig(), "Talks to a model in the terminal.")
     # These import torch, which takes seconds: not for --help.
-    from inference.speaker import EtudeSpeaker
-    from inference.terminal import run_chat
+    from inference.terminal.speaker import EtudeSpeaker
+    from inference.terminal.terminal import run_chat
 
     run_chat(EtudeSpeaker.load(config), config)
 

@@ -27,9 +27,9 @@ def main() -> int:
     # These import torch and FastAPI, which takes seconds: not for --help.
     from inference.api.app import make_app
     from inference.api.listener import Listener, listen
+    from inference.api.service import Service
     from inference.api.serving import Serving
-    from inference.loading import load_model
-    from inference.service import Service
+    from inference.engine.loading import load_model
 
     listening = listen(config.host, config.port)
     model = load_model(config.model_dir, config.device, config.slots, config.quantize)

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from config import UserError
-from model.storage import recover
+from model.directory.storage import recover
 
 END_OF_TEXT = "<|endoftext|>"
 """Document border and padding; id 0."""

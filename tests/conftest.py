@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from config import ROOT, ModelConfig
-from model.pretrained import save_pretrained
+from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from train.bpe import train_bpe
+from train.tokenizer.bpe import train_bpe
 
 TEXTS = [
     "Once upon a time a little fox named Lily lived near the river. She said: hello, world!",

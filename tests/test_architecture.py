@@ -208,7 +208,13 @@ def test_every_folder_is_a_package() -> None:
 
 def test_config_and_the_text_side_of_the_model_do_not_wait_for_torch() -> None:
     """`--help` must answer at once: these are imported before it is printed."""
-    for name in ("config", "model.tokenizer", "model.chat", "model.storage", "data_process.jsonl"):
+    for name in (
+        "config",
+        "model.tokenizer",
+        "model.chat",
+        "model.directory.storage",
+        "data_process.records.jsonl",
+    ):
         source = next(source for source in SOURCES if source.module == name)
         heavy = {"torch", "transformers", "numpy", "matplotlib"}
         assert not heavy & {module.split(".")[0] for module in imports_of(source)}, name

@@ -42,7 +42,9 @@ def train(prog: str, flags: Sequence[str]) -> int:
     """Speed of training."""
     described = "Measures the speed of training against transformers, eager and tuned."
     config = parse_flags(TrainingSpeedConfig(), described, flags, prog)
-    from tool.training_speed import compare_training_speed  # heavy modules come after the flags
+    from tool.benchmarks.training_speed import (
+        compare_training_speed,
+    )  # heavy modules come after the flags
 
     return compare_training_speed(config)
 
@@ -51,7 +53,7 @@ def decode(prog: str, flags: Sequence[str]) -> int:
     """Speed of answering."""
     described = "Measures the speed of answering against transformers' generate and llama.cpp."
     config = parse_flags(DecodingSpeedConfig(), described, flags, prog)
-    from tool.decoding_speed import compare_decoding_speed
+    from tool.benchmarks.decoding_speed import compare_decoding_speed
 
     return compare_decoding_speed(config)
 
@@ -63,7 +65,7 @@ def quality(prog: str, flags: Sequence[str]) -> int:
         "transformers + AdamW with a tuned learning rate reaches."
     )
     config = parse_flags(TimeToQualityConfig(), described, flags, prog)
-    from tool.time_to_quality import compare_time_to_quality
+    from tool.benchmarks.time_to_quality import compare_time_to_quality
 
     return compare_time_to_quality(config)
 
@@ -75,7 +77,7 @@ def data(prog: str, flags: Sequence[str]) -> int:
         "markup that is left, and the share of their sentences that it keeps."
     )
     config = parse_flags(CleaningBenchmarkConfig(), described, flags, prog)
-    from tool.cleaning_comparison import compare_cleaning
+    from tool.benchmarks.cleaning_comparison import compare_cleaning
 
     return compare_cleaning(config)
 

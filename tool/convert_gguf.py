@@ -24,10 +24,10 @@ def main() -> int:
         "llama.cpp and ollama, and proves with llama.cpp that it is the same.",
     )
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from tool.gguf_conversion import convert_gguf, write_modelfile
-    from tool.gguf_proof import prove_gguf
-    from tool.hf_proof import ProofFailed
-    from tool.llama_cpp import is_installed
+    from tool.conversion.gguf_export import convert_gguf, write_modelfile
+    from tool.conversion.gguf_proof import prove_gguf
+    from tool.conversion.hf_proof import ProofFailed
+    from tool.conversion.llama_cpp import is_installed
 
     converted = convert_gguf(config)
     print(f"{config.model_dir} -> {converted.path} ({config.dtype}, {converted.size:,} bytes)")

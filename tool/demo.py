@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import ROOT, TRAINING_DATA, WEIGHT, UserError, run_script
 from model.chat import Message
-from model.storage import SUMMARY
-from tool.machine import processor_name
+from model.directory.storage import SUMMARY
+from tool.benchmarks.machine import processor_name
 
 DEMO = WEIGHT / "demo"
 REPORT = WEIGHT / "demo_report.json"
@@ -192,8 +192,8 @@ def finish(report: dict[str, Any]) -> None:
 
 def converse() -> list[list[Message]]:
     """Holds the scripted conversations with the model and prints them."""
-    from model.pretrained import load_pretrained
-    from tool.questions import answer_turns
+    from model.directory.pretrained import load_pretrained
+    from tool.evaluation.questions import answer_turns
 
     model, tokenizer = load_pretrained(SFT)
     held = []
@@ -225,7 +225,7 @@ def read_report() -> dict[str, Any]:
 
 def write_report(report: dict[str, Any]) -> None:
     """Replaces the report."""
-    from model.storage import json_writer, replace_file
+    from model.directory.storage import json_writer, replace_file
 
     replace_file(REPORT, json_writer(report))
 

@@ -28,7 +28,7 @@ def main() -> None:
     """Reads the command line, and compares or evaluates."""
     config = parse_flags(EvaluateConfig(), __doc__)
     if config.compare:
-        from tool.evaluation import compare
+        from tool.evaluation.evaluation import compare
 
         print("\n".join(compare(*config.compare)))
         return
@@ -38,8 +38,8 @@ def main() -> None:
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluates on files and questions, and writes the results to those that are there."""
     # heavy modules come after the flags
-    from model.storage import explained, json_writer, replace_file
-    from tool.evaluation import earlier_results
+    from model.directory.storage import explained, json_writer, replace_file
+    from tool.evaluation.evaluation import earlier_results
 
     output_dir = config.output_dir or config.model_dir
     with explained(output_dir):
@@ -48,8 +48,8 @@ def evaluate(config: EvaluateConfig) -> None:
     if config.lm_eval:
         result["lm_eval"] = ask_lm_eval(config)
     if config.eval_files:
-        from tool.evaluation import HEADER, measure_files
-        from tool.evaluation_picture import draw_evaluation
+        from tool.evaluation.evaluation import HEADER, measure_files
+        from tool.evaluation.picture import draw_evaluation
 
         print(HEADER)
         result["files"] = measure_files(config)
@@ -62,7 +62,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
 def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Runs tasks of lm-eval, and prints what came of them."""
-    from tool.lm_eval_run import HEADER, line, run_lm_eval
+    from tool.evaluation.lm_eval_run import HEADER, line, run_lm_eval
 
     rows = run_lm_eval(
         config.model_dir, config.lm_eval, config.lm_eval_dir, config.limit, config.device
@@ -73,9 +73,9 @@ def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
 
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
     """Asks a chat model, greedily; prints and returns the shares of right answers by category."""
-    from model.storage import replace_file, text_writer
-    from tool.questions import answers_as_jsonl, ask, read_questions, report, table
-    from tool.scoring import load_judge
+    from model.directory.storage import replace_file, text_writer
+    from tool.evaluation.questions import answers_as_jsonl, ask, read_questions, report, table
+    from tool.evaluation.scoring import load_judge
 
     asked = read_questions(questions)
     judge = load_judge(config.model_dir, config.device, "etude", config.quantize)

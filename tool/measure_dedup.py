@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from config import ROOT, in_range, parse_flags, positive, run_script
-from data_process.jsonl import read_texts
-from tool.planted_duplicates import Planted, jaccard, plant
-from tool.watched_process import Watched, run_watched
+from data_process.records.jsonl import read_texts
+from tool.benchmarks.planted_duplicates import Planted, jaccard, plant
+from tool.benchmarks.watched_process import Watched, run_watched
 
 NGRAM = 5
 

@@ -29,11 +29,15 @@ def study(config: ScalingStudyConfig) -> None:
     Raises:
         UserError: a run failed, or the losses fit no law.
     """
-    from model.storage import explained, json_writer, replace_file  # heavy modules come late
-    from tool.scaling_picture import draw_study
-    from tool.scaling_report import BUDGETS, best_of_ladder, table, told
-    from tool.scaling_runs import machine_of, planned, train, train_tokenizer
-    from train.scaling_law import fit, left_out, residual, rounded
+    from model.directory.storage import (
+        explained,
+        json_writer,
+        replace_file,
+    )  # heavy modules come late
+    from tool.benchmarks.scaling_report import BUDGETS, best_of_ladder, table, told
+    from tool.benchmarks.scaling_runs import machine_of, planned, train, train_tokenizer
+    from tool.plots.scaling_picture import draw_study
+    from train.run.scaling_law import fit, left_out, residual, rounded
 
     output_dir = config.output_dir
     with explained(output_dir):

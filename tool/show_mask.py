@@ -30,7 +30,7 @@ def main() -> None:
 def show_conversation(config: ShowMaskConfig, in_colour: bool) -> None:
     """A conversation as model/chat.py renders it for training."""
     from model.tokenizer import EtudeTokenizer  # after the command line
-    from tool.mask_view import (
+    from tool.plots.mask_view import (
         CONVERSATION_HEAD,
         conversation_lines,
         conversation_total,
@@ -50,7 +50,7 @@ def show_conversation(config: ShowMaskConfig, in_colour: bool) -> None:
 def show_row(config: ShowMaskConfig, number: int, in_colour: bool) -> None:
     """A row as train/train_sft.py gives it to the model."""
     from model.tokenizer import EtudeTokenizer
-    from tool.mask_view import ROW_HEAD, open_rows, read_row, row_lines, row_total
+    from tool.plots.mask_view import ROW_HEAD, open_rows, read_row, row_lines, row_total
 
     tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
     rows = open_rows(config, tokenizer)

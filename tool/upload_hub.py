@@ -22,8 +22,8 @@ from tool.settings import UploadConfig
 def main() -> None:
     """Makes the card, and uploads or shows it."""
     config = parse_flags(UploadConfig(), __doc__)
-    from tool.hub import upload_model  # heavy modules come after the flags
-    from tool.model_card import model_card
+    from tool.conversion.hub import upload_model  # heavy modules come after the flags
+    from tool.conversion.model_card import model_card
 
     card = model_card(config.model_dir, config.repo_id, config.license)
     if config.dry_run:

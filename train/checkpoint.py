@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from config import UserError
-from model.pretrained import WEIGHTS, load_weights, save_tensors
-from model.storage import (
+from model.directory.pretrained import WEIGHTS, load_weights, save_tensors
+from model.directory.storage import (
     DamagedDirectory,
     Writer,
     clear_leftovers,
@@ -94,7 +94,7 @@ def save_checkpoint(
     Args:
         directory: the run's checkpoints.
         progress: the step, and the time.
-        model_files: what `model.pretrained.model_files` returns.
+        model_files: what `model.directory.pretrained.model_files` returns.
         tensors: everything else: `optimizer_tensors`, `random_state`, the guard's state.
         identity: what a run must agree with to continue from here.
         keep: number of newest checkpoints to keep.

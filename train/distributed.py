@@ -30,7 +30,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from config import ParallelName, UserError
 from model.device import pick_device
-from model.pretrained import weights_of
+from model.directory.pretrained import weights_of
 from model.transformer import Etude
 
 T = TypeVar("T")

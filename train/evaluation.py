@@ -15,11 +15,11 @@ import torch
 
 from config import UserError
 from model.tokenizer import EtudeTokenizer
+from train.data.packing import packed_rows, trainable
+from train.data.rows import IGNORED, ChosenRows, StreamRows, TokenRows
+from train.data.token_shards import Documents
 from train.distributed import World
 from train.objective import SummedLoss
-from train.packing import packed_rows, trainable
-from train.rows import IGNORED, ChosenRows, StreamRows, TokenRows
-from train.token_shards import Documents
 
 
 @dataclass(frozen=True)

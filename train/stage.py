@@ -11,12 +11,12 @@ from config import TrainConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import Identity
+from train.data.packing import PackingReport
+from train.data.rows import TokenRows
 from train.distributed import World
 from train.evaluation import ValidationGroup
-from train.packing import PackingReport
 from train.precision import pick_dtype
-from train.rows import TokenRows
-from train.run_directory import saved_settings
+from train.run.directory import saved_settings
 
 FREE_SETTINGS = {
     "gradient_accumulation_steps",

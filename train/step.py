@@ -1,7 +1,7 @@
 """One optimizer step: gradients, clipping, the guard's verdict, the update.
 
 Nothing here waits for the device: what the host wants to know comes back as a tensor and is read
-later (`train/records.py`).
+later (`train/run/records.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from model.transformer import Etude
+from train.data.rows import IGNORED, Batch
 from train.distributed import World, clip_gradient, no_sync
 from train.guard import IN_A_ROW, TOTAL, StepGuard
-from train.rows import IGNORED, Batch
 
 RECORD = ("loss", "grad_norm", "skipped", "trained_tokens", "skipped_in_a_row", "skipped_steps")
 """What a step's record holds, in this order."""

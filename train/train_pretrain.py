@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import EtudeConfig, parse_config, run_script
-from train.signals import leave_on_interrupt
+from train.run.signals import leave_on_interrupt
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -42,12 +42,12 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
 
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
-    from train.chosen_shape import choose_shape
+    from train.data.packing import concatenate
+    from train.data.token_shards import tokenise_texts
     from train.distributed import main_first
     from train.evaluation import validation_groups
-    from train.packing import concatenate
+    from train.run.chosen_shape import choose_shape
     from train.stage import Stage
-    from train.token_shards import tokenise_texts
 
     settings, paths = config.pretrain, config.paths
     tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import EtudeConfig, UserError, parse_config, run_script
-from train.signals import leave_on_interrupt
+from train.run.signals import leave_on_interrupt
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -38,13 +38,13 @@ def fine_tune(config: EtudeConfig) -> int:
 
 def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     """What fine-tuning brings to the loop: the pretrained model, and conversations packed whole."""
-    from model.pretrained import WEIGHTS, load_pretrained
-    from model.storage import sha256_of
+    from model.directory.pretrained import WEIGHTS, load_pretrained
+    from model.directory.storage import sha256_of
+    from train.data.packing import pack
+    from train.data.token_shards import tokenise_conversations
     from train.distributed import main_first
     from train.evaluation import validation_groups
-    from train.packing import pack
     from train.stage import Stage
-    from train.token_shards import tokenise_conversations
 
     settings, paths = config.sft, config.paths
     model, tokenizer = load_pretrained(paths.pretrained_model_dir)

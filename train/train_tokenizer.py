@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from config import EtudeConfig, UserError, parse_config, run_script
 from model.tokenizer import EtudeTokenizer
-from train.bpe import train_bpe
-from train.tokenizer_data import CountedTexts, Sample, survey
-from train.tokenizer_directory import is_there, origin_of, save_tokenizer
+from train.tokenizer.bpe import train_bpe
+from train.tokenizer.directory import is_there, origin_of, save_tokenizer
+from train.tokenizer.texts import CountedTexts, Sample, survey
 
 STAGES = ("config", "train", "verify", "all")
 
@@ -104,7 +104,7 @@ def train(config: EtudeConfig, sample: Sample) -> None:
 
 def prove(config: EtudeConfig, sample: Sample) -> int:
     """Proves the tokenizer and prints what it makes of the data; 1 when something is wrong."""
-    from train.tokenizer_report import find_problems, report  # transformers takes seconds to load
+    from train.tokenizer.report import find_problems, report  # transformers takes seconds to load
 
     directory = config.paths.tokenizer_dir
     tokenizer = EtudeTokenizer.load(directory)

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 
 from config import TrainConfig, UserError
-from model.pretrained import model_files
-from model.storage import Writer, update_directory
-from train.batches import RowOrder, total_steps
+from model.directory.pretrained import model_files
+from model.directory.storage import Writer, update_directory
 from train.checkpoint import (
     GUARD,
     Identity,
@@ -32,21 +31,22 @@ from train.checkpoint import (
     step_of,
 )
 from train.compilation import training_loss, use_deterministic_kernels
+from train.data.batches import RowOrder, total_steps
+from train.data.prefetch import Prefetch, step_batches
 from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte
 from train.guard import StepGuard
-from train.journal import Journal
 from train.memory import keep_freed_memory
 from train.optimizer import build_optimizers, set_learning_rates
-from train.plan import announcement
 from train.precision import set_matmul_precision
-from train.prefetch import Prefetch, step_batches
 from train.provenance import describe_machine, git_commit
-from train.records import RecordQueue
-from train.run_directory import complete_summary, refuse_other_model, take_output_dir
-from train.samples import generate_samples, sample_prompts
+from train.run.directory import complete_summary, refuse_other_model, take_output_dir
+from train.run.journal import Journal
+from train.run.plan import announcement
+from train.run.records import RecordQueue
+from train.run.samples import generate_samples, sample_prompts
+from train.run.signals import StopRequest
 from train.schedule import lr_scale
-from train.signals import StopRequest
 from train.stage import Stage, with_dtype
 from train.step import TrainingStep
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from model.storage import explained, replace_file
+from model.directory.storage import explained, replace_file
 
 
 def to_jsonl(records: list[dict[str, Any]]) -> bytes:

@@ -1,1 +1,1 @@
-"""The passes of the wikitext cleaner, one module each."""
+"""Wikipedia dumps to articles."""

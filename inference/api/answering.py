@@ -12,11 +12,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
-from inference.answers import Request
+from inference.api.calls import Call, ClosedError, OverloadedError, Update
 from inference.api.errors import ApiError, overloaded
 from inference.api.forms import Collected, Form, usage_of
 from inference.api.serving import Serving
-from inference.calls import Call, ClosedError, OverloadedError, Update
+from inference.engine.answers import Request
 
 STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

@@ -10,7 +10,7 @@ from typing import Protocol, get_args
 
 from pydantic import BaseModel
 
-from inference.answers import Token
+from inference.api.calls import Ending, Update
 from inference.api.logprobs import chat_logprobs, text_logprobs
 from inference.api.replies import (
     AnswerMessage,
@@ -27,7 +27,7 @@ from inference.api.replies import (
     Usage,
 )
 from inference.api.serving import Serving
-from inference.calls import Ending, Update
+from inference.engine.answers import Token
 
 
 @dataclass

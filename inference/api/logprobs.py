@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inference.answers import Token
 from inference.api.replies import Alternative, ChatLogprobs, TextLogprobs, TokenLogprob
-from inference.token_bytes import TokenBytes, token_text
+from inference.engine.answers import Token
+from inference.engine.token_bytes import TokenBytes, token_text
 
 
 def chat_logprobs(table: TokenBytes, tokens: Sequence[Token]) -> ChatLogprobs:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from config import SamplingConfig, UserError
-from inference.answers import Request
 from inference.api.errors import ApiError
 from inference.api.requests import ChatRequest, CompletionRequest, Sampled
 from inference.api.serving import Serving
-from inference.engine import check_prompt
+from inference.engine.answers import Request
+from inference.engine.engine import check_prompt
 from model.chat import Message, check_messages, render_prompt
 
 COMPLETION_TOKENS = 16

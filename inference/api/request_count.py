@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inference.metrics import RequestMetrics
+from inference.api.metrics import RequestMetrics
 
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
 OTHER = "other"

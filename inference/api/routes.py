@@ -9,8 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from inference.api.answering import AnswerResponse
+from inference.api.calls import ClosedError
 from inference.api.errors import ApiError, ErrorReply, overloaded
 from inference.api.forms import ChatForm, CompletionForm
+from inference.api.metrics import CONTENT_TYPE, exposition, number
 from inference.api.page import page_response
 from inference.api.plans import (
     answer_count,
@@ -22,8 +24,6 @@ from inference.api.plans import (
 from inference.api.replies import Chat, Completion, Health, Model, Models
 from inference.api.requests import ChatRequest, CompletionRequest, Sampled
 from inference.api.serving import Serving, serving_of
-from inference.calls import ClosedError
-from inference.metrics import CONTENT_TYPE, exposition, number
 
 REASONS = {
     400: "A field is wrong; it is named.",

@@ -9,11 +9,11 @@ from typing import cast
 
 from fastapi import Request
 
+from inference.api.metrics import RequestMetrics
+from inference.api.service import Service
 from inference.api.settings import ServeConfig
-from inference.loading import LoadedModel
-from inference.metrics import RequestMetrics
-from inference.service import Service
-from inference.token_bytes import TokenBytes
+from inference.engine.loading import LoadedModel
+from inference.engine.token_bytes import TokenBytes
 
 
 @dataclass

@@ -13,15 +13,15 @@ import httpx
 import torch
 
 from config import ModelConfig, SamplingConfig
-from inference.answers import Answer, Request
 from inference.api.app import make_app
 from inference.api.listener import Listener, listen
+from inference.api.service import Service
 from inference.api.serving import Serving
 from inference.api.settings import ServeConfig
-from inference.engine import Engine
-from inference.loading import LoadedModel
-from inference.native import LIBRARY
-from inference.service import Service
+from inference.engine.answers import Answer, Request
+from inference.engine.engine import Engine
+from inference.engine.loading import LoadedModel
+from inference.engine.native import LIBRARY
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 

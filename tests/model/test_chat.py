@@ -22,7 +22,7 @@ from model.chat import (
     render_prompt,
 )
 from model.tokenizer import IM_END, SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
-from train.bpe import train_bpe
+from train.tokenizer.bpe import train_bpe
 
 TOKENIZER = EtudeTokenizer(train_bpe(["system user assistant\nhello 你好"] * 3, 300))
 SPACES = ["", " ", "\n", "\r\n", "\t", "\u3000", "\u00a0", "\u2028", "\x1c", "  \n\n "]

@@ -19,7 +19,7 @@ from model.tokenizer import (
     tokenizer_config,
     tokenizer_json,
 )
-from train.bpe import train_bpe
+from train.tokenizer.bpe import train_bpe
 
 TOKENIZER = EtudeTokenizer(train_bpe(["hello <|im_end|> world", "你好，世界！"] * 3, 300))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

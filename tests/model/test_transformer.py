@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import ModelConfig, RopeScaling, SamplingConfig
-from inference.batch import generate_batch
+from inference.engine.batch import generate_batch
+from model.directory.pretrained import scaling_fields, weights_of
 from model.kv_cache import KVCache
-from model.pretrained import scaling_fields, weights_of
 from model.transformer import Etude
 
 START = ModelConfig(

@@ -73,10 +73,10 @@ def serve(connection: Connection) -> None:
 def extract(path: Path, part_bytes: int | None) -> Extracted:
     """Extracts a dump as the script does in each of its processes."""
     from config import UserError
-    from data_process.dump_parts import cut_dump
-    from data_process.extraction import ExtractionSettings
-    from data_process.extraction_step import ExtractionStep, read_problems
-    from data_process.tasks import run_part, stream_files
+    from data_process.running.tasks import run_part, stream_files
+    from data_process.wiki.dump.parts import cut_dump
+    from data_process.wiki.extraction import ExtractionSettings
+    from data_process.wiki.extraction_step import ExtractionStep, read_problems
 
     work_dir = path.with_name("work")
     shutil.rmtree(work_dir, ignore_errors=True)

@@ -25,11 +25,11 @@ PRELOADED = (
     "torch",
     "torch._dynamo",
     "train.trainer",
-    "train.token_shards",
-    "train.packing",
+    "train.data.token_shards",
+    "train.data.packing",
     "train.evaluation",
     "train.stage",
-    "model.pretrained",
+    "model.directory.pretrained",
     "tests.reliability.launcher",
 )
 TIMEOUT_S = 120

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from model.pretrained import WEIGHTS, load_model_config, model_files
-from model.storage import sha256_of, update_directory
+from model.directory.pretrained import WEIGHTS, load_model_config, model_files
+from model.directory.storage import sha256_of, update_directory
 from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
 from train.checkpoint import OPTIMIZER, Identity, Progress, find_checkpoint, save_checkpoint
-from train.run_directory import take_output_dir
+from train.run.directory import take_output_dir
 
 LENGTH = ("--max_steps=40", "--save_steps=4", "--eval_steps=8", "--save_total_limit=3")
 LAST, NEXT, KEEP = 40, 44, 3

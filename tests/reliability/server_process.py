@@ -16,7 +16,7 @@ import httpx
 import torch
 
 from config import ROOT, ModelConfig
-from model.pretrained import save_pretrained
+from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, PathConfig
-from data_process.jsonl import read_conversations, read_texts
+from data_process.records.jsonl import read_conversations, read_texts
 from tests.data_process.jsonl_command import SCRIPT, Ran, chat, run
 from tests.reliability.trials import Trials
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config import UserError
-from model.storage import MANIFEST, DamagedDirectory, verify
+from model.directory.storage import MANIFEST, DamagedDirectory, verify
 from tests.reliability.launcher import run_warm
 from tests.reliability.runs import LENGTH, Finished, Outcome, Run
 from tests.reliability.trials import Trials

@@ -13,19 +13,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from config import ModelConfig, SamplingConfig
-from inference.batch import generate_batch
+from inference.engine.batch import generate_batch
 from model.chat import Message, render, render_prompt
-from model.pretrained import load_pretrained, save_pretrained, weights_of
+from model.directory.pretrained import load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
 from tests.model.test_chat import conversation
 from tests.model.test_transformer import SHAPES
 from tests.reliability.trials import Trials
-from tool.hf_conversion import convert
-from tool.hf_import import import_llama
+from tool.conversion.hf_export import convert
+from tool.conversion.hf_import import import_llama
 from tool.settings import ConvertConfig
-from train.bpe import train_bpe
+from train.tokenizer.bpe import train_bpe
 
 pytestmark = pytest.mark.promise("R15")
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model.pretrained import (
+from model.directory.pretrained import (
     WEIGHTS,
     load_pretrained,
 )
-from model.storage import READY
+from model.directory.storage import READY
 from tests.reliability.faults import (
     DEATH,
     KINDS,

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, UserError
-from data_process.jsonl import read_conversations, read_texts
-from model.pretrained import load_pretrained
-from model.storage import MANIFEST, SUMMARY, json_text, sha256_of
+from data_process.records.jsonl import read_conversations, read_texts
+from model.directory.pretrained import load_pretrained
+from model.directory.storage import MANIFEST, SUMMARY, json_text, sha256_of
 from model.tokenizer import EtudeTokenizer
 from tests.reliability.runs import LENGTH, Finished, Run
 from tests.reliability.trials import Trials
-from tool.hf_import import import_llama
+from tool.conversion.hf_import import import_llama
 from tool.settings import ConvertConfig
 from train.checkpoint import OPTIMIZER, STATE, list_checkpoints
 

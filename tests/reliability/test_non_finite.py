@@ -16,15 +16,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from config import PretrainConfig
-from model.pretrained import load_pretrained
+from model.directory.pretrained import load_pretrained
 from model.transformer import Etude
 from tests.reliability.launcher import run_warm
 from tests.reliability.runs import LENGTH, Finished, Outcome
 from tests.reliability.trials import Trials
+from train.data.rows import IGNORED, Batch
 from train.distributed import World, clip_gradient
 from train.guard import StepGuard
 from train.objective import SummedLoss
-from train.rows import IGNORED, Batch
 from train.step import TrainingStep
 
 pytestmark = pytest.mark.promise("R5")

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from model.storage import seal, sha256_of
+from model.directory.storage import seal, sha256_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from tests.reliability.launcher import run_warm, start_warm
 from tests.reliability.runs import LENGTH, Finished, Outcome
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
-from train.bpe import train_bpe
 from train.checkpoint import list_checkpoints
+from train.tokenizer.bpe import train_bpe
 
 pytestmark = pytest.mark.promise("R6")
 

@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from config import ModelConfig, SamplingConfig
-from inference.answers import Request
-from inference.engine import Engine
-from inference.loading import LoadedModel, load_model
-from inference.native import LIBRARY
+from inference.engine.answers import Request
+from inference.engine.engine import Engine
+from inference.engine.loading import LoadedModel, load_model
+from inference.engine.native import LIBRARY
 from model.chat import render_prompt
 from model.tokenizer import EtudeTokenizer
 from tests.reliability.server_process import ServerProcess, save_tiny, serving

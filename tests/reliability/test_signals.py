@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from model.pretrained import load_pretrained
+from model.directory.pretrained import load_pretrained
 from tests.reliability.launcher import run_warm, start_cold
 from tests.reliability.runs import LENGTH, Finished, Outcome, leftovers
 from tests.reliability.trials import Trials

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from config import ROOT, ModelConfig, PretrainConfig, UserError
-from model.pretrained import model_files
+from model.directory.pretrained import model_files
 from model.transformer import Etude
 from tests.reliability.launcher import PRELOADED, Started, start_warm
 from tests.train.conftest import Workspace

@@ -18,16 +18,16 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from config import PretrainConfig, UserError
-from model.pretrained import weights_of
+from model.directory.pretrained import weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.reliability.launcher import start_cold
 from tests.train import ranks
 from tests.train.conftest import Workspace
 from train import distributed
-from train.batches import RowOrder
+from train.data.batches import RowOrder
+from train.data.prefetch import step_batches
 from train.distributed import World, join_world, own_device
-from train.prefetch import step_batches
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks processes")
 each_parallel = pytest.mark.parametrize("parallel", ["ddp", "fsdp"])

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from config import UserError
-from data_process.jsonl import read_texts
+from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
+from train.data.rows import IGNORED, TokenRows
+from train.data.token_shards import tokenise_conversations, tokenise_texts
 from train.evaluation import (
     ValidationGroup,
     bytes_of,
@@ -19,8 +21,6 @@ from train.evaluation import (
     sampled,
     validation_groups,
 )
-from train.rows import IGNORED, TokenRows
-from train.token_shards import tokenise_conversations, tokenise_texts
 
 
 def labels_of(rows: TokenRows) -> list[int]:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.transformer import Etude
+from train.data.rows import IGNORED
 from train.objective import CHUNK_ELEMENTS, SummedLoss, chunk_loss, chunked_cross_entropy
-from train.rows import IGNORED
 
 
 def summed_loss(

@@ -10,11 +10,11 @@ from torch.utils.hooks import RemovableHandle
 from config import PretrainConfig
 from model.transformer import Etude
 from train.checkpoint import optimizer_tensors
+from train.data.rows import IGNORED, Batch
 from train.distributed import World
 from train.guard import StepGuard
 from train.objective import SummedLoss
 from train.optimizer import build_optimizers
-from train.rows import IGNORED, Batch
 from train.step import RECORD, TrainingStep
 
 

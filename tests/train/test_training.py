@@ -14,11 +14,11 @@ from config import PretrainConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
 from train.checkpoint import Identity, Progress, list_checkpoints, save_checkpoint
+from train.data.rows import StreamRows
 from train.distributed import World
 from train.evaluation import ValidationGroup
-from train.plan import flops_per_token
-from train.rows import StreamRows
-from train.samples import sample_prompts
+from train.run.plan import flops_per_token
+from train.run.samples import sample_prompts
 from train.trainer import refuse_uneven_batch
 
 

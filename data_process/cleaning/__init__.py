@@ -1,0 +1,1 @@
+"""Cleaning documents: normalisation, boilerplate, quality, language, personal data."""

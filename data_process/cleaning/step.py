@@ -1,0 +1,169 @@
+"""The cleaning of documents, as steps: counting lines that stand in many of them, and cleaning."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from config import in_range
+from data_process.cleaning.boilerplate import is_countable, line_key, without_boilerplate
+from data_process.cleaning.language import UNKNOWN, language_of
+from data_process.cleaning.normalisation import Normalisation, normalise
+from data_process.cleaning.personal_data import mask_personal_data
+from data_process.cleaning.quality import QualityLimits, quality_problem
+from data_process.records.documents import REJECTED, BadRecords, Document, read_documents
+from data_process.records.jsonl_parts import JsonlPart, plan_of
+from data_process.running.tasks import Part, PartOutput, Step, stream_files
+
+LINES = "lines"
+"""Name of the stream of counted lines."""
+
+
+@dataclass(frozen=True)
+class CleaningSettings:
+    """What is done to documents."""
+
+    keep_boilerplate: bool = False
+    """Leave lines of navigation, copyright, cookies and the like."""
+    repeated_lines: int = 0
+    """Remove lines that stand in this many documents or more; they are counted in a pass of its own
+    before. 0: none."""
+    languages: tuple[str, ...] = ()
+    """Languages to keep, such as: zh en; none: all."""
+    drop_unknown_language: bool = False
+    """With --languages: also drop texts that are too short to tell their language."""
+    add_language: bool = False
+    """Write the language found into each record, as "lang"."""
+    mask_personal_data: bool = False
+    """Put [EMAIL], [PHONE], [ID], [IP] and [CARD] in place of such data."""
+    bad_records: BadRecords = "stop"
+    """stop: a line that is no record ends the work, and is named. skip: such lines are counted."""
+    normalisation: Normalisation = field(default_factory=Normalisation)
+    """How texts are written."""
+    quality: QualityLimits = field(default_factory=QualityLimits)
+    """What is kept."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        found = in_range(self, 0, 10**9, "repeated_lines") + self.quality.problems()
+        if self.drop_unknown_language and not self.languages:
+            found.append("drop_unknown_language needs --languages: name those to keep")
+        return found
+
+
+@dataclass(frozen=True)
+class CleaningStep(Step):
+    """Cleans documents. The streams it writes: main, rejected."""
+
+    files: tuple[JsonlPart, ...]
+    settings: CleaningSettings
+    repeated: frozenset[str] = frozenset()
+    """`line_key` of the lines to remove; they follow from the files and the settings."""
+    title = "cleaning"
+
+    def parts(self) -> Sequence[Part]:
+        """The parts of the files."""
+        return [file.part for file in self.files]
+
+    def plan(self) -> dict[str, Any]:
+        """The files and the settings."""
+        return {"step": "clean_text 1", **plan_of(self.files), "settings": asdict(self.settings)}
+
+    def run(self, number: int, output: PartOutput) -> None:
+        """Cleans the documents of one part."""
+        for document in read_documents(self.files[number], self.settings.bad_records, output):
+            text, language, reason = self.clean(document.text, output)
+            if reason:
+                output.count(f"dropped: {reason}")
+                output.write({**document.record, "reason": reason}, REJECTED)
+                continue
+            if self.settings.mask_personal_data:
+                text, found = mask_personal_data(text)
+                for what, times in found.items():
+                    output.count(f"masked: {what}", times)
+            output.count("out")
+            output.count("changed", text != document.text)
+            output.write(changed(document, text, language if self.settings.add_language else None))
+
+    def clean(self, text: str, output: PartOutput) -> tuple[str, str, str | None]:
+        """A document's clean text, its language, and why it is dropped, if it is."""
+        settings = self.settings
+        text = normalise(text, settings.normalisation)
+        if not settings.keep_boilerplate:
+            text, removed = without_boilerplate(text, self.repeated)
+            output.count("boilerplate lines removed", removed)
+        if not text:
+            return text, UNKNOWN, "empty"
+        language = UNKNOWN
+        if settings.languages or settings.add_language:
+            language, _ = language_of(text)
+        if problem := language_problem(language, settings):
+            return text, language, problem
+        return text, language, quality_problem(text, settings.quality)
+
+
+def changed(document: Document, text: str, language: str | None) -> dict[str, Any]:
+    """A record with another text."""
+    record = {**document.record, "text": text}
+    return record if language is None else {**record, "lang": language}
+
+
+def language_problem(language: str, settings: CleaningSettings) -> str | None:
+    """Why a document in a language is dropped, if it is."""
+    if not settings.languages or language in settings.languages:
+        return None
+    if language == UNKNOWN:
+        return "unknown language" if settings.drop_unknown_language else None
+    return f"language {language}"
+
+
+@dataclass(frozen=True)
+class LineCountingStep(Step):
+    """Counts in how many documents a line stands. The stream it writes: lines, sorted."""
+
+    files: tuple[JsonlPart, ...]
+    settings: CleaningSettings
+    title = "counting lines"
+
+    def parts(self) -> Sequence[Part]:
+        """The parts of the files."""
+        return [file.part for file in self.files]
+
+    def plan(self) -> dict[str, Any]:
+        """The files, and how lines are written."""
+        plan = {"step": "count lines 1", **plan_of(self.files)}
+        return {**plan, "settings": asdict(self.settings.normalisation)}
+
+    def run(self, number: int, output: PartOutput) -> None:
+        """Counts the lines of one part."""
+        counts: Counter[str] = Counter()
+        for document in read_documents(self.files[number], self.settings.bad_records):
+            text = normalise(document.text, self.settings.normalisation)
+            counts.update({line_key(line) for line in text.split("\n") if is_countable(line)})
+        for key in sorted(counts):
+            output.write_bytes(f"{key} {counts[key]}\n".encode("ascii"), LINES)
+
+
+def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:
+    """The lines that `LineCountingStep` found in at least so many documents."""
+    found: list[str] = []
+    current, total = "", 0
+    for key, count in heapq.merge(*(counted_lines(p) for p in stream_files(work_dir, LINES))):
+        if key != current:
+            current, total = key, 0
+        total += count
+        if total >= least and (not found or found[-1] != key):
+            found.append(key)
+    return frozenset(found)
+
+
+def counted_lines(path: Path) -> Iterator[tuple[str, int]]:
+    """The lines of one part and their counts, in the order of their keys."""
+    with path.open("r", encoding="ascii") as file:
+        for line in file:
+            key, _, count = line.partition(" ")
+            yield key, int(count)

@@ -1,0 +1,232 @@
+"""The chain from dumps, texts and records to training text.
+
+    WORK_DIR/extract     articles of dumps (extraction_step.py)
+    WORK_DIR/split       samples of texts (split_step.py)
+    WORK_DIR/clean       what is clean, of both and of the records (cleaning.py)
+    WORK_DIR/dedup       what is left of that (deduplication.py)
+    WORK_DIR/count       what it holds (record_counts.py)
+
+A stage reads what the parts of the one before have written, where they wrote it. Each has a plan,
+so one that is done is not done again, unless its settings or its input changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from config import in_range, positive
+from data_process.cleaning.step import CleaningSettings, CleaningStep
+from data_process.pipeline.inputs import ChainInputs
+from data_process.records.documents import REJECTED, BadRecords
+from data_process.records.jsonl_parts import jsonl_parts
+from data_process.records.output import writing
+from data_process.running.execution import run_step
+from data_process.running.execution_settings import Execution
+from data_process.running.tasks import stream_files
+from data_process.text.split_step import (
+    SplitSettings,
+    SplitStep,
+    TextSpan,
+    encodings_told,
+    plan_splitting,
+)
+from data_process.wiki.extraction import XML_BYTES, ExtractionSettings
+from data_process.wiki.extraction_step import plan_extraction, read_problems
+from data_process.wiki.text.wikitext import CleaningSettings as WikitextSettings
+from data_process.wiki.text.wikitext import VariantName
+
+EXTRACT, SPLIT, CLEAN, DEDUP, COUNT = "extract", "split", "clean", "dedup", "count"
+STAGES = {
+    EXTRACT: "extracting articles",
+    SPLIT: "splitting texts",
+    CLEAN: "cleaning",
+    DEDUP: "dropping duplicates",
+}
+"""Those that make text, in their order, and how they are called."""
+DROPPED = "dropped: "
+"""Before the reason, in what is counted."""
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """What the stages do; the rest is as each script does it by default."""
+
+    lang: str | None = None
+    """Language of the dumps, such as zh; None: what the head of each one says."""
+    variant: VariantName = "zh-cn"
+    """Chinese dumps: whose words are taken where a page names those of several regions."""
+    min_length: int = 50
+    """Shortest article of a dump that is taken, in characters."""
+    languages: tuple[str, ...] = ()
+    """Languages to keep, such as: zh en; none: all."""
+    mask_personal_data: bool = False
+    """Put [EMAIL], [PHONE], [ID], [IP] and [CARD] in place of such data."""
+    threshold: float = 0.7
+    """Documents whose sets of n-grams are as similar as this (Jaccard), from 0 to 1, are near
+    duplicates."""
+    against: tuple[Path, ...] = ()
+    """JSONL files, or folders of them, with evaluation texts that must not be in the output."""
+    bad_records: BadRecords = "stop"
+    """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
+    named. skip: they are passed over or mended, and counted."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each."""
+        return positive(self, "min_length") + in_range(self, 0.1, 1.0, "threshold")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage did."""
+
+    name: str
+    counts: Counter[str]
+    """in, out, `dropped: REASON`, and other things."""
+    bytes_in: int
+    """What it read: of dumps, unpacked XML."""
+    bytes_out: int
+    """What it wrote, as JSONL."""
+    seconds: float | None
+    """Time that it took; None when an earlier start had done a part of it."""
+
+    def dropped(self) -> list[tuple[str, int]]:
+        """The reasons why documents were dropped, and how many were, the most frequent first."""
+        names = [name for name, count in self.counts.items() if name.startswith(DROPPED) and count]
+        names.sort(key=lambda name: (-self.counts[name], name))
+        return [(name.removeprefix(DROPPED), self.counts[name]) for name in names]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All stages of a run."""
+
+    inputs: ChainInputs
+    settings: ChainSettings
+    against: tuple[Path, ...]
+    """The evaluation files of the settings, those of folders too."""
+    work_dir: Path
+    execution: Execution
+
+    def run(self) -> Iterator[Stage]:
+        """Does what is not done of each stage; ends early when a stage leaves nothing.
+
+        Raises:
+            UserError: the input is wrong; what is done stays.
+            SystemExit: a Slurm job was submitted, or still runs.
+        """
+        if self.inputs.dumps:
+            yield self.stage(EXTRACT, self.extract)
+        if self.inputs.texts:
+            yield self.stage(SPLIT, self.split)
+        if made := [*self.output_of(EXTRACT), *self.output_of(SPLIT), *self.inputs.records]:
+            yield self.stage(CLEAN, partial(self.clean, made))
+        if made and (clean := self.output_of(CLEAN)):
+            yield self.stage(DEDUP, partial(self.deduplicate, clean))
+
+    def output_of(self, stage: str, stream: str = "main") -> list[Path]:
+        """The files that a stage has written; none if it has nothing to do."""
+        has_input = {EXTRACT: self.inputs.dumps, SPLIT: self.inputs.texts}
+        if not has_input.get(stage, True):
+            return []  # an earlier start may have had some
+        return list(stream_files(self.work_dir / stage, stream))
+
+    def write_rejected(self, stages: Sequence[Stage], destination: Path, overwrite: bool) -> None:
+        """Writes what stages have dropped, in their order, into one file."""
+        with writing(destination, overwrite) as file:
+            for stage in stages:
+                for path in self.output_of(stage.name, REJECTED):
+                    with path.open("rb") as part:
+                        shutil.copyfileobj(part, file)
+
+    def problems(self) -> tuple[list[str], list[str]]:
+        """What is wrong with the input: damages and notes, a sentence each."""
+        damages: list[str] = []
+        notes = self.inputs.notes
+        if self.inputs.dumps:
+            damages, of_dumps = read_problems(self.work_dir / EXTRACT)
+            notes = [*notes, *of_dumps]
+        return damages, notes
+
+    def stage(self, name: str, work: Callable[[], tuple[Counter[str], int]]) -> Stage:
+        """Does a stage, and tells what it did."""
+        is_begun, start = (self.work_dir / name).exists(), time.perf_counter()
+        counts, bytes_in = work()
+        seconds = None if is_begun else time.perf_counter() - start
+        written = sum(path.stat().st_size for path in self.output_of(name))
+        return Stage(name, counts, bytes_in, written, seconds)
+
+    def extract(self) -> tuple[Counter[str], int]:
+        """Dumps to articles; what was counted, and the bytes that were read."""
+        settings = self.settings
+        taken = ExtractionSettings(
+            lang=settings.lang,
+            min_length=settings.min_length,
+            cleaning=WikitextSettings(variant=settings.variant),
+        )
+        step = plan_extraction(self.inputs.dumps, taken)
+        counts = run_step(step, self.work_dir / EXTRACT, self.execution)
+        return counts, counts.pop(XML_BYTES, 0)
+
+    def split(self) -> tuple[Counter[str], int]:
+        """Texts to samples."""
+        settings = SplitSettings(bad_records=self.settings.bad_records)
+        step = with_sources(plan_splitting(list(self.inputs.texts), settings), self.inputs.texts)
+        for line in encodings_told(step):
+            print(line)
+        counts = run_step(step, self.work_dir / SPLIT, self.execution)
+        return counts, sum(part.size for part in step.parts())
+
+    def clean(self, paths: Sequence[Path]) -> tuple[Counter[str], int]:
+        """Records to clean ones."""
+        settings = self.settings
+        files = tuple(jsonl_parts(paths))
+        cleaning = CleaningSettings(
+            languages=settings.languages,
+            mask_personal_data=settings.mask_personal_data,
+            bad_records=settings.bad_records,
+        )
+        counts = run_step(CleaningStep(files, cleaning), self.work_dir / CLEAN, self.execution)
+        return counts, sum(file.part.size for file in files)
+
+    def deduplicate(self, paths: Sequence[Path]) -> tuple[Counter[str], int]:
+        """Clean records to different ones."""
+        from data_process.dedup.deduplication import Deduplication  # numpy takes a while to import
+        from data_process.dedup.settings import Comparison, Decontamination, DedupSettings
+
+        files = tuple(jsonl_parts(paths))
+        settings = DedupSettings(
+            comparison=Comparison(threshold=self.settings.threshold),
+            decontamination=Decontamination(against=self.settings.against),
+        )
+        place = self.work_dir / DEDUP
+        counts = Deduplication(files, self.against, settings, place, self.execution).run()
+        return counts, sum(file.part.size for file in files)
+
+
+def with_sources(step: SplitStep, sources: dict[Path, str]) -> SplitStep:
+    """The same step, with other names of what samples come from."""
+    groups = tuple(
+        tuple(
+            dataclasses.replace(span, source=sources[span.file.path])
+            for span in group
+            if isinstance(span, TextSpan)
+        )
+        for group in step.groups
+    )
+    return dataclasses.replace(step, groups=groups)
+
+
+def nothing_left(stage: Stage) -> str:
+    """Says that a stage, the last one, has dropped everything."""
+    reasons = ", ".join(f"{reason} ({number:,})" for reason, number in stage.dropped()[:3])
+    return (
+        f"nothing is left after {STAGES[stage.name]}: {stage.counts['in']:,} documents went in; "
+        f"dropped: {reasons or 'none'}; see --rejected, and choose other settings"
+    )

@@ -1,0 +1,1 @@
+"""Records of JSONL files: reading, checking, converting, choosing, writing."""

@@ -1,0 +1,101 @@
+"""Records as they are compared: what they say, turn by turn, and batches of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from config import UserError
+from data_process.records.documents import BadRecords, read_parsed, refuse_other_texts
+from data_process.records.jsonl import parse_object
+from data_process.records.jsonl_parts import JsonlPart
+from data_process.records.kinds import described
+from data_process.running.tasks import PartOutput
+from model.chat import message_problems
+
+TEXT, USER, ASSISTANT, SYSTEM = range(4)
+"""Who says a turn; a text has one turn of its own kind."""
+ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
+LONGEST = 1 << 20
+"""Characters of a turn that are cut into units; of what follows only a hash is compared, so records
+with longer turns can be exact duplicates alone."""
+BATCH = 200_000
+"""Characters that are worked on together: more leave the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """A record that can be compared."""
+
+    begin: int
+    """Byte at which its line begins."""
+    line: int
+    """Its number, from 1."""
+    turns: list[tuple[int, str]]
+    """Role and content."""
+
+    @property
+    def size(self) -> int:
+        """Characters that are compared."""
+        return sum(min(len(content), LONGEST) for _, content in self.turns)
+
+    @cached_property
+    def rest(self) -> int:
+        """A hash of what is too long to be cut into units; 0 when there is nothing."""
+        tails = [content[LONGEST:] for _, content in self.turns if len(content) > LONGEST]
+        return hash_of("\n".join(tails)) if tails else 0
+
+
+def hash_of(text: str) -> int:
+    """A hash of a text as it stands, of 64 bits."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def read_comparables(
+    part: JsonlPart, bad_records: BadRecords, output: PartOutput | None = None
+) -> Iterator[Comparable]:
+    """The records of a part of a file; see `read_parsed`."""
+
+    def parse(begin: int, number: int, raw: bytes) -> Comparable:
+        record = parse_object(part.path, number, raw)
+        return Comparable(begin, number, turns_of(record, part.path, number))
+
+    return read_parsed(part, parse, bad_records, output)
+
+
+def turns_of(record: dict[str, Any], path: Path, number: int) -> list[tuple[int, str]]:
+    """Role and content of what a record says.
+
+    Raises:
+        UserError: it is neither a text nor a conversation; the line is named.
+    """
+    if "conversations" in record:
+        for problem in message_problems(record["conversations"]):
+            raise UserError(f"{path}:{number}: {problem}")
+        return [(ROLES[m["role"]], m["content"]) for m in record["conversations"]]
+    if "text" not in record:
+        raise UserError(
+            f'{path}:{number}: found {described(record)}; a line must be {{"text": "..."}} or '
+            '{"conversations": [...]}'
+        )
+    refuse_other_texts(path, number, record)
+    return [(TEXT, record["text"])]
+
+
+def batches(records: Iterator[Comparable], size: int = BATCH) -> Iterator[list[Comparable]]:
+    """Records in groups of about `size` characters."""
+    group: list[Comparable] = []
+    characters = 0
+    for record in records:
+        if group and characters + record.size > size:
+            yield group
+            group, characters = [], 0
+        group.append(record)
+        characters += record.size
+    if group:
+        yield group

@@ -1,0 +1,283 @@
+"""The ways in which others write training data, and how each becomes ours.
+
+    alpaca         {"instruction", "input", "output", "history", "system"}
+    sharegpt       {"conversations": [{"from", "value"}, ...], "system"}
+    messages       {"messages": [{"role", "content"}, ...]}, as OpenAI's API has it
+    conversations  {"conversations": [{"role", "content"}, ...]}: ours, and minimind's
+    preference     {"chosen": ..., "rejected": ...}, with "prompt" or without; the chosen one is
+    kept question       {"question", "answer"} and the like: prompt and response, query and
+    completion ... chatml         {"text": "<|im_start|>user\\n...<|im_end|>..."}: a conversation
+    written out text           {"text": "..."} or {"content": "..."}, in <s>...</s> or
+    <|im_start|>...<|im_end|>
+                   or without
+    lines          a text file with a document in each line
+
+All keys that a format does not know are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from config import UserError
+from data_process.records.kinds import described
+from data_process.records.turns import Turn, read_turns, tidy, with_text
+
+FormatName = Literal[
+    "alpaca",
+    "sharegpt",
+    "messages",
+    "conversations",
+    "preference",
+    "question",
+    "chatml",
+    "text",
+    "lines",
+]
+QUESTIONS = ("question", "prompt", "query", "input", "q", "问题", "问", "提问")
+ANSWERS = ("answer", "response", "completion", "output", "a", "答案", "答", "回答")
+TEXTS = ("text", "content")
+TURNS = ("conversations", "conversation", "messages")
+WRAPPED = re.compile(r"(?:<s>|<\|im_start\|>)(.*?)(?:</s>|<\|im_end\|>|\Z)", re.DOTALL)
+"""A document between markers; the last one may have lost its end."""
+WRITTEN_TURN = re.compile(
+    r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL
+)
+NOT_TEXT = "a value that is no text"
+
+
+class Converted(NamedTuple):
+    """What became of a record."""
+
+    record: dict[str, Any]
+    """The new one; the old one when it is dropped."""
+    reason: str | None = None
+    """Why it is dropped."""
+    changes: tuple[str, ...] = ()
+    """What was done beyond writing it in another way."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write a record."""
+
+    matches: Callable[[dict[str, Any]], bool]
+    """Whether a record is written so, by its keys and the types of their values."""
+    convert: Callable[[dict[str, Any]], Iterator[Converted]]
+    """Ours; raises UserError without a place when it is not written so."""
+    example: str
+
+
+def has_texts(record: dict[str, Any], *names: str) -> bool:
+    """Whether a record has all these keys, with texts."""
+    return all(isinstance(record.get(name), str) for name in names)
+
+
+def text_at(record: dict[str, Any], name: str, needed: bool = True) -> str:
+    """A text of a record, empty when it may be missing and is."""
+    value = record.get(name)
+    if value is None and not needed:
+        return ""
+    if not isinstance(value, str):
+        what = f"found {described(record)}" if name not in record else f'"{name}" is no text'
+        raise UserError(f"{what}; it must have a text under {name!r}")
+    return value
+
+
+def others(record: dict[str, Any], *known: str) -> dict[str, Any]:
+    """What a format does not know of a record."""
+    return {name: value for name, value in record.items() if name not in known}
+
+
+def conversation(turns: list[Turn], rest: dict[str, Any], record: dict[str, Any]) -> Converted:
+    """A conversation of turns, or the reason for which it is dropped."""
+    messages, reason, changes = tidy(turns)
+    if reason:
+        return Converted(record, reason)
+    return Converted({"conversations": messages, **rest}, None, tuple(changes))
+
+
+def with_system(record: dict[str, Any], turns: list[Turn]) -> list[Turn]:
+    """Turns behind the system turn that a record has beside them."""
+    system = text_at(record, "system", needed=False)
+    return [Turn("system", system), *turns] if system.strip() else turns
+
+
+def from_alpaca(record: dict[str, Any]) -> Iterator[Converted]:
+    """An instruction, with an input below it, and earlier exchanges before it."""
+    parts = [text_at(record, "instruction"), text_at(record, "input", needed=False)]
+    asked = "\n".join(part for part in parts if part.strip())
+    turns = [*history_of(record), with_text("user", asked, 1)]
+    turns.append(with_text("assistant", text_at(record, "output"), 2))
+    rest = others(record, "instruction", "input", "output", "history", "system")
+    yield conversation(with_system(record, turns), rest, record)
+
+
+def history_of(record: dict[str, Any]) -> list[Turn]:
+    """Earlier exchanges: [["question", "answer"], ...]."""
+    history = record.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(e, list) for e in history):
+        raise UserError('"history" must be a list of pairs of question and answer')
+    roles = ("user", "assistant")
+    return [
+        with_text(role, content, number)
+        for number, exchange in enumerate(history, 1)
+        for role, content in zip(roles, exchange, strict=False)
+    ]
+
+
+def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
+    """A list of messages."""
+    name = next((name for name in TURNS if name in record), None)
+    if name is None:
+        raise UserError(f"found {described(record)}; it must have one of {', '.join(TURNS)}")
+    turns = with_system(record, read_turns(record[name]))
+    yield conversation(turns, others(record, name, "system"), record)
+
+
+def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
+    """The chosen answer: a conversation, or the end of one."""
+    chosen = record.get("chosen")
+    if isinstance(chosen, list):
+        turns = read_turns(chosen)
+    elif isinstance(chosen, dict):
+        turns = [*asked_of(record), *read_turns([chosen])]
+    elif isinstance(chosen, str):
+        turns = [*asked_of(record), with_text("assistant", chosen, 1)]
+    else:
+        raise UserError(f'found {described(record)}; "chosen" must be messages or a text')
+    rest = others(record, "chosen", "rejected", "prompt", "question", *TURNS, "system")
+    converted = conversation(with_system(record, turns), rest, record)
+    if converted.reason is None and "rejected" in record:
+        left_out = (*converted.changes, "changed: the rejected answer left out")
+        converted = converted._replace(changes=left_out)
+    yield converted
+
+
+def asked_of(record: dict[str, Any]) -> list[Turn]:
+    """What the chosen answer of a record answers."""
+    for name in (*TURNS, "prompt", "question"):
+        if isinstance(record.get(name), list):
+            return read_turns(record[name])
+        if isinstance(record.get(name), str):
+            return [with_text("user", record[name], 1)]
+    raise UserError(f"found {described(record)}; what was asked must stand under prompt")
+
+
+def question_keys(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """The pairs of keys of a record that may be question and answer."""
+    asked = [name for name in QUESTIONS if has_texts(record, name)]
+    answers = [name for name in ANSWERS if has_texts(record, name)]
+    return [(question, answer) for question in asked for answer in answers]
+
+
+def question_format(question: str | None = None, answer: str | None = None) -> Format:
+    """The format of questions with answers, under keys that are named or found."""
+
+    def convert(record: dict[str, Any]) -> Iterator[Converted]:
+        pairs = question_keys(record)
+        if not (question and answer) and len(pairs) != 1:
+            what = ", ".join(f"{q} and {a}" for q, a in pairs) or described(record)
+            raise UserError(
+                f"found {what}; name the right keys with --question_key and --answer_key"
+            )
+        asked, answered = (question, answer) if question and answer else pairs[0]
+        turns = [
+            with_text("user", text_at(record, asked), 1),
+            with_text("assistant", text_at(record, answered), 2),
+        ]
+        yield conversation(
+            with_system(record, turns), others(record, asked, answered, "system"), record
+        )
+
+    return Format(
+        lambda record: bool(question_keys(record)) and "instruction" not in record,
+        convert,
+        '{"question": "...", "answer": "..."}',
+    )
+
+
+def from_chatml(record: dict[str, Any]) -> Iterator[Converted]:
+    """A conversation that was written out in ChatML."""
+    text = text_at(record, "text")
+    turns = [with_text(role, content, 1) for role, content in WRITTEN_TURN.findall(text)]
+    if not turns:
+        raise UserError('"text" has no <|im_start|>user')
+    yield conversation(turns, others(record, "text"), record)
+
+
+def from_text(record: dict[str, Any]) -> Iterator[Converted]:
+    """A text, or the documents that stand in one between markers."""
+    name = next((name for name in TEXTS if name in record), "text")
+    text, rest = text_at(record, name), others(record, name)
+    pieces = WRAPPED.findall(text) if WRAPPED.match(text.lstrip()) else [text]
+    texts = [piece for piece in pieces if piece.strip()]
+    changes = ("changed: markers around documents removed",) if pieces != [text] else ()
+    for piece in texts:
+        yield Converted({"text": piece, **rest}, None, changes)
+    if not texts:
+        yield Converted(record, "empty")
+
+
+def is_turns(record: dict[str, Any], name: str, role: str) -> bool:
+    """Whether a key has messages whose roles stand under a name."""
+    messages = record.get(name)
+    return isinstance(messages, list) and all(isinstance(m, dict) and role in m for m in messages)
+
+
+def is_chatml(record: dict[str, Any]) -> bool:
+    """Whether a text is a conversation that was written out."""
+    return has_texts(record, "text") and bool(WRITTEN_TURN.match(record["text"].lstrip()))
+
+
+FORMATS: dict[FormatName, Format] = {
+    "preference": Format(
+        lambda record: "chosen" in record and "rejected" in record,
+        from_preference,
+        '{"chosen": [messages], "rejected": [messages]}',
+    ),
+    "alpaca": Format(
+        lambda record: has_texts(record, "instruction", "output"),
+        from_alpaca,
+        '{"instruction": "...", "input": "...", "output": "..."}',
+    ),
+    "sharegpt": Format(
+        lambda r: any(is_turns(r, name, "from") for name in TURNS if r.get(name)),
+        from_turns,
+        '{"conversations": [{"from": "human", "value": "..."}, ...]}',
+    ),
+    "messages": Format(
+        lambda record: is_turns(record, "messages", "role"),
+        from_turns,
+        '{"messages": [{"role": "user", "content": "..."}, ...]}',
+    ),
+    "conversations": Format(
+        lambda r: any(is_turns(r, name, "role") for name in TURNS[:2]),
+        from_turns,
+        '{"conversations": [{"role": "user", "content": "..."}, ...]}',
+    ),
+    "question": question_format(),
+    "chatml": Format(is_chatml, from_chatml, '{"text": "<|im_start|>user\\n..."}'),
+    "text": Format(
+        lambda r: any(has_texts(r, name) for name in TEXTS) and not is_chatml(r),
+        from_text,
+        '{"text": "..."}',
+    ),
+    "lines": Format(lambda record: False, from_text, "a document in each line"),
+}
+"""By name, in the order in which they are described above but for what includes another."""
+WITHOUT_TEXT = ("preference", "alpaca", "sharegpt", "messages", "conversations")
+"""Formats whose records may have a text beside, which says the same."""
+
+
+def formats_of(record: dict[str, Any]) -> list[FormatName]:
+    """The formats that a record may be written in."""
+    found = [name for name, format in FORMATS.items() if format.matches(record)]
+    if "preference" in found:
+        return ["preference"]
+    if any(name in WITHOUT_TEXT for name in found):
+        found = [name for name in found if name not in ("text", "chatml")]
+    return found

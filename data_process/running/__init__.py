@@ -1,0 +1,1 @@
+"""Running a step: its parts on processes, a cluster or Ray, kept whole and joined in order."""

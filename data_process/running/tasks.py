@@ -1,0 +1,189 @@
+"""Work cut into parts, each done once and whole, wherever it runs.
+
+The parts follow from the input and the settings alone, each writes files of its own, and the
+results are joined in the order of the parts: the output is the same to the byte whatever the number
+of workers, the executor, and the number of times the work was killed and started again.
+
+A part's folder appears whole, by a rename, when the part is done; until then what it writes has a
+name of its own, for two processes may be at the same part (a job that was put back into its queue,
+a process that outlives a killed one for a moment):
+
+    WORK_DIR/parts/00007/counts.json          what part 7 did
+    WORK_DIR/parts/00007/main.jsonl           what it wrote
+    WORK_DIR/parts/00008.5f0c8a17.tmp         part 8, at work or cut short
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from config import UserError
+from model.directory.storage import explained, sync_directory
+
+PARTS, COUNTS = "parts", "counts.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the input that needs nothing of the others."""
+
+    name: str
+    """For messages, such as `enwiki.xml.bz2 part 3`."""
+    size: int
+    """Bytes of input, for the progress bar."""
+
+
+class PartOutput:
+    """What a part writes and counts; seen by nobody before the part is done."""
+
+    def __init__(self, folder: Path) -> None:
+        """folder: where the files go; it exists and is empty."""
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+        self.files: dict[str, IO[bytes]] = {}
+
+    def write(self, record: Any, stream: str = "main") -> None:
+        """Adds a record to a stream, as a line of JSON."""
+        line = json.dumps(record, ensure_ascii=False) + "\n"
+        # Half a surrogate pair, which UTF-8 cannot spell, becomes \udXXX, as JSON escapes it.
+        self.write_bytes(line.encode("utf-8", "backslashreplace"), stream)
+
+    def write_bytes(self, line: bytes, stream: str = "main") -> None:
+        """Adds whole lines, with their ends, to a stream."""
+        if stream not in self.files:
+            self.files[stream] = (self.folder / f"{stream}.jsonl").open("wb")
+        self.files[stream].write(line)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Counts something, such as `in`, `out` or `dropped: too short`."""
+        self.counts[what] += number
+
+    def __enter__(self) -> PartOutput:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Puts all files on the disk, counts last; after an error it only closes them."""
+        if error is None:
+            with (self.folder / COUNTS).open("w", encoding="utf-8") as file:
+                json.dump(dict(sorted(self.counts.items())), file, ensure_ascii=False)
+                put_on_disk(file)
+        for stream in self.files.values():
+            if error is None:
+                put_on_disk(stream)
+            stream.close()
+        if error is None:
+            sync_directory(self.folder)
+
+
+def put_on_disk(file: IO[Any]) -> None:
+    """Flushes an open file to disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class Step(ABC):
+    """Something that is done to every part. It is sent to other processes and machines, so it holds
+    plain values (paths, settings) only."""
+
+    title: str = "working"
+    """What the progress bar says."""
+
+    @abstractmethod
+    def parts(self) -> Sequence[Part]:
+        """The parts; always the same for the same input and settings."""
+
+    @abstractmethod
+    def run(self, number: int, output: PartOutput) -> None:
+        """Does part `number` (from 0).
+
+        Raises:
+            UserError: the input is wrong; the whole work stops, what is done stays.
+        """
+
+    @abstractmethod
+    def plan(self) -> dict[str, Any]:
+        """All that the output depends on: settings, and name, size and times of the input."""
+
+
+def run_part(step: Step, number: int, work_dir: Path) -> None:
+    """Does one part, unless it is done.
+
+    Raises:
+        UserError: the input is wrong, or cannot be read, or the disk is full.
+    """
+    folder = part_folder(work_dir, number)
+    if folder.exists():
+        return
+    aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with explained(work_dir):
+        aside.mkdir(parents=True)
+        try:
+            with PartOutput(aside) as output:
+                run_reading(step, number, output)
+            move_unless_done(aside, folder)
+            sync_directory(folder.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def run_reading(step: Step, number: int, output: PartOutput) -> None:
+    """Does one part; a file that it cannot read is named, and not taken for one that it cannot
+    write."""
+    try:
+        step.run(number, output)
+    except OSError as error:
+        if error.filename is None or Path(str(error.filename)).parent == output.folder:
+            raise
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror}); check that it is there, and run "
+            "the same command again: what is done is kept"
+        ) from error
+
+
+def move_unless_done(aside: Path, folder: Path) -> None:
+    """Gives a part its final name; another process that did it too has written the same bytes."""
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+
+
+def part_folder(work_dir: Path, number: int) -> Path:
+    """Where a part's files are once it is done."""
+    return work_dir / PARTS / f"{number:05d}"
+
+
+def done_parts(work_dir: Path) -> list[int]:
+    """The numbers of the parts that are done, ascending."""
+    place = work_dir / PARTS
+    names = os.listdir(place) if place.exists() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def part_counts(work_dir: Path, number: int) -> Counter[str]:
+    """What a part that is done counted."""
+    path = part_folder(work_dir, number) / COUNTS
+    return Counter(json.loads(path.read_text(encoding="utf-8")))
+
+
+def stream_files(work_dir: Path, stream: str = "main") -> Iterator[Path]:
+    """The files of a stream, in the order of the parts; a part that wrote nothing has none."""
+    for number in done_parts(work_dir):
+        if (path := part_folder(work_dir, number) / f"{stream}.jsonl").exists():
+            yield path

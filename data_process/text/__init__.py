@@ -1,0 +1,1 @@
+"""Text files: their encoding, their sentences, samples cut from them."""

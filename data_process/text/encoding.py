@@ -1,0 +1,171 @@
+"""Which encoding a text file has.
+
+A byte-order mark says it; else bytes that are UTF-8 throughout are UTF-8; else it is the one in
+which the bytes around the first that are not UTF-8 have the characters that texts are full of; else
+charset-normalizer guesses.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import UserError
+from data_process.text.common_characters import COMMON, best_fit
+
+BOMS = (
+    (codecs.BOM_UTF8, "utf_8_sig"),
+    (codecs.BOM_UTF32_LE, "utf_32"),
+    (codecs.BOM_UTF32_BE, "utf_32"),
+    (codecs.BOM_UTF16_LE, "utf_16"),
+    (codecs.BOM_UTF16_BE, "utf_16"),
+)
+UNMARKED = ("utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be")
+NO_TEXT = {
+    b"\x1f\x8b": "compressed (gzip)",
+    b"BZh": "compressed (bzip2)",
+    b"\xfd7zXZ": "compressed (xz)",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
+    b"PK\x03\x04": "a ZIP archive, as .docx and .epub are",
+    b"%PDF": "a PDF",
+    b"\xd0\xcf\x11\xe0": "an old Office document",
+    b"{\\rtf": "RTF",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x7fELF": "a program",
+}
+"""First bytes of files that people mistake for text."""
+CANDIDATES = [*COMMON, "cp1254", "cp1255", "cp1256", "latin_1", "iso8859_5", "iso8859_7", "cp866"]
+SAMPLE = 1 << 16
+"""Bytes that an encoding is guessed from."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An encoding, and how it was found."""
+
+    name: str
+    """As Python's codecs call it."""
+    evidence: str
+    """named, byte-order mark, UTF-8 throughout, zero bytes, or guessed."""
+
+
+def detect_encoding(path: Path, named: str | None = None) -> Encoding:
+    """The encoding of a file.
+
+    Args:
+        path: a text file that is not empty.
+        named: an encoding that the user knows it has.
+
+    Raises:
+        UserError: it is no text, or nothing fits.
+    """
+    with path.open("rb") as file:
+        head = file.read(SAMPLE)
+    for magic, what in NO_TEXT.items():
+        if head.startswith(magic):
+            raise UserError(f"{path}: the file is {what}; make a text file of it first")
+    if named is not None:
+        return Encoding(named, "named")
+    for mark, name in BOMS:
+        if head.startswith(mark):
+            return Encoding(name, "byte-order mark")
+    if b"\0" in head:
+        return encoding_with_zeros(path, head)
+    first_error = first_byte_not_utf8(path)
+    if first_error is None:
+        return Encoding("utf_8", "UTF-8 throughout")
+    return guessed_encoding(path, first_error)
+
+
+def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
+    """UTF-16 or UTF-32 without a mark: the one that makes most letters of the bytes. UTF-8 with a
+    few zeros in it is damaged UTF-8, though its letters, taken by two, may look Chinese."""
+    if head.count(0) < len(head) / 10 and damage_as(head, "utf_8") < 0.5:
+        return Encoding("utf_8", "zero bytes")
+    whole = head[: len(head) // 4 * 4]
+    likeness = {name: letters_in(whole, name) for name in UNMARKED}
+    name = max(likeness, key=lambda name: likeness[name])
+    if likeness[name] < 0.9:
+        raise UserError(
+            f"{path}: the file has NUL bytes and is neither UTF-16 nor UTF-32, so it is binary or "
+            "damaged; take it out, or name its encoding with --encoding"
+        )
+    return Encoding(name, "zero bytes")
+
+
+def letters_in(data: bytes, encoding: str) -> float:
+    """The share of characters that writing is made of (0 when most bytes are no characters)."""
+    text = data.decode(encoding, errors="replace")
+    usual = sum(
+        "\x20" <= c <= "\u05ff"
+        or "\u3000" <= c <= "\u30ff"
+        or "\u4e00" <= c <= "\u9fff"
+        or "\uac00" <= c <= "\ud7a3"
+        or "\u2010" <= c <= "\u2030"
+        or "\uff00" <= c <= "\uff5e"
+        or c in "\t\r\n"
+        for c in text
+    )
+    return usual / len(text) if text else 0.0
+
+
+def first_byte_not_utf8(path: Path) -> int | None:
+    """The first byte that cannot be UTF-8, or None."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    position = 0
+    with path.open("rb") as file:
+        while True:
+            data = file.read(1 << 20)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                return position - pending + error.start
+            if not data:
+                return None
+            position += len(data)
+
+
+def guessed_encoding(path: Path, first_error: int) -> Encoding:
+    """The likeliest encoding of a file that is not UTF-8."""
+    sample = sample_at(path, first_error)
+    with path.open("rb") as file:
+        head = file.read(SAMPLE)
+    if damage_as(head + sample, "utf_8") < 0.5:
+        return Encoding("utf_8", "guessed")
+    name = best_fit(sample) or likeliest(sample)
+    if name is None:
+        raise UserError(
+            f"{path}: the encoding cannot be told (byte {first_error + 1:,} is not UTF-8, and "
+            "no other encoding fits); name it with --encoding, or take the file out"
+        )
+    return Encoding(name, "guessed")
+
+
+def sample_at(path: Path, position: int) -> bytes:
+    """Some whole lines of a file, from the one that holds a byte on."""
+    begin = max(0, position - 4096)
+    with path.open("rb") as file:
+        file.seek(begin)
+        data = file.read(SAMPLE)
+    line = data.rfind(b"\n", 0, position - begin) + 1
+    end = data.rfind(b"\n", position - begin) + 1 if len(data) == SAMPLE else len(data)
+    return data[line if line or not begin else position - begin : end or len(data)]
+
+
+def damage_as(sample: bytes, encoding: str) -> float:
+    """Bytes that are no text in an encoding, for each character beyond ASCII that is (or 1)."""
+    text = sample.decode(encoding, errors="replace")
+    wrong = text.count("\ufffd")
+    right = sum(c > "\x7f" for c in text) - wrong
+    return wrong / max(right, 1)
+
+
+def likeliest(sample: bytes) -> str | None:
+    """What charset-normalizer says; None when nothing fits."""
+    from charset_normalizer import from_bytes  # slow to import
+
+    best = from_bytes(sample, cp_isolation=CANDIDATES).best()
+    return None if best is None else best.encoding

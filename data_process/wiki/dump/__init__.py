@@ -1,0 +1,1 @@
+"""Reading a MediaWiki dump: streams, pages, parts."""

@@ -1,0 +1,184 @@
+"""Regions whose text is no wikitext: comments, references, nowiki, code, formulas, galleries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from data_process.wiki.text.captions import is_sentence
+from data_process.wiki.text.literals import kept_apart
+from data_process.wiki.text.marks import (
+    BLOCK,
+    BLOCK_END,
+    CAPTION,
+    CAPTION_END,
+    GAP,
+    LITERAL,
+    LITERAL_END,
+)
+from data_process.wiki.text.tags import decode_entities
+
+DROPPED = (
+    "ref|references|timeline|score|imagemap|graph|mapframe|maplink|templatestyles|indicator|hiero|"
+    "inputbox|categorytree|style|script|includeonly|templatedata|charinsert"
+)
+SHOWN = "nowiki|pre|syntaxhighlight|source|math|chem|ce|gallery"
+OPENING = re.compile(rf"<(?:!--|({DROPPED}|{SHOWN})\b([^<>]*)>([^<]*)(</\1\s*>)?)", re.IGNORECASE)
+"""A region's beginning; where it holds no other tag, all of it."""
+AFTER_NOTE = frozenset(",.;:")
+PRIMES = re.compile("'{2,}")
+STORED = re.compile(f"{LITERAL}([0-9]+){LITERAL_END}")
+STORED_BLOCK = re.compile(f"{BLOCK}([0-9]+){BLOCK_END}")
+INDENT = "    "
+
+
+@dataclass
+class Literals:
+    """The texts of a page that are shown as they were typed."""
+
+    latex: bool
+    """Whether formulas are kept."""
+    texts: list[str] = field(default_factory=list)
+
+    def store(self, text: str) -> str:
+        """Keeps a text of one line; returns what stands for it."""
+        self.texts.append(kept_apart(text))
+        return f"{LITERAL}{len(self.texts) - 1}{LITERAL_END}"
+
+    def store_block(self, text: str) -> str:
+        """Keeps lines of code; returns what stands for them."""
+        if not (text := text.expandtabs(4).replace("\xa0", " ")).strip():
+            return "\n"
+        lines = (line.rstrip() for line in text.split("\n"))
+        block = "\n".join(INDENT + kept_apart(line) if line else "" for line in lines)
+        self.texts.append(re.sub("\n{3,}", "\n\n", block.strip("\n")))
+        return f"{BLOCK}{len(self.texts) - 1}{BLOCK_END}"
+
+    def restore(self, text: str) -> str:
+        """Puts the stored texts back, and what stands for a block in lines of its own."""
+        if BLOCK in text:
+            text = text.replace(BLOCK, "\n\n" + BLOCK).replace(BLOCK_END, BLOCK_END + "\n\n")
+        return STORED.sub(lambda m: self.texts[int(m[1])], text) if LITERAL in text else text
+
+    def restore_blocks(self, text: str) -> str:
+        """Puts the stored blocks back."""
+        return STORED_BLOCK.sub(lambda m: self.texts[int(m[1])], text) if BLOCK in text else text
+
+
+def take_regions(text: str, literals: Literals) -> str:
+    """Drops the regions that are no text, and stores those that are shown as they are.
+
+    A tag that is never closed is no region, as in MediaWiki; a comment that is not goes on to the
+    end.
+    """
+    if "<" not in text:
+        return text
+    pieces: list[str] = []
+    position = 0
+    unclosed: set[str] = set()
+    while match := OPENING.search(text, position):
+        pieces.append(text[position : match.start()])
+        name = match[1]
+        if name is None:
+            position = end_of_comment(text, match.start())
+            continue
+        name = name.lower()
+        content, position = content_of(text, match, name, unclosed)
+        if content is not None:
+            pieces.append(shown(name, match[2], content, literals))
+        if (
+            text[match.start() - 1 : match.start()] == " "
+            and text[position : position + 1] in AFTER_NOTE
+        ):
+            pieces.append(GAP)
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def end_of_comment(text: str, start: int) -> int:
+    """Where a comment ends; one that has a line for itself takes the line's end with it."""
+    end = text.find("-->", start + 4)
+    if end < 0:
+        return len(text)
+    alone = text[max(0, start - 1) : start] in ("", "\n") and text[end + 3 : end + 4] == "\n"
+    return end + 3 + alone
+
+
+def content_of(
+    text: str, match: re.Match[str], name: str, unclosed: set[str]
+) -> tuple[str | None, int]:
+    """A region's content (None: it has none) and where it ends.
+
+    Args:
+        text: the page.
+        match: its beginning.
+        name: its tag.
+        unclosed: tags that are closed nowhere after here, so that none is looked for twice.
+    """
+    if match[2].endswith("/"):
+        return None, match.start(3)
+    if match[4]:
+        return match[3], match.end()
+    if name not in unclosed:
+        closing = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, match.start(3))
+        if closing:
+            return text[match.start(3) : closing.start()], closing.end()
+        unclosed.add(name)
+    return None, match.start(3)
+
+
+def shown(name: str, attributes: str, content: str, literals: Literals) -> str:
+    """What stands for a region in the text."""
+    render = RENDERERS.get(name)
+    return render(attributes, content, literals) if render else ""
+
+
+def show_nowiki(_: str, content: str, literals: Literals) -> str:
+    """Text without markup."""
+    return literals.store(decode_entities(content)) if content else ""
+
+
+def show_lines(_: str, content: str, literals: Literals) -> str:
+    """Text in lines."""
+    return literals.store_block(decode_entities(content).replace("<nowiki>", ""))
+
+
+def show_code(attributes: str, content: str, literals: Literals) -> str:
+    """Code, in a line of text or in lines of its own."""
+    if "inline" in attributes or ("\n" not in content and "enclose" in attributes):
+        return literals.store(content.strip())
+    return literals.store_block(content)
+
+
+def show_formula(_: str, content: str, literals: Literals) -> str:
+    """A formula between dollar signs, or a gap."""
+    latex = " ".join(decode_entities(content).split())
+    if not literals.latex or not latex:
+        return GAP
+    latex = PRIMES.sub(lambda m: "^{" + r"\prime" * len(m[0]) + "}", latex)
+    return literals.store(f"${latex}$")
+
+
+def show_chemistry(attributes: str, content: str, literals: Literals) -> str:
+    """A chemical formula, as mhchem's command."""
+    return show_formula(attributes, rf"\ce{{{content}}}", literals)
+
+
+def show_gallery(_: str, content: str, literals: Literals) -> str:
+    """The captions that are sentences."""
+    lines = (line.partition("|")[2].strip() for line in content.split("\n"))
+    kept = (f"{CAPTION}{line}{CAPTION_END}" for line in lines if is_sentence(line))
+    return "\n" + "\n".join(kept) + "\n"
+
+
+RENDERERS: dict[str, Callable[[str, str, Literals], str]] = {
+    "nowiki": show_nowiki,
+    "pre": show_lines,
+    "syntaxhighlight": show_code,
+    "source": show_code,
+    "math": show_formula,
+    "chem": show_chemistry,
+    "ce": show_chemistry,
+    "gallery": show_gallery,
+}

@@ -1,0 +1,86 @@
+"""From wikitext to plain text: headings, paragraphs and lists, no markup.
+
+The passes go over a page one after another, each in time that grows with the page's length, however
+it is nested. Cleaning what is clean changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from data_process.wiki.text.captions import place_captions
+from data_process.wiki.text.gaps import close_gaps
+from data_process.wiki.text.kinds import is_disambiguation, is_redirect
+from data_process.wiki.text.known_templates import known_templates
+from data_process.wiki.text.lines import LineCleaner
+from data_process.wiki.text.links import LinkCleaner
+from data_process.wiki.text.literals import kept_apart
+from data_process.wiki.text.marks import without_marks
+from data_process.wiki.text.namespaces import Namespaces
+from data_process.wiki.text.regions import Literals, take_regions
+from data_process.wiki.text.tables import drop_tables
+from data_process.wiki.text.tags import decode_entities, strip_magic, strip_quotes, strip_tags
+from data_process.wiki.text.templates import TemplateCleaner
+from data_process.wiki.text.variants import VariantChooser
+
+__all__ = ["CleaningSettings", "WikitextCleaner", "is_disambiguation", "is_redirect"]
+
+VariantName = Literal["zh-hans", "zh-hant", "zh-cn", "zh-tw", "zh-hk", "zh-mo", "zh-sg", "zh-my"]
+
+
+@dataclass(frozen=True)
+class CleaningSettings:
+    """What is kept of the markup."""
+
+    variant: VariantName = "zh-cn"
+    """Chinese pages: whose words are taken where a page names those of several regions. The script
+    of the rest is not changed."""
+    keep_headings: bool = True
+    """Keep the headings of sections that have text, each in a line of its own."""
+    keep_lists: bool = True
+    """Keep lists: "- " before an item, or its number."""
+    math: Literal["drop", "latex"] = "latex"
+    """Formulas: dropped, or kept as LaTeX between dollar signs."""
+
+
+class WikitextCleaner:
+    """Cleans the pages of one wiki."""
+
+    def __init__(
+        self, settings: CleaningSettings, namespaces: Mapping[int, str], language: str = ""
+    ) -> None:
+        """
+        Args:
+            settings: what is kept.
+            namespaces: names by number, as the dump's head says.
+            language: the wiki's, such as zh; it decides how templates read.
+        """
+        self.settings = settings
+        self.language = language.lower().split("-")[0] or "en"
+        self.links = LinkCleaner(Namespaces.of(namespaces))
+        self.variants = VariantChooser(settings.variant)
+        self.renderers = known_templates()
+
+    def clean(self, wikitext: str, title: str) -> str:
+        """The plain text of a page.
+
+        Args:
+            wikitext: the page as it is edited.
+            title: its title, which the text may ask for.
+        """
+        text = without_marks(wikitext.replace("\r\n", "\n").replace("\r", "\n"))
+        literals = Literals(latex=self.settings.math == "latex")
+        text = take_regions(text, literals)
+        templates = TemplateCleaner(self.language, without_marks(title), self.renderers)
+        text = drop_tables(templates.clean(text))
+        if "-{" in text or templates.word_rules:
+            text = self.variants.clean(text, templates.word_rules)
+        text = self.links.clean(text)
+        text = strip_magic(strip_quotes(strip_tags(text)))
+        text = literals.restore(decode_entities(text))
+        text = close_gaps(place_captions(text))
+        lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
+        text = literals.restore_blocks(kept_apart(lines.clean(text)))
+        return without_marks(text).strip("\n")

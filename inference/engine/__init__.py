@@ -1,0 +1,1 @@
+"""The generation engine: cache, sampler, C++ kernels, answers as they grow."""

@@ -1,0 +1,283 @@
+"""The network's forward pass on a CPU in C++: building `native.cpp`, and calling it.
+
+It is compiled once per machine (about two seconds), in the background, into the user's cache; until
+then, and where there is no compiler, the engine runs on torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from inference.engine.quantization import QuantizedWeights
+from inference.engine.work import Work
+from model.kv_cache import KVCache
+from model.transformer import Etude
+
+SOURCE = Path(__file__).with_name("native.cpp")
+COMPILERS = ("g++", "clang++", "c++")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno")
+
+
+class Matrix(ctypes.Structure):
+    """native.cpp's Matrix."""
+
+    _fields_ = (
+        ("panels", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("rows", ctypes.c_int),
+        ("columns", ctypes.c_int),
+    )
+
+
+class Layer(ctypes.Structure):
+    """native.cpp's Layer."""
+
+    _fields_ = (
+        ("input_norm", ctypes.c_void_p),
+        ("attention_norm", ctypes.c_void_p),
+        *((name, Matrix) for name in ("q", "k", "v", "o", "gate", "up", "down")),
+    )
+
+
+class Network(ctypes.Structure):
+    """native.cpp's Network."""
+
+    _fields_ = (
+        *(
+            (name, ctypes.c_int)
+            for name in (
+                "hidden",
+                "intermediate",
+                "layers",
+                "heads",
+                "kv_heads",
+                "head_dim",
+                "vocab",
+                "slots",
+                "max_length",
+                "threads",
+            )
+        ),
+        ("epsilon", ctypes.c_float),
+        ("embedding", ctypes.c_void_p),
+        ("cosine", ctypes.c_void_p),
+        ("sine", ctypes.c_void_p),
+        ("norm", ctypes.c_void_p),
+        ("layer", ctypes.POINTER(Layer)),
+        ("head", Matrix),
+        ("keys", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+    )
+
+
+class Library:
+    """native.cpp, compiled for this machine."""
+
+    def __init__(self) -> None:
+        self.function: ctypes._NamedFuncPointer | None = None
+        self.lanes = 0
+        """Rows of a panel."""
+        self.thread: threading.Thread | None = None
+
+    def prepare(self) -> None:
+        """Loads the compiled code, or begins to compile it in the background."""
+        if self.function or self.thread:
+            return
+        path = library_path()
+        if path is None:
+            return
+        if path.exists() and self.load(path):
+            return
+        self.thread = threading.Thread(target=self.build, args=(path,), daemon=True)
+        self.thread.start()
+
+    def build(self, path: Path) -> None:
+        """Compiles, and loads what came out; a compiler that fails leaves torch in charge."""
+        with_threads = ("-fopenmp",) if platform.system() != "Darwin" else ()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=path.parent) as folder:
+                result = Path(folder) / path.name
+                command = [
+                    str(find_compiler()),
+                    *FLAGS,
+                    *with_threads,
+                    str(SOURCE),
+                    "-o",
+                    str(result),
+                ]
+                subprocess.run(command, check=True, capture_output=True)
+                result.replace(path)
+            self.load(path)
+        except (OSError, subprocess.CalledProcessError):
+            return
+
+    def load(self, path: Path) -> bool:
+        """Loads compiled code; False when the file is none."""
+        # A thread that waits for the others must not keep a core from them that is busy with other
+        # things: libgomp would spin for milliseconds (on a busy machine 20 against 90 tokens/s).
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            return False
+        self.lanes = library.etude_lanes()
+        self.function = library.etude_forward
+        return True
+
+    def wait(self) -> bool:
+        """Waits for a build that goes on; whether the code is there."""
+        if self.thread:
+            self.thread.join()
+        return self.function is not None
+
+
+LIBRARY = Library()
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler, or None."""
+    named = os.environ.get("CXX")
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def library_path() -> Path | None:
+    """Where the code compiled for this machine by this compiler from this source lies; None where
+    there is no compiler."""
+    compiler = find_compiler()
+    if compiler is None or platform.system() == "Windows":
+        return None
+    facts = [SOURCE.read_text(encoding="utf-8"), compiler, *FLAGS, platform.machine()]
+    facts.append(str(os.stat(compiler).st_mtime_ns))
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        facts += [line for line in lines if line.startswith(("flags", "Features"))][:1]
+    digest = hashlib.sha256("\n".join(facts).encode("utf-8")).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "etude" / f"native-{digest[:16]}.so"
+
+
+class NativeForward:
+    """A model's forward pass in C++, on a key/value cache."""
+
+    def __init__(
+        self, model: Etude, cache: KVCache, quantized: QuantizedWeights | None = None
+    ) -> None:
+        """The weights are copied into native.cpp's layout.
+
+        Args:
+            model: the network, in float32 on the CPU.
+            cache: what tokens look at, and are added to.
+            quantized: by name of a weight, its int8 form and the scale of each row.
+        """
+        self.kept: list[object] = []  # what the pointers point at
+        self.quantized = quantized or {}
+        self.weights = dict(model.named_parameters())
+        self.vocab = model.config.vocab_size
+        self.network = self.describe(model, cache)
+
+    def describe(self, model: Etude, cache: KVCache) -> Network:
+        """The network as native.cpp sees it."""
+        config = model.config
+        rotary = model.model.rotary_emb
+        layers = (Layer * config.num_hidden_layers)()
+        for number in range(config.num_hidden_layers):
+            layers[number] = self.layer(f"model.layers.{number}")
+        self.kept.append(layers)
+        return Network(
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            vocab=config.vocab_size,
+            slots=cache.keys.shape[1],
+            max_length=cache.keys.shape[3],
+            threads=torch.get_num_threads(),
+            epsilon=config.rms_norm_eps,
+            embedding=self.pointer(self.weights["model.embed_tokens.weight"]),
+            cosine=self.pointer(rotary.cos),
+            sine=self.pointer(rotary.sin),
+            norm=self.pointer(self.weights["model.norm.weight"]),
+            layer=layers,
+            head=self.matrix(
+                "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
+            ),
+            keys=self.pointer(cache.keys),
+            values=self.pointer(cache.values),
+        )
+
+    def layer(self, prefix: str) -> Layer:
+        """One layer's weights."""
+        projections = {
+            name: self.matrix(f"{prefix}.{block}.{name}_proj.weight")
+            for block, names in (("self_attn", "qkvo"), ("mlp", ("gate", "up", "down")))
+            for name in names
+        }
+        return Layer(
+            input_norm=self.pointer(self.weights[f"{prefix}.input_layernorm.weight"]),
+            attention_norm=self.pointer(self.weights[f"{prefix}.post_attention_layernorm.weight"]),
+            **projections,
+        )
+
+    def matrix(self, name: str) -> Matrix:
+        """A matrix in panels, as floats or, where it is quantized, as int8."""
+        weight, scales = self.quantized.get(name, (self.weights[name].detach(), None))
+        return Matrix(
+            panels=self.pointer(panels_of(weight, LIBRARY.lanes)),
+            scales=self.pointer(scales) if scales is not None else None,
+            rows=weight.shape[0],
+            columns=weight.shape[1],
+        )
+
+    def pointer(self, tensor: Tensor) -> int:
+        """The address of a tensor's numbers, which are kept as long as this is."""
+        tensor = tensor.detach().contiguous()
+        self.kept.append(tensor)
+        return tensor.data_ptr()
+
+    def __call__(self, works: Sequence[Work]) -> Tensor:
+        """See inference.engine.work.Forward."""
+        rows = sum(work.outputs for work in works)
+        logits = torch.empty(rows, self.vocab)
+        tokens: list[int] = []
+        output = 0
+        for work in works:
+            first = len(work.ids) - work.outputs
+            for place, token in enumerate(work.ids):
+                wanted = place >= first
+                tokens += (token, work.slot, work.start + place, output if wanted else -1)
+                output += wanted
+        packed = (ctypes.c_int * len(tokens))(*tokens)
+        assert LIBRARY.function is not None
+        LIBRARY.function(
+            ctypes.byref(self.network),
+            packed,
+            len(tokens) // 4,
+            ctypes.c_void_p(logits.data_ptr()),
+            rows,
+        )
+        return logits
+
+
+def panels_of(weight: Tensor, lanes: int) -> Tensor:
+    """A matrix (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes); missing rows
+    of the last panel are zero."""
+    rows, columns = weight.shape
+    padded = torch.zeros(-(-rows // lanes) * lanes, columns, dtype=weight.dtype)
+    padded[:rows] = weight
+    return padded.view(-1, lanes, columns).transpose(1, 2).contiguous()

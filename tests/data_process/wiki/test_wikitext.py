@@ -1,0 +1,176 @@
+"""What a page's wikitext reads like when it is clean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from data_process.wiki.text.wikitext import (
+    CleaningSettings,
+    WikitextCleaner,
+    is_disambiguation,
+    is_redirect,
+)
+
+
+def clean(wikitext: str, language: str = "en", **settings: Any) -> str:
+    return WikitextCleaner(CleaningSettings(**settings), {}, language).clean(wikitext, "The title")
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("a <!-- note\n\nmore --> b", "a b"),
+        ("a <!-- never closed [[b]]", "a"),
+        ("a<ref name=x/>, b<ref>{{cite web|a=[[b]]}} <b>c</b></ref>.", "a, b."),
+        ("a <ref>b</ref>, c <ref name=d/>.", "a, c."),
+        ("a<ref>never closed. A sentence.", "anever closed. A sentence."),
+        ("'''bold''' ''italic'' '''''both''''' ''Argo'''s crew", "bold italic both Argo's crew"),
+        ("[[dog]]s [[Dog (animal)|the dogs]] [[Dog (animal)|]] [[a#b|c]]", "dogs the dogs Dog c"),
+        (
+            "[[Talk: of the town]] [[:Category:Dogs]] [[:de:Hund|Hund]]",
+            "Talk: of the town Category:Dogs Hund",
+        ),
+        ("a\n[[Category:Dogs|*]]\n[[de:Hund]]\n[[Kategorie:Hunde]]\nb", "a\nb"),
+        ("see [http://a.example the page] and [http://a.example] too", "see the page and too"),
+        (
+            "a<br>b<br />c H<sub>2</sub>O 10<sup>-5</sup> the 1<sup>st</sup>",
+            "a\nb\nc H2O 10⁻⁵ the 1st",
+        ),
+        ("R&amp;D&nbsp;&ndash; 5 &lt; 6&#33;", "R&D – 5 < 6!"),
+        ("a\n__NOTOC__\nb ~~~~", "a\nb"),
+        ("a\n\n\n\nb   c\u00a0d", "a\n\nb c d"),
+        ("<div style='x'>a</div><span id=b>b</span>", "a\nb"),
+        ("if a <b and c> d", "if a d"),
+        ("1 < 2 and <unknown> stay", "1 < 2 and <unknown> stay"),
+    ],
+)
+def test_markup_is_replaced_by_what_it_shows(wikitext: str, text: str) -> None:
+    assert clean(wikitext) == text
+
+
+def test_headings_stay_where_text_follows_them() -> None:
+    wikitext = (
+        "a\n== One ==\n=== Empty ===\n== Two ==\n=== ''Part'' ===\nb\n== References ==\n{{reflist}}"
+    )
+    assert clean(wikitext) == "a\n\nTwo\n\nPart\n\nb"
+    assert clean(wikitext, keep_headings=False) == "a\n\nb"
+    assert clean("a\n== One ==\n{{reflist}}\n \t\n") == "a"
+
+
+def test_a_line_of_spaces_parts_paragraphs() -> None:
+    assert clean("a\n \t\nb") == "a\n\nb"
+
+
+def test_a_dash_typed_after_the_sign_of_an_item_is_not_doubled() -> None:
+    assert clean("* [http://a.example - a page]") == "- a page"
+
+
+def test_lists_keep_their_marks_or_go() -> None:
+    wikitext = (
+        "a\n* b\n** c\n* {{cite web|d}}\n# one\n# two\n## deep\n# three\n; term\n: meaning\ne"
+    )
+    assert clean(wikitext) == "a\n- b\n- c\n1. one\n2. two\n1. deep\n3. three\nterm\nmeaning\ne"
+    assert clean(wikitext, keep_lists=False) == "a\nterm\nmeaning\ne"
+
+
+def test_tables_go_but_their_prose_stays() -> None:
+    prose = (
+        "In this cell a story is told that fills more than one line of the page. It has an end, "
+        "too. And so it is kept as a paragraph of its own."
+    )
+    rows = "! head !! head\n|-\n| 1 || 2\n{|\n| inner\n|}\n"
+    wikitext = f"a\n{{| class=x\n{rows}| style='b' | {prose}\n|}}\nb"
+    assert clean(wikitext) == f"a\n\n{prose}\n\nb"
+    assert clean("a\n{|\n| never closed\nA sentence after it.") == "a\nA sentence after it."
+    assert clean("a<table><tr><td>b</td></tr></table>c") == "a\nc"
+
+
+def test_captions_that_are_sentences_stand_before_their_paragraph() -> None:
+    caption = "The old [[mill|water mill]] by the river, as it was seen by {{lang|fr|un peintre}}."
+    wikitext = f"Some [[File:Mill.jpg|thumb|left|200px|alt=A mill|{caption}]] text."
+    expected = "The old water mill by the river, as it was seen by un peintre.\n\nSome text."
+    assert clean(wikitext) == expected
+    assert clean(wikitext.replace("water mill", "water<br>\n\nmill")) == expected
+    assert clean("Some [[Image:Mill.jpg|thumb|The mill]] text.") == "Some text."
+    assert clean(f"a\n<gallery>\nMill.jpg|{caption}\nB.jpg|b\n</gallery>\nc").endswith(
+        "peintre.\n\nc"
+    )
+
+
+def test_namespaces_of_the_dump_are_known() -> None:
+    cleaner = WikitextCleaner(CleaningSettings(), {6: "Bestandje", 14: "Soort"}, "xx")
+    assert cleaner.clean("a[[Bestandje:x.jpg|thumb|b]] [[Soort:x]]c", "T") == "a c"
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("'''Ayn''' ({{IPAc-en|x}}; born 1905) wrote", "Ayn (born 1905) wrote"),
+        ("'''Ayn''' (1905; {{IPAc-en|x}}) wrote", "Ayn (1905) wrote"),
+        ("'''Ayn''' ({{IPAc-en|x}}) wrote {{fact}}, too{{fact}}.", "Ayn wrote, too."),
+        ("'''Ayn''' (pronounced {{IPAc-en|x}} or {{IPAc-en|y}}), too", "Ayn, too"),
+        ("阿（{{IPAc-zh|x}}，{{audio}}）是（{{IPAc-zh|x}}；1905年）", "阿是（1905年）"),
+        ("such as {{ipac-en|a}}, {{ipac-en|b}}, or c", "such as, or c"),
+        ("a ({{x}} (b {{y}}), {{z}}) c", "a ((b)) c"),
+        ('{{x}}, b\n{{x}}\n* {{x}}.\nc "{{x}}" d', "b\nc d"),
+        ("the function f() stays ()", "the function f() stays ()"),
+    ],
+)
+def test_nothing_dangles_where_a_template_stood(wikitext: str, text: str) -> None:
+    assert clean(wikitext) == text
+
+
+def test_what_is_shown_as_typed_stays_readable_and_is_no_markup() -> None:
+    assert clean("a <nowiki>[[b]] {{c}}</nowiki> d") == "a [ [b] ] { {c} } d"
+    assert clean("the &lt;ref&gt; tag and &amp;nbsp;") == "the < ref> tag and & nbsp;"
+    code = (
+        '<syntaxhighlight lang="c">\n# define A\nint a[] = {{1, 2}};\n\tx  = a;\n</syntaxhighlight>'
+    )
+    assert (
+        clean(f"a\n{code}\nb")
+        == "a\n\n    # define A\n    int a[] = { {1, 2} };\n        x  = a;\n\nb"
+    )
+
+
+def test_formulas_are_latex_or_gone() -> None:
+    wikitext = r"where <math>\frac{{a}}{b} &lt; f''</math> holds"
+    assert clean(wikitext) == r"where $\frac{ {a} }{b} < f^{\prime\prime}$ holds"
+    assert clean(wikitext, math="drop") == "where holds"
+
+
+def test_words_of_the_chosen_variant_are_taken() -> None:
+    wikitext = (
+        "{{NoteTA|G1=IT|1=zh-cn:软件;zh-tw:軟體}}-{T|zh-cn:甲;zh-tw:乙}-軟體和-{軟體}-，"
+        "-{zh-hans:网络;zh-hant:網路}-，-{H|zh-cn:鼠标;zh-tw:滑鼠}-滑鼠，-{zh-tw|只有臺灣}-。"
+    )
+    assert clean(wikitext, "zh") == "软件和軟體，网络，鼠标，。"
+    assert clean(wikitext, "zh", variant="zh-hk") == "軟體和軟體，網路，滑鼠，只有臺灣。"
+    assert clean("-{zh-hk:甲;zh-tw:乙}-", "zh") == "甲"
+    assert clean("-{R|a:b}- -{never closed", "zh") == "a:b - {never closed"
+
+
+def test_redirects_are_known_in_many_languages() -> None:
+    for text in (
+        "#REDIRECT [[A]]",
+        "  #redirect:[[A]]",
+        "#重定向 [[甲]]",
+        "#転送[[甲]]",
+        "#виж [[А]]",
+    ):
+        assert is_redirect(text)
+    assert not is_redirect("# one [[A]]")
+    assert not is_redirect("A #REDIRECT [[A]]")
+
+
+def test_disambiguation_pages_are_known_by_the_templates_of_their_language() -> None:
+    assert is_disambiguation("a\n{{Disambiguation|geo}}", "en")
+    assert is_disambiguation("a {{hndis}}", "simple")
+    assert is_disambiguation("甲\n{{消歧义}}", "zh")
+    assert is_disambiguation("甲\n{{Aimai}}", "ja")
+    assert is_disambiguation("а {{Пояснение}}", "bg")
+    assert is_disambiguation("a {{homonymie}}", "xx")
+    assert is_disambiguation("a __DISAMBIG__", "en")
+    assert not is_disambiguation("a {{homonymie}}", "en")
+    assert not is_disambiguation("a [[b]]{{disambiguation needed|date=May 2016}} {{about|x}}", "en")

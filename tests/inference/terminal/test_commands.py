@@ -1,0 +1,287 @@
+"""What a chat can be told to do: commands, JSON for scripts, an editor for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from config import SamplingConfig, UserError
+from inference.engine.answers import Token
+from inference.engine.engine import Engine
+from inference.engine.loading import LoadedModel
+from inference.terminal.commands import Talk, is_command, obey
+from inference.terminal.console import CONTROL, open_editor, read_typed
+from inference.terminal.conversation_file import load_conversation
+from inference.terminal.session import ChatSession, CompletionSession
+from inference.terminal.settings import TerminalConfig
+from inference.terminal.speaker import EtudeSpeaker
+from inference.terminal.terminal import run_chat
+from inference.terminal.token_view import padded, percent, style, view_tokens, visible
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def speaker(model: Etude, tokenizer: EtudeTokenizer) -> EtudeSpeaker:
+    loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", True, "")
+    return EtudeSpeaker(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
+
+
+@pytest.fixture
+def talk(speaker: EtudeSpeaker) -> Talk:
+    return Talk(ChatSession(speaker, None), top_logprobs=3)
+
+
+def run(monkeypatch: Patch, speaker: EtudeSpeaker, lines: str = "", **flags: object) -> None:
+    """Runs the chat in this process, with lines on a pipe."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    run_chat(speaker, replace(TerminalConfig(), **flags))  # type: ignore[arg-type]
+
+
+def ask(talk: Talk, text: str) -> str:
+    talk.last = talk.session.ask(text, lambda _: None, talk.top_logprobs)
+    return talk.last.text
+
+
+def test_settings_change_what_is_said(talk: Talk, capsys: Capture) -> None:
+    obey(talk, "/temperature 1.5")
+    obey(talk, "/set seed 4")
+    obey(talk, "/set max_tokens 5")
+    sampling = talk.session.speaker.sampling
+    assert sampling == SamplingConfig(temperature=1.5, seed=4, max_tokens=5)
+    ask(talk, "Hello")
+    assert talk.last
+    assert talk.last.speech.completion_tokens == 5
+    obey(talk, "/set seed none")
+    assert talk.session.speaker.sampling.seed is None
+    capsys.readouterr()
+    obey(talk, "/set")
+    assert "temperature = 1.5\ntop_k = 50\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/temperature hot", "temperature must be a number, not 'hot'"),
+        ("/temperature -1", "temperature is -1.0"),
+        ("/set heat 3", "there is no setting heat: choose one of temperature, top_k"),
+        ("/set top_k 1.5", "top_k must be a number"),
+        ("/tokens", "there is no answer yet"),
+        ("/regenerate", "no answer yet"),
+        ("/save", "name a file: /save talk.json"),
+        ("/save x.json", "nothing to save yet"),
+        ("/load nowhere.json", r"nowhere.json: it cannot be read \(No such file"),
+        ("/quite", "there is no /quite; /help shows the commands"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(talk: Talk, line: str, said: str) -> None:
+    before = talk.session.speaker.sampling
+    with pytest.raises(UserError, match=said):
+        obey(talk, line)
+    assert talk.session.speaker.sampling == before
+
+
+def test_every_command_is_in_the_help(talk: Talk, capsys: Capture) -> None:
+    from inference.terminal.commands import COMMANDS
+
+    obey(talk, "/help")
+    text = capsys.readouterr().err
+    assert all(f"{name} " in text for name in COMMANDS)
+
+
+def test_what_is_a_command() -> None:
+    assert is_command("/help")
+    assert is_command("/system You are kind.")
+    assert not is_command("/usr/bin is a folder")
+    assert not is_command("/ or not")
+    assert not is_command("/system is a word\nin two lines")
+
+
+def test_the_system_prompt_is_heard_from_the_next_answer_on(talk: Talk) -> None:
+    chat = talk.session
+    assert isinstance(chat, ChatSession)
+    obey(talk, "/system You are  kind. 你很善良。")
+    ask(talk, "Hello")
+    assert chat.messages[0] == {"role": "system", "content": "You are  kind. 你很善良。"}
+    obey(talk, "/system none")
+    assert [m["role"] for m in chat.messages] == ["user", "assistant"]
+
+
+def test_regenerate_replaces_the_last_answer(talk: Talk, capsys: Capture) -> None:
+    chat = talk.session
+    assert isinstance(chat, ChatSession)
+    first = ask(talk, "Hello")
+    obey(talk, "/temperature 5")
+    obey(talk, "/regenerate")
+    assert talk.last
+    assert talk.last.text != first
+    assert capsys.readouterr().out == talk.last.text + "\n"
+    assert chat.turns == [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": talk.last.text},
+    ]
+
+
+def test_a_saved_conversation_goes_on_where_it_was(talk: Talk, tmp_path: Path) -> None:
+    chat = talk.session
+    assert isinstance(chat, ChatSession)
+    obey(talk, "/system 你很善良。")
+    ask(talk, "Hello 你好")
+    path = tmp_path / "my talk.json"
+    obey(talk, f"/save {path}")
+    kept = chat.messages
+    assert json.loads(path.read_text(encoding="utf-8")) == {"conversations": kept}
+    ask(talk, "more")
+    obey(talk, f"/save {path}")  # its own file
+    following = chat.messages[-1]
+    obey(talk, "/clear")
+    obey(talk, "/system none")
+    ask(talk, "Hi")
+    with pytest.raises(UserError, match="is there already"):
+        obey(talk, f"/save {path}")
+    obey(talk, f"/load {path}")
+    assert chat.messages[: len(kept)] == kept
+    assert chat.messages[-1] == following
+    obey(talk, "/regenerate")
+    assert chat.messages[-1] == following  # the same context gives the same greedy answer
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "must be a non-empty list"),
+        ('{"conversations": [{"role": "user"}]}', "needs a content"),
+        ("not json", "this is no conversation in JSON"),
+    ],
+)
+def test_a_file_that_is_no_conversation_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        load_conversation(path)
+
+
+def test_a_question_without_an_answer_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    text = json.dumps({"conversations": [*turns, {"role": "user", "content": "c"}]})
+    path.write_text(text, encoding="utf-8")
+    assert load_conversation(path) == turns
+
+
+def test_a_pretrained_model_has_no_conversation(speaker: EtudeSpeaker) -> None:
+    talk = Talk(CompletionSession(speaker))
+    for line in ("/system x", "/save x.json", "/load x.json"):
+        with pytest.raises(UserError, match="only continues texts"):
+            obey(talk, line)
+
+
+def test_tokens_tell_what_else_might_have_come(talk: Talk, capsys: Capture) -> None:
+    ask(talk, "Hello")
+    obey(talk, "/tokens")
+    assert talk.last
+    lines = capsys.readouterr().err.splitlines()
+    assert "\n".join(lines).startswith(talk.last.text.translate(CONTROL))
+    rows = [line for line in lines if " %" in line]
+    assert len(rows) == 8
+    for token, row in zip(talk.last.speech.tokens, rows, strict=True):
+        assert row.startswith(f"{percent(token.logprob or 0):>6}")
+        assert visible(talk.session.speaker.spell(token.id)) in row
+        assert row.count(" %") == 3
+    assert lines[-1].startswith("8 tokens, ")
+
+
+def test_tokens_are_shown_as_they_are() -> None:
+    assert visible(b" a\n\x1b") == "␣a↵\ufffd"
+    assert visible(b"\xe4\xbd") == "<E4 BD>"
+    assert padded("你好", 6) == "你好  "
+    assert [percent(x) for x in (0.0, -0.7, -3.0, -12.0)] == ["100 %", "50 %", "5.0 %", "<0.1 %"]
+    assert [style(x) for x in (0.0, -1.0, -3.0, -9.0)] == ["", "36", "33", "31"]
+    lines = list(view_tokens([Token(1, "a\nb", -0.1, ((1, -0.1), (2, -3.0)))], lambda i: b"%d" % i))
+    assert lines[:3] == ["a", "b", ""]
+    assert lines[3].split() == ["90", "%", "▇" * 9, "1", "2", "5.0", "%"]
+
+
+def test_json_is_a_line_an_answer(
+    speaker: EtudeSpeaker, monkeypatch: Patch, capsys: Capture
+) -> None:
+    run(monkeypatch, speaker, "Hello\n你好\n" + "much " * 200 + "\n", json=True, logprobs=2)
+    first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
+    usage = first["usage"]
+    assert usage["completion_tokens"] == len(first["tokens"]) == 8
+    assert usage["total_tokens"] == usage["prompt_tokens"] + 8
+    assert first["finish_reason"] == "length"
+    assert first["tokens_per_second"] > 0
+    text = b"".join(bytes(token["bytes"]) for token in first["tokens"]).decode("utf-8", "replace")
+    assert text == first["text"]
+    token = first["tokens"][0]
+    assert token["logprob"] == token["top_logprobs"][0]["logprob"]
+    assert len(token["top_logprobs"]) == 2
+    assert second["usage"]["cached_tokens"] > usage["prompt_tokens"]
+    assert "shorten it" in third["error"]
+
+
+def test_json_tells_no_tokens_unless_asked(
+    speaker: EtudeSpeaker, monkeypatch: Patch, capsys: Capture
+) -> None:
+    run(monkeypatch, speaker, prompt="Hello", json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert "tokens" not in told
+    assert told["text"]
+
+
+def test_logprobs_are_for_json() -> None:
+    assert TerminalConfig(logprobs=3).problems() == [
+        "logprobs is only for --json; in a chat, /tokens shows them"
+    ]
+    assert TerminalConfig(logprobs=21, json=True).problems() == ["logprobs is 21: choose 0 to 20"]
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Callable[[str], list[str | None]]:
+    """Types into the editor; what it gives."""
+    toolkit = pytest.importorskip("prompt_toolkit")
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.input import create_pipe_input
+
+    def type_into(keys: str) -> list[str | None]:
+        with (
+            create_pipe_input() as pipe,
+            create_app_session(input=pipe, output=toolkit.output.DummyOutput()),
+        ):
+            pipe.send_text(keys)
+            read = open_editor(tmp_path / "state" / "history")
+            found: list[str | None] = []
+            while not found or found[-1] is not None:
+                found.append(read())
+            return found
+
+    return type_into
+
+
+def test_a_message_may_have_several_lines(typed: Callable[[str], list[str | None]]) -> None:
+    assert typed("one\x1b\rtwo\r三\r\x04") == ["one\ntwo", "三", None]
+
+
+def test_what_was_typed_can_be_had_again_by_its_writer_alone(
+    typed: Callable[[str], list[str | None]], tmp_path: Path
+) -> None:
+    typed("first\rsecond\r\x04")
+    assert typed("\x1b[A\x1b[A\r\x04") == ["first", None]
+    mode = (tmp_path / "state" / "history").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_without_an_editor_a_backslash_continues_a_line(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\\\ntwo\nthree\n"))
+    assert [read_typed(), read_typed(), read_typed()] == ["one\ntwo", "three", None]

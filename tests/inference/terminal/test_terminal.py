@@ -1,0 +1,299 @@
+"""The terminal chat, as a person and as a pipe meet it."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from config import ROOT, ChatConfig, SamplingConfig, UserError
+from inference.engine.engine import Engine
+from inference.engine.loading import LoadedModel
+from inference.terminal.settings import TerminalConfig
+from inference.terminal.speaker import EtudeSpeaker
+from inference.terminal.terminal import run_chat
+from model.directory.pretrained import save_pretrained
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+
+SCRIPT = str(ROOT / "inference" / "inference.py")
+CTRL_C, CTRL_D = "\x03", "\x04"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+
+
+def run(*args: str, cwd: Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *args],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def chat(
+    monkeypatch: pytest.MonkeyPatch, speaker: EtudeSpeaker, lines: str, **flags: object
+) -> None:
+    """Runs the chat in this process, with lines on a pipe."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    run_chat(speaker, replace(TerminalConfig(), **flags))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def speaker(model: Etude, tokenizer: EtudeTokenizer) -> EtudeSpeaker:
+    return speaker_of(model, tokenizer, True)
+
+
+def speaker_of(model: Etude, tokenizer: EtudeTokenizer, is_chat: bool) -> EtudeSpeaker:
+    loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", is_chat, "")
+    return EtudeSpeaker(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
+
+
+def test_one_shot_prints_only_the_answer_from_any_folder(tmp_path: Path, model_dir: Path) -> None:
+    flags = ("--model_dir", "etude_sft_model", "--temperature", "0", "--max_tokens", "9")
+    result = run(SCRIPT, *flags, "--prompt", "Hello 你好", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    speaker = EtudeSpeaker.load(
+        ChatConfig(model_dir, sampling=SamplingConfig(temperature=0.0, max_tokens=9))
+    )
+    pieces: list[str] = []
+    speaker.speak(speaker.render_chat([{"role": "user", "content": "Hello 你好"}]), pieces.append)
+    assert result.stdout == "".join(pieces) + "\n"
+    assert result.stderr == "cut after --max_tokens 9\n"
+
+
+def test_piped_lines_are_answered_one_by_one(
+    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat(monkeypatch, speaker, "Hello\n\n   \nHello\n/clear\nHello\n/exit\nHello\n")
+    out = capsys.readouterr().out.removesuffix("\n").split("\n")
+    assert len(out) == 3
+    assert out[0] == out[2]  # after /clear the same question has the same answer
+    assert out[0] != out[1]  # while a second turn knows the first
+
+
+def test_piped_bytes_that_are_not_text_do_not_end_the_chat(model_dir: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "inference.inference"]
+    process = subprocess.run(
+        [*command, "--model_dir", str(model_dir)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        input=b"caf\xe9 \xff\nbye",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert b"Traceback" not in process.stderr
+    imported = {line.rpartition(b"|")[2].strip() for line in process.stderr.splitlines()}
+    assert b"torch" in imported
+    # What a script never needs would only make it wait.
+    assert not imported & {b"transformers", b"prompt_toolkit", b"pydantic", b"fastapi"}
+
+
+def test_commands_speak_on_standard_error(
+    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat(monkeypatch, speaker, "/help\n/clear\n/quite\n /exit \n")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "/clear              begin a new conversation" in captured.err
+    assert "the conversation starts anew" in captured.err
+    assert "there is no /quite; /help shows the commands" in captured.err
+
+
+def test_a_script_is_told_how_to_see_tokens(
+    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat(monkeypatch, speaker, "Hello\n/tokens\n")
+    assert "scripts get them by --json --logprobs 5" in capsys.readouterr().err
+
+
+def test_a_message_too_long_does_not_end_the_chat(
+    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat(monkeypatch, speaker, "much " * 200 + "\nHello\n")
+    captured = capsys.readouterr()
+    assert "shorten it" in captured.err
+    assert captured.out.strip()
+
+
+def test_an_empty_prompt_is_refused(speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="--prompt is empty"):
+        chat(monkeypatch, speaker, "", prompt=" ")
+
+
+def test_a_pretrained_model_continues_even_nothing(
+    model: Etude,
+    tokenizer: EtudeTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chat(monkeypatch, speaker_of(model, tokenizer, False), "", prompt="")
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--model_dir", "nowhere"), "nowhere: there is no model here"),
+        (("--top_p", "2", "--max_tokens", "0"), "top_p is 2.0"),
+    ],
+)
+def test_a_mistake_ends_with_a_sentence_and_code_2(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    result = run(SCRIPT, *flags, "--prompt", "x", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert said in result.stderr
+    assert all(line.startswith("error: ") for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize("script", ["inference.py", "hf.py"])
+def test_help_answers_without_importing_torch(script: str) -> None:
+    result = run("-X", "importtime", script, "--help", cwd=ROOT / "inference")
+    assert result.returncode == 0
+    assert "--repetition_penalty" in result.stdout
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "tyro" in imported
+    assert not imported & {"torch", "transformers", "tokenizers"}
+
+
+@pytest.fixture
+def endless_dir(tmp_path: Path, model: Etude, tokenizer: EtudeTokenizer) -> Path:
+    """A model that never ends a turn, with a context for minutes of talk."""
+    endless = Etude(replace(model.config, max_position_embeddings=60_000))
+    endless.load_state_dict(model.state_dict())
+    with torch.no_grad():  # logits of zero are never the highest
+        endless.model.embed_tokens.weight[list(tokenizer.stop_ids)] = 0
+    directory = tmp_path / "endless"
+    directory.mkdir()
+    save_pretrained(directory, endless, tokenizer, {}, is_chat=True)
+    return directory
+
+
+class Person:
+    """Somebody at a terminal."""
+
+    def __init__(self, home: Path, *args: str) -> None:
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            own = {**ENVIRONMENT, "XDG_STATE_HOME": str(home)}  # not the developer's history
+            os.execve(sys.executable, [sys.executable, *args], own)
+        self.screen = b""
+
+    @property
+    def seen(self) -> str:
+        """The screen since the last key; whole, as a read may end inside a character."""
+        return self.screen.decode("utf-8", "replace")
+
+    def types(self, text: str) -> None:
+        """Presses keys, no sooner than a hand can: what comes between the prompt and the wait for a
+        key may be lost."""
+        time.sleep(0.5)
+        self.screen = b""
+        os.write(self.terminal, text.encode())
+
+    def sees(self, pattern: str, seconds: float = 30) -> None:
+        """Waits for a text on the screen."""
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.seen, re.DOTALL):
+            assert time.monotonic() < end, f"no {pattern!r} in {self.seen[:500]!r}"
+            if not select.select([self.terminal], [], [], 1)[0]:
+                continue
+            try:
+                self.screen += os.read(self.terminal, 65536)
+            except OSError:  # the program has left
+                assert re.search(pattern, self.seen, re.DOTALL), self.seen[-500:]
+
+    def leaves(self) -> None:
+        """Goes away, and the program with them."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def exit_code(self) -> int:
+        for _ in range(300):
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                break
+            time.sleep(0.1)
+        assert done, "the program did not leave"
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Person]]:
+    """Starts the program for a person; none is left running, however the test ends."""
+    people: list[Person] = []
+
+    def start(*args: str) -> Person:
+        people.append(Person(tmp_path, *args))
+        return people[-1]
+
+    yield start
+    for person in people:
+        person.leaves()
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(
+    endless_dir: Path, start: Callable[..., Person]
+) -> None:
+    flags = ("--model_dir", str(endless_dir), "--temperature", "0", "--max_tokens", "50000")
+    person = start(SCRIPT, *flags)
+    person.sees("endless: .*context of 60000.*> ")
+    person.types("Hello\r")
+    person.sees(r"Hello\s+.{30}")
+    person.types(CTRL_C)
+    person.sees("stopped.*> ")
+    person.types("/clear\r")
+    person.sees("anew.*> ")
+    person.types(CTRL_C)
+    person.sees("Ctrl-C again leaves.*> ")
+    person.types("你好\r")
+    person.sees(r"你好\s+.{30}")
+    person.types(CTRL_C)
+    person.sees("stopped.*> ")
+    person.types(CTRL_C)
+    person.sees("Ctrl-C again leaves.*> ")
+    person.types(CTRL_C)
+    assert person.exit_code() == 0
+
+
+def test_ctrl_d_leaves(model_dir: Path, start: Callable[..., Person]) -> None:
+    person = start(SCRIPT, "--model_dir", str(model_dir))
+    person.sees("> ")
+    person.types(CTRL_D)
+    assert person.exit_code() == 0
+
+
+def test_ctrl_c_ends_a_one_shot_with_code_130(endless_dir: Path) -> None:
+    flags = ("--model_dir", str(endless_dir), "--temperature", "0", "--max_tokens", "50000")
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, *flags, "--prompt", "Hello"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors

@@ -1,0 +1,192 @@
+"""The benchmarks compare like with like, say what failed, and end with a line of JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from config import ROOT, ModelConfig, UserError
+from model.tokenizer import EtudeTokenizer
+from tool.benchmarks import training_speed
+from tool.benchmarks.contenders import Contender, Facts, SpeedJob, Stand, build, random_batch
+from tool.benchmarks.llama_training import LlamaRecipe
+from tool.benchmarks.own_process import Failure, OwnProcess, run_apart
+from tool.benchmarks.shapes import SHAPES, Shape
+from tool.benchmarks.training_speed import Result, numbers, peak_flops, same_loss
+from tool.settings import TrainingSpeedConfig
+from train.run.plan import flops_per_token
+
+CPU = torch.device("cpu")
+EAGER = Contender("transformers", "float32", LlamaRecipe())
+TUNED = Contender("transformers tuned, a", "float32", LlamaRecipe(tuned=True))
+SLOWER_TUNED = Contender("transformers tuned, b", "float32", LlamaRecipe(tuned=True))
+ETUDE = Contender("etude, adamw", "float32")
+
+
+@pytest.fixture
+def shape(model_config: ModelConfig) -> Shape:
+    """A shape whose step takes milliseconds."""
+    return Shape(model_config, batch_size=2, max_length=16)
+
+
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Etude then trains uncompiled, here and in processes that are started; and this process's
+    kernels are left as they were."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def result(contender: Contender, *rounds: tuple[float, ...], loss: float = 8.0) -> Result:
+    """A contender with known step times at shape T, on a machine of 1 TFLOP/s."""
+    return Result(contender, SHAPES["T"], rounds, Facts(9.0, 0.01, 1e12, 10**9, loss))
+
+
+def job(contender: Contender, shape: Shape) -> SpeedJob:
+    return SpeedJob(contender, shape, "cpu", seed=1, cache_dir="")
+
+
+def test_ratios_follow_from_the_step_times() -> None:
+    """Of the tuned ones the fastest counts."""
+    results = [
+        result(EAGER, (2.0, 2.0), (2.0, 2.0)),
+        result(TUNED, (1.5,), (1.5,)),
+        result(SLOWER_TUNED, (1.9,), (1.9,)),
+        result(ETUDE, (1.0, 1.0), (1.0, 1.0)),
+    ]
+    peaks = peak_flops(results)
+    found = [numbers(r, results, peaks) for r in results]
+    assert [f["times_eager"] for f in found] == pytest.approx([1, 2 / 1.5, 2 / 1.9, 2])
+    assert [f["times_tuned"] for f in found] == pytest.approx([1.5 / 2, 1, 1.5 / 1.9, 1.5])
+    assert found[3]["tokens_per_second"] == 32 * 256
+    share = 32 * 256 * flops_per_token(SHAPES["T"].model, 256) / 1e12
+    assert found[3]["share_of_peak"] == pytest.approx(share)
+
+
+def test_a_machine_that_slows_down_does_not_change_a_ratio() -> None:
+    """Each round is compared with itself, and one odd round does not count."""
+    slowing = (1.0, 1.5, 3.0, 6.0, 9.0)
+    ours = [(seconds,) for seconds in (*slowing, 50.0)]
+    theirs = [(2 * seconds,) for seconds in (*slowing, 9.0)]
+    results = [result(EAGER, *theirs), result(ETUDE, *ours)]
+    assert numbers(results[1], results, peak_flops(results))["times_eager"] == 2.0
+
+
+def test_a_contender_that_computes_something_else_has_failed() -> None:
+    results = [
+        result(EAGER, (1.0,)),
+        result(TUNED, (1.0,), loss=8.01),
+        result(ETUDE, (1.0,), loss=7),
+    ]
+    checked = same_loss(results)
+    assert [bool(r.failure) for r in checked] == [False, False, True]
+    assert checked[2].failure
+    assert "7.0000, not 8.0000" in checked[2].failure.reason
+
+
+def test_all_contenders_take_the_same_steps(shape: Shape) -> None:
+    """From the same weights, with the same batches and AdamW, transformers and Etude learn the
+    same."""
+    losses = []
+    for contender in (EAGER, ETUDE):
+        this = job(contender, shape)
+        train = build(this, CPU)
+        losses.append([float(train(random_batch(this, number, CPU))) for number in range(4)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][0] != pytest.approx(losses[0][3], rel=1e-4)
+
+
+def test_a_failing_contender_is_named_and_the_others_are_measured(
+    shape: Shape, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = dataclasses.replace(TUNED, llama=LlamaRecipe(attention="none"))  # type: ignore[arg-type]
+    monkeypatch.setitem(SHAPES, "T", shape)
+    monkeypatch.setattr(training_speed, "make_contenders", lambda *_: [EAGER, broken, ETUDE])
+    config = TrainingSpeedConfig(
+        device="cpu", shapes=("T",), rounds=2, warmup_steps=1, steps=1, dtype="float32"
+    )
+    assert training_speed.compare_training_speed(config) == 1
+    captured = capfd.readouterr()
+    assert f"{broken.name} failed: " in captured.out
+    assert "Traceback" in captured.err
+    report = json.loads(captured.out.splitlines()[-1])
+    found = report["shapes"]["T"]["contenders"]
+    assert list(found) == [EAGER.name, broken.name, ETUDE.name]
+    assert list(found[broken.name]) == ["error"]
+    assert found[ETUDE.name]["times_eager"] > 0
+    assert found[ETUDE.name]["times_tuned"] is None
+    assert found[ETUDE.name]["memory_bytes"] > 10**8
+    assert found[ETUDE.name]["optimizer_seconds"] > 0
+    assert [len(seconds) for seconds in found[ETUDE.name]["all_step_seconds"]] == [1, 1]
+    assert report["peak_flops"]["float32"] > 1e9
+
+
+def test_another_process_tells_how_it_ended(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_apart(math.sqrt, 4) == 2
+    assert run_apart(math.sqrt, -1) == Failure("ValueError: math domain error")
+    killed = run_apart(os._exit, 3)
+    assert isinstance(killed, Failure)
+    assert "BrokenProcessPool" in killed.reason
+    with pytest.raises(UserError, match="no_such_place"):
+        run_apart(EtudeTokenizer.load, Path("no_such_place"))
+    assert "math domain error" in capfd.readouterr().err
+
+
+class Counter:
+    """Counts what it is asked for."""
+
+    def __init__(self, first: int) -> None:
+        self.number = 10 // first
+
+    def next(self, by: int) -> int:
+        self.number += by
+        return self.number
+
+    def end(self) -> None:
+        os._exit(7)
+
+
+def test_an_object_lives_in_a_process_of_its_own_until_it_is_closed() -> None:
+    counters = [OwnProcess(Counter, first) for first in (1, 10, 0)]
+    assert [counter.ask("next", 2) for counter in counters[:2]] == [12, 3]
+    assert [counter.ask("next", 5) for counter in counters[:2]] == [17, 8]
+    unmade = counters[2].ask("next", 1)
+    assert isinstance(unmade, Failure)
+    assert "ZeroDivisionError" in unmade.reason
+    assert isinstance(counters[0].ask("next", "a"), Failure)
+    assert counters[0].ask("next", 1) == 18  # it still lives
+    assert counters[1].ask("end") == Failure("its process ended with code 7")
+    for counter in counters:
+        counter.close()
+        assert not counter.process.is_alive()
+
+
+def test_a_loss_that_is_not_finite_ends_a_contender(
+    shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = Stand(job(EAGER, shape))
+    monkeypatch.setattr(stand, "train", lambda batch: torch.tensor(math.nan))
+    with pytest.raises(ArithmeticError, match="step 1 is not finite"):
+        stand.steps(2)
+
+
+@pytest.mark.parametrize("name", ["train", "quality", "data"])
+def test_each_benchmark_has_its_own_help(name: str) -> None:
+    script = [sys.executable, str(ROOT / "tool" / "benchmark.py")]
+    told = subprocess.run(
+        [*script, name, "--help"], capture_output=True, encoding="utf-8", check=True
+    )
+    assert f"benchmark.py {name}" in told.stdout
+    assert ("--minutes" in told.stdout) == (name == "quality")

@@ -1,0 +1,184 @@
+"""Time to quality is measured alike for both, by the clock, and what failed is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from config import ModelConfig, PretrainConfig, UserError, parse_config
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+from tests.conftest import TEXTS
+from tool.benchmarks import time_to_quality
+from tool.benchmarks.clocked_training import (
+    Clock,
+    ClockedJob,
+    Point,
+    TextData,
+    learning_rate,
+    measure_etude,
+    measure_llama,
+    train_llama,
+)
+from tool.benchmarks.llama_training import LlamaRecipe, build_llama
+from tool.benchmarks.quality_report import QualityRun, table, verdict
+from tool.benchmarks.shapes import SHAPES, Shape
+from tool.settings import TimeToQualityConfig
+from train.tokenizer.directory import save_tokenizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def text_data(tmp_path: Path, tokenizer: EtudeTokenizer) -> TextData:
+    """A few texts under the tests' tokenizer."""
+    file = tmp_path / "texts.jsonl"
+    lines = [json.dumps({"text": text}) for text in TEXTS * 20]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_tokenizer(tmp_path / "tokenizer", tokenizer, 16, {"made_by": "a test"})
+    return TextData((file,), tmp_path / "tokenizer", tmp_path / "cache", 30, 16)
+
+
+def test_transformers_trains_until_the_time_is_over_and_learns(
+    text_data: TextData, model_config: ModelConfig
+) -> None:
+    training = PretrainConfig(batch_size=2, max_length=16, learning_rate=4e-3)
+    clocked = ClockedJob(text_data, model_config, LlamaRecipe(), training, 0.02, 3, "cpu")
+    points = train_llama(clocked)
+    assert 1.2 <= points[-1].seconds < 5
+    assert points[-1].bits_per_byte < points[0].bits_per_byte
+    assert points[-1].tokens % 32 == 0
+
+
+def test_a_run_that_diverges_ends_early(text_data: TextData, model_config: ModelConfig) -> None:
+    training = PretrainConfig(batch_size=2, max_length=16, learning_rate=1e30)
+    clocked = ClockedJob(text_data, model_config, LlamaRecipe(), training, 1.0, 1, "cpu")
+    began = time.perf_counter()
+    assert train_llama(clocked)[-1].bits_per_byte == math.inf
+    assert time.perf_counter() - began < 30
+
+
+def test_transformers_weights_are_measured_as_etudes_are(text_data: TextData, model: Etude) -> None:
+    _, groups, _ = text_data.read()
+    llama = build_llama(model.config, "sdpa", CPU)
+    llama.load_state_dict(model.state_dict())
+    assert measure_llama(llama, Etude(model.config), groups, CPU) == measure_etude(
+        model, groups, CPU
+    )
+
+
+def test_measuring_does_not_count_as_training() -> None:
+    clock = Clock()
+    with clock.stopped():
+        time.sleep(0.3)
+    assert clock.seconds < 0.3
+
+
+def test_the_rate_rises_and_falls_with_the_clock() -> None:
+    training = PretrainConfig(learning_rate=2.0, warmup_ratio=0.05, min_lr_ratio=0.1)
+    assert learning_rate(training, 0.0) < 0.05
+    assert learning_rate(training, 0.05) == pytest.approx(2.0, rel=0.02)
+    assert learning_rate(training, 0.5) == pytest.approx(1.15, rel=0.05)
+    assert learning_rate(training, 1.0) == pytest.approx(0.2)
+
+
+def test_etude_runs_by_its_defaults_in_a_third_of_the_time(text_data: TextData) -> None:
+    config = TimeToQualityConfig(minutes=9)
+    arguments = time_to_quality.etude_arguments(config, SHAPES["T"], text_data)
+    parsed = parse_config(["model", "pretrain", "paths"], "", arguments)
+    nano = parse_config(["model", "pretrain", "paths"], "", ["--preset", "nano"])
+    assert parsed.pretrain == dataclasses.replace(nano.pretrain, max_minutes=3.0, max_length=256)
+    assert parsed.model == dataclasses.replace(
+        SHAPES["T"].model, max_position_embeddings=nano.model.max_position_embeddings
+    )
+
+
+def run(name: str, *points: tuple[float, float]) -> QualityRun:
+    """A run with bits per byte at some seconds."""
+    return QualityRun(name, tuple(Point(s, int(1000 * s), bits) for s, bits in points))
+
+
+def test_the_verdict_follows_from_the_curves() -> None:
+    llama = run("transformers", (300, 2.5), (600, 2.0))
+    etude = run("etude", (100, 2.2), (150, 1.9), (200, 1.8))
+    judged = verdict(llama, etude)
+    assert judged is not None
+    assert judged["reached"]
+    assert judged["bits_per_byte_better"] == pytest.approx(0.2)
+    assert judged["reached_after_seconds"] == 150
+    assert judged["times_faster"] == 4
+    missed = verdict(run("transformers", (600, 1.5)), etude)
+    assert missed is not None
+    assert not missed["reached"]
+    assert "0.3000 bits per byte are missing" in table(
+        [run("transformers", (600, 1.5)), etude], TimeToQualityConfig()
+    )
+
+
+@pytest.fixture
+def small_comparison(
+    text_data: TextData, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> TimeToQualityConfig:
+    """A comparison of a second; transformers trains in this process."""
+
+    def run_here(function: Any, *arguments: Any) -> Any:
+        return function(*arguments)
+
+    monkeypatch.setattr(time_to_quality, "run_apart", run_here)
+    monkeypatch.setitem(SHAPES, "T", Shape(model_config, 2, 16))
+    monkeypatch.setattr(
+        time_to_quality,
+        "DEFAULTS",
+        ("--preset", "nano", "--no_compile", "--dtype", "float32", "--max_steps", "5"),
+    )
+    return TimeToQualityConfig(
+        device="cpu",
+        pretrain_files=text_data.files,
+        tokenizer_dir=text_data.tokenizer_dir,
+        minutes=0.03,
+        tune_minutes=0.005,
+        learning_rates=(1e-5, 4e-3),
+        batch_size=2,
+        output_dir=tmp_path / "out",
+    )
+
+
+def test_a_comparison_of_quality_ends_with_all_of_it_as_json(
+    small_comparison: TimeToQualityConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert time_to_quality.compare_time_to_quality(small_comparison) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    runs = report["runs"]
+    assert list(runs) == ["transformers", "etude"]
+    assert runs["etude"]["tokens"] == 5 * 16 * 16
+    assert runs["etude"]["wall_seconds"] > runs["etude"]["seconds"]
+    rates = runs["transformers"]["learning_rates"]
+    assert rates["0.004"] < rates["1e-05"]
+    assert report["verdicts"]["transformers"]["reached"] in (True, False)
+    curve = small_comparison.output_dir / "curves.jsonl"
+    lines = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    assert {line["run"] for line in lines} == {"transformers", "etude"}
+    with pytest.raises(UserError, match="an earlier comparison lies there"):
+        time_to_quality.compare_time_to_quality(small_comparison)
+
+
+def test_a_trainer_that_fails_is_told_and_nothing_is_concluded(
+    small_comparison: TimeToQualityConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(time_to_quality, "run_command", lambda *_: 3)
+    assert time_to_quality.compare_time_to_quality(small_comparison) == 1
+    out = capfd.readouterr().out
+    assert "etude                failed: train/train_pretrain.py ended with exit code 3" in out
+    assert "not known, for a run failed" in out
+    report = json.loads(out.splitlines()[-1])
+    assert report["runs"]["etude"]["bits_per_byte"] is None
+    assert report["verdicts"]["transformers"] is None

@@ -1,0 +1,1 @@
+"""Measuring speed, time to quality, cleaning and scaling against others."""

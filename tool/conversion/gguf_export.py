@@ -1,0 +1,213 @@
+"""From an Etude model directory to one GGUF file, for llama.cpp and what is built on it.
+
+llama.cpp turns neighbouring channels of a head by the rotary angles, where transformers turns
+halves: so the rows of q_proj and k_proj are put in another order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+from torch import Tensor
+
+from config import ModelConfig, RopeScaling, UserError
+from model.attention import rotary_frequencies
+from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
+from model.directory.storage import replace_file, text_writer
+from model.tokenizer import (
+    CHAT_TEMPLATE,
+    END_OF_TEXT,
+    IM_END,
+    SPECIAL_TOKENS,
+    EtudeTokenizer,
+    tokenizer_json,
+)
+from tool.settings import ConvertGgufConfig
+
+TYPES = {
+    "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
+    "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "bf16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
+    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
+}
+PRE_TOKENIZER = "qwen2"
+"""llama.cpp's name for the way train/tokenizer/bpe.py splits text."""
+
+OLLAMA_TEMPLATE = (
+    "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
+    "<|im_start|>assistant\n"
+)
+"""ChatML in the Go templates of ollama; `model/chat.py` is the same by hand."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    kept_wider: tuple[str, ...]
+    """Matrices that stayed in f16 because their rows do not divide into blocks."""
+
+
+def convert_gguf(config: ConvertGgufConfig) -> Converted:
+    """Writes the file.
+
+    Raises:
+        UserError: there is no model, or the file must not be replaced.
+    """
+    output = config.output or gguf_path(config.model_dir, config.dtype)
+    if output.is_dir():
+        raise UserError(f"--output {output} is a directory; name a file that ends with .gguf")
+    if output.exists() and not config.overwrite:
+        raise UserError(f"--output {output} exists; name another file, or use --overwrite")
+    model, tokenizer = load_pretrained(config.model_dir)
+    is_chat = is_chat_model(config.model_dir)
+    kept: list[str] = []
+
+    def write(path: Path) -> None:
+        name = config.model_dir.resolve().name
+        weights = weights_of(model)
+        kept[:] = write_gguf(path, model.config, weights, tokenizer, is_chat, config.dtype, name)
+
+    replace_file(output, write)
+    return Converted(output, output.stat().st_size, tuple(kept))
+
+
+def gguf_path(model_dir: Path, dtype: str) -> Path:
+    """Where the file goes when nothing is said: beside the model's directory."""
+    ending = "" if dtype == "f32" else f"_{dtype}"
+    return model_dir.resolve().with_name(f"{model_dir.resolve().name}{ending}.gguf")
+
+
+def write_gguf(
+    path: Path,
+    config: ModelConfig,
+    weights: Mapping[str, Tensor],
+    tokenizer: EtudeTokenizer,
+    is_chat: bool,
+    dtype: str,
+    name: str,
+) -> list[str]:
+    """Writes a model as GGUF.
+
+    Args:
+        path: the file.
+        config: the shape.
+        weights: as `weights_of` returns them.
+        tokenizer: the model's tokenizer.
+        is_chat: whether it ends its turns with <|im_end|>.
+        dtype: a key of TYPES; norms are always f32.
+        name: the model's name.
+
+    Returns:
+        The matrices whose rows do not divide into blocks of the type, written in f16.
+    """
+    kind, file_type = TYPES[dtype]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(name)
+    writer.add_file_type(file_type)
+    add_shape(writer, config)
+    add_tokenizer(writer, tokenizer, is_chat)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    kept = []
+    for theirs, tensor in weights.items():
+        ours = names.get_name(theirs, try_suffixes=(".weight",))
+        assert ours, theirs
+        array = reordered(theirs, tensor.detach().float().cpu(), config).numpy()
+        as_type = kind if array.ndim == 2 else gguf.GGMLQuantizationType.F32
+        block, _ = gguf.GGML_QUANT_SIZES[as_type]
+        if array.shape[-1] % block:
+            as_type = gguf.GGMLQuantizationType.F16
+            kept.append(theirs)
+        data = gguf.quants.quantize(array, as_type)
+        writer.add_tensor(ours, data, raw_dtype=as_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return kept
+
+
+def add_shape(writer: Any, config: ModelConfig) -> None:
+    """Writes what config.json says."""
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_rope_dimension_count(config.head_dim)
+    add_rope_scaling(writer, config)
+    writer.add_vocab_size(config.vocab_size)
+
+
+def add_rope_scaling(writer: Any, config: ModelConfig) -> None:
+    """Writes how positions are scaled for longer contexts; llama3's as a divisor a channel."""
+    scaling = config.rope_scaling
+    if scaling.rope_type == "llama3":
+        plain, _ = rotary_frequencies(dataclasses.replace(config, rope_scaling=RopeScaling()))
+        scaled, _ = rotary_frequencies(config)
+        writer.add_tensor("rope_freqs.weight", (plain / scaled).numpy())
+    elif scaling.rope_type != "default":
+        kinds = {"linear": gguf.RopeScalingType.LINEAR, "yarn": gguf.RopeScalingType.YARN}
+        writer.add_rope_scaling_type(kinds[scaling.rope_type])
+        writer.add_rope_scaling_factor(scaling.factor)
+    if scaling.rope_type == "yarn":
+        writer.add_rope_scaling_orig_ctx_len(scaling.original_max_position_embeddings)
+
+
+def add_tokenizer(writer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:
+    """Writes tokens, merges, the way to split text, the ends, and the chat template."""
+    contents = json.loads(tokenizer_json(tokenizer))
+    merges = contents["model"]["merges"]
+    tokens = [tokenizer.backend.id_to_token(number) for number in range(len(tokenizer))]
+    kinds = [
+        gguf.TokenType.CONTROL if token in SPECIAL_TOKENS else gguf.TokenType.NORMAL
+        for token in tokens
+    ]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(PRE_TOKENIZER)
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
+    end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
+    writer.add_bos_token_id(tokenizer.end_of_text_id)
+    writer.add_eos_token_id(end)
+    writer.add_eot_token_id(end)
+    writer.add_pad_token_id(tokenizer.end_of_text_id)
+    writer.add_add_bos_token(not is_chat)
+    if is_chat:
+        writer.add_chat_template(CHAT_TEMPLATE)
+
+
+def reordered(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
+    """A weight in llama.cpp's order: of q_proj and k_proj, the two halves of a head alternate."""
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for part, count in heads.items():
+        if name.endswith(f"{part}.weight"):
+            halves = weight.view(count, 2, config.head_dim // 2, -1)
+            return halves.transpose(1, 2).reshape(weight.shape)
+    return weight
+
+
+def write_modelfile(config: ConvertGgufConfig, path: Path) -> Path:
+    """Writes what `ollama create` needs beside the GGUF file; the path of it."""
+    is_chat = is_chat_model(config.model_dir)
+    end = IM_END if is_chat else END_OF_TEXT
+    lines = [f"FROM ./{path.name}", f'PARAMETER stop "{end}"']
+    if is_chat:
+        lines.append(f'TEMPLATE """{OLLAMA_TEMPLATE}"""')
+    modelfile = path.with_name(f"{path.stem}.Modelfile")
+    replace_file(modelfile, text_writer("\n".join(lines) + "\n"))
+    return modelfile

@@ -1,0 +1,1 @@
+"""Scoring a model: questions, multiple choice, bits per byte."""

@@ -1,0 +1,182 @@
+"""Evaluating a model on files, and comparing two models that were."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from config import QuantizeName, UserError
+from model.directory.storage import (
+    DamagedDirectory,
+    json_text,
+    json_writer,
+    read_object,
+    replace_file,
+    sha256_of,
+)
+from tool.evaluation.intervals import interval, paired_interval, ratio
+from tool.evaluation.measures import Measure, read_measures
+from tool.evaluation.scoring import Outcome, load_judge
+from tool.settings import EvaluateConfig
+
+RESULTS = "evaluation.json"
+RECORDS = "evaluation_records.json"
+"""What each record gave, for comparisons."""
+
+
+def earlier_results(
+    output_dir: Path, model_dir: Path, quantize: QuantizeName = "none"
+) -> dict[str, Any]:
+    """What an evaluation.json holds already of this very model, told by the sha256 of its weights
+    and how they are rounded; else only that."""
+    weights = sorted(model_dir.glob("*.safetensors"))
+    mark = {"weights_sha256": [sha256_of(path) for path in weights], "quantize": quantize}
+    path = output_dir / RESULTS
+    if not path.is_file():
+        return dict(mark)
+    try:
+        earlier = read_object(path)
+    except DamagedDirectory:
+        return dict(mark)
+    same = all(earlier.get(name) == value for name, value in mark.items())
+    return {**earlier, **mark} if same else dict(mark)
+
+
+def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
+    """Measures a model on every file, and writes what each record gave.
+
+    Returns:
+        A row a measure: file, measure, value, its interval, chance, and values by group.
+
+    Raises:
+        UserError: no such model, a file of no known kind, or two of the same name.
+    """
+    names = [path.name for path in config.eval_files]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(
+            f"--eval_files: two files are named {twice[0]}, and results are kept by name; rename "
+            "one, or evaluate them one after the other with an --output_dir each"
+        )
+    readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
+    judge = load_judge(config.model_dir, config.device, config.engine, config.quantize)
+    rows, kept = [], {}
+    for path, measures, records in readings:
+        for measure in measures:
+            outcomes = measure.run(judge, path, records)
+            if not any(outcome.weight for outcome in outcomes):
+                print(f"{path.name[:28]:28} {measure.name:18} nothing to measure", flush=True)
+                continue
+            row = summary(path, measure, records, outcomes)
+            rows.append(row)
+            kept[f"{path.name}: {measure.name}"] = {
+                "better": measure.better,
+                "records_sha256": hashlib.sha256(json_text(records).encode()).hexdigest(),
+                "values": [outcome.value for outcome in outcomes],
+                "weights": [outcome.weight for outcome in outcomes],
+            }
+            print(line(row), flush=True)
+    replace_file((config.output_dir or config.model_dir) / RECORDS, json_writer(kept))
+    return rows
+
+
+def summary(
+    path: Path, measure: Measure, records: list[dict[str, Any]], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    """A measure's row."""
+    values, weights = columns(outcomes)
+    low, high = interval(values, weights)
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    counted = [outcome for outcome in outcomes if outcome.weight]
+    for outcome in counted:
+        groups[outcome.group].append(outcome)
+    return {
+        "file": path.name,
+        "measure": measure.name,
+        "better": measure.better,
+        "value": ratio(values, weights),
+        "low": low,
+        "high": high,
+        "chance": measure.chance(records),
+        "records": len(counted),
+        "by_group": {
+            name: ratio(*columns(members)) for name, members in sorted(groups.items()) if name
+        },
+    }
+
+
+def columns(outcomes: Sequence[Outcome]) -> tuple[list[float], list[float]]:
+    """Values and weights."""
+    return [o.value for o in outcomes], [o.weight for o in outcomes]
+
+
+HEADER = (
+    f"{'file':28} {'measure':18} {'value':>8}  {'95% interval':17} {'chance':>7} {'records':>8}"
+)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row, for people."""
+    chance = "-" if row["chance"] is None else f"{row['chance']:.3f}"
+    between = f"{row['low']:.4f} to {row['high']:.4f}"
+    return (
+        f"{row['file'][:28]:28} {row['measure']:18} {row['value']:>8.4f}  {between:17} "
+        f"{chance:>7} {row['records']:>8,}"
+    )
+
+
+def compare(first: Path, second: Path) -> list[str]:
+    """How two evaluated models differ, record by record, a line a measure.
+
+    Raises:
+        UserError: one was not evaluated, or not on the same records.
+    """
+    a, b = (read_kept(directory) for directory in (first, second))
+    common = [name for name in a if name in b]
+    if not common:
+        raise UserError(f"{first} and {second} were not evaluated on a common file; do that first")
+    called = second.name if second.name != first.name else str(second)
+    lines = [f"{'file: measure':48} {'difference':>10}  {'95% interval':19} verdict"]
+    for name in common:
+        if a[name]["records_sha256"] != b[name]["records_sha256"]:
+            raise UserError(
+                f"{name}: {first} and {second} were evaluated on different records; evaluate both "
+                "with the same files and --limit"
+            )
+        difference, (low, high) = paired_interval(
+            a[name]["values"], b[name]["values"], a[name]["weights"], b[name]["weights"]
+        )
+        between = f"{low:+.4f} to {high:+.4f}"
+        told = verdict(low, high, a[name]["better"], called)
+        lines.append(f"{name[:48]:48} {difference:>+10.4f}  {between:19} {told}")
+    return lines
+
+
+def verdict(low: float, high: float, better: str, name: str) -> str:
+    """What an interval of a difference says."""
+    if low <= 0 <= high:
+        return "no difference can be told"
+    return f"{name} is {'better' if (low > 0) == (better == 'higher') else 'worse'}"
+
+
+def read_kept(directory: Path) -> dict[str, Any]:
+    """What each record of an evaluated model gave.
+
+    Raises:
+        UserError: the model was not evaluated, or what is kept of it is damaged.
+    """
+    path = directory / RECORDS
+    if not path.is_file():
+        raise UserError(
+            f"{directory}: not evaluated on files yet; run tool/evaluate.py --model_dir "
+            f"{directory} --eval_files ... first"
+        )
+    kept = read_object(path)
+    needed = {"better", "records_sha256", "values", "weights"}
+    if not all(isinstance(row, dict) and needed <= row.keys() for row in kept.values()):
+        raise UserError(
+            f"{path} is damaged, or of an earlier version of Etude; evaluate the model again"
+        )
+    return kept

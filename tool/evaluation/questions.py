@@ -1,0 +1,127 @@
+"""Asking a chat model held-out questions and judging its answers."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from config import SamplingConfig, UserError
+from data_process.records.jsonl import read_records
+from data_process.records.kinds import question_problems
+from data_process.sample.evaluation import is_right
+from inference.engine.batch import generate_batch
+from model.chat import Message, render_prompt
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, what the model said, and the verdict."""
+
+    id: str
+    language: str
+    category: str
+    question: str
+    """The last user's turn."""
+    answer: str
+    right: bool
+    """The answer is accepted and ended by itself."""
+    ended: bool
+    """The model ended the answer; it was not cut at the limit."""
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """The questions of a JSONL file; the fields are explained in data_process/sample/evaluation.py.
+
+    Raises:
+        UserError: a record lacks a field or its messages are malformed; the line is named.
+    """
+    questions = []
+    for number, record in read_records(path):
+        for problem in question_problems(record):
+            raise UserError(f"{path}:{number}: {problem}")
+        assert isinstance(record, dict)
+        questions.append(record)
+    return questions
+
+
+def ask(
+    model: Etude, tokenizer: EtudeTokenizer, questions: Sequence[dict[str, Any]], max_tokens: int
+) -> list[Answer]:
+    """The model's greedy answers to all questions, judged."""
+    prompts = [render_prompt(tokenizer, question["messages"]) for question in questions]
+    sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
+    generations = generate_batch(model, prompts, sampling, tokenizer.stop_ids)
+    answers = []
+    for question, generation in zip(questions, generations, strict=True):
+        text = tokenizer.decode(generation.ids)
+        ended = generation.finish_reason == "stop"
+        answers.append(
+            Answer(
+                id=question["id"],
+                language=question["language"],
+                category=question["category"],
+                question=question["messages"][-1]["content"],
+                answer=text,
+                right=ended and is_right(question, text),
+                ended=ended,
+            )
+        )
+    return answers
+
+
+def answer_turns(
+    model: Etude, tokenizer: EtudeTokenizer, turns: Sequence[str], max_tokens: int = 200
+) -> list[Message]:
+    """A conversation of the given user's turns and the model's greedy answers."""
+    sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
+    messages: list[Message] = []
+    for turn in turns:
+        messages.append({"role": "user", "content": turn})
+        prompt = render_prompt(tokenizer, messages)
+        generation = generate_batch(model, [prompt], sampling, tokenizer.stop_ids)[0]
+        answer = tokenizer.decode(generation.ids).strip()
+        messages.append({"role": "assistant", "content": answer or "…"})
+    return messages
+
+
+def report(answers: Sequence[Answer]) -> dict[str, Any]:
+    """Shares of right answers: over all, by category and language, and of answers that ended."""
+    by_cell: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for answer in answers:
+        by_cell[answer.category][answer.language].append(answer.right)
+    return {
+        "questions": len(answers),
+        "right": sum(answer.right for answer in answers) / len(answers),
+        "ended": sum(answer.ended for answer in answers) / len(answers),
+        "by_category": {
+            category: {language: sum(cell) / len(cell) for language, cell in cells.items()}
+            for category, cells in by_cell.items()
+        },
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """A report as a table for the terminal."""
+    languages = sorted({lang for cells in result["by_category"].values() for lang in cells})
+    lines = ["category      " + "".join(f"{language:>8}" for language in languages)]
+    for category, cells in result["by_category"].items():
+        shares = "".join(
+            f"{cells[language]:8.0%}" if language in cells else " " * 8 for language in languages
+        )
+        lines.append(f"{category:<14}{shares}")
+    lines.append(
+        f"right {result['right']:.1%} of {result['questions']} questions; "
+        f"{result['ended']:.1%} of the answers ended by themselves"
+    )
+    return "\n".join(lines)
+
+
+def answers_as_jsonl(answers: Sequence[Answer]) -> str:
+    """All answers, one JSON object a line."""
+    return "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)

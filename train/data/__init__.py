@@ -1,0 +1,1 @@
+"""Training data: tokenised files, packed rows, batches."""

@@ -1,0 +1,203 @@
+"""Rows of equal length out of documents of any length.
+
+Pretraining lays the documents end to end, <|endoftext|> between them, and cuts the stream into
+rows: no padding. Fine-tuning puts whole conversations into rows, best fit first, and pads what
+little is left. A row has max_length + 1 tokens: all but the last are inputs, all but the first are
+labels. Rows are put together when they are asked for; only where their pieces begin is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config import UserError
+from train.data.rows import PackedRows, StreamRows
+from train.data.token_shards import Documents
+
+
+@dataclass(frozen=True)
+class PackingReport:
+    """What became of the documents' tokens."""
+
+    documents: int
+    rows: int
+    positions: int
+    """Tokens that the rows have room for."""
+    trained_tokens: int
+    """Labels that are trained in one pass over the rows."""
+    padding: int
+    """Positions at the ends of rows that nothing fills."""
+    cut_documents: int
+    """Conversations that were longer than a row and lost their end."""
+    dropped_documents: int
+    """Conversations whose first answer lies beyond a row: not trained at all."""
+    dropped_tokens: int
+    """Tokens of cut and dropped documents, and of the stream's last, unfilled row."""
+
+    @property
+    def share_used(self) -> float:
+        """Positions that hold a document's token or the border after a document."""
+        return 1 - self.padding / self.positions
+
+    def sentence(self) -> str:
+        """The report in one line."""
+        used = f"{int(self.share_used * 1000) / 10:.1f}% of their positions used"  # rounded down
+        parts = [f"{self.documents:,} documents in {self.rows:,} rows, {used}"]
+        if self.cut_documents:
+            parts.append(f"{self.cut_documents:,} documents cut to a row")
+        if self.dropped_documents:
+            parts.append(f"{self.dropped_documents:,} documents dropped: no answer fits in a row")
+        if self.dropped_tokens:
+            parts.append(f"{self.dropped_tokens:,} tokens left out")
+        return ", ".join(parts)
+
+
+def concatenate(
+    documents: Documents, max_length: int, border: int, cross_documents: bool = True
+) -> tuple[StreamRows, PackingReport]:
+    """Lays documents end to end, a border token before each and after the last, and cuts rows.
+
+    Raises:
+        UserError: all documents together do not fill one row.
+    """
+    total = len(documents.tokens)
+    count = (total - 1) // max_length
+    if count < 1:
+        raise UserError(
+            f"the training data has {total} tokens, less than one row of {max_length + 1}: add "
+            "data or lower --max_length"
+        )
+    rows = StreamRows(documents.tokens, max_length, count, border, cross_documents)
+    trained = count * max_length
+    left_out = total - 1 - trained
+    positions = count * (max_length + 1)
+    return rows, PackingReport(len(documents), count, positions, trained, 0, 0, 0, left_out)
+
+
+def pack(
+    documents: Documents, max_length: int, border: int, cross_documents: bool = False
+) -> tuple[PackedRows, PackingReport]:
+    """Packs whole conversations into rows of max_length + 1 tokens, each followed by a border token
+    where there is room; best fit, longest first.
+
+    A conversation longer than a row keeps its beginning. One whose kept part has no trained token
+    is dropped.
+
+    Raises:
+        UserError: no conversation has an answer that fits in a row.
+    """
+    kept = trainable(documents, max_length)
+    if not len(kept):
+        raise UserError(
+            f"no answer of the training data begins within the first {max_length} tokens of its "
+            "conversation: raise --max_length"
+        )
+    rows = packed_rows(documents, kept, max_length, border, cross_documents)
+    lengths = documents.table["length"]
+    positions = len(rows) * (max_length + 1)
+    used = int(rows.lengths.sum())
+    borders = int((rows.room_left() > 0).sum()) + len(kept) - len(rows)
+    report = PackingReport(
+        documents=len(documents),
+        rows=len(rows),
+        positions=positions,
+        trained_tokens=trained_tokens(documents, kept, max_length),
+        padding=positions - used - borders,
+        cut_documents=int((lengths[kept] > max_length + 1).sum()),
+        dropped_documents=len(documents) - len(kept),
+        dropped_tokens=int(lengths.sum(dtype=np.int64)) - used,
+    )
+    return rows, report
+
+
+def trainable(documents: Documents, max_length: int) -> NDArray[np.int64]:
+    """The numbers of the conversations with a trained token in their first max_length + 1."""
+    table = documents.table
+    within = table["first_trained"] <= max_length
+    return np.flatnonzero(within & (table["num_trained"] > 0))
+
+
+def trained_tokens(documents: Documents, kept: NDArray[np.int64], max_length: int) -> int:
+    """The trained tokens of conversations, of those that are cut only within a row."""
+    table = documents.table[kept]
+    cut = table["length"] > max_length + 1
+    total = int(table["num_trained"][~cut].sum(dtype=np.int64))
+    for begin in table["begin"][cut].tolist():
+        assert documents.mask is not None  # conversations always have one
+        total += int(documents.mask[begin : begin + max_length + 1].sum())
+    return total
+
+
+def packed_rows(
+    documents: Documents,
+    kept: NDArray[np.int64],
+    max_length: int,
+    border: int,
+    cross_documents: bool,
+    untrained: Sequence[int] = (),
+) -> PackedRows:
+    """Rows of the beginnings of conversations, best fit.
+
+    Args:
+        documents: the conversations.
+        kept: the numbers of those to pack.
+        max_length: tokens in a row, less one.
+        border: the token between conversations.
+        cross_documents: attention may look back across borders.
+        untrained: tokens that are no labels, whatever the mask says.
+    """
+    assert documents.mask is not None  # conversations always have one
+    lengths = np.minimum(documents.table["length"][kept], max_length + 1).astype(np.int64)
+    row_of = best_fit(lengths, max_length + 1)
+    order = np.argsort(row_of, kind="stable")
+    return PackedRows(
+        documents.tokens,
+        documents.mask,
+        begins=documents.table["begin"][kept][order],
+        lengths=lengths[order],
+        first_pieces=np.concatenate([[0], np.cumsum(np.bincount(row_of))]),
+        max_length=max_length,
+        border=border,
+        cross_documents=cross_documents,
+        untrained=untrained,
+    )
+
+
+def best_fit(lengths: NDArray[Any], width: int) -> NDArray[np.int64]:
+    """Distributes pieces over rows of a width, each piece to the fullest row that still has room
+    for it, and takes room for a border after it.
+
+    Longest pieces first; equal ones in the given order. Rows are found by their free positions, so
+    the time is about the same for each piece.
+
+    Args:
+        lengths: (pieces,) each at most `width`.
+        width: positions in a row.
+
+    Returns:
+        (pieces,) the number of the row of each.
+    """
+    row_of = np.empty(len(lengths), dtype=np.int64)
+    rows_by_room: list[list[int]] = [[] for _ in range(width + 1)]
+    filled = 0  # bit n is set where rows_by_room[n] is not empty
+    count = 0
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    for piece, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
+        roomy = filled >> length
+        if roomy:
+            room = length + (roomy & -roomy).bit_length() - 1
+            row = rows_by_room[room].pop()
+            if not rows_by_room[room]:
+                filled ^= 1 << room
+        else:
+            room, row, count = width, count, count + 1
+        row_of[piece] = row
+        left = max(0, room - length - 1)
+        rows_by_room[left].append(row)
+        filled |= 1 << left
+    return row_of

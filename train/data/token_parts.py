@@ -1,0 +1,213 @@
+"""Tokenising one part of a data file. This runs in worker processes, so torch is not imported.
+
+A part becomes a directory of streams: `train`, and for each script `validation-han`,
+`validation-latin` and `validation-other`, as far as there are documents. Each has its tokens, for
+conversations the mask of trained ones, and a table of documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from data_process.records.jsonl import FilePart, read_conversations, read_texts
+from data_process.running.script import script_of
+from model.chat import render_batch
+from model.directory.storage import DamagedDirectory, new_directory, verify
+from model.tokenizer import EtudeTokenizer
+from train.data.long_texts import encode_texts
+
+STREAMS = ("train", "validation-han", "validation-latin", "validation-other")
+DOCUMENT = np.dtype(
+    [
+        ("begin", "<i8"),  # position of its first token in the stream
+        ("length", "<u4"),  # tokens
+        ("num_bytes", "<u4"),  # UTF-8 bytes of what is trained
+        ("first_trained", "<u4"),  # its first trained token, counted from its beginning
+        ("num_trained", "<u4"),  # trained tokens
+    ]
+)
+"""What a stream's table holds of each document."""
+CHUNK_RECORDS = 1_000
+CHUNK_CHARACTERS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Document:
+    """One tokenised record."""
+
+    ids: NDArray[Any]
+    """(tokens,)."""
+    mask: NDArray[np.uint8] | None
+    """(tokens,) 1 where a token is trained; None: all are."""
+    text: str
+    """What is trained."""
+
+
+def tokenise_texts(
+    tokenizer: EtudeTokenizer, texts: Sequence[str], dtype: np.dtype[Any]
+) -> Iterator[Document]:
+    """Documents of texts."""
+    for ids, text in zip(encode_texts(tokenizer, texts, dtype), texts, strict=True):
+        yield Document(ids, None, text)
+
+
+def tokenise_conversations(
+    tokenizer: EtudeTokenizer, conversations: Sequence[Any], dtype: np.dtype[Any]
+) -> Iterator[Document]:
+    """Documents of conversations; trained are the assistant's answers and the tokens that end
+    them."""
+    rendered = render_batch(tokenizer, conversations)
+    for (ids, mask), messages in zip(rendered, conversations, strict=True):
+        answers = "".join(m["content"].strip() for m in messages if m["role"] == "assistant")
+        yield Document(np.array(ids, dtype), np.array(mask, np.uint8), answers)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How files of one kind are read and tokenised."""
+
+    read: Callable[[Path, FilePart], Iterator[tuple[int, Any]]]
+    tokenise: Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[Document]]
+    characters: Callable[[Any], int]
+    """About how long a record is."""
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "pretrain": Kind(read_texts, tokenise_texts, len),
+        "sft": Kind(
+            read_conversations,
+            tokenise_conversations,
+            lambda messages: sum(len(message["content"]) for message in messages),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the work."""
+
+    number: int
+    """From 0, over all files."""
+    path: Path
+    lines: FilePart
+    records_before: int
+    """Over all files."""
+
+
+@dataclass(frozen=True)
+class PartBuilder:
+    """Tokenises parts into directories; it can be sent to another process."""
+
+    kind: str
+    tokenizer_json: str
+    validation_every: int
+    """Every n-th record, over all files, goes to validation."""
+    directory: Path
+    """Where the parts' directories go."""
+
+    @cached_property
+    def tokenizer(self) -> EtudeTokenizer:
+        """The tokenizer, made once in each process."""
+        return EtudeTokenizer(Tokenizer.from_str(self.tokenizer_json))
+
+    def __call__(self, part: Part) -> None:
+        """Writes a part's directory whole or not at all; one that is there and undamaged is kept.
+
+        Raises:
+            UserError: a line is malformed (file:line), or the disk is full.
+        """
+        place = part_directory(self.directory, part)
+        try:
+            verify(place)
+        except DamagedDirectory:
+            with new_directory(place) as aside:
+                self.write(aside, part)
+
+    def write(self, directory: Path, part: Part) -> None:
+        """Reads, tokenises and writes the records of a part."""
+        kind, dtype = KINDS[self.kind], token_dtype(self.tokenizer)
+        border = self.tokenizer.end_of_text_id
+        writers = {name: StreamWriter(directory, name, border, dtype) for name in STREAMS}
+        records = (record for _, record in kind.read(part.path, part.lines))
+        count = part.records_before
+        for chunk in chunks(records, kind.characters):
+            for document in kind.tokenise(self.tokenizer, chunk, dtype):
+                count += 1
+                held_back = count % self.validation_every == 0
+                writers[f"validation-{script_of(document.text)}" if held_back else "train"].add(
+                    document
+                )
+        for writer in writers.values():
+            writer.close()
+
+
+def part_directory(directory: Path, part: Part) -> Path:
+    """Where a part's streams lie."""
+    return directory / f"part-{part.number:05d}"
+
+
+def token_dtype(tokenizer: EtudeTokenizer) -> np.dtype[Any]:
+    """The smallest number format that holds every token."""
+    return np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
+
+
+def chunks(records: Iterator[Any], characters: Callable[[Any], int]) -> Iterator[list[Any]]:
+    """Consecutive records, so many that they are worth a call and fit in memory."""
+    chunk: list[Any] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += characters(record)
+        if len(chunk) == CHUNK_RECORDS or size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+class StreamWriter:
+    """Writes one stream of a part: each document, and a border after it."""
+
+    def __init__(self, directory: Path, name: str, border: int, dtype: np.dtype[Any]) -> None:
+        self.directory, self.name = directory, name
+        self.border = np.array([border], dtype)
+        self.files: dict[str, IO[bytes]] = {}
+        self.rows: list[tuple[int, int, int, int, int]] = []
+        self.position = 0
+
+    def add(self, document: Document) -> None:
+        """Appends a document."""
+        length, mask = len(document.ids), document.mask
+        self.append("tokens", document.ids, self.border)
+        first, trained = 0, length
+        if mask is not None:
+            self.append("mask", mask, np.zeros(1, np.uint8))
+            first, trained = int(mask.argmax()), int(mask.sum())
+        num_bytes = len(document.text.encode("utf-8"))
+        self.rows.append((self.position, length, num_bytes, first, trained))
+        self.position += length + 1
+
+    def append(self, kind: str, values: NDArray[Any], end: NDArray[Any]) -> None:
+        """Appends values and what follows them to a file, which the first ones make."""
+        if kind not in self.files:
+            self.files[kind] = (self.directory / f"{self.name}.{kind}.bin").open("wb")
+        self.files[kind].write(values.tobytes())
+        self.files[kind].write(end.tobytes())
+
+    def close(self) -> None:
+        """Ends the files and writes the table, if there is a document."""
+        for file in self.files.values():
+            file.close()
+        if self.rows:
+            np.save(self.directory / f"{self.name}.documents.npy", np.array(self.rows, DOCUMENT))

@@ -1,0 +1,1 @@
+"""What a training run says and keeps: plan, logs, samples, its directory."""

@@ -1,0 +1,133 @@
+"""What a run will cost, said before it starts."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from config import ModelConfig, TrainConfig
+from model.transformer import Etude
+from train.data.rows import TokenRows
+from train.distributed import World
+from train.objective import CHUNK_ELEMENTS, SummedLoss
+from train.provenance import describe_machine
+from train.stage import Stage
+
+COMPILED_SHARE = 0.65
+"""Time of a compiled step as a share of an uncompiled one, optimizer and evaluation included."""
+PROBED_ROWS = 4
+OWN_BYTES = 600_000_000
+"""What PyTorch and its compiler take before there is a model."""
+
+
+def announcement(stage: Stage, world: World, step: int, total: int) -> str:
+    """What will happen: size, data, steps, memory, time; and where a run that continues stands."""
+    model, vocab_size = stage.model, stage.model.config.vocab_size
+    validation = sum(group.num_bytes for group in stage.validation.values())
+    processes = f", {world.size} processes ({world.parallel})" if world.size > 1 else ""
+    lines = [
+        f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
+        f"on {describe_machine(world.device)}{processes}",
+        f"  data: {stage.packing.sentence()}; validation: {validation:,} bytes",
+        f"  plan: {plan_sentence(stage, world, step, total)}",
+    ]
+    if step:
+        lines.append(f"  continuing at step {step} of {total}")
+    elif stage.name == "pretrain":
+        expected = math.log(vocab_size)
+        lines.append(f"  the first loss should be near ln({vocab_size}) = {expected:.2f}")
+    return "\n".join(lines)
+
+
+def plan_sentence(stage: Stage, world: World, step: int, total: int) -> str:
+    """Steps, optimizer, format, memory and time in one line."""
+    config = stage.config
+    shape = stage.model.config
+    memory = estimated_bytes(shape, config, stage.model.num_parameters(), world.size)
+    steps, time = steps_and_time(stage, world, step, total)
+    passes = steps * config.batch_size / len(stage.rows)
+    about = "about " if steps < total else ""
+    return (
+        f"{about}{steps} steps of {config.batch_size} x {config.max_length} tokens "
+        f"({passes:.2f} passes), {config.optimizer}, {config.dtype}; "
+        f"about {memory / 1e9:.1f} GB{time}"
+    )
+
+
+def steps_and_time(stage: Stage, world: World, step: int, total: int) -> tuple[int, str]:
+    """The steps of the whole run, fewer than total where --max_minutes will end it, and the time
+    that is left. Nothing is measured with FSDP, whose model may not fit one device."""
+    config, limit = stage.config, stage.config.max_minutes
+    if world.shards:
+        return total, f" and at most {limit:g} min" if limit else ""
+    tokens = config.batch_size * config.max_length / world.size
+    a_step = tokens * seconds_per_token(stage.model, stage.rows, config, world.device)
+    if limit and limit * 60 < total * a_step:
+        return max(1, round(limit * 60 / a_step)), f" and {limit:g} min"
+    return total, f" and {duration((total - step) * a_step)}"
+
+
+def seconds_per_token(
+    model: Etude, rows: TokenRows, config: TrainConfig, device: torch.device
+) -> float:
+    """Time to train one token, measured on a few rows of the run's own data (on a GPU on a whole
+    micro-batch, for it is not filled by less)."""
+    count = config.batch_size // config.gradient_accumulation_steps
+    if device.type == "cpu":
+        count = min(PROBED_ROWS, count)
+    batch = rows.batch([n % len(rows) for n in range(count)]).to(device)
+    loss = SummedLoss(model, getattr(torch, config.dtype))
+    best = math.inf
+    for _ in range(3):  # the first warms up
+        begin = time.perf_counter()
+        total = loss(batch.input_ids, batch.labels, batch.document_ids)
+        total.backward()
+        total.item()  # waits for the device
+        best = min(best, time.perf_counter() - begin)
+    model.zero_grad(set_to_none=True)
+    share = COMPILED_SHARE if config.compile else 1.0
+    return share * best / (count * config.max_length)
+
+
+def estimated_bytes(
+    config: ModelConfig, training: TrainConfig, num_parameters: int, world_size: int = 1
+) -> int:
+    """Memory of one process: PyTorch itself, weights, gradients, optimizer state, and one
+    micro-batch's activations, attention weights and logits. FSDP shares weights, gradients and
+    state among the processes."""
+    rows = -(-training.batch_size // (training.gradient_accumulation_steps * world_size))
+    tokens = rows * training.max_length
+    state = 3 if training.optimizer == "muon" else 4  # weights, gradients, one or two moments
+    shared = world_size if training.parallel == "fsdp" else 1
+    float_bytes = 2.4 if training.dtype in ("bfloat16", "float16") else 4.0  # some stay float32
+    activation = 10 * config.hidden_size + 4 * config.intermediate_size  # a token's, in one layer
+    # A CPU keeps the weights of attention, a little more than half of them with causal blocks.
+    activation += round(0.6 * config.num_attention_heads * training.max_length)
+    layers, kept = config.num_hidden_layers, 0
+    if training.gradient_checkpointing:
+        layers, kept = 1, 4 * config.num_hidden_layers * config.hidden_size
+    logits = 3 * min(tokens * config.vocab_size, CHUNK_ELEMENTS["cpu"])
+    in_step = tokens * (float_bytes * layers * activation + kept) + 4 * logits
+    return round(OWN_BYTES + 4 * state * num_parameters / shared + in_step)
+
+
+def flops_per_token(config: ModelConfig, max_length: int) -> int:
+    """Floating-point operations to train on one token: 6 for each weight of a matrix product
+    (forward 2, backward 4; arXiv 2001.08361) and 6 * layers * hidden * length for attention's two
+    products over the half of the row that a position sees on average."""
+    kv_size = config.num_key_value_heads * config.head_dim
+    per_layer = 2 * config.hidden_size * (config.hidden_size + kv_size)
+    per_layer += 3 * config.hidden_size * config.intermediate_size
+    weights = config.num_hidden_layers * per_layer + config.hidden_size * config.vocab_size
+    return 6 * weights + 6 * config.num_hidden_layers * config.hidden_size * max_length
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 7 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,234 @@
+"""Where metrics go beside metrics.jsonl: TensorBoard and Weights & Biases, each only when asked
+for.
+
+A writer follows metrics.jsonl. With its first line it sends all that the file holds, so that after
+a kill, or for a run that began without it, its curves are whole and nothing in them is double.
+Neither package is imported before it is needed, and no failure of theirs stops a training.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from config import UserError
+from model.directory.storage import explained, replace_file, text_writer
+from train.run.log_lines import METRICS, read_log
+
+MACHINE = ("tokens_per_second", "share_of_peak", "memory_gb", "seconds")
+"""Fields that tell of the machine, not of the model."""
+
+
+class MetricsWriter(Protocol):
+    """Takes the lines of metrics.jsonl, as they are written."""
+
+    def write(self, fields: Mapping[str, Any]) -> None:
+        """Takes a line that was just appended to metrics.jsonl."""
+
+    def close(self) -> None:
+        """Sends what is still held back; the run has ended, or stops here."""
+
+
+class Destination(Protocol):
+    """Where a follower sends lines; may raise anything."""
+
+    def put(self, number: int, fields: Mapping[str, Any]) -> None:
+        """Takes line `number` (from 0) of metrics.jsonl; they come in order, from 0 on."""
+
+    def close(self) -> None:
+        """Sends what is held back."""
+
+
+def make_writers(
+    names: Sequence[str], directory: Path, run_name: str, settings: Mapping[str, Any]
+) -> list[MetricsWriter]:
+    """The writers of a run.
+
+    Args:
+        names: of tensorboard and wandb.
+        directory: the model directory; both keep their files in it.
+        run_name: what the run is called on the screen.
+        settings: what decides the run, shown beside its curves.
+
+    Raises:
+        UserError: a package is missing.
+    """
+    writers: list[MetricsWriter] = []
+    for name in dict.fromkeys(names):
+        if name == "tensorboard":
+            board = required(name, "torch.utils.tensorboard")
+            made: Destination = TensorBoard(board, directory / "tensorboard", run_name, settings)
+        else:
+            try:
+                made = WeightsAndBiases(required(name, "wandb"), directory, run_name, settings)
+            except UserError:
+                raise
+            except Exception as error:  # no network, no login: whatever wandb.init may raise
+                warn(name, error)
+                continue
+        writers.append(Follower(name, directory / METRICS, made))
+    return writers
+
+
+def required(name: str, module: str) -> Any:
+    """A module of an optional package.
+
+    Raises:
+        UserError: it is not installed; the sentence says what to do.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"--log_to {name}: the package cannot be imported ({error}); run `pip install {name}`, "
+            "or leave it out"
+        ) from error
+
+
+def warn(name: str, error: Exception) -> None:
+    """Says, once, that a writer is switched off."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    print(
+        f"warning: {name} failed ({reason}) and is switched off until the next start, which sends "
+        f"it all lines of {METRICS}",
+        file=sys.stderr,
+    )
+
+
+class Follower:
+    """Sends metrics.jsonl to a destination, line by line, until that fails."""
+
+    def __init__(self, name: str, log: Path, destination: Destination) -> None:
+        self.name, self.log = name, log
+        self.destination: Destination | None = destination
+        self.sent = 0
+        """Lines of the log that were sent."""
+
+    def write(self, fields: Mapping[str, Any]) -> None:
+        """See MetricsWriter."""
+        if self.destination is None:
+            return
+        try:
+            for line in [fields] if self.sent else self.lines_up_to(fields):
+                self.destination.put(self.sent, line)
+                self.sent += 1
+        except Exception as error:  # whatever it is, the training goes on
+            self.destination = None
+            warn(self.name, error)
+
+    def lines_up_to(self, fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """All lines of the log, of which the last is `fields`."""
+        lines: list[Mapping[str, Any]] = [*read_log(self.log)] if self.log.is_file() else []
+        return lines if lines and lines[-1] == fields else [*lines, fields]
+
+    def close(self) -> None:
+        """See MetricsWriter."""
+        destination, self.destination = self.destination, None
+        try:
+            if destination:
+                destination.close()
+        except Exception as error:
+            warn(self.name, error)
+
+
+class TensorBoard:
+    """Event files in a model directory, written anew by each start of the run."""
+
+    def __init__(
+        self, board: Any, directory: Path, run_name: str, settings: Mapping[str, Any]
+    ) -> None:
+        """`board` is the module torch.utils.tensorboard. No file is touched before the first
+        line."""
+        self.board, self.directory = board, directory
+        self.title = f"{run_name}\n\n    " + json.dumps(settings, indent=2, default=str).replace(
+            "\n", "\n    "
+        )
+        self.began = time.time()
+        self.events: Any = None
+
+    def put(self, number: int, fields: Mapping[str, Any]) -> None:
+        """See Destination. The clock of TensorBoard shows seconds of training."""
+        if self.events is None:
+            self.events = self.begin()
+        step, at = fields["step"], self.began + fields.get("seconds", 0.0)
+        for tag, value in scalars(fields):
+            self.events.add_scalar(tag, value, step, walltime=at)
+        for count, sample in enumerate(fields.get("samples", []), start=1):
+            text = f"**{sample['prompt']}**\n\n{sample['text']}"
+            self.events.add_text(f"sample_{count}", text, step, walltime=at)
+
+    def begin(self) -> Any:
+        """Takes away the events of earlier starts and begins a new file, which also tells a
+        TensorBoard that is looking on to forget them."""
+        for old in self.directory.glob("events.out.tfevents.*"):
+            old.unlink()
+        events = self.board.SummaryWriter(str(self.directory), purge_step=0, flush_secs=15)
+        events.add_text("run", self.title, 0, walltime=self.began)
+        return events
+
+    def close(self) -> None:
+        """See Destination."""
+        if self.events is not None:
+            self.events.close()
+
+
+class WeightsAndBiases:
+    """A run of wandb, the same for all starts of a model directory."""
+
+    def __init__(
+        self, wandb: Any, directory: Path, run_name: str, settings: Mapping[str, Any]
+    ) -> None:
+        """`wandb` is the module. wandb's own step is the line's number in metrics.jsonl, of which
+        the server knows how many it has; the curves stand against the step of the training."""
+        self.wandb = wandb
+        self.run = wandb.init(
+            project="etude",
+            dir=str(directory),
+            id=run_id(directory),
+            name=run_name,
+            config=dict(settings),
+            resume="allow",
+            settings=wandb.Settings(console="off"),  # the progress bar stays a progress bar
+        )
+        self.run.define_metric("*", step_metric="step")
+
+    def put(self, number: int, fields: Mapping[str, Any]) -> None:
+        """See Destination."""
+        if number < self.run.starting_step:
+            return
+        values: dict[str, Any] = {"step": fields["step"], "tokens": fields.get("tokens")}
+        values.update(scalars(fields))
+        if samples := fields.get("samples"):
+            rows = [[sample["prompt"], sample["text"]] for sample in samples]
+            values["samples"] = self.wandb.Table(columns=["prompt", "text"], data=rows)
+        self.run.log(values, step=number)
+
+    def close(self) -> None:
+        """See Destination."""
+        self.run.finish()
+
+
+def run_id(directory: Path) -> str:
+    """The id of a model directory's run, made once and kept in its wandb folder."""
+    path = directory / "wandb" / "run_id"
+    if not path.is_file():
+        with explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text_writer(uuid.uuid4().hex[:12] + "\n"))
+    return path.read_text(encoding="utf-8").strip()
+
+
+def scalars(fields: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of a line under names that both programs sort into groups; what is null (of a
+    step that was not finite) or no number is left out."""
+    for name, value in fields.items():
+        if name in ("step", "tokens") or not isinstance(value, int | float) or value is True:
+            continue
+        group = "machine" if name in MACHINE else "train"
+        yield f"{'validation' if name.startswith('bits_per_byte') else group}/{name}", value

@@ -1,0 +1,1 @@
+"""Learning a byte-level BPE tokenizer, and proving it."""

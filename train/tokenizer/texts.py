@@ -1,0 +1,89 @@
+"""The texts that a tokenizer is trained on: counted to the end, then streamed, sampled where there
+are too many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_process.records.jsonl import read_texts
+from model.directory.storage import sha256_of
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """What a JSONL file of texts holds."""
+
+    path: Path
+    records: int
+    text_bytes: int
+    """Size of all texts, as UTF-8."""
+    sha256: str
+    """Fingerprint of the file."""
+
+
+def survey(paths: Sequence[Path]) -> list[DataFile]:
+    """Reads every file to its end.
+
+    Raises:
+        UserError: a file is missing, or a line is not a record with a text; file and line are
+            named.
+    """
+    return [survey_file(path) for path in paths]
+
+
+def survey_file(path: Path) -> DataFile:
+    """Reads one file to its end."""
+    records = text_bytes = 0
+    for _, text in read_texts(path):
+        records += 1
+        text_bytes += len(text.encode("utf-8"))
+    return DataFile(path, records, text_bytes, sha256_of(path))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which share of the records is used: all, or so many that they hold about max_bytes."""
+
+    files: tuple[DataFile, ...]
+    max_bytes: int
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of all texts of all files."""
+        return sum(file.text_bytes for file in self.files)
+
+    @property
+    def share(self) -> float:
+        """The share of the records that is used."""
+        return min(1.0, self.max_bytes / max(1, self.text_bytes))
+
+    def texts(self) -> Iterator[str]:
+        """The texts that are used, one at a time; the same ones in the same order every time.
+
+        A seeded coin decides for each record. Taking every n-th would be more even, but where two
+        languages take turns in a file it would see only one of them.
+        """
+        coin = random.Random(1)
+        for file in self.files:
+            for _, text in read_texts(file.path):
+                if self.share == 1 or coin.random() < self.share:
+                    yield text
+
+
+class CountedTexts:
+    """The texts of a sample, counted as they are read."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self.records = 0
+        self.text_bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts, one at a time."""
+        for text in self.sample.texts():
+            self.records += 1
+            self.text_bytes += len(text.encode("utf-8"))
+            yield text
