@@ -1,6 +1,6 @@
-"""Every default of the model, training and chat, and the command line that is made of them.
+"""Every default of the model, training and chat.
 
-`EtudeConfig` is one frozen dataclass of plain dataclasses. A script asks `parse_config` for the
+`EtudeConfig` is one frozen dataclass of plain dataclasses. A script asks `cli.parse_config` for the
 parts it uses; the flags, their defaults and their help are the fields below, so a field's docstring
 is also its `--help`. (Defaults of the tools are in `tool/settings.py`; those of a data script and
 of the server stand with it.) Sizes carry the names of a Llama `config.json`; the rest those of
@@ -12,15 +12,14 @@ This file imports neither torch nor transformers: `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
-import io
-import os
-import sys
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
 
 ROOT = Path(__file__).resolve().parent
 TRAINING_DATA = ROOT / "training_data"
@@ -36,17 +35,68 @@ WriterName = Literal["tensorboard", "wandb"]
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one sentence: where, what is wrong, what to do."""
+    """A mistake of the user's, in one sentence: where, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)
-class RopeScaling:
+class Settings:
+    """A dataclass of settings, which knows what is wrong with its values.
+
+    A field's range stands in its annotation (`Annotated[int, Gt(0)]`, of annotated-types); what
+    concerns several fields is for `conflicts`.
+    """
+
+    def problems(self) -> list[str]:
+        """Everything wrong with the values, a sentence each; nested settings included."""
+        found, ranges = [], declared_ranges(type(self))
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Settings):
+                found += value.problems()
+            elif value is not None:
+                found += range_problems(item.name, value, ranges[item.name])
+        return found or self.conflicts()
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields that are each in their range, a sentence each."""
+        return []
+
+
+def declared_ranges(kind: type[Settings]) -> dict[str, list[Any]]:
+    """The bounds in the annotation of each field of a class: Gt, Ge, Le, Interval ..."""
+    found: dict[str, list[Any]] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        found[name] = []
+        for mark in getattr(hint, "__metadata__", ()):
+            found[name] += mark if isinstance(mark, GroupedMetadata) else [mark]
+    return found
+
+
+def range_problems(name: str, value: float, bounds: Sequence[Any]) -> list[str]:
+    """A sentence when a value is outside its bounds (as NaN always is), else none."""
+    inside = {Gt: operator.gt, Ge: operator.ge, Lt: operator.lt, Le: operator.le}
+    words = {Gt: "above", Ge: "at least", Lt: "below", Le: "at most"}
+    limits = [(type(b), getattr(b, type(b).__name__.lower())) for b in bounds if type(b) in inside]
+    if all(inside[kind](value, limit) for kind, limit in limits):
+        return []
+    wanted = " and ".join(f"{words[kind]} {limit:,}" for kind, limit in limits)
+    return [f"{name} is {value}: use a value {wanted}"]
+
+
+Count = Annotated[int, Gt(0)]
+"""A whole number from 1 up."""
+Above0 = Annotated[float, Gt(0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class RopeScaling(Settings):
     """Rotary positions for contexts longer than those trained on, with transformers' names."""
 
     rope_type: Literal["default", "linear", "yarn", "llama3"] = "default"
     """default: none. linear: positions are divided by the factor. yarn (arXiv 2309.00071) and
     llama3 (as in Llama 3.1): slow channels only."""
-    factor: float = 1.0
+    factor: Annotated[float, Interval(ge=1, le=1_000_000)] = 1.0
     """How many times longer the context is than the one trained on."""
     original_max_position_embeddings: int = 0
     """The context trained on (yarn, llama3)."""
@@ -59,12 +109,18 @@ class RopeScaling:
     beta_slow: float = 1.0
     """yarn: channels that turn less often than this are scaled in full."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = in_range(self, 1.0, 1_000_000.0, "factor")
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found = []
         if self.rope_type in ("yarn", "llama3"):
-            found += positive(self, "original_max_position_embeddings", "low_freq_factor")
-            found += positive(self, "beta_fast", "beta_slow")
+            borders = (
+                "original_max_position_embeddings",
+                "low_freq_factor",
+                "beta_fast",
+                "beta_slow",
+            )
+            for name in ("original_max_position_embeddings", *borders):
+                found += range_problems(name, getattr(self, name), (Gt(0),))
             if self.low_freq_factor >= self.high_freq_factor or self.beta_slow > self.beta_fast:
                 found.append("rope_type: the slow border must be below the fast one")
         if self.rope_type == "default" and self.factor != 1:
@@ -75,30 +131,30 @@ class RopeScaling:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """The shape of the network: all that is needed to build it, and all that its `config.json`
     holds."""
 
-    vocab_size: Annotated[int, tyro.conf.Suppress] = 16_384
+    vocab_size: Annotated[Count, tyro.conf.Suppress] = 16_384
     """Number of tokens. Training takes it from the tokenizer, so it is no flag."""
-    hidden_size: int = 768
+    hidden_size: Count = 768
     """Width of the residual stream."""
-    intermediate_size: int = 2_048
+    intermediate_size: Count = 2_048
     """Width of the feed-forward layer."""
-    num_hidden_layers: int = 12
+    num_hidden_layers: Count = 12
     """Number of transformer blocks."""
-    num_attention_heads: int = 12
+    num_attention_heads: Count = 12
     """Number of query heads; must divide hidden_size into an even head size."""
-    num_key_value_heads: int = 4
+    num_key_value_heads: Count = 4
     """Number of key and value heads; must divide num_attention_heads (fewer heads: a smaller
     cache)."""
-    max_position_embeddings: int = 1_024
+    max_position_embeddings: Count = 1_024
     """Longest context, in tokens."""
-    rope_theta: float = 10_000.0
+    rope_theta: Above0 = 10_000.0
     """Base of the rotary position embedding (RoFormer, arXiv 2104.09864)."""
-    rms_norm_eps: float = 1e-5
+    rms_norm_eps: Above0 = 1e-5
     """Added to the mean square inside RMSNorm."""
-    initializer_range: float = 0.02
+    initializer_range: Above0 = 0.02
     """Standard deviation of the initial weights."""
     tie_word_embeddings: bool = True
     """Use the token embedding as the output layer too: fewer parameters, better for small
@@ -111,23 +167,9 @@ class ModelConfig:
         """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(
-            self,
-            "vocab_size",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "max_position_embeddings",
-            "rope_theta",
-            "rms_norm_eps",
-            "initializer_range",
-        )
-        if found:
-            return found
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found = []
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
         if self.hidden_size % (2 * heads):
             found.append(
@@ -139,97 +181,87 @@ class ModelConfig:
                 f"num_key_value_heads is {kv_heads}, which does not divide the {heads} attention "
                 f"heads: use one of {divisors(heads)}"
             )
-        return found + self.rope_scaling.problems()
+        return found
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Settings):
     """How the byte-level BPE tokenizer is trained."""
 
-    vocab_size: int = 16_384
+    vocab_size: Annotated[int, Interval(ge=259, le=1_000_000)] = 16_384
     """Number of tokens to learn, special tokens and the 256 bytes included."""
-    min_frequency: int = 2
+    min_frequency: Count = 2
     """A pair of tokens must occur this often to be merged."""
-    max_bytes: int = 40_000_000
+    max_bytes: Count = 40_000_000
     """Bytes of text to learn from; of more, an even sample of the records is used. Learning takes
     about 100 bytes of memory for a byte of Chinese and 6 for a byte of English: 4 GB at most."""
     overwrite: bool = False
     """Replace a tokenizer that other data or settings made (models trained with it stop
     working)."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(self, "min_frequency", "max_bytes")
-        if self.vocab_size < 259 or self.vocab_size > 1_000_000:
-            found.append(
-                f"vocab_size is {self.vocab_size}: use 259 (256 bytes and 3 special tokens) to "
-                "1,000,000"
-            )
-        return found
-
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """What both training stages can set."""
 
-    batch_size: int = 16
+    batch_size: Count = 16
     """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Count = 1
     """Micro-batches that a step's rows are cut into: raise it when memory is short; the result
     stays the same."""
-    max_length: int = 512
+    max_length: Count = 512
     """Tokens in a row."""
-    num_train_epochs: float = 3.0
+    num_train_epochs: Above0 = 3.0
     """Times that the data is gone through."""
-    max_steps: int | None = None
+    max_steps: Annotated[int | None, Gt(0)] = None
     """Stop after this many optimizer steps, whatever num_train_epochs says."""
-    max_minutes: float | None = None
+    max_minutes: Annotated[float | None, Gt(0)] = None
     """Be done after this many minutes of training, compiling and evaluating, with the learning rate
     at its end: the schedule then follows the clock. Without it the schedule follows the steps."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """adamw: AdamW for all weights. muon: Muon for the hidden matrices, AdamW for the rest (faster
     on small models)."""
-    learning_rate: float = 3e-4
+    learning_rate: Above0 = 3e-4
     """Peak learning rate of AdamW."""
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: Above0 = 0.02
     """Peak learning rate of Muon (with --optimizer muon)."""
-    weight_decay: float = 0.1
+    weight_decay: Annotated[float, Ge(0)] = 0.1
     """Decoupled weight decay, on matrices only."""
-    adam_beta1: float = 0.9
+    adam_beta1: Annotated[float, Interval(ge=0, le=0.99999)] = 0.9
     """Decay of AdamW's first moment."""
-    adam_beta2: float = 0.95
+    adam_beta2: Annotated[float, Interval(ge=0, le=0.99999)] = 0.95
     """Decay of AdamW's second moment."""
-    adam_epsilon: float = 1e-8
+    adam_epsilon: Above0 = 1e-8
     """Added to the root of AdamW's second moment."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Ge(0)] = 1.0
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
-    spike_factor: float = 10.0
+    spike_factor: Annotated[float, Interval(ge=0, le=100_000)] = 10.0
     """A step whose gradient norm is more than this many times the running mean is skipped, unless
     this lasts (see train/guard.py); 0: none is skipped for its norm."""
-    max_skipped_steps: int = 5
+    max_skipped_steps: Count = 5
     """The run stops when this many steps in a row were skipped."""
-    warmup_ratio: float = 0.02
+    warmup_ratio: Share = 0.02
     """Share of the steps in which the learning rate rises from 0."""
     lr_scheduler_type: Literal["cosine", "linear", "warmup_stable_decay"] = "cosine"
     """How the learning rate falls after the warm-up; warmup_stable_decay falls linearly in the last
     decay_ratio."""
-    decay_ratio: float = 0.5
+    decay_ratio: Share = 0.5
     """Share of the steps in which warmup_stable_decay falls."""
-    min_lr_ratio: float = 0.1
+    min_lr_ratio: Share = 0.1
     """Where the learning rate ends, as a share of its peak."""
     cross_document_attention: bool = True
     """Let attention look across the borders of documents that share a row."""
-    validation_every: int = 30
+    validation_every: Annotated[int, Ge(2)] = 30
     """Every n-th record is kept out of training and used to measure bits per byte."""
-    validation_bytes: int = 500_000
+    validation_bytes: Count = 500_000
     """Most bytes of these records that are measured; of more, evenly spread rows are taken."""
-    eval_steps: int = 200
+    eval_steps: Count = 200
     """Steps between two measurements on the validation records (there is one at the end too)."""
-    save_steps: int = 200
+    save_steps: Count = 200
     """Steps between two checkpoints (there is one at the end too)."""
-    save_total_limit: int = 2
+    save_total_limit: Count = 2
     """Newest checkpoints that are kept, beside the best one by bits per byte."""
-    sample_tokens: int = 40
+    sample_tokens: Annotated[int, Interval(ge=0, le=100_000)] = 40
     """Length of the samples that are generated and logged at every measurement; 0: none."""
     log_to: tuple[WriterName, ...] = ()
     """Where metrics go beside metrics.jsonl: tensorboard, wandb (pip install them first)."""
@@ -253,34 +285,9 @@ class TrainConfig:
     seed: int = 1
     """Seed of the initial weights and of the order of the rows."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(
-            self,
-            "batch_size",
-            "gradient_accumulation_steps",
-            "max_length",
-            "num_train_epochs",
-            "learning_rate",
-            "muon_learning_rate",
-            "adam_epsilon",
-            "validation_bytes",
-            "eval_steps",
-            "save_steps",
-            "save_total_limit",
-            "max_skipped_steps",
-        )
-        found += in_range(self, 0.0, 1.0, "warmup_ratio", "decay_ratio", "min_lr_ratio")
-        found += in_range(self, 0.0, 0.99999, "adam_beta1", "adam_beta2")
-        found += in_range(self, 0.0, float("inf"), "max_grad_norm", "weight_decay")
-        found += in_range(self, 0, 100_000, "sample_tokens", "spike_factor")
-        for name in ("max_steps", "max_minutes"):
-            if getattr(self, name) is not None:
-                found += positive(self, name)
-        if self.validation_every < 2:
-            found.append(f"validation_every is {self.validation_every}: use 2 or more")
-        if found:
-            return found
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found = []
         if self.batch_size % self.gradient_accumulation_steps:
             found.append(
                 f"gradient_accumulation_steps is {self.gradient_accumulation_steps}, which does "
@@ -310,18 +317,18 @@ class PretrainConfig(TrainConfig):
 class SFTConfig(TrainConfig):
     """Fine-tuning on conversations."""
 
-    batch_size: int = 8
+    batch_size: Count = 8
     """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
-    learning_rate: float = 3e-5
+    learning_rate: Above0 = 3e-5
     """Peak learning rate of AdamW."""
-    muon_learning_rate: float = 0.002
+    muon_learning_rate: Above0 = 0.002
     """Peak learning rate of Muon (with --optimizer muon)."""
     cross_document_attention: bool = False
     """Let attention look across the borders of conversations that share a row."""
 
 
 @dataclass(frozen=True)
-class PathConfig:
+class PathConfig(Settings):
     """Where everything lies. Defaults lie under the repository; what you type counts from where you
     stand."""
 
@@ -341,44 +348,32 @@ class PathConfig:
 
 
 @dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(Settings):
     """How the next token is chosen; in the order of transformers: repetition penalty, temperature,
     top-k, top-p, min-p."""
 
-    temperature: float = 0.7
+    temperature: Annotated[float, Interval(ge=0, le=100)] = 0.7
     """Higher: more surprising; 0: always the likeliest token."""
-    top_k: int = 50
+    top_k: Annotated[int, Interval(ge=0, le=1_000_000)] = 50
     """Choose among this many likeliest tokens; 0: among all."""
-    top_p: float = 0.9
+    top_p: Share = 0.9
     """Choose among the fewest tokens that hold this share of the probability; 1: among all."""
-    min_p: float = 0.0
+    min_p: Share = 0.0
     """Leave out tokens less likely than this share of the likeliest one; 0: none."""
-    repetition_penalty: float = 1.0
+    repetition_penalty: Annotated[float, Interval(ge=0.01, le=100)] = 1.0
     """Above 1: tokens that already occurred become less likely; 1: off."""
-    presence_penalty: float = 0.0
+    presence_penalty: Annotated[float, Interval(ge=-100, le=100)] = 0.0
     """Taken off the logit of a token that is in the answer already, as in OpenAI's API; 0: off."""
-    frequency_penalty: float = 0.0
+    frequency_penalty: Annotated[float, Interval(ge=-100, le=100)] = 0.0
     """The same for each time that it is in the answer; 0: off."""
-    max_tokens: int = 512
+    max_tokens: Count = 512
     """Most tokens of an answer."""
-    seed: int | None = None
+    seed: Annotated[int | None, Interval(ge=0, le=2**63 - 1)] = None
     """Seed of the choice: the same seed gives the same text. None: another text each time."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = in_range(self, 0.0, 100.0, "temperature")
-        found += in_range(self, 0, 1_000_000, "top_k")
-        found += in_range(self, 0.0, 1.0, "top_p", "min_p")
-        found += in_range(self, 0.01, 100.0, "repetition_penalty")
-        found += in_range(self, -100.0, 100.0, "presence_penalty", "frequency_penalty")
-        found += positive(self, "max_tokens")
-        if self.seed is not None:
-            found += in_range(self, 0, 2**63 - 1, "seed")
-        return found
 
 
 @dataclass(frozen=True)
-class ChatConfig:
+class ChatConfig(Settings):
     """A chat in the terminal."""
 
     model_dir: Path = PathConfig.sft_model_dir
@@ -394,10 +389,6 @@ class ChatConfig:
     fast."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How the next token is chosen."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return self.sampling.problems()
 
 
 def converted_dir(model_dir: Path) -> Path:
@@ -441,7 +432,7 @@ class EtudeConfig:
         self, parts: Sequence[str] = ("model", "tokenizer", "pretrain", "sft")
     ) -> list[str]:
         """Everything wrong with the values of the named parts, a sentence each."""
-        found = [p for name in parts if name != "paths" for p in getattr(self, name).problems()]
+        found = [p for name in parts for p in getattr(self, name).problems()]
         context = self.model.max_position_embeddings
         if "model" in parts and "pretrain" in parts and self.pretrain.max_length > context:
             found.append(
@@ -558,125 +549,7 @@ PRESETS: dict[str, Callable[[], EtudeConfig]] = {
 }
 
 
-def parse_config(
-    parts: Sequence[str],
-    description: str,
-    args: Sequence[str] | None = None,
-    prog: str | None = None,
-) -> EtudeConfig:
-    """Reads the command line into a config.
-
-    Args:
-        parts: the fields of EtudeConfig that the script uses; only their fields become flags.
-        description: what the script does, for its `--help`.
-        args: the command line; None for that of the process.
-        prog: what stands before the flags in the usage line; None for the script's name.
-
-    Raises:
-        UserError: the values do not fit together; all problems are named at once.
-    """
-    args = list(sys.argv[1:] if args is None else args)
-    defaults = PRESETS[preset_name(args)]()
-    by_name = {f.name: f for f in dataclasses.fields(EtudeConfig)}
-    # Only the parts asked for become flags; their types and docstrings stay those of EtudeConfig.
-    chosen: list[Any] = [(n, type(getattr(defaults, n)), by_name[n]) for n in parts]
-    command = dataclasses.make_dataclass(
-        "Command", [("preset", PresetName, by_name["preset"]), *chosen], frozen=True
-    )
-    start = command(**{n: getattr(defaults, n) for n in ("preset", *parts)})
-    given = read_command(start, description, args, prog)
-    config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
-    if problems := config.problems(parts):
-        raise UserError("\n".join(problems))
-    return config
-
-
-class HasProblems(Protocol):
-    """A config that knows what is wrong with its values."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-
-
-Flags = TypeVar("Flags", bound=HasProblems)
-
-
-def parse_flags(
-    default: Flags,
-    description: str,
-    args: Sequence[str] | None = None,
-    prog: str | None = None,
-) -> Flags:
-    """Reads the command line of a script that needs no training configuration.
-
-    Args:
-        default: a config; its fields are the flags, and its values their defaults.
-        description: what the script does, for its `--help`.
-        args: the command line; None for that of the process.
-        prog: what stands before the flags in the usage line; None for the script's name.
-
-    Raises:
-        UserError: the values are wrong; all problems are named at once.
-    """
-    given: Flags = read_command(default, description, args, prog)
-    if problems := given.problems():
-        raise UserError("\n".join(problems))
-    return given
-
-
-def read_command(
-    default: Any, description: str, args: Sequence[str] | None, prog: str | None = None
-) -> Any:
-    """What a command line makes of a dataclass: its fields are the flags, its values the defaults,
-    its docstrings the help; a wrong flag ends the process with code 2."""
-    return tyro.cli(
-        type(default),
-        default=default,
-        args=args,
-        prog=prog,
-        description=description,
-        use_underscores=True,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
-
-
-def preset_name(args: Sequence[str]) -> str:
-    """The value of --preset in a command line, or "base"; a wrong one is left for tyro to
-    refuse."""
-    name = "base"
-    for position, argument in enumerate(args):
-        if argument == "--preset" and position + 1 < len(args):
-            name = args[position + 1]
-        elif argument.startswith("--preset="):
-            name = argument.removeprefix("--preset=")
-    return name if name in PRESETS else "base"
-
-
-def run_script(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a script's main and leaves the process: 0 or main's own code when it ends, 2 after a
-    user's mistake (one line on standard error, no traceback), 130 after Ctrl-C.
-
-    Output is UTF-8 on every system, and each line is seen at once, in a pipe or a file too.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else it was replaced, as in a test
-            stream.reconfigure(encoding="utf-8", line_buffering=True)
-    try:
-        code = main() or 0
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # the reader of our output (head, less) has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    sys.exit(code)
-
-
-def positive(part: Any, *names: str) -> list[str]:
+def positive(part: object, *names: str) -> list[str]:
     """A sentence for each named field that is not above zero."""
     values = {name: getattr(part, name) for name in names}
     return [
@@ -684,7 +557,7 @@ def positive(part: Any, *names: str) -> list[str]:
     ]
 
 
-def in_range(part: Any, low: float, high: float, *names: str) -> list[str]:
+def in_range(part: object, low: float, high: float, *names: str) -> list[str]:
     """A sentence for each named field outside [low, high]."""
     values = {name: getattr(part, name) for name in names}
     return [

@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from config import TRAINING_DATA, parse_flags, run_script
+from cli import parse_flags, run_script
+from config import TRAINING_DATA
 from data_process.cleaning.language import check_languages
 from data_process.cleaning.step import (
     CleaningSettings,

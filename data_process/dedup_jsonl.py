@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from config import TRAINING_DATA, parse_flags, run_script
+from cli import parse_flags, run_script
+from config import TRAINING_DATA
 from data_process.dedup.settings import DedupSettings
 from data_process.records.documents import REJECTED
 from data_process.records.input_files import find_files, refuse_own_input

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from config import TRAINING_DATA, UserError, parse_flags, positive, run_script
+from cli import parse_flags, run_script
+from config import TRAINING_DATA, UserError, positive
 from data_process.running.execution import run_step
 from data_process.running.execution_settings import Execution
 from data_process.running.joining import join_shards, join_streams, refuse_to_overwrite

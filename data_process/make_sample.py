@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import ROOT, parse_flags, positive, run_script
+from cli import parse_flags, run_script
+from config import ROOT, positive
 from data_process.sample.amounts import Amounts, scale
 from data_process.sample.build import build_sample
 from data_process.sample.files import check_free, to_jsonl, write_whole

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from config import TRAINING_DATA, UserError, parse_flags, run_script
+from cli import parse_flags, run_script
+from config import TRAINING_DATA, UserError
 from data_process.cleaning.language import check_languages
 from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, nothing_left
 from data_process.pipeline.inputs import find_inputs

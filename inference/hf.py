@@ -15,7 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import PathConfig, converted_dir, parse_flags, run_script
+from cli import parse_flags, run_script
+from config import PathConfig, converted_dir
 from inference.terminal.settings import TerminalConfig
 
 

@@ -8,16 +8,8 @@ import sys
 
 import pytest
 
-from config import (
-    PRESETS,
-    ROOT,
-    ModelConfig,
-    PretrainConfig,
-    SFTConfig,
-    TokenizerConfig,
-    UserError,
-    parse_config,
-)
+from cli import parse_config
+from config import PRESETS, ROOT, ModelConfig, PretrainConfig, SFTConfig, TokenizerConfig, UserError
 from model.transformer import Etude
 
 
@@ -88,7 +80,7 @@ def test_each_bad_value_is_named(problem: tuple[ModelConfig | PretrainConfig, st
 
 def test_output_is_utf8_and_not_held_back_also_in_a_pipe_of_another_locale() -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from config import run_script; import os\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli import run_script; import os\n"
         "def main():\n    print('你好')\n    os._exit(0)  # nothing more is flushed\n"
         "run_script(main)"
     )

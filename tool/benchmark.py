@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import parse_flags, run_script
+from cli import parse_flags, run_script
 from tool.settings import (
     CleaningBenchmarkConfig,
     DecodingSpeedConfig,

@@ -21,7 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import ROOT, TRAINING_DATA, WEIGHT, UserError, run_script
+from cli import run_script
+from config import ROOT, TRAINING_DATA, WEIGHT, UserError
 from model.chat import Message
 from model.directory.storage import SUMMARY
 from tool.benchmarks.machine import processor_name

@@ -18,7 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import TRAINING_DATA, parse_flags, run_script
+from cli import parse_flags, run_script
+from config import TRAINING_DATA
 from tool.settings import EvaluateConfig
 
 SAMPLE = TRAINING_DATA / "eval" / "eval_sample.jsonl"

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from config import ROOT, in_range, parse_flags, positive, run_script
+from cli import parse_flags, run_script
+from config import ROOT, in_range, positive
 from data_process.records.jsonl import read_texts
 from tool.benchmarks.planted_duplicates import Planted, jaccard, plant
 from tool.benchmarks.watched_process import Watched, run_watched

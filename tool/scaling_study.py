@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import UserError, parse_flags, run_script
+from cli import parse_flags, run_script
+from config import UserError
 from tool.settings import ScalingStudyConfig
 
 

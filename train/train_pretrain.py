@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import EtudeConfig, parse_config, run_script
+from cli import parse_config, run_script
+from config import EtudeConfig
 from train.run.signals import leave_on_interrupt
 
 if TYPE_CHECKING:

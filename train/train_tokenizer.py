@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import EtudeConfig, UserError, parse_config, run_script
+from cli import parse_config, run_script
+from config import EtudeConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from train.tokenizer.bpe import train_bpe
 from train.tokenizer.directory import is_there, origin_of, save_tokenizer

@@ -86,8 +86,6 @@ def main() -> None:
     print(f"{counts['in']} records")
 
 
-SCRIPT = (
-    "from config import run_script; from tests.data_process.steps import main; run_script(main)"
-)
+SCRIPT = "from cli import run_script; from tests.data_process.steps import main; run_script(main)"
 COMMAND = [sys.executable, "-c", SCRIPT]
 """To be run in the repository's root, with the arguments that `main` names."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from config import ROOT, parse_config
+from cli import parse_config
+from config import ROOT
 from tool import demo
 from tool.demo import DemoStage
 

@@ -16,7 +16,7 @@ from data_process.running.workers import work_through
 
 SCRIPT = """
 import sys, time
-from config import run_script
+from cli import run_script
 from data_process.running.workers import work_through
 
 def nap(seconds):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from config import LADDER, UserError, parse_config, rung
+from cli import parse_config
+from config import LADDER, UserError, rung
 from tool import scaling_study
 from tool.benchmarks import scaling_runs
 from tool.benchmarks.scaling_report import best_of_ladder, cost

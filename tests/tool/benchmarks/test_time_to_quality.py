@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from config import ModelConfig, PretrainConfig, UserError, parse_config
+from cli import parse_config
+from config import ModelConfig, PretrainConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS

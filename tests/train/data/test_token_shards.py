@@ -28,7 +28,7 @@ from train.data.token_shards import TokenisedData, tokenise_conversations, token
 SCRIPT = """
 import sys
 from pathlib import Path
-from config import run_script
+from cli import run_script
 
 def main():
     from model.tokenizer import EtudeTokenizer

@@ -9,7 +9,8 @@ import subprocess
 import pytest
 import torch
 
-from config import LADDER, PRESETS, SHAPE, UserError, parse_config, rung
+from cli import parse_config
+from config import LADDER, PRESETS, SHAPE, UserError, rung
 from model.transformer import Etude
 from tests.train.conftest import SHAPE as TINY
 from tests.train.conftest import Workspace

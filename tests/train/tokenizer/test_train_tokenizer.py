@@ -208,7 +208,7 @@ def test_every_file_is_read_to_its_end_before_anything_is_made(data: Path, tmp_p
     [
         ([], "no stage is given: begin with one of config, train, verify, all"),
         (["learn"], "'learn' is no stage: begin with one of"),
-        (["train", "--vocab_size", "10"], "vocab_size is 10: use 259"),
+        (["train", "--vocab_size", "10"], "vocab_size is 10: use a value at least 259"),
         (["train", "--max_bytes", "0"], "max_bytes is 0: use a value above 0"),
         (["train", "--min_frequency", "-1"], "min_frequency is -1: use a value above 0"),
         (["train", "--pretrain_files", "none.jsonl"], "none.jsonl: there is no such file"),
