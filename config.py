@@ -237,7 +237,7 @@ class TrainConfig(Settings):
     """The gradient is scaled down to this norm when it is longer; 0 switches clipping off."""
     spike_factor: Annotated[float, Interval(ge=0, le=100_000)] = 10.0
     """A step whose gradient norm is more than this many times the running mean is skipped, unless
-    this lasts (see train/guard.py); 0: none is skipped for its norm."""
+    this lasts (see train/step.py); 0: none is skipped for its norm."""
     max_skipped_steps: Count = 5
     """The run stops when this many steps in a row were skipped."""
     warmup_ratio: Share = 0.02

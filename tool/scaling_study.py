@@ -38,7 +38,7 @@ def study(config: ScalingStudyConfig) -> None:
     from tool.benchmarks.scaling_report import BUDGETS, best_of_ladder, table, told
     from tool.benchmarks.scaling_runs import machine_of, planned, train, train_tokenizer
     from tool.plots.scaling_picture import draw_study
-    from train.run.scaling_law import fit, left_out, residual, rounded
+    from train.run.auto_shape import fit, left_out, residual, rounded
 
     output_dir = config.output_dir
     with explained(output_dir):

@@ -34,7 +34,7 @@ from model.directory.storage import (
 )
 from model.transformer import Etude
 from train.distributed import World, full_tensor, placed_like
-from train.guard import StepGuard
+from train.step import StepGuard
 
 FORMAT = 2
 """Raised whenever the files' content changes meaning."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.transformer import Etude
-from train.data.rows import IGNORED
+from train.data.batches import IGNORED
 
 CHUNK_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 27}
 """Logits that are in memory at once: on a CPU about what its caches hold (2,048 tokens of a

@@ -11,11 +11,11 @@ from config import TrainConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import Identity
+from train.data.batches import TokenRows
 from train.data.packing import PackingReport
-from train.data.rows import TokenRows
 from train.distributed import World
 from train.evaluation import ValidationGroup
-from train.precision import pick_dtype
+from train.machine import pick_dtype
 from train.run.directory import saved_settings
 
 FREE_SETTINGS = {

@@ -44,10 +44,10 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
     from train.data.packing import concatenate
-    from train.data.token_shards import tokenise_texts
+    from train.data.token_files import tokenise_texts
     from train.distributed import main_first
     from train.evaluation import validation_groups
-    from train.run.chosen_shape import choose_shape
+    from train.run.auto_shape import choose_shape
     from train.stage import Stage
 
     settings, paths = config.pretrain, config.paths

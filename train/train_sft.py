@@ -42,7 +42,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     from model.directory.pretrained import WEIGHTS, load_pretrained
     from model.directory.storage import sha256_of
     from train.data.packing import pack
-    from train.data.token_shards import tokenise_conversations
+    from train.data.token_files import tokenise_conversations
     from train.distributed import main_first
     from train.evaluation import validation_groups
     from train.stage import Stage

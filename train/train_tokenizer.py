@@ -21,8 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cli import parse_config, run_script
 from config import EtudeConfig, UserError
 from model.tokenizer import EtudeTokenizer
-from train.tokenizer.bpe import train_bpe
-from train.tokenizer.directory import is_there, origin_of, save_tokenizer
+from train.tokenizer.bpe import is_there, origin_of, save_tokenizer, train_bpe
 from train.tokenizer.texts import CountedTexts, Sample, survey
 
 STAGES = ("config", "train", "verify", "all")

@@ -31,24 +31,17 @@ from train.checkpoint import (
     step_of,
 )
 from train.compilation import training_loss, use_deterministic_kernels
-from train.data.batches import RowOrder, total_steps
-from train.data.prefetch import Prefetch, step_batches
+from train.data.batches import Prefetch, RowOrder, step_batches, total_steps
 from train.distributed import World, full_weights, parallelize, whole
-from train.evaluation import bits_per_byte
-from train.guard import StepGuard
-from train.memory import keep_freed_memory
-from train.optimizer import build_optimizers, set_learning_rates
-from train.precision import set_matmul_precision
-from train.provenance import describe_machine, git_commit
+from train.evaluation import bits_per_byte, generate_samples, sample_prompts
+from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
+from train.optimizer import build_optimizers, lr_scale, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
-from train.run.journal import Journal
+from train.run.logs import Journal
 from train.run.plan import announcement
-from train.run.records import RecordQueue
-from train.run.samples import generate_samples, sample_prompts
 from train.run.signals import StopRequest
-from train.schedule import lr_scale
 from train.stage import Stage, with_dtype
-from train.step import TrainingStep
+from train.step import RecordQueue, StepGuard, TrainingStep
 
 
 def train(stage: Stage, world: World) -> int:

@@ -20,10 +20,10 @@ from typing import Any
 
 from config import UserError
 from data_process.running.tasks import PARTS, Step, done_parts, part_counts
-from model.directory.file_lock import lock_file
 from model.directory.storage import (
     explained,
     json_text,
+    lock_file,
     remove,
     remove_directory,
     replace_file,

@@ -25,7 +25,7 @@ PRELOADED = (
     "torch",
     "torch._dynamo",
     "train.trainer",
-    "train.data.token_shards",
+    "train.data.token_files",
     "train.data.packing",
     "train.evaluation",
     "train.stage",

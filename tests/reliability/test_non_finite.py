@@ -21,11 +21,10 @@ from model.transformer import Etude
 from tests.reliability.launcher import run_warm
 from tests.reliability.runs import LENGTH, Finished, Outcome
 from tests.reliability.trials import Trials
-from train.data.rows import IGNORED, Batch
+from train.data.batches import IGNORED, Batch
 from train.distributed import World, clip_gradient
-from train.guard import StepGuard
 from train.objective import SummedLoss
-from train.step import TrainingStep
+from train.step import StepGuard, TrainingStep
 
 pytestmark = pytest.mark.promise("R5")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from train.provenance import git_commit
+from train.machine import git_commit
 
 PROMISES = {
     "R1": "an interrupted run equals an uninterrupted one",

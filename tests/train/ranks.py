@@ -36,9 +36,9 @@ from train.checkpoint import (
     save_checkpoint,
 )
 from train.distributed import World, clip_gradient, full_weights, join_world, no_sync, parallelize
-from train.guard import StepGuard
 from train.objective import SummedLoss
 from train.optimizer import build_optimizers
+from train.step import StepGuard
 
 SHAPE = ModelConfig(101, 32, 72, 3, 4, 2, 64)
 CONFIG = PretrainConfig(optimizer="muon", learning_rate=1e-3)

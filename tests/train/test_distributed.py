@@ -25,8 +25,7 @@ from tests.reliability.launcher import start_cold
 from tests.train import ranks
 from tests.train.conftest import Workspace
 from train import distributed
-from train.data.batches import RowOrder
-from train.data.prefetch import step_batches
+from train.data.batches import RowOrder, step_batches
 from train.distributed import World, join_world, own_device
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks processes")

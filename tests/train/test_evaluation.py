@@ -12,8 +12,8 @@ import torch
 from config import UserError
 from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
-from train.data.rows import IGNORED, TokenRows
-from train.data.token_shards import tokenise_conversations, tokenise_texts
+from train.data.batches import IGNORED, TokenRows
+from train.data.token_files import tokenise_conversations, tokenise_texts
 from train.evaluation import (
     ValidationGroup,
     bytes_of,

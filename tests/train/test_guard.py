@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from config import PretrainConfig
-from train.guard import GOOD, IN_A_ROW, LOSS, NORM, PATIENCE, TOTAL, WARMUP, StepGuard
+from train.step import GOOD, IN_A_ROW, LOSS, NORM, PATIENCE, TOTAL, WARMUP, StepGuard
 
 CPU = torch.device("cpu")
 

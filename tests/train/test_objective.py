@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.transformer import Etude
-from train.data.rows import IGNORED
+from train.data.batches import IGNORED
 from train.objective import CHUNK_ELEMENTS, SummedLoss, chunk_loss, chunked_cross_entropy
 
 

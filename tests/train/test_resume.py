@@ -12,8 +12,7 @@ import pytest
 
 from tests.reliability.runs import Outcome
 from tests.train.conftest import Workspace
-from train.run.log_lines import LOSS_LOG
-from train.run.metrics import RunLog
+from train.run.logs import LOSS_LOG, RunLog
 
 
 def test_a_finished_run_says_so_and_a_lost_model_is_written_again(workspace: Workspace) -> None:

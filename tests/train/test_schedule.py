@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config import PretrainConfig
-from train.schedule import lr_scale
+from train.optimizer import lr_scale
 
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "warmup_stable_decay"])

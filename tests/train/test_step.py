@@ -10,12 +10,11 @@ from torch.utils.hooks import RemovableHandle
 from config import PretrainConfig
 from model.transformer import Etude
 from train.checkpoint import optimizer_tensors
-from train.data.rows import IGNORED, Batch
+from train.data.batches import IGNORED, Batch
 from train.distributed import World
-from train.guard import StepGuard
 from train.objective import SummedLoss
 from train.optimizer import build_optimizers
-from train.step import RECORD, TrainingStep
+from train.step import RECORD, StepGuard, TrainingStep
 
 
 def make_step(model: Etude, optimizer: str, dtype: torch.dtype = torch.float32) -> TrainingStep:

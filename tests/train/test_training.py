@@ -14,11 +14,10 @@ from config import PretrainConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
 from train.checkpoint import Identity, Progress, list_checkpoints, save_checkpoint
-from train.data.rows import StreamRows
+from train.data.batches import StreamRows
 from train.distributed import World
-from train.evaluation import ValidationGroup
+from train.evaluation import ValidationGroup, sample_prompts
 from train.run.plan import flops_per_token
-from train.run.samples import sample_prompts
 from train.trainer import refuse_uneven_batch
 
 

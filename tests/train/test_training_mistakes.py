@@ -11,7 +11,7 @@ import torch
 from config import UserError
 from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
-from train.data.token_shards import tokenise_texts
+from train.data.token_files import tokenise_texts
 
 
 def refusal(workspace: Workspace, stage: str, *flags: str) -> str:

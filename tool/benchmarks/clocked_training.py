@@ -22,15 +22,13 @@ from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.llama_training import LlamaRecipe, LlamaTraining, build_llama
-from train.data.batches import RowOrder
+from train.data.batches import Prefetch, RowOrder, TokenRows, step_batches
 from train.data.packing import concatenate
-from train.data.prefetch import Prefetch, step_batches
-from train.data.rows import TokenRows
-from train.data.token_shards import tokenise_texts
+from train.data.token_files import tokenise_texts
 from train.distributed import World
 from train.evaluation import ValidationGroup, bits_per_byte, validation_groups
 from train.objective import SummedLoss
-from train.schedule import lr_scale
+from train.optimizer import lr_scale
 
 TICKS = 1_000
 """The clock's parts: the schedule counts in them as it would in steps."""

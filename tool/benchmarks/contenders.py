@@ -24,13 +24,18 @@ from tool.benchmarks.llama_training import LlamaRecipe, LlamaTraining, build_lla
 from tool.benchmarks.machine import machine_facts
 from tool.benchmarks.shapes import Shape
 from train.compilation import training_loss, use_deterministic_kernels
-from train.data.rows import Batch
+from train.data.batches import Batch
 from train.distributed import World
-from train.guard import StepGuard
-from train.memory import keep_freed_memory, memory_in_use, peak_memory
+from train.machine import (
+    keep_freed_memory,
+    matmul_speed,
+    memory_in_use,
+    peak_memory,
+    pick_dtype,
+    set_matmul_precision,
+)
 from train.optimizer import build_optimizers
-from train.precision import matmul_speed, pick_dtype, set_matmul_precision
-from train.step import TrainingStep
+from train.step import StepGuard, TrainingStep
 
 OPTIMIZER_STEPS = 3
 """Steps in which the optimizer's share is measured, after the others: it waits for the device."""

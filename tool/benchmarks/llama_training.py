@@ -15,9 +15,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import DtypeName, ModelConfig, TrainConfig
-from train.data.rows import Batch
-from train.memory import keep_freed_memory
-from train.precision import set_matmul_precision
+from train.data.batches import Batch
+from train.machine import keep_freed_memory, set_matmul_precision
 
 
 @dataclass(frozen=True)

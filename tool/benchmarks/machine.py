@@ -29,7 +29,7 @@ def machine_facts(device_name: str) -> dict[str, str | int | None]:
     import transformers  # heavy modules come late: the demo's script wants the processor alone
 
     from model.device import pick_device
-    from train.provenance import describe_machine, git_commit
+    from train.machine import describe_machine, git_commit
 
     return {
         "processor": processor_name(),

@@ -8,8 +8,8 @@ from typing import Any
 
 from config import LADDER, ModelConfig, nano, rung
 from tool.benchmarks.scaling_runs import ScalingRun, parameters_of
+from train.run.auto_shape import ScalingLaw, rounded
 from train.run.plan import flops_per_token
-from train.run.scaling_law import ScalingLaw, rounded
 
 BUDGETS = (1e13, 1e14, 1e15, 1e16)
 """Floating-point operations for which the best size is told."""

@@ -16,8 +16,8 @@ from config import LADDER, ROOT, ModelConfig, UserError, nano, rung
 from model.directory.storage import SUMMARY
 from model.transformer import Etude
 from tool.settings import ScalingStudyConfig
+from train.run.auto_shape import Trial
 from train.run.plan import flops_per_token
-from train.run.scaling_law import Trial
 
 FEWEST_RUNS = 6
 """One more than the numbers of the law, for each run is left out once."""

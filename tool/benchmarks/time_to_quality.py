@@ -33,7 +33,7 @@ from tool.benchmarks.own_process import Failure, run_apart
 from tool.benchmarks.quality_report import QualityRun, make_report, table, write_results
 from tool.benchmarks.shapes import SHAPES, Shape
 from tool.settings import TimeToQualityConfig
-from train.run.log_lines import METRICS, read_log
+from train.run.logs import METRICS, read_log
 
 SHARE = 1 / 3
 """Of transformers' time, what Etude gets."""

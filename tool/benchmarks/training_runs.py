@@ -10,7 +10,7 @@ from typing import Any
 
 from config import UserError
 from model.directory.storage import SUMMARY
-from train.run.log_lines import LOSS_LOG, METRICS, read_log
+from train.run.logs import LOSS_LOG, METRICS, read_log
 
 Points = tuple[list[float], list[float]]
 """The x and the y of a curve."""

@@ -16,7 +16,7 @@ from model.device import pick_device
 from model.directory.pretrained import is_chat_model, load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from train.memory import keep_freed_memory
+from train.machine import keep_freed_memory
 
 BATCH_TOKENS = 4_096
 """Tokens of a batch, padding included."""

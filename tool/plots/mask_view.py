@@ -15,7 +15,7 @@ from tool.plots.token_text import TokenTexts
 from tool.settings import ShowMaskConfig
 
 if TYPE_CHECKING:
-    from train.data.rows import Batch, TokenRows
+    from train.data.batches import Batch, TokenRows
 
 GREEN, BOLD_GREEN, YELLOW, DIM, RESET = "\x1b[32m", "\x1b[1;32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 CONVERSATION_HEAD = f"{'place':>6} {'id':>7}  ±  {'role':<9}  text (+ trained, - not)"
@@ -97,7 +97,7 @@ def conversation_total(lines: Sequence[Line], max_length: int) -> str:
 def open_rows(config: ShowMaskConfig, tokenizer: EtudeTokenizer) -> TokenRows:
     """The packed rows that train/train_sft.py trains on with these settings."""
     from train.data.packing import pack
-    from train.data.token_shards import tokenise_conversations
+    from train.data.token_files import tokenise_conversations
 
     data = tokenise_conversations(
         config.sft_files, tokenizer, config.validation_every, config.cache_dir
@@ -122,7 +122,7 @@ def read_row(rows: TokenRows, number: int) -> Batch:
 def row_lines(tokenizer: EtudeTokenizer, batch: Batch) -> list[Line]:
     """A row as the model gets it: position, document, id, text, and the label that is trained
     there."""
-    from train.data.rows import IGNORED
+    from train.data.batches import IGNORED
 
     ids, labels = batch.input_ids[0].tolist(), batch.labels[0].tolist()
     texts, lines = TokenTexts(tokenizer), []
@@ -159,7 +159,7 @@ def padded(text: str, width: int) -> str:
 
 def row_total(tokenizer: EtudeTokenizer, batch: Batch, rows: int) -> str:
     """What a row holds, and whether attention crosses its documents."""
-    from train.data.rows import IGNORED
+    from train.data.batches import IGNORED
 
     ids = batch.input_ids[0].tolist()
     names = list(document_names(ids, tokenizer.end_of_text_id))

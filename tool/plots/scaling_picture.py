@@ -16,7 +16,7 @@ from data_process.pipeline.figure_style import COLOURS, font_families, style
 from model.directory.storage import replace_file
 from tool.benchmarks.scaling_report import BUDGETS, cost
 from tool.benchmarks.scaling_runs import ScalingRun
-from train.run.scaling_law import ScalingLaw
+from train.run.auto_shape import ScalingLaw
 
 SIZE = (7.2, 2.9)
 """In inches."""

@@ -1,17 +1,181 @@
-"""The order of the rows: batch t is a pure function of (seed, t).
+"""Rows read from disk, batches of them, and their order: batch t is a pure function of (seed, t).
 
-Rows are numbered on for ever: epoch e is the e-th seeded permutation of all rows, and step t takes
+Rows are numbered without end: epoch e is the e-th seeded permutation of all rows, and step t takes
 the rows at [t * batch_size, (t + 1) * batch_size). There is no state to save, and the order does
-not depend on micro-batches.
+not depend on micro-batches, processes or prefetching.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from config import TrainConfig
+from train.data.token_files import Sliceable
+from train.distributed import World
+
+IGNORED = -100
+"""The label of a token that is not trained (torch's ignore_index)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on their way to the model."""
+
+    input_ids: Tensor
+    """(rows, max_length) int64."""
+    labels: Tensor
+    """(rows, max_length) int64, the next token or IGNORED."""
+    document_ids: Tensor | None = None
+    """(rows, max_length) int64, which document of its row a position belongs to; None: attention
+    may cross documents."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device. To a GPU the copy runs beside what the GPU is doing."""
+        ids = None if self.document_ids is None else moved(self.document_ids, device)
+        return Batch(moved(self.input_ids, device), moved(self.labels, device), ids)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; only from pinned memory can a copy to a GPU run in the background."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+class TokenRows(ABC):
+    """Rows of max_length + 1 tokens, by number."""
+
+    def __init__(
+        self, max_length: int, border: int, cross_documents: bool, untrained: Sequence[int]
+    ) -> None:
+        """Unless documents may be crossed, each border token ends one that attention does not look
+        back into. Tokens in `untrained` are never labels."""
+        self.max_length, self.border = max_length, border
+        self.cross_documents, self.untrained = cross_documents, untrained
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    @abstractmethod
+    def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(max_length + 1,) tokens of a row, and 1 where one is trained."""
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The named rows."""
+        read = [self.row(row) for row in rows]
+        tokens = torch.from_numpy(np.stack([tokens for tokens, _ in read]).astype(np.int64))
+        mask = np.stack([mask for _, mask in read]) != 0
+        if self.untrained:
+            mask &= ~np.isin(tokens.numpy(), self.untrained)
+        labels = tokens[:, 1:].clone()
+        labels[torch.from_numpy(~mask[:, 1:])] = IGNORED
+        inputs = tokens[:, :-1]
+        if self.cross_documents:
+            return Batch(inputs, labels)
+        return Batch(inputs, labels, document_ids=(inputs == self.border).cumsum(dim=1))
+
+
+class StreamRows(TokenRows):
+    """Rows cut from a stream: each begins with the last token of the one before, so that every
+    token is a label once."""
+
+    def __init__(
+        self,
+        tokens: Sliceable,
+        max_length: int,
+        count: int,
+        border: int,
+        cross_documents: bool,
+        untrained: Sequence[int] = (),
+    ) -> None:
+        """The first `count` rows; a last one that the stream does not fill is padded."""
+        super().__init__(max_length, border, cross_documents, untrained)
+        self.tokens, self.count = tokens, count
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self.count
+
+    def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See TokenRows."""
+        begin, width = number * self.max_length, self.max_length + 1
+        tokens = self.tokens[begin : begin + width]
+        mask = np.ones(width, dtype=np.uint8)
+        if len(tokens) < width:
+            mask[len(tokens) :] = 0
+            tokens = np.pad(tokens, (0, width - len(tokens)), constant_values=self.border)
+        return tokens, mask
+
+
+class PackedRows(TokenRows):
+    """Rows of several pieces of a stream, a border after each, padded at the end."""
+
+    def __init__(
+        self,
+        tokens: Sliceable,
+        mask: Sliceable,
+        begins: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        first_pieces: NDArray[np.int64],
+        max_length: int,
+        border: int,
+        cross_documents: bool,
+        untrained: Sequence[int] = (),
+    ) -> None:
+        """Row r holds the pieces from first_pieces[r] to first_pieces[r + 1]; piece p has
+        lengths[p] tokens from begins[p] on."""
+        super().__init__(max_length, border, cross_documents, untrained)
+        self.tokens, self.mask = tokens, mask
+        self.begins, self.lengths, self.first_pieces = begins, lengths, first_pieces
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.first_pieces) - 1
+
+    def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See TokenRows."""
+        tokens = np.full(self.max_length + 1, self.border, dtype=np.int64)
+        mask = np.zeros(self.max_length + 1, dtype=np.uint8)
+        position = 0
+        for piece in range(self.first_pieces[number], self.first_pieces[number + 1]):
+            begin, length = int(self.begins[piece]), int(self.lengths[piece])
+            tokens[position : position + length] = self.tokens[begin : begin + length]
+            mask[position : position + length] = self.mask[begin : begin + length]
+            position += length + 1
+        return tokens, mask
+
+    def room_left(self) -> NDArray[np.int64]:
+        """(rows,) positions after a row's last piece, its border included."""
+        sums = np.add.reduceat(self.lengths + 1, self.first_pieces[:-1])
+        return self.max_length + 1 - (sums - 1)
+
+
+class ChosenRows(TokenRows):
+    """Some of other rows."""
+
+    def __init__(self, rows: TokenRows, chosen: Sequence[int]) -> None:
+        """Row n is the row chosen[n] of the others."""
+        super().__init__(rows.max_length, rows.border, rows.cross_documents, rows.untrained)
+        self.rows, self.chosen = rows, chosen
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.chosen)
+
+    def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See TokenRows."""
+        return self.rows.row(self.chosen[number])
 
 
 class RowOrder:
@@ -42,3 +206,38 @@ def total_steps(num_rows: int, config: TrainConfig) -> int:
     if config.max_steps is not None:
         return config.max_steps
     return max(1, math.ceil(num_rows * config.num_train_epochs / config.batch_size))
+
+
+def step_batches(
+    rows: TokenRows, order: RowOrder, config: TrainConfig, world: World, step: int
+) -> list[Batch]:
+    """The micro-batches of a step (from 0) that this process trains on: its slice of the step's
+    rows, cut into gradient_accumulation_steps parts."""
+    chosen = order.rows_of(step)
+    share = len(chosen) // world.size
+    chosen = chosen[world.rank * share : (world.rank + 1) * share]
+    count = share // config.gradient_accumulation_steps
+    return [rows.batch(chosen[first : first + count]) for first in range(0, share, count)]
+
+
+class Prefetch:
+    """Loads step t + 1 in a thread while step t runs. A step is a function of its number alone, so
+    there is no state to keep."""
+
+    def __init__(self, load: Callable[[int], list[Batch]]) -> None:
+        self.load = load
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self.ahead: tuple[int, Future[list[Batch]]] | None = None
+
+    def __call__(self, step: int) -> list[Batch]:
+        """The batches of a step."""
+        if self.ahead and self.ahead[0] == step:
+            batches = self.ahead[1].result()
+        else:
+            batches = self.load(step)
+        self.ahead = (step + 1, self.thread.submit(self.load, step + 1))
+        return batches
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self.thread.shutdown(cancel_futures=True)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import UserError
-from train.data.rows import PackedRows, StreamRows
-from train.data.token_shards import Documents
+from train.data.batches import PackedRows, StreamRows
+from train.data.token_files import Documents
 
 
 @dataclass(frozen=True)

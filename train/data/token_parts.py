@@ -3,13 +3,20 @@
 A part becomes a directory of streams: `train`, and for each script `validation-han`,
 `validation-latin` and `validation-other`, as far as there are documents. Each has its tokens, for
 conversations the mask of trained ones, and a table of documents.
+
+A tokenizer needs more than a hundred bytes of memory for every token of a text it encodes. So a
+text of megabytes, a whole book in one record, is encoded piece by piece, cut only where the
+tokenizer would cut it too: after a line break that a visible character follows, or before a space
+between two letters. Elsewhere a cut could change the tokens beside it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -23,7 +30,43 @@ from data_process.running.script import script_of
 from model.chat import render_batch
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer
-from train.data.long_texts import encode_texts
+
+PIECE_CHARACTERS = 1 << 17
+SAFE_CUT = re.compile(r"(?<=\n)(?=\S)|(?<=[^\W\d_])(?= [^\W\d_])")
+"""Between two pre-tokens of `train.tokenizer.bpe.QWEN2_PATTERN`, whatever lies around."""
+
+
+def encode_texts(
+    tokenizer: EtudeTokenizer, texts: Sequence[str], dtype: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    """Token ids of texts, never a control token, in a number format that holds them."""
+    short = [text for text in texts if len(text) <= PIECE_CHARACTERS]
+    encoded = iter(tokenizer.encode_batch(short))
+    for text in texts:
+        if len(text) <= PIECE_CHARACTERS:
+            yield np.array(next(encoded), dtype)
+        else:
+            yield encode_long(tokenizer, text, dtype)
+
+
+def encode_long(tokenizer: EtudeTokenizer, text: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Token ids of one long text, some pieces at a time."""
+    pieces = pieces_of(text, PIECE_CHARACTERS)
+    ids = []
+    while some := list(islice(pieces, 8)):
+        ids += [np.array(piece, dtype) for piece in tokenizer.encode_batch(some)]
+    return np.concatenate(ids)
+
+
+def pieces_of(text: str, size: int) -> Iterator[str]:
+    """Consecutive pieces of a text, each cut at the first safe place after `size` characters."""
+    begin = 0
+    while begin < len(text):
+        found = SAFE_CUT.search(text, begin + size)
+        end = found.start() if found else len(text)
+        yield text[begin:end]
+        begin = end
+
 
 STREAMS = ("train", "validation-han", "validation-latin", "validation-other")
 DOCUMENT = np.dtype(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from config import UserError
-from model.directory.file_lock import lock_file
 from model.directory.pretrained import WEIGHTS
 from model.directory.storage import (
     SUMMARY,
     DamagedDirectory,
     clear_leftovers,
+    lock_file,
     read_object,
     sync_directory,
     verify,

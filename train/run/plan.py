@@ -9,10 +9,10 @@ import torch
 
 from config import ModelConfig, TrainConfig
 from model.transformer import Etude
-from train.data.rows import TokenRows
+from train.data.batches import TokenRows
 from train.distributed import World
+from train.machine import describe_machine
 from train.objective import CHUNK_ELEMENTS, SummedLoss
-from train.provenance import describe_machine
 from train.stage import Stage
 
 COMPILED_SHARE = 0.65

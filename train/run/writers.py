@@ -1,9 +1,10 @@
 """Where metrics go beside metrics.jsonl: TensorBoard and Weights & Biases, each only when asked
 for.
 
-A writer follows metrics.jsonl. With its first line it sends all that the file holds, so that after
-a kill, or for a run that began without it, its curves are whole and nothing in them is double.
-Neither package is imported before it is needed, and no failure of theirs stops a training.
+A writer gets every line of metrics.jsonl with its number; at a start first those that the file
+holds already, so that after a kill, or for a run that began without it, its curves are whole and
+nothing in them is double. Neither package is imported before it is needed, and no failure of theirs
+stops a training.
 """
 
 from __future__ import annotations
@@ -19,30 +20,19 @@ from typing import Any, Protocol
 
 from config import UserError
 from model.directory.storage import explained, replace_file, text_writer
-from train.run.log_lines import METRICS, read_log
 
 MACHINE = ("tokens_per_second", "share_of_peak", "memory_gb", "seconds")
-"""Fields that tell of the machine, not of the model."""
+"""Fields that measure the machine, not the model."""
 
 
 class MetricsWriter(Protocol):
-    """Takes the lines of metrics.jsonl, as they are written."""
-
-    def write(self, fields: Mapping[str, Any]) -> None:
-        """Takes a line that was just appended to metrics.jsonl."""
-
-    def close(self) -> None:
-        """Sends what is still held back; the run has ended, or stops here."""
-
-
-class Destination(Protocol):
-    """Where a follower sends lines; may raise anything."""
+    """Takes the lines of metrics.jsonl; may raise anything."""
 
     def put(self, number: int, fields: Mapping[str, Any]) -> None:
         """Takes line `number` (from 0) of metrics.jsonl; they come in order, from 0 on."""
 
     def close(self) -> None:
-        """Sends what is held back."""
+        """Sends what is held back; the run has ended, or stops here."""
 
 
 def make_writers(
@@ -63,7 +53,7 @@ def make_writers(
     for name in dict.fromkeys(names):
         if name == "tensorboard":
             board = required(name, "torch.utils.tensorboard")
-            made: Destination = TensorBoard(board, directory / "tensorboard", run_name, settings)
+            made: MetricsWriter = TensorBoard(board, directory / "tensorboard", run_name, settings)
         else:
             try:
                 made = WeightsAndBiases(required(name, "wandb"), directory, run_name, settings)
@@ -72,7 +62,7 @@ def make_writers(
             except Exception as error:  # no network, no login: whatever wandb.init may raise
                 warn(name, error)
                 continue
-        writers.append(Follower(name, directory / METRICS, made))
+        writers.append(FailsafeWriter(name, made))
     return writers
 
 
@@ -96,49 +86,39 @@ def warn(name: str, error: Exception) -> None:
     reason = " ".join(str(error).split()) or type(error).__name__
     print(
         f"warning: {name} failed ({reason}) and is switched off until the next start, which sends "
-        f"it all lines of {METRICS}",
+        "it all lines of metrics.jsonl",
         file=sys.stderr,
     )
 
 
-class Follower:
-    """Sends metrics.jsonl to a destination, line by line, until that fails."""
+class FailsafeWriter:
+    """Passes lines on to a writer until that fails; the training goes on without it."""
 
-    def __init__(self, name: str, log: Path, destination: Destination) -> None:
-        self.name, self.log = name, log
-        self.destination: Destination | None = destination
-        self.sent = 0
-        """Lines of the log that were sent."""
+    def __init__(self, name: str, writer: MetricsWriter) -> None:
+        self.name = name
+        self.writer: MetricsWriter | None = writer
 
-    def write(self, fields: Mapping[str, Any]) -> None:
+    def put(self, number: int, fields: Mapping[str, Any]) -> None:
         """See MetricsWriter."""
-        if self.destination is None:
-            return
         try:
-            for line in [fields] if self.sent else self.lines_up_to(fields):
-                self.destination.put(self.sent, line)
-                self.sent += 1
+            if self.writer:
+                self.writer.put(number, fields)
         except Exception as error:  # whatever it is, the training goes on
-            self.destination = None
+            self.writer = None
             warn(self.name, error)
-
-    def lines_up_to(self, fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """All lines of the log, of which the last is `fields`."""
-        lines: list[Mapping[str, Any]] = [*read_log(self.log)] if self.log.is_file() else []
-        return lines if lines and lines[-1] == fields else [*lines, fields]
 
     def close(self) -> None:
         """See MetricsWriter."""
-        destination, self.destination = self.destination, None
+        writer, self.writer = self.writer, None
         try:
-            if destination:
-                destination.close()
+            if writer:
+                writer.close()
         except Exception as error:
             warn(self.name, error)
 
 
 class TensorBoard:
-    """Event files in a model directory, written anew by each start of the run."""
+    """Event files in a model directory, written again by each start of the run."""
 
     def __init__(
         self, board: Any, directory: Path, run_name: str, settings: Mapping[str, Any]
@@ -153,7 +133,7 @@ class TensorBoard:
         self.events: Any = None
 
     def put(self, number: int, fields: Mapping[str, Any]) -> None:
-        """See Destination. The clock of TensorBoard shows seconds of training."""
+        """See MetricsWriter. The clock of TensorBoard shows seconds of training."""
         if self.events is None:
             self.events = self.begin()
         step, at = fields["step"], self.began + fields.get("seconds", 0.0)
@@ -164,8 +144,8 @@ class TensorBoard:
             self.events.add_text(f"sample_{count}", text, step, walltime=at)
 
     def begin(self) -> Any:
-        """Takes away the events of earlier starts and begins a new file, which also tells a
-        TensorBoard that is looking on to forget them."""
+        """Removes the events of earlier starts and begins a new file, which also makes a
+        TensorBoard that is running forget them."""
         for old in self.directory.glob("events.out.tfevents.*"):
             old.unlink()
         events = self.board.SummaryWriter(str(self.directory), purge_step=0, flush_secs=15)
@@ -173,7 +153,7 @@ class TensorBoard:
         return events
 
     def close(self) -> None:
-        """See Destination."""
+        """See MetricsWriter."""
         if self.events is not None:
             self.events.close()
 
@@ -199,7 +179,7 @@ class WeightsAndBiases:
         self.run.define_metric("*", step_metric="step")
 
     def put(self, number: int, fields: Mapping[str, Any]) -> None:
-        """See Destination."""
+        """See MetricsWriter."""
         if number < self.run.starting_step:
             return
         values: dict[str, Any] = {"step": fields["step"], "tokens": fields.get("tokens")}
@@ -210,7 +190,7 @@ class WeightsAndBiases:
         self.run.log(values, step=number)
 
     def close(self) -> None:
-        """See Destination."""
+        """See MetricsWriter."""
         self.run.finish()
 
 

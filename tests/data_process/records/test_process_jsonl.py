@@ -25,7 +25,7 @@ from data_process.running.execution_settings import Execution
 from data_process.running.joining import join_streams
 from model.tokenizer import EtudeTokenizer
 from tests.data_process.jsonl_command import SCRIPT, chat, read, run, texts, write
-from train.tokenizer.directory import save_tokenizer
+from train.tokenizer.bpe import save_tokenizer
 
 
 @pytest.fixture(autouse=True)

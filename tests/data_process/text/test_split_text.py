@@ -16,7 +16,7 @@ from data_process.running.joining import join_streams
 from data_process.text.split_step import SplitSettings, plan_splitting
 from model.tokenizer import EtudeTokenizer
 from tests.data_process.jsonl_command import Ran, read, run, write
-from train.tokenizer.directory import save_tokenizer
+from train.tokenizer.bpe import save_tokenizer
 
 SCRIPT = ROOT / "data_process" / "split_text.py"
 ENGLISH = "The keeper climbed the stairs. He counted them, as he did every day.\n\n" * 60

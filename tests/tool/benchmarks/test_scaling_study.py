@@ -16,7 +16,7 @@ from tool.benchmarks import scaling_runs
 from tool.benchmarks.scaling_report import best_of_ladder, cost
 from tool.benchmarks.scaling_runs import parameters_of, planned
 from tool.settings import ScalingStudyConfig
-from train.run.scaling_law import ScalingLaw
+from train.run.auto_shape import ScalingLaw
 
 PLANTED = ScalingLaw(0.8, 0.5, 0.4, 0.9, 0.55)
 

@@ -32,7 +32,7 @@ from tool.benchmarks.llama_training import LlamaRecipe, build_llama
 from tool.benchmarks.quality_report import QualityRun, table, verdict
 from tool.benchmarks.shapes import SHAPES, Shape
 from tool.settings import TimeToQualityConfig
-from train.tokenizer.directory import save_tokenizer
+from train.tokenizer.bpe import save_tokenizer
 
 CPU = torch.device("cpu")
 

@@ -28,7 +28,7 @@ from tool.plots.mask_view import (
 )
 from tool.plots.token_text import TokenTexts
 from tool.settings import ShowMaskConfig
-from train.data.rows import IGNORED
+from train.data.batches import IGNORED
 from train.distributed import World
 from train.train_sft import fine_tuning
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from config import UserError
 from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
+from train.data.batches import IGNORED, Batch, TokenRows
 from train.data.packing import best_fit, concatenate, pack
-from train.data.rows import IGNORED, Batch, TokenRows
+from train.data.token_files import Documents, tokenise_conversations
 from train.data.token_parts import DOCUMENT
-from train.data.token_shards import Documents, tokenise_conversations
 from train.tokenizer.bpe import train_bpe
 
 

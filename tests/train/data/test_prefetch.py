@@ -10,9 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from config import PretrainConfig
-from train.data.batches import RowOrder
-from train.data.prefetch import Prefetch, step_batches
-from train.data.rows import Batch, TokenRows
+from train.data.batches import Batch, Prefetch, RowOrder, TokenRows, step_batches
 from train.distributed import World
 
 

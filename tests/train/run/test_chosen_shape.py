@@ -14,10 +14,10 @@ from config import LADDER, PRESETS, SHAPE, UserError, rung
 from model.transformer import Etude
 from tests.train.conftest import SHAPE as TINY
 from tests.train.conftest import Workspace
-from train.data.rows import TokenRows
+from train.data.batches import TokenRows
 from train.distributed import World
-from train.run import chosen_shape
-from train.run.chosen_shape import measured_shape, sizes
+from train.run import auto_shape
+from train.run.auto_shape import measured_shape, sizes
 
 OPERATIONS = 1e11
 """A second's, of the machine that is made up here."""
@@ -38,7 +38,7 @@ def made_up_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def cost(model: Etude, rows: TokenRows, config: object, device: torch.device) -> float:
         return 6 * model.num_parameters() / OPERATIONS
 
-    monkeypatch.setattr(chosen_shape, "seconds_per_token", cost)
+    monkeypatch.setattr(auto_shape, "seconds_per_token", cost)
 
 
 def chosen(minutes: float, rows: int = 10_000_000) -> int:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from train.run.scaling_law import LAW, ScalingLaw, Trial, fit, fresh_tokens, left_out, residual
+from train.run.auto_shape import LAW, ScalingLaw, Trial, fit, fresh_tokens, left_out, residual
 
 PLANTED = ScalingLaw(irreducible=0.8, size=0.5, size_exponent=0.4, data=0.9, data_exponent=0.55)
 

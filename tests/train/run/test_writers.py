@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from config import ROOT, UserError
-from train.run.metrics import RunLog
-from train.run.writers import Follower, make_writers, run_id
+from train.run.logs import RunLog
+from train.run.writers import FailsafeWriter, make_writers, run_id
 
 EXACT = {"grad_norm": 0.5, "learning_rate": 1e-3, "trained_tokens": 90}
 
@@ -205,7 +205,7 @@ def test_a_failing_writer_warns_once_and_training_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Broken()
-    log = RunLog(tmp_path, 0, [Follower("wandb", tmp_path / "metrics.jsonl", broken)])
+    log = RunLog(tmp_path, 0, [FailsafeWriter("wandb", broken)])
     for step in range(1, 5):
         log.write({"step": step, "loss": 1.0})
     log.close()

@@ -1,23 +1,143 @@
-"""What a run tells of itself: to its logs, to the progress bar, to the console."""
+"""The logs of a run: two files of one JSON object a line, the progress bar, the console.
+
+`loss_log.jsonl` holds what is exact (step, loss, gradient norm, bits per byte, samples): it is
+byte-identical however often the run was interrupted. `metrics.jsonl` holds the same and what
+depends on the machine: tokens per second, the share of the matrix-product peak that they use,
+memory, and seconds of training over all starts.
+"""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
 
 import torch
 from tqdm import tqdm
 
+from config import UserError
+from model.directory.storage import explained, replace_file, text_writer
 from train.distributed import World
-from train.memory import memory_in_use
-from train.precision import matmul_speed
-from train.run.metrics import RunLog
+from train.machine import matmul_speed, memory_in_use
 from train.run.plan import duration, flops_per_token
-from train.run.writers import make_writers
+from train.run.writers import MetricsWriter, make_writers
 from train.stage import Stage
+
+LOSS_LOG = "loss_log.jsonl"
+METRICS = "metrics.jsonl"
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log. A last line without its end is passed over: the run is writing it just
+    now, or a crash tore it.
+
+    Raises:
+        UserError: a line is no JSON object; it is named.
+    """
+    lines = []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        try:
+            fields = json.loads(line)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict) or "step" not in fields:
+            raise UserError(
+                f"{path}:{number}: not a line of a training log; the file is damaged, remove the "
+                f"line"
+            )
+        lines.append(fields)
+    return lines
+
+
+class RunLog:
+    """The two logs of a run, continued at a step, and where else its metrics go."""
+
+    def __init__(self, directory: Path, step: int, writers: Sequence[MetricsWriter] = ()) -> None:
+        """Opens the logs and takes away what was written after the checkpoint of `step`: every
+        training line beyond it, and an evaluation at it, which is made again."""
+        self.directory, self.writers = directory, writers
+        self.evaluations: dict[int, float] = {}
+        """Bits per byte by step."""
+        self.files: dict[str, IO[str]] = {}
+        self.lines_sent = 0
+        """Lines of metrics.jsonl that the writers have got."""
+        for name in (LOSS_LOG, METRICS):
+            path = directory / name
+            kept = kept_lines(path, step) if path.exists() else []
+            if path.exists():
+                replace_file(path, text_writer("".join(f"{line}\n" for line in kept)))
+            self.files[name] = path.open("a", encoding="utf-8", newline="\n")
+        for fields in map(json.loads, kept):  # those of metrics.jsonl
+            self.note(fields)
+
+    def note(self, fields: Mapping[str, Any]) -> None:
+        """Takes in a line of metrics.jsonl."""
+        if "bits_per_byte" in fields:
+            self.evaluations[fields["step"]] = fields["bits_per_byte"]
+        for writer in self.writers:
+            writer.put(self.lines_sent, fields)
+        self.lines_sent += 1
+
+    def write(self, exact: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> None:
+        """Appends one line to both logs."""
+        lines = {LOSS_LOG: dict(exact), METRICS: {**exact, **(measured or {})}}
+        with explained(self.directory):
+            for name, fields in lines.items():
+                self.files[name].write(json.dumps(fields, ensure_ascii=False) + "\n")
+                self.files[name].flush()
+        self.note(lines[METRICS])
+
+    def best_step(self) -> int | None:
+        """The step with the fewest bits per byte so far."""
+        return min(self.evaluations, key=self.evaluations.__getitem__, default=None)
+
+    def sync(self) -> None:
+        """Flushes the logs to disk, so that a checkpoint never knows more than they."""
+        with explained(self.directory):
+            for file in self.files.values():
+                os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Closes the logs."""
+        for file in self.files.values():
+            file.close()
+        for writer in self.writers:
+            writer.close()
+
+
+def kept_lines(path: Path, step: int) -> list[str]:
+    """The lines of a log up to a checkpoint. What cannot be read goes: at the end it was torn by a
+    crash, and before that the disk has damaged it, and it is named."""
+    kept: list[str] = []
+    unreadable: list[int] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        fields = fields_of(line)
+        if fields is None:
+            unreadable.append(number)
+            continue
+        if fields["step"] > step or (fields["step"] == step and "loss" not in fields):
+            break
+        for damaged in unreadable:
+            print(f"{path}:{damaged}: the line is damaged and is left out")
+        unreadable = []
+        kept.append(line.decode("utf-8"))
+    return kept
+
+
+def fields_of(line: bytes) -> dict[str, Any] | None:
+    """The fields of a log's line, or None when it is none."""
+    try:
+        fields = json.loads(line.decode("utf-8"))
+    except ValueError:
+        return None
+    is_line = isinstance(fields, dict) and isinstance(fields.get("step"), int)
+    return fields if is_line else None
 
 
 class Journal:

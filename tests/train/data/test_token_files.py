@@ -21,9 +21,9 @@ from data_process.records.jsonl import read_texts
 from data_process.records.known_files import KnownFiles, signature_of
 from model.directory.storage import sha256_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
-from train.data import long_texts, token_build, token_shards
+from train.data import token_files, token_parts
 from train.data.packing import concatenate
-from train.data.token_shards import TokenisedData, tokenise_conversations, tokenise_texts
+from train.data.token_files import TokenisedData, tokenise_conversations, tokenise_texts
 
 SCRIPT = """
 import sys
@@ -32,12 +32,11 @@ from cli import run_script
 
 def main():
     from model.tokenizer import EtudeTokenizer
-    from train.data import token_build
-    from train.data import token_shards
-    token_shards.PART_BYTES = 4_000
-    token_build.available_cores = lambda: 2
+    from train.data import token_files
+    token_files.PART_BYTES = 4_000
+    token_files.available_cores = lambda: 2
     tokenizer = EtudeTokenizer.load(Path("tokenizer"))
-    token_shards.tokenise_texts([Path("a.jsonl"), Path("b.jsonl")], tokenizer, 7, Path(sys.argv[1]))
+    token_files.tokenise_texts([Path("a.jsonl"), Path("b.jsonl")], tokenizer, 7, Path(sys.argv[1]))
 
 if __name__ == "__main__":
     run_script(main)
@@ -144,9 +143,9 @@ def test_any_number_of_workers_and_any_size_of_parts_give_the_same_bytes(
     tokenise(folder, tokenizer, "whole")
     expected = contents(folder / "whole")
     assert len(expected) > 4
-    monkeypatch.setattr(token_shards, "PART_BYTES", 30_000)
+    monkeypatch.setattr(token_files, "PART_BYTES", 30_000)
     for workers in (1, 2):
-        monkeypatch.setattr(token_build, "available_cores", lambda workers=workers: workers)
+        monkeypatch.setattr(token_files, "available_cores", lambda workers=workers: workers)
         tokenise(folder, tokenizer, f"workers-{workers}")
         assert contents(folder / f"workers-{workers}") == expected
 
@@ -154,8 +153,8 @@ def test_any_number_of_workers_and_any_size_of_parts_give_the_same_bytes(
 def test_the_streams_hold_every_text_and_every_seventh_is_for_validation(
     folder: Path, tokenizer: EtudeTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_shards, "PART_BYTES", 5_000)
-    monkeypatch.setattr(token_build, "available_cores", lambda: 1)
+    monkeypatch.setattr(token_files, "PART_BYTES", 5_000)
+    monkeypatch.setattr(token_files, "available_cores", lambda: 1)
     data = tokenise(folder, tokenizer, "cache")
     texts = [t for name in ("a.jsonl", "b.jsonl") for _, t in read_texts(folder / name)]
     assert decoded(data, "train", tokenizer) == [t for n, t in enumerate(texts, 1) if n % 7]
@@ -231,8 +230,8 @@ def test_a_worker_that_is_killed_is_told_and_its_parts_are_kept(folder: Path) ->
 def test_the_first_of_several_broken_lines_is_named_and_no_parts_are_left(
     folder: Path, tokenizer: EtudeTokenizer, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(token_shards, "PART_BYTES", 30_000)
-    monkeypatch.setattr(token_build, "available_cores", lambda: workers)
+    monkeypatch.setattr(token_files, "PART_BYTES", 30_000)
+    monkeypatch.setattr(token_files, "available_cores", lambda: workers)
     path = folder / "a.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[650] = lines[500] = '{"text": ""}'
@@ -259,7 +258,7 @@ def test_a_second_start_reads_neither_the_data_nor_the_whole_cache(
         raise AssertionError("read again")
 
     monkeypatch.setattr(surveys, "read_through", refuse)
-    monkeypatch.setattr(token_shards, "verify", refuse)
+    monkeypatch.setattr(token_files, "verify", refuse)
     again = tokenise(settled, tokenizer, "cache")
     assert again.fingerprint == first.fingerprint
     assert again.train.tokens[:].tolist() == first.train.tokens[:].tolist()
@@ -324,7 +323,7 @@ def test_a_file_that_becomes_shorter_in_use_is_told(
 
 @pytest.fixture
 def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_texts, "PIECE_CHARACTERS", 40)
+    monkeypatch.setattr(token_parts, "PIECE_CHARACTERS", 40)
 
 
 @pytest.mark.usefixtures("short_pieces")
@@ -335,10 +334,10 @@ def test_a_long_text_has_the_same_tokens_in_pieces(
     texts = [text for _, text in read_texts(shared_data / "pretrain_en.jsonl")][:300]
     texts += [text for _, text in read_texts(shared_data / "pretrain_zh.jsonl")][:300]
     texts += ["".join(draw.choices("ab 1²é\u3000\n\r\t\x85.,!'s狐 ", k=400)) for _ in range(300)]
-    pieces = [len(list(long_texts.pieces_of(text, 40))) for text in texts]
+    pieces = [len(list(token_parts.pieces_of(text, 40))) for text in texts]
     assert np.mean(pieces) > 2
     expected = tokenizer.encode_batch(texts)
-    ids = long_texts.encode_texts(tokenizer, texts, np.dtype(np.uint16))
+    ids = token_parts.encode_texts(tokenizer, texts, np.dtype(np.uint16))
     assert [found.tolist() for found in ids] == expected
 
 

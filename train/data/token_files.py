@@ -1,0 +1,322 @@
+"""Tokenising once: JSONL files become token files, cached by fingerprint.
+
+A cache entry holds a stream of documents for training, and one for each script of the validation
+records: `tokens` (uint16 or uint32; a border, then each document with a border after it), for
+conversations also `mask` (1 where a token is trained), and a table of the documents. Rows are read
+from these files; nothing of them is held in memory. The entry's name is the fingerprint of the
+data, the tokenizer and the settings that shape it, so a stale entry can never be read.
+
+Parts are tokenised side by side, then joined in order. The entry does not depend on the number of
+workers, nor on how often the build was interrupted: parts are written whole or not at all, and a
+later build keeps those that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from config import UserError
+from data_process.records.known_files import KnownFiles, signature_of
+from data_process.records.survey import Survey, records_before, refuse_changed, survey
+from data_process.running.workers import available_cores, work_through
+from model.directory.storage import DamagedDirectory, new_directory, verify
+from model.tokenizer import EtudeTokenizer, tokenizer_json
+from train.data.token_parts import DOCUMENT, STREAMS, Part, PartBuilder, part_directory, token_dtype
+
+
+class Sliceable(Protocol):
+    """What rows are cut from: an array in memory or on disk."""
+
+    def __len__(self) -> int:
+        """Number of elements."""
+        ...
+
+    def __getitem__(self, span: slice, /) -> NDArray[Any]:
+        """A copy or view of consecutive elements."""
+        ...
+
+
+class StoredArray:
+    """A one-dimensional array in a file that holds nothing else. It stays readable when the file's
+    name is removed."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path, self.dtype = path, dtype
+        self.file = path.open("rb", buffering=0)
+        self.length = path.stat().st_size // dtype.itemsize
+        self.lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Number of elements."""
+        return self.length
+
+    def __getitem__(self, span: slice, /) -> NDArray[Any]:
+        """Consecutive elements, read now.
+
+        Raises:
+            UserError: the file cannot be read, or has become shorter.
+        """
+        begin, end, step = span.indices(self.length)
+        assert step == 1
+        size = max(0, end - begin) * self.dtype.itemsize
+        content = b""
+        try:
+            while len(content) < size and (more := self.read(begin, content, size)):
+                content += more
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot be read ({error.strerror}); see to its disk"
+            ) from error
+        if len(content) < size:
+            raise UserError(f"{self.path}: it became shorter while in use; start again")
+        return np.frombuffer(content, dtype=self.dtype)
+
+    def read(self, begin: int, content: bytes, size: int) -> bytes:
+        """Some of the bytes that follow those that are there already."""
+        at, count = begin * self.dtype.itemsize + len(content), size - len(content)
+        if hasattr(os, "pread"):
+            return os.pread(self.file.fileno(), count, at)
+        with self.lock:
+            self.file.seek(at)
+            return self.file.read(count)
+
+
+FACTS = "streams.json"
+COPIED_BYTES = 1 << 20
+MOST_WORKERS = 8
+"""A worker takes about 100 MB, so eight stay under 1 GB together."""
+
+
+def build(
+    directory: Path,
+    kind: str,
+    surveys: Sequence[Survey],
+    tokenizer: EtudeTokenizer,
+    validation_every: int,
+) -> None:
+    """Tokenises files into a new cache entry.
+
+    Raises:
+        UserError: a record is malformed (file:line), there are too few, or the disk is full.
+    """
+    records = sum(found.records for found in surveys)
+    if records < validation_every:
+        raise UserError(
+            f"{surveys[0].path}: {records} records are too few to keep every {validation_every}th "
+            "for validation; add data or lower --validation_every"
+        )
+    parts_place = directory.with_name(directory.name + ".parts")
+    builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place)
+    parts = all_parts(surveys)
+    if mistake := tokenise_parts(builder, parts):
+        shutil.rmtree(parts_place, ignore_errors=True)  # mended data will have another name
+        raise mistake
+    for found in surveys:
+        refuse_changed(found)
+    with new_directory(directory) as aside:
+        join(aside, [part_directory(parts_place, part) for part in parts], tokenizer)
+    shutil.rmtree(parts_place, ignore_errors=True)
+
+
+def all_parts(surveys: Sequence[Survey]) -> list[Part]:
+    """The parts of all files in order."""
+    parts: list[Part] = []
+    for found, before in zip(surveys, records_before(surveys), strict=True):
+        for lines in found.parts:
+            parts.append(Part(len(parts), found.path, lines, before + lines.records))
+    return parts
+
+
+def tokenise_parts(builder: PartBuilder, parts: Sequence[Part]) -> UserError | None:
+    """Builds all parts; the first mistake in the data, if there is one."""
+    mistakes: dict[int, UserError] = {}
+    size = sum(part.lines.end - part.lines.begin for part in parts)
+    workers = min(available_cores(), MOST_WORKERS)
+    with tqdm(
+        total=size, desc="tokenise", unit="B", unit_scale=True, leave=False, disable=None
+    ) as progress:
+        for part, mistake in work_through(builder, parts, workers):
+            if mistake:
+                mistakes[part.number] = mistake
+            progress.update(part.lines.end - part.lines.begin)
+    return mistakes[min(mistakes)] if mistakes else None
+
+
+def join(directory: Path, parts: Sequence[Path], tokenizer: EtudeTokenizer) -> None:
+    """Writes the streams of a cache entry out of those of its parts.
+
+    A stream is border, document, border, ..., document, border, so that rows are slices of it.
+    """
+    dtype = token_dtype(tokenizer)
+    border = np.array([tokenizer.end_of_text_id], dtype)
+    names = [s for s in STREAMS if any((part / f"{s}.documents.npy").exists() for part in parts)]
+    for name in names:
+        holding = [part for part in parts if (part / f"{name}.documents.npy").exists()]
+        for kind, first in (("tokens", border), ("mask", np.zeros(1, np.uint8))):
+            sources = [part / f"{name}.{kind}.bin" for part in holding]
+            if sources[0].exists():
+                copy_all(directory / f"{name}.{kind}.bin", first, sources)
+        tables = [part / f"{name}.documents.npy" for part in holding]
+        write_table(directory / f"{name}.documents.npy", tables)
+    facts = json.dumps({"dtype": dtype.name, "streams": names})
+    (directory / FACTS).write_text(facts, encoding="utf-8", newline="\n")
+
+
+def copy_all(path: Path, first: NDArray[Any], sources: Iterable[Path]) -> None:
+    """Writes an array and then the content of files."""
+    with path.open("wb") as file:
+        file.write(first.tobytes())
+        for source in sources:
+            with source.open("rb") as content:
+                shutil.copyfileobj(content, file, COPIED_BYTES)
+
+
+def write_table(path: Path, tables: Sequence[Path]) -> None:
+    """Writes the parts' tables one after another, each document at its place in the joined
+    stream."""
+    counts = [len(np.load(table, mmap_mode="r")) for table in tables]
+    with path.open("wb") as file:
+        write_header(file, sum(counts))
+        position = 1  # after the first border
+        for table in tables:
+            rows = np.load(table)
+            rows["begin"] += position
+            file.write(rows.tobytes())
+            position = int(rows["begin"][-1]) + int(rows["length"][-1]) + 1
+
+
+def write_header(file: IO[bytes], count: int) -> None:
+    """The head of an .npy file of so many documents, whose rows follow one by one."""
+    header = header_data_from_array_1_0(np.empty(0, DOCUMENT))
+    write_array_header_1_0(file, {**header, "shape": (count,)})
+
+
+FORMAT = 2
+"""Raised whenever the files' content changes meaning."""
+PART_BYTES = 8_000_000
+"""A data file is tokenised in parts of about this size."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A stream of tokenised documents, on disk."""
+
+    tokens: Sliceable
+    """(tokens,) uint16 or uint32: border, document, border, ..., document, border."""
+    mask: Sliceable | None
+    """(tokens,) uint8, 1 where a token is trained; None: all are."""
+    table: NDArray[Any]
+    """(documents,) of `token_parts.DOCUMENT`."""
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.table)
+
+
+@dataclass(frozen=True)
+class TokenisedData:
+    """Training and validation documents of some files under some tokenizer."""
+
+    train: Documents
+    validation: Mapping[str, Documents]
+    """By script: han, latin, other; only those that there are."""
+    fingerprint: str
+    """Names the content of the data, the tokenizer and the split."""
+
+
+def tokenise_texts(
+    files: Sequence[Path], tokenizer: EtudeTokenizer, validation_every: int, cache_dir: Path
+) -> TokenisedData:
+    """Tokenises pretraining files, or finds them in the cache.
+
+    Raises:
+        UserError: a file is missing or malformed (file:line), or the disk is full.
+    """
+    return cached("pretrain", files, tokenizer, validation_every, cache_dir)
+
+
+def tokenise_conversations(
+    files: Sequence[Path], tokenizer: EtudeTokenizer, validation_every: int, cache_dir: Path
+) -> TokenisedData:
+    """Tokenises SFT files, or finds them in the cache; raises as `tokenise_texts` does."""
+    return cached("sft", files, tokenizer, validation_every, cache_dir)
+
+
+def cached(
+    kind: str,
+    files: Sequence[Path],
+    tokenizer: EtudeTokenizer,
+    validation_every: int,
+    cache_dir: Path,
+) -> TokenisedData:
+    """The tokenised data of files: from the cache, else read, tokenised and put there."""
+    known = KnownFiles(cache_dir / "known_files.json")
+    surveys = [survey(file, PART_BYTES, known) for file in files]
+    fingerprint = fingerprint_of(kind, surveys, tokenizer, validation_every)
+    directory = cache_dir / f"{kind}-{fingerprint[:16]}"
+    if not is_whole(directory, known):
+        print(f"tokenising {', '.join(file.name for file in files)} into {directory}")
+        build(directory, kind, surveys, tokenizer, validation_every)
+        known.remember(directory, "cache entry", signature_of(directory), "whole")
+    return load(directory, fingerprint)
+
+
+def fingerprint_of(
+    kind: str, surveys: Sequence[Survey], tokenizer: EtudeTokenizer, validation_every: int
+) -> str:
+    """sha256 over everything that decides what the cache holds."""
+    digest = hashlib.sha256(f"{FORMAT} {kind} {validation_every}".encode())
+    for found in surveys:
+        digest.update(found.sha256.encode())
+    digest.update(tokenizer.fingerprint.encode())
+    return digest.hexdigest()
+
+
+def is_whole(directory: Path, known: KnownFiles) -> bool:
+    """Whether an entry is there and undamaged. One that nobody wrote to since it was last checked
+    is not read again."""
+    if not directory.exists():
+        return False
+    if known.recall(directory, "cache entry"):
+        return True
+    signature = signature_of(directory)
+    try:
+        verify(directory)
+    except DamagedDirectory as damage:
+        print(f"{damage}; tokenising again")
+        return False
+    known.remember(directory, "cache entry", signature, "whole")
+    return True
+
+
+def load(directory: Path, fingerprint: str) -> TokenisedData:
+    """Opens a verified cache entry."""
+    facts = json.loads((directory / FACTS).read_text(encoding="utf-8"))
+    dtype = np.dtype(facts["dtype"])
+    streams = {name: load_documents(directory, name, dtype) for name in facts["streams"]}
+    train = streams.pop("train")
+    validation = {name.removeprefix("validation-"): stream for name, stream in streams.items()}
+    return TokenisedData(train, validation, fingerprint)
+
+
+def load_documents(directory: Path, name: str, dtype: np.dtype[Any]) -> Documents:
+    """Opens one stream of a cache entry."""
+    mask = directory / f"{name}.mask.bin"
+    return Documents(
+        tokens=StoredArray(directory / f"{name}.tokens.bin", dtype),
+        mask=StoredArray(mask, np.dtype(np.uint8)) if mask.exists() else None,
+        table=np.load(directory / f"{name}.documents.npy", mmap_mode="r"),
+    )
