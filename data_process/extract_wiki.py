@@ -16,29 +16,32 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from cli import parse_flags, run_script
-from config import TRAINING_DATA, UserError, positive
+from config import TRAINING_DATA, Count, Settings, UserError
 from data_process.running.execution import run_step
 from data_process.running.execution_settings import Execution
 from data_process.running.joining import join_shards, join_streams, refuse_to_overwrite
 from data_process.running.outcome import outcome
 from data_process.running.work_dir import remove_work_dir, work_dir_of
-from data_process.wiki.extraction import REJECTED, XML_BYTES, ExtractionSettings
-from data_process.wiki.extraction_step import find_dumps, plan_extraction, read_problems
+from data_process.wiki.extraction import (
+    REJECTED,
+    XML_BYTES,
+    ExtractionSettings,
+    find_dumps,
+    plan_extraction,
+    read_problems,
+)
 
 
 @dataclass(frozen=True)
-class ExtractWikiConfig:
+class ExtractWikiConfig(Settings):
     """From dumps to clean text."""
 
     input_files: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Dumps, or folders of dumps; - is standard input."""
     output_dir: Path = TRAINING_DATA / "wiki"
     """Folder of the shards wiki-00000.jsonl, wiki-00001.jsonl ..."""
-    shard_mb: int = 256
+    shard_mb: Count = 256
     """Size of a shard, in MB."""
-    index: Path | None = None
-    """Index of a multistream dump; None: the file that Wikimedia puts beside it, if it is there.
-    Without one the streams are found all the same; with it, missing pages are noticed."""
     rejected: Path | None = None
     """JSONL file to write, with every page that was not taken, and why."""
     overwrite: bool = False
@@ -48,20 +51,19 @@ class ExtractWikiConfig:
     execution: Execution = field(default_factory=Execution)
     """How the work is spread."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(self, "shard_mb") + self.extraction.problems() + self.execution.problems()
-        return found if self.input_files else [*found, "input_files: name at least one dump"]
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        return [] if self.input_files else ["input_files: name at least one dump"]
 
 
 def main() -> None:
-    """Extracts, joins, tells; a dump that is incomplete or damaged ends with code 2, after all that
-    could be read of it was written."""
+    """Extracts, joins, reports; a dump that is incomplete or damaged ends with code 2, after all
+    that could be read of it was written."""
     config = parse_flags(ExtractWikiConfig(), __doc__ or "")
     start = time.perf_counter()
     work_dir = work_dir_of(config.output_dir)
     refuse_to_overwrite(config.output_dir, work_dir, config.overwrite)
-    step = plan_extraction(find_dumps(config.input_files), config.extraction, config.index)
+    step = plan_extraction(find_dumps(config.input_files), config.extraction)
     execution = config.execution
     if step.reads_a_pipe:  # which other processes do not have
         execution = dataclasses.replace(execution, workers=1, executor="local")

@@ -37,8 +37,12 @@ from data_process.text.split_step import (
     encodings_told,
     plan_splitting,
 )
-from data_process.wiki.extraction import XML_BYTES, ExtractionSettings
-from data_process.wiki.extraction_step import plan_extraction, read_problems
+from data_process.wiki.extraction import (
+    XML_BYTES,
+    ExtractionSettings,
+    plan_extraction,
+    read_problems,
+)
 from data_process.wiki.text.wikitext import CleaningSettings as WikitextSettings
 from data_process.wiki.text.wikitext import VariantName
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from config import UserError
-from data_process.wiki.extraction_step import DUMP_NAME, find_dumps
+from data_process.wiki.extraction import DUMP_NAME, find_dumps
 
 Kind = Literal["dump", "text", "records"]
 INDEX_NAME = re.compile(r"multistream-index\d*\.txt")

@@ -1,35 +1,47 @@
-"""From the pages of a dump to records of clean text."""
+"""From the pages of dumps to records of clean text: a step in parts, and a report of every damage.
+
+The parts write three streams: main, rejected (pages that are left out, with the reason), problems
+(damage reports).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import json
+import re
+import uuid
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
 
+from annotated_types import Gt
 from tqdm import tqdm
 
-from config import UserError, positive
-from data_process.running.tasks import PartOutput
-from data_process.wiki.dump.parts import DumpSpan
-from data_process.wiki.dump.reader import DumpReader, Problem, Skipped
+from config import Count, Settings, UserError
+from data_process.records.known_files import signature_of
+from data_process.running.byte_bar import byte_bar
+from data_process.running.tasks import Part, PartOutput, Step, stream_files
+from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
+from data_process.wiki.dump.unpacking import STDIN, is_pipe
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
-from data_process.wiki.text.wikitext import (
-    CleaningSettings,
-    WikitextCleaner,
-    is_disambiguation,
-    is_redirect,
-)
+from data_process.wiki.text.kinds import is_disambiguation, is_redirect
+from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
 
 PROBLEMS, REJECTED = "problems", "rejected"
-"""Streams beside main: what is wrong with the dump, and the pages that are not taken."""
+"""Streams beside main."""
 LONGEST_TEXT = 4_000_000
 """Characters of wikitext that are cleaned: MediaWiki allows 2 MiB, and what is longer was made to
 take time and memory."""
 CHECKSUM, XML_BYTES = "text not as its SHA-1 says", "bytes of XML"
 """What is counted beside pages in, out and dropped."""
+DUMP_NAME = re.compile(r"\.xml(-p\d+p\d+)?(\.bz2|\.gz)?$")
+SHOWN = 10
+"""Most damages, and most notes, that are printed."""
 
 
 @dataclass(frozen=True)
-class ExtractionSettings:
+class ExtractionSettings(Settings):
     """Which pages are taken, and what becomes of their text."""
 
     lang: str | None = None
@@ -38,45 +50,42 @@ class ExtractionSettings:
     namespaces: tuple[int, ...] = (0,)
     """Namespaces to take: 0 articles, 4 the project's own pages, 12 help, 14 categories, 100
     portals ..."""
-    min_length: int = 50
+    min_length: Count = 50
     """Shortest text that is kept, in characters."""
-    max_articles: int | None = None
+    max_articles: Annotated[int | None, Gt(0)] = None
     """Stop after this many articles, the first of the dump; one process then reads them."""
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
     """What is kept of the markup."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(self, "min_length")
-        if self.max_articles is not None:
-            found += positive(self, "max_articles")
-        return found if self.namespaces else [*found, "namespaces is empty: name at least one"]
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        return [] if self.namespaces else ["namespaces is empty: name at least one"]
 
 
 class DumpExtraction:
     """The extraction of one part of a dump."""
 
-    def __init__(self, dump: DumpSpan, settings: ExtractionSettings, output: PartOutput) -> None:
-        self.dump, self.settings, self.output = dump, settings, output
+    def __init__(self, part: DumpPart, settings: ExtractionSettings, output: PartOutput) -> None:
+        self.part, self.settings, self.output = part, settings, output
         self.language = settings.lang or ""
-        self.position = dump.span.begin
-        if dump.site:
-            self.begin(dump.site)
+        if part.site:
+            self.begin(part.site)
 
     def begin(self, site: SiteInfo) -> None:
-        """Takes in what the head of the dump says."""
+        """Prepares the cleaner for the wiki that the head of the dump describes."""
         self.site = site.in_language(self.settings.lang) if self.settings.lang else site
         self.language = self.site.language
         if not self.language:
             raise UserError(
-                f"{self.dump.span.path}: its head does not say its language; name it with --lang"
+                f"{self.part.path}: its head does not state its language; name it with --lang"
             )
         names = dict(self.site.namespaces)
         self.cleaner = WikitextCleaner(self.settings.cleaning, names, self.language)
 
     def run(self, bar: tqdm[Any] | None = None) -> None:
-        """Writes what the part has."""
-        reader = DumpReader(self.dump.span, self.dump.site)
+        """Writes the records of the part, rejected pages and damage reports."""
+        reader = DumpReader(self.part)
+        position = self.part.begin
         for found in reader:
             if self.output.counts["out"] == self.settings.max_articles:
                 break
@@ -84,38 +93,30 @@ class DumpExtraction:
                 self.add(found)
             elif isinstance(found, Skipped):
                 self.output.count("in")
-                self.drop(found.title, found.reason)
+                self.reject(found.title, found.reason)
             elif isinstance(found, Problem):
-                self.tell(found)
+                self.report(found)
             else:
                 self.begin(found)
-            if bar is not None:
-                self.move(bar, reader.position)
+            if bar is not None and reader.position > position:
+                bar.update(reader.position - position)
+                position = reader.position
         self.output.count(XML_BYTES, reader.xml_bytes)
-
-    def move(self, bar: tqdm[Any], position: int) -> None:
-        """Moves a progress bar to a byte of the file."""
-        if position > self.position:
-            bar.update(position - self.position)
-            speed = self.output.counts["in"] / (bar.format_dict["elapsed"] or 1)
-            bar.set_postfix_str(f"{speed:,.0f} pages/s", refresh=False)
-            self.position = position
 
     def add(self, page: Page) -> None:
         """Writes a page's record, or why there is none."""
         self.output.count("in")
         if page.checksum_differs:
-            self.output.count(CHECKSUM)
-            self.tell_checksum(page)
-        if reason := self.reason_to_drop(page):
-            self.drop(page.title, reason, page.id)
+            self.report_checksum(page)
+        if reason := self.reason_to_reject(page):
+            self.reject(page.title, reason, page.id)
             return
         text = self.clean(page)
         if text is None:
             return
         if len(text) < self.settings.min_length:
             reason = f"shorter than {self.settings.min_length} characters"
-            self.drop(page.title, reason, page.id, text)
+            self.reject(page.title, reason, page.id, text)
             return
         self.output.count("out")
         self.output.write(
@@ -129,8 +130,8 @@ class DumpExtraction:
             }
         )
 
-    def reason_to_drop(self, page: Page) -> str | None:
-        """Why a page is no article."""
+    def reason_to_reject(self, page: Page) -> str | None:
+        """Why a page is not an article."""
         if page.namespace not in self.settings.namespaces:
             return "other namespace"
         if page.is_redirect or (page.text and is_redirect(page.text)):
@@ -147,44 +148,144 @@ class DumpExtraction:
 
     def clean(self, page: Page) -> str | None:
         """A page's text without its markup. A fault of the cleaner costs this page alone, and is
-        told."""
+        reported."""
         try:
             return self.cleaner.clean(page.text or "", page.title)
-        except (
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as e:
-            self.tell(
-                Problem(
-                    f"the cleaner failed on the page {page.title!r} ({type(e).__name__}: {e}); "
-                    "please report it"
-                )
+        except Exception as error:
+            what = (
+                f"the cleaner failed on the page {page.title!r} ({type(error).__name__}: {error})"
             )
-            self.drop(page.title, "the cleaner failed", page.id)
+            self.report(Problem(f"{what}; please report it"))
+            self.reject(page.title, "the cleaner failed", page.id)
             return None
 
-    def drop(self, title: str, reason: str, page_id: str = "", text: str = "") -> None:
+    def reject(self, title: str, reason: str, page_id: str = "", text: str = "") -> None:
         """Counts a page that is not taken, and notes why."""
         self.output.count(f"dropped: {reason}")
         record = {"text": text, "id": page_id, "title": title, "lang": self.language}
         self.output.write({**record, "reason": reason}, REJECTED)
 
-    def tell(self, problem: Problem) -> None:
-        """Notes what is wrong with the dump."""
-        path = str(self.dump.span.path)
+    def report(self, problem: Problem) -> None:
+        """Writes down what is wrong with the dump."""
+        path = str(self.part.path)
         self.output.write({"dump": path, "what": problem.what, "note": problem.is_note}, PROBLEMS)
 
-    def tell_checksum(self, page: Page) -> None:
-        """Notes the first page of a part whose text is not as its SHA-1 says."""
+    def report_checksum(self, page: Page) -> None:
+        """Counts pages whose text does not match its SHA-1, and reports the first of a part."""
+        self.output.count(CHECKSUM)
         if self.output.counts[CHECKSUM] == 1:
-            self.tell(
-                Problem(
-                    f"the text of the page {page.title!r} is not the one that its SHA-1 was made "
-                    "of: it was changed, or damaged",
-                    is_note=True,
-                )
-            )
+            what = f"the text of the page {page.title!r} does not match its SHA-1: "
+            self.report(Problem(what + "it was changed, or damaged", is_note=True))
+
+
+@dataclass(frozen=True)
+class ExtractionStep(Step):
+    """Extracts the articles of dumps."""
+
+    groups: tuple[tuple[DumpPart, ...], ...]
+    """What each part of the step reads."""
+    settings: ExtractionSettings
+    title = "extracting"
+
+    def parts(self) -> Sequence[Part]:
+        """The groups, by the bytes of their files."""
+        return [
+            Part(f"{group[0].path.name} at byte {group[0].begin}", sum(part.size for part in group))
+            for group in self.groups
+        ]
+
+    def run(self, number: int, output: PartOutput) -> None:
+        """Extracts one group; if it is the only one, with a progress bar of its own."""
+        size = self.parts()[number].size or None
+        only = len(self.groups) == 1
+        with byte_bar("reading", size) if only else nullcontext() as bar:
+            for part in self.groups[number]:
+                DumpExtraction(part, self.settings, output).run(bar)
+
+    def plan(self) -> dict[str, Any]:
+        """The dumps, how they are cut, and the settings."""
+        parts = [part for group in self.groups for part in group]
+        return {
+            "dumps": [
+                # A pipe brings something else each time.
+                uuid.uuid4().hex if is_pipe(path) else [str(path.resolve()), signature_of(path)]
+                for path in dict.fromkeys(part.path for part in parts)
+            ],
+            "parts": [[part.begin, part.end] for part in parts],
+            "settings": asdict(self.settings),
+        }
+
+    @property
+    def reads_a_pipe(self) -> bool:
+        """Whether it must run in this process."""
+        return any(is_pipe(part.path) for group in self.groups for part in group)
+
+
+def plan_extraction(
+    paths: Sequence[Path], settings: ExtractionSettings, part_bytes: int | None = None
+) -> ExtractionStep:
+    """Cuts dumps into parts.
+
+    Args:
+        paths: the dumps, in the order of the output.
+        settings: which pages are taken.
+        part_bytes: see `cut_dump`.
+
+    Raises:
+        UserError: one of them is not a dump, or is given twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UserError("input_files: a dump is given twice; each of its articles would be, too")
+    dumps = [cut_dump(path, part_bytes) for path in paths]
+    if settings.max_articles is None:
+        return ExtractionStep(tuple((part,) for dump in dumps for part in dump), settings)
+    whole = (
+        DumpPart(path, parts[0].site, size=sum(part.size for part in parts))
+        for path, parts in zip(paths, dumps, strict=True)
+    )
+    return ExtractionStep((tuple(whole),), settings)
+
+
+def find_dumps(paths: Sequence[Path]) -> list[Path]:
+    """The dumps among files and folders; those of a folder in the order of the numbers in their
+    names.
+
+    Raises:
+        UserError: a path does not exist, or a folder has no dump.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [p for p in path.iterdir() if DUMP_NAME.search(p.name) and p.is_file()]
+            if not inside:
+                raise UserError(f"{path}: no dump (.xml, .xml.bz2, .xml.gz) is in this folder")
+            found += sorted(inside, key=natural_order)
+        elif path == STDIN or path.exists():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: there is no such file; name a dump, a folder of dumps, or -")
+    return found
+
+
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """A sort key in which multistream2 comes before multistream10."""
+    pieces = re.findall(r"\d+|\D+", path.name)
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def read_problems(work_dir: Path) -> tuple[list[str], list[str]]:
+    """What is wrong with the dumps (damages, notes), a sentence each; of many, the first ones."""
+    damages: list[str] = []
+    notes: list[str] = []
+    for path in stream_files(work_dir, PROBLEMS):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            problem = json.loads(line)
+            (notes if problem["note"] else damages).append(f"{problem['dump']}: {problem['what']}")
+    return shortened(damages, "damages"), shortened(notes, "notes")
+
+
+def shortened(sentences: list[str], what: str) -> list[str]:
+    """The first sentences, and how many more there are."""
+    if (more := len(sentences) - SHOWN) <= 0:
+        return sentences
+    return [*sentences[:SHOWN], f"and {more:,} more {what}"]

@@ -106,9 +106,9 @@ def slices(content: bytes, size: int) -> Iterator[bytes]:
 
 
 def write_packings(folder: Path, bodies: Sequence[str]) -> dict[str, Path]:
-    """The same dump in every packing, by its name; the multistream one lies beside its index."""
+    """The same dump in every packing, by its name."""
     content = dump(bodies)
-    streams, index = multistream(bodies, 3)
+    streams, _ = multistream(bodies, 3)
     text = content.decode()
     files = {
         "dump.xml": content,
@@ -125,5 +125,4 @@ def write_packings(folder: Path, bodies: Sequence[str]) -> dict[str, Path]:
     }
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    (folder / "multistream-index.txt.bz2").write_bytes(index)
     return {name: folder / name for name in files}

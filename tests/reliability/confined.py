@@ -74,16 +74,15 @@ def extract(path: Path, part_bytes: int | None) -> Extracted:
     """Extracts a dump as the script does in each of its processes."""
     from config import UserError
     from data_process.running.tasks import run_part, stream_files
-    from data_process.wiki.dump.parts import cut_dump
-    from data_process.wiki.extraction import ExtractionSettings
-    from data_process.wiki.extraction_step import ExtractionStep, read_problems
+    from data_process.wiki.dump.reader import cut_dump
+    from data_process.wiki.extraction import ExtractionSettings, ExtractionStep, read_problems
 
     work_dir = path.with_name("work")
     shutil.rmtree(work_dir, ignore_errors=True)
     found = Extracted()
     start = time.perf_counter()
     try:
-        groups = tuple((span,) for span in cut_dump(path, None, part_bytes))
+        groups = tuple((span,) for span in cut_dump(path, part_bytes))
         step = ExtractionStep(groups, ExtractionSettings(min_length=1))
         for number in range(len(groups)):
             run_part(step, number, work_dir)

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_process.wiki.dump.reader import DumpReader, Span
+from data_process.wiki.dump.reader import DumpPart, DumpReader
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner, is_redirect
 
@@ -70,7 +70,7 @@ def articles_of(path: Path) -> tuple[SiteInfo, list[Page]]:
     """A dump's head and its articles, without redirects."""
     site = SiteInfo("", "", ())
     pages = []
-    for found in DumpReader(Span(path), None):
+    for found in DumpReader(DumpPart(path)):
         if isinstance(found, SiteInfo):
             site = found
         elif isinstance(found, Page) and found.namespace == 0 and not leads_on(found):

@@ -1,9 +1,9 @@
 """Cutting the XML of a dump into pages, each a piece of XML by itself.
 
 MediaWiki writes `<` inside a text as `&lt;`, so the tags `<page>` and `</page>` are borders that
-can be found without parsing what lies between them. A damage then costs the page it is in, memory
-is that of one page, and a dump can be read from the middle. A page's own XML is parsed strictly
-afterwards (dump_reader.py), so that nothing which only looks like a border goes unseen.
+can be found without parsing what lies between them. A damaged page then costs only itself, memory
+is that of one page, and a dump can be read from the middle. Each page's own XML is parsed strictly
+afterwards (xml_pages.py), so that what only looks like a border does not pass unnoticed.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from data_process.wiki.dump.stream import Gap, PartEnds, Piece
+from data_process.wiki.dump.unpacking import PART_END, DamagedDump, Piece
 
 HEAD_BYTES = 1 << 20
 """Longest head of a dump (real ones have 10,000)."""
 PAGE_BYTES = 16 << 20
 """Longest page, with its newest revision alone (MediaWiki allows texts of 2 MiB)."""
 NAME_BYTES = 4096
-"""So much of a page that is lost is kept, to name it."""
+"""Bytes kept of a page that is lost, to find its title."""
 
 PAGE_START = re.compile(rb"<page[\s>]")
 LONGEST_START = len(b"<page>")
 PAGE_END, DUMP_END = b"</page>", b"</mediawiki>"
+BLANK = b" \t\r\n\0"
 
 
 @dataclass(frozen=True)
 class Head:
-    """What comes before a dump's first page, or before that of another dump appended to it."""
+    """What comes before a dump's first page."""
 
     xml: bytes
 
@@ -43,36 +44,36 @@ class RawPage:
 
 @dataclass(frozen=True)
 class LongPage:
-    """A page that is too long, by its beginning; the rest is passed over."""
+    """A page that is too long, by its beginning; the rest is skipped."""
 
     beginning: bytes
 
 
 @dataclass(frozen=True)
-class Lost:
-    """Something that is no page and should not be there."""
+class Unexpected:
+    """Something between two pages that should not be there, by its beginning."""
 
-    reason: str
-    beginning: bytes = b""
-    """Of the page that it ended, if it did."""
+    beginning: bytes
 
 
 @dataclass(frozen=True)
-class DumpEnds:
+class DumpEnd:
     """The end of the file, or of what can be read of it."""
 
     complete: bool
     """Whether `</mediawiki>` was seen."""
-    beginning: bytes = b""
+    beginning: bytes
     """Of the page in which it ends."""
-    junk: int = 0
-    """Bytes behind `</mediawiki>`, white space apart."""
+    damage: str
+    """Why nothing more can be read; empty: it is the end of the file."""
+    has_more: bool
+    """Whether something other than white space follows `</mediawiki>`."""
 
 
-Event = Head | RawPage | LongPage | Lost | DumpEnds
-Place = Literal["head", "seek", "between", "lost", "page"]
-"""Where the splitter stands: in the head, before a part's first page, between two pages, in what is
-passed over up to the next page, in a page."""
+Event = Head | RawPage | LongPage | Unexpected | DumpEnd
+Place = Literal["head", "seek", "between", "skip", "page"]
+"""Where the splitter is: in the head, before a part's first page, between two pages, in what is
+skipped up to the next page, in a page."""
 
 
 class PageSplitter:
@@ -87,7 +88,6 @@ class PageSplitter:
         self.base = 0  # position of the buffer's first byte in the stream
         self.scanned = 0  # bytes of the buffer that hold no border
         self.between = bytearray()  # what was read since the last page
-        self.junk = 0
         self.ended = False
         self.limit: int | None = None  # where the part ends
         self.done = False
@@ -95,20 +95,22 @@ class PageSplitter:
     def events(self, pieces: Iterator[Piece]) -> Iterator[Event]:
         """The pages that begin in the part, and whatever else is found on the way; the end of the
         dump only by the part whose last page is the dump's last."""
-        for piece in pieces:
-            if isinstance(piece, PartEnds):
-                self.limit = self.base + len(self.buffer)
-            elif isinstance(piece, Gap):
-                yield from self.gap(piece)
-            else:
-                self.buffer += piece
-            yield from self.cut()
-            if self.done:
-                return
-        yield from self.close()
+        damage = ""
+        try:
+            for piece in pieces:
+                if piece is PART_END:
+                    self.limit = self.base + len(self.buffer)
+                else:
+                    self.buffer += piece
+                yield from self.cut()
+                if self.done:
+                    return
+        except DamagedDump as error:
+            damage = str(error)
+        yield from self.close(damage)
 
     def cut(self) -> Iterator[Event]:
-        """All that the buffer holds whole."""
+        """All that is complete in the buffer."""
         while not self.done:
             if self.place == "page":
                 end = self.page_end()
@@ -128,8 +130,8 @@ class PageSplitter:
                 return
 
     def page_end(self) -> int:
-        """Bytes of the buffer up to the end of its page, or -1; ends that are quoted do not
-        count."""
+        """Bytes of the buffer up to the end of its page, or -1; ends inside CDATA and comments do
+        not count."""
         while True:
             end = self.buffer.find(PAGE_END, self.scanned)
             quote = self.buffer.find(b"<!", self.scanned, end if end >= 0 else len(self.buffer))
@@ -144,18 +146,17 @@ class PageSplitter:
             self.scanned = closed + len(mark)
 
     def take(self, size: int) -> bytes:
-        """The buffer's first bytes, which leave it."""
+        """Removes the buffer's first bytes and returns them."""
         taken = bytes(self.buffer[:size])
         del self.buffer[:size]
         self.base, self.scanned = self.base + size, 0
         return taken
 
     def pass_over(self, size: int) -> None:
-        """Keeps what lies between pages, shortened; sees whether the dump ends here."""
+        """Keeps what lies between pages, shortened; notices the end of the dump."""
         self.between += self.take(size)
         self.ended = self.ended or DUMP_END in self.between
         if len(self.between) > HEAD_BYTES and self.place != "head":
-            self.junk += len(self.between.strip())
             del self.between[NAME_BYTES : -len(DUMP_END)]
 
     def is_past_part(self) -> bool:
@@ -163,17 +164,13 @@ class PageSplitter:
         return self.limit is not None and self.base >= self.limit
 
     def begin_page(self) -> Iterator[Event]:
-        """Judges what lies before a page; the page may be the next part's."""
+        """Checks what lies before a page; the page may be the next part's."""
         if self.place == "head":
             yield Head(bytes(self.between))
         elif self.place == "between" and (found := bytes(self.between).strip()):
-            appended = found.removeprefix(DUMP_END).lstrip()
-            if found.startswith(DUMP_END) and b"<mediawiki" in appended:
-                yield Head(appended)
-            else:
-                yield Lost(f"what should be a page begins with {shown(found)}")
+            yield Unexpected(found)
         self.between.clear()
-        self.junk, self.ended, self.place, self.done = 0, False, "page", self.is_past_part()
+        self.ended, self.place, self.done = False, "page", self.is_past_part()
 
     def shorten(self) -> Iterator[Event]:
         """Drops all revisions of a long page but the last, then the page if it is still too
@@ -188,44 +185,27 @@ class PageSplitter:
         if len(self.buffer) > self.page_bytes:
             yield LongPage(bytes(self.buffer[:NAME_BYTES]))
             self.take(len(self.buffer) - LONGEST_START)
-            self.place = "lost"
+            self.place = "skip"
 
     def refuse_long_head(self) -> Iterator[Event]:
-        """Ends the reading of something that has no page in its first MiB."""
+        """Stops reading something that has no page in its first MiB."""
         if self.place == "head" and len(self.between) > HEAD_BYTES:
             yield Head(bytes(self.between))
             self.done = True
 
-    def gap(self, gap: Gap) -> Iterator[Event]:
-        """Bytes are missing: an unfinished page is lost."""
-        beginning = self.beginning()
+    def close(self, damage: str) -> Iterator[Event]:
+        """The end of what can be read."""
+        beginning = bytes(self.buffer[:NAME_BYTES]) if self.place == "page" else b""
         if self.place != "page":
             self.pass_over(len(self.buffer))
-        self.take(len(self.buffer))
-        if self.ended:
-            self.junk += 1
-        elif self.place != "seek":
-            yield Lost(gap.reason, beginning)
-            self.place = "lost"
-
-    def close(self) -> Iterator[Event]:
-        """The end of the file."""
-        beginning = self.beginning()
-        if self.place != "page":
-            self.pass_over(len(self.buffer))
-        if self.place == "head":
+        if self.place == "head" and not damage:
             yield Head(bytes(self.between))
-        before, end, after = bytes(self.between).partition(DUMP_END)
-        found = before.strip(b" \t\r\n\0")
+        before, _, after = bytes(self.between).partition(DUMP_END)
+        found = before.strip(BLANK)
         if self.place == "between" and found and not DUMP_END.startswith(found):
-            yield Lost(f"what should be a page begins with {shown(found)}")
-        if self.place != "seek":
-            junk = self.junk + len(after.strip(b" \t\r\n\0")) if end else self.junk
-            yield DumpEnds(self.ended, beginning, junk if self.ended else 0)
-
-    def beginning(self) -> bytes:
-        """The beginning of the page that is being read, if one is."""
-        return bytes(self.buffer[:NAME_BYTES]) if self.place == "page" else b""
+            yield Unexpected(found)
+        if self.place != "seek" or damage:
+            yield DumpEnd(self.ended, beginning, damage, bool(after.strip(BLANK)))
 
 
 def newest_revision(page: bytes, page_bytes: int) -> bytes:
@@ -234,8 +214,3 @@ def newest_revision(page: bytes, page_bytes: int) -> bytes:
         return page
     first, last = page.find(b"<revision"), page.rfind(b"<revision")
     return page[:first] + page[last:] if last > first else page
-
-
-def shown(found: bytes) -> str:
-    """The beginning of something unexpected, for a message."""
-    return repr(found[:40].decode("utf-8", "replace"))

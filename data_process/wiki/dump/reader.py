@@ -1,25 +1,40 @@
-"""Reading MediaWiki XML dumps page by page: any version of the export schema, strictly parsed, with
-everything that is missing or damaged told."""
+"""Reading MediaWiki XML dumps page by page, in parts that can be read at the same time: any version
+of the export schema, strictly parsed, with everything missing or damaged reported.
+
+A part is a range of bytes of the packed file; where its first page begins is found when it is read.
+So the parts follow from the file alone, and cutting takes no time: a multistream bz2 file is cut
+at streams, XML at pages. A bz2 file of one stream, a gzip file, a pipe, and text that is not UTF-8
+are one part.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from config import UserError
-from data_process.wiki.dump.file import Packing, RawFile, packing_of
 from data_process.wiki.dump.pages import (
     PAGE_BYTES,
-    DumpEnds,
+    DumpEnd,
     Head,
     LongPage,
-    Lost,
     PageSplitter,
     RawPage,
+    Unexpected,
 )
-from data_process.wiki.dump.stream import find_stream, in_utf8, unpacked
+from data_process.wiki.dump.unpacking import (
+    DamagedDump,
+    Packing,
+    RawFile,
+    find_encoding,
+    in_utf8,
+    is_pipe,
+    packing_of,
+    unpacked,
+)
 from data_process.wiki.dump.xml_pages import (
     DamagedPage,
     Page,
@@ -31,6 +46,8 @@ from data_process.wiki.dump.xml_pages import (
 
 MAX_PROBLEMS = 1_000
 """More damages in one part (of some 30 MB) than this, and it is not read further."""
+PART_BYTES = {"bz2": 8 << 20, "none": 32 << 20}
+"""Size of a part by packing: some 30 MB of XML, seconds of work."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something is missing or damaged, in a sentence without a subject."""
+    """A damage report; the caller prefixes the file."""
 
     what: str
     is_note: bool = False
@@ -51,19 +68,21 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Span:
-    """The part of a dump that is read at a time."""
+class DumpPart:
+    """A range of a dump that is read on its own."""
 
     path: Path
+    site: SiteInfo | None = None
+    """What the dump's head says; None: it is read, at the beginning of the part."""
     begin: int = 0
     """Byte of the packed file at which it begins; its pages are those that begin from there on (in
-    a bz2 file: from the next stream's beginning on)."""
+    a bz2 file: from the beginning of the next stream on)."""
     end: int | None = None
     """Byte at which the next part begins; None: this is the last."""
     packing: Packing | None = None
-    """None: to be found out, at the beginning of the file."""
-    pages: int | None = None
-    """How many pages it must have by the dump's index; None: there is no index."""
+    """None: detected at the beginning of the file."""
+    size: int = 0
+    """Bytes of the packed file; 0: unknown."""
 
 
 Found = SiteInfo | Page | Skipped | Problem
@@ -72,14 +91,13 @@ Found = SiteInfo | Page | Skipped | Problem
 class DumpReader:
     """Reads one part of a dump."""
 
-    def __init__(self, span: Span, site: SiteInfo | None) -> None:
-        """site: what the head says; None: it is read, and is the first that is found."""
-        self.span, self.site = span, site
-        self.raw = RawFile(span.path, span.begin)
+    def __init__(self, part: DumpPart) -> None:
+        self.part, self.site, self.packing = part, part.site, part.packing
+        self.encoding = "utf-8"
+        self.raw = RawFile(part.path, part.begin)
         self.parser = PageParser()
-        self.splitter: PageSplitter | None = None
+        self.splitter = PageSplitter(at_start=part.begin == 0)
         self.last_title = ""
-        self.pages = 0
         self.problems = 0
 
     @property
@@ -90,13 +108,13 @@ class DumpReader:
     @property
     def xml_bytes(self) -> int:
         """Bytes of XML that were read of the part."""
-        return self.splitter.base if self.splitter else 0
+        return self.splitter.base
 
     def __iter__(self) -> Iterator[Found]:
-        """The pages in the dump's order, and what is wrong.
+        """The pages in the dump's order, and damage reports; first the head, if it is not known.
 
         Raises:
-            UserError: this is no dump, or one that must not be read.
+            UserError: this is not a dump, or one that must not be read.
         """
         try:
             yield from self.read()
@@ -105,15 +123,17 @@ class DumpReader:
 
     def read(self) -> Iterator[Found]:
         """All that is found."""
-        packing = self.span.packing or packing_of(self.raw)
-        at_start = self.span.begin == 0
-        if not at_start and packing == "bz2" and not find_stream(self.raw, self.span.end):
-            yield from self.compare_with_index()
+        part = self.part
+        self.packing = self.packing or packing_of(self.raw)
+        if part.begin and self.packing == "bz2" and not self.raw.find_stream(part.end):
             return
-        pieces = unpacked(self.raw, packing, self.span.end)
-        if at_start:
-            pieces = in_utf8(self.span.path, pieces)
-        self.splitter = PageSplitter(at_start)
+        pieces = unpacked(self.raw, self.packing, part.end)
+        if not part.begin:
+            try:
+                self.encoding, pieces = find_encoding(part.path, pieces)
+            except DamagedDump as error:
+                self.refuse_lost_head(str(error))
+            pieces = in_utf8(pieces, self.encoding)
         for event in self.splitter.events(pieces):
             match event:
                 case RawPage(xml):
@@ -121,12 +141,18 @@ class DumpReader:
                 case Head(xml):
                     yield from self.read_head(xml)
                 case LongPage(beginning):
-                    yield from self.pass_over(beginning)
-                case Lost(reason, beginning):
-                    yield from self.lose(reason, beginning)
-                case DumpEnds():
+                    yield from self.skip_long_page(beginning)
+                case Unexpected(beginning):
+                    start = beginning[:40].decode("utf-8", "replace")
+                    yield self.problem(f"what should be a page begins with {start!r}{self.after()}")
+                case DumpEnd():
                     yield from self.end(event)
-        yield from self.compare_with_index()
+
+    def read_head(self, xml: bytes) -> Iterator[Found]:
+        """What the head says, unless it is known."""
+        if self.site is None:
+            self.site = read_site(self.part.path, xml)
+            yield self.site
 
     def read_page(self, xml: bytes) -> Iterator[Found]:
         """A page, or what is wrong with it."""
@@ -135,7 +161,6 @@ class DumpReader:
         except DamagedPage as error:
             yield from self.read_damaged_page(xml, error)
             return
-        self.pages += 1
         self.last_title = page.title
         yield page
 
@@ -146,11 +171,11 @@ class DumpReader:
         before = self.after()
         self.last_title = title_in(first)
         yield self.problem(f"its page {self.last_title!r}{before} is damaged ({error})")
-        yield self.skip("damaged")
+        yield Skipped(self.last_title, "damaged")
         for page in others:
             yield from self.read_page(page)
 
-    def pass_over(self, beginning: bytes) -> Iterator[Found]:
+    def skip_long_page(self, beginning: bytes) -> Iterator[Found]:
         """A page that is too long. No wiki of Wikimedia has one: its end may be damaged."""
         before = self.after()
         self.last_title = title_in(beginning)
@@ -159,80 +184,81 @@ class DumpReader:
             f"its page {self.last_title!r}{before} is {reason}; it is left out, with all that may "
             "be in it"
         )
-        yield self.skip(reason)
+        yield Skipped(self.last_title, reason)
 
-    def read_head(self, xml: bytes) -> Iterator[Found]:
-        """What the head says; that of an appended dump must say the same."""
-        site = read_site(self.span.path, xml)
+    def end(self, found: DumpEnd) -> Iterator[Found]:
+        """The end of what can be read, and whether it is that of the dump."""
+        if found.complete:
+            if found.has_more or found.damage:
+                yield Problem("there is something after its end (</mediawiki>), ignored", True)
+            return
         if self.site is None:
-            self.site = site
-            yield site
-        elif self.site != site:
-            yield self.problem(
-                f"the dump of another wiki ({site.language} {site.base}) is "
-                f"appended{self.after()}; "
-                "give each wiki's dump as a file of its own"
-            )
-
-    def lose(self, reason: str, beginning: bytes) -> Iterator[Found]:
-        """A damage, and the page that it ended."""
-        if self.site is None:
-            refuse_lost_head(self.span.path, reason)
-        before = self.after()
-        if beginning:
-            self.last_title = title_in(beginning)
-            yield self.skip("damaged")
-            before += f", and page {self.last_title!r} is lost with it"
-        yield self.problem(f"{reason}{before}")
-
-    def end(self, found: DumpEnds) -> Iterator[Found]:
-        """The end of the file, and whether it is that of the dump."""
-        if not found.complete:
-            before = self.after()
-            if found.beginning:
-                self.last_title = title_in(found.beginning)
-                before = f", inside the page {self.last_title!r}{before}"
-                yield self.skip("incomplete")
-            yield self.problem(
-                f"the dump is incomplete: it ends{before} without </mediawiki>; download it again"
-            )
-        elif found.junk:
-            yield Problem("there is something behind its end (</mediawiki>), ignored", True)
-
-    def compare_with_index(self) -> Iterator[Found]:
-        """Whether the part has the pages that the index lists for it."""
-        expected = self.span.pages
-        if expected is not None and expected != self.pages and not self.problems:
-            yield self.problem(
-                f"its index lists {expected:,} pages for the bytes {self.span.begin} to "
-                f"{self.span.end or 'the last'}, and {self.pages:,} are there"
-            )
-
-    def skip(self, reason: str) -> Skipped:
-        """A page that is not used."""
-        self.pages += 1
-        return Skipped(self.last_title, reason)
+            self.refuse_lost_head(found.damage)
+        where = self.after()
+        if found.beginning:
+            self.last_title = title_in(found.beginning)
+            where = f", inside the page {self.last_title!r}{where}"
+            yield Skipped(self.last_title, "damaged" if found.damage else "incomplete")
+        if found.damage:
+            end = f" up to byte {self.part.end}" if self.part.end else ""
+            reason = f"{found.damage}{where}; what follows{end} is lost"
+        else:
+            reason = f"it ends{where} without </mediawiki>"
+        yield self.problem(f"the dump is incomplete: {reason}; download it again")
 
     def problem(self, what: str) -> Problem:
-        """A problem, noted."""
+        """Counts a damage and returns its report."""
         self.problems += 1
         if self.problems > MAX_PROBLEMS:
             raise UserError(
-                f"{self.span.path}: more than {MAX_PROBLEMS:,} damages near byte "
-                f"{self.raw.position}; this is no dump any more: download it again"
+                f"{self.part.path}: more than {MAX_PROBLEMS:,} damages near byte "
+                f"{self.raw.position}; this is no longer a dump: download it again"
             )
         return Problem(what)
 
     def after(self) -> str:
-        """Where the reader stands, for a message."""
-        return after(self.last_title)
+        """Where the reader is, for a message."""
+        title = self.last_title
+        return f" after the page {title!r}" if title else " before the first page read"
+
+    def refuse_lost_head(self, reason: str) -> NoReturn:
+        """Raises UserError: without its head, nothing of a dump can be understood."""
+        raise UserError(f"{self.part.path}: {reason}, before its first page; download it again")
 
 
-def after(title: str) -> str:
-    """Where something is, for a message."""
-    return f" after the page {title!r}" if title else " before the first page read"
+def cut_dump(path: Path, part_bytes: int | None = None) -> list[DumpPart]:
+    """The parts of a dump, in its order.
+
+    Args:
+        path: the dump; "-" is standard input.
+        part_bytes: packed bytes in a part; None: as many as suit the packing.
+
+    Raises:
+        UserError: it is not a dump.
+    """
+    if is_pipe(path):
+        return [DumpPart(path)]
+    reader = DumpReader(DumpPart(path))
+    site = next(iter(reader))  # the head comes first
+    reader.raw.close()
+    assert isinstance(site, SiteInfo)
+    assert reader.packing
+    size = path.stat().st_size
+    part_bytes = part_bytes or PART_BYTES.get(reader.packing, size)
+    can_be_cut = reader.encoding == "utf-8" and (
+        reader.packing == "none" or (reader.packing == "bz2" and has_streams(path, part_bytes))
+    )
+    borders = [*range(0, size, part_bytes if can_be_cut else size), size]
+    return [
+        DumpPart(path, site, begin, None if end == size else end, reader.packing, end - begin)
+        for begin, end in itertools.pairwise(borders)
+    ]
 
 
-def refuse_lost_head(path: Path, reason: str) -> NoReturn:
-    """Raises UserError: without its head, nothing of a dump can be understood."""
-    raise UserError(f"{path}: {reason}, before its first page; download it again")
+def has_streams(path: Path, part_bytes: int) -> bool:
+    """Whether a second bz2 stream begins in the first part: it is a multistream file."""
+    raw = RawFile(path, 1)
+    try:
+        return raw.find_stream(part_bytes)
+    finally:
+        raw.close()

@@ -30,9 +30,9 @@ class SiteInfo:
     """What the head of a dump says about its wiki."""
 
     language: str
-    """Such as `en`; empty: it is not said."""
+    """Such as `en`; empty: unknown."""
     base: str
-    """Address of the main page; empty: it is not said."""
+    """Address of the main page; empty: unknown."""
     namespaces: tuple[tuple[int, str], ...]
     """Numbers and names, such as 14 and `Category`; 0, the articles, has no name."""
 
@@ -82,10 +82,10 @@ class PageParser:
         self.huge = make_parser(huge_tree=True)
 
     def parse(self, xml: bytes, site: SiteInfo | None) -> Page:
-        """What a page says.
+        """The page in a piece of XML.
 
         Raises:
-            DamagedPage: it is no XML, or no page.
+            DamagedPage: it is not XML, or not a page.
         """
         is_huge = len(xml) > HUGE_BYTES
         if is_huge and xml.count(b"<") > HUGE_TAGS:
@@ -113,7 +113,7 @@ class PageParser:
 
 
 def namespace_of(root: etree._Element, title: str, site: SiteInfo | None) -> int:
-    """A page's namespace; schemas before 0.6 do not say it."""
+    """A page's namespace; schemas before 0.6 do not state it."""
     number = root.findtext("ns")
     if number is None:
         return site.namespace_of(title) if site else 0
@@ -136,7 +136,7 @@ def make_parser(huge_tree: bool) -> etree.XMLParser:
 
 
 def read_site(path: Path, xml: bytes) -> SiteInfo:
-    """What the head of a dump, up to its first page, says.
+    """The wiki that the head of a dump, up to its first page, describes.
 
     Raises:
         UserError: it is not the head of a dump, or declares entities.
@@ -179,7 +179,7 @@ def text_of(revision: etree._Element) -> str | None:
 
 
 def checksum_differs(revision: etree._Element, text: str) -> bool:
-    """Whether a text is not the one its SHA-1 (in base 36) was made of; without one it is."""
+    """Whether a text differs from the one of the dump's SHA-1 (in base 36), if there is one."""
     found = revision.find("text")
     expected = found.get("sha1") if found is not None else None
     if expected is None and revision.find("content") is None:  # else it is that of several texts
@@ -194,8 +194,8 @@ def checksum_differs(revision: etree._Element, text: str) -> bool:
 
 
 def title_in(beginning: bytes) -> str:
-    """The title in the beginning of a page's XML, cut where no title of MediaWiki (255 bytes) is
-    longer; `?` when there is none."""
+    """The title in the beginning of a page's XML, of at most 255 bytes as in MediaWiki; `?` when it
+    is missing."""
     found = re.search(rb"<title>([^<]{1,255})", beginning)
     return html.unescape(found.group(1).decode("utf-8", "replace")) if found else "?"
 

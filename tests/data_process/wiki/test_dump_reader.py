@@ -11,8 +11,7 @@ import pytest
 
 from config import UserError
 from data_process.wiki.dump import pages as dump_pages
-from data_process.wiki.dump.parts import cut_dump
-from data_process.wiki.dump.reader import DumpReader, Problem, Skipped
+from data_process.wiki.dump.reader import DumpReader, Problem, Skipped, cut_dump
 from data_process.wiki.dump.xml_pages import Page
 from tests.data_process.dumps import (
     TAIL,
@@ -51,14 +50,14 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class Read:
     """All that is found in a dump."""
 
-    def __init__(self, path: Path, part_bytes: int | None = None, index: Path | None = None):
+    def __init__(self, path: Path, part_bytes: int | None = None):
         self.pages: list[Page] = []
         self.skipped: list[Skipped] = []
         self.problems: list[str] = []
         self.notes: list[str] = []
-        self.spans = cut_dump(path, index, part_bytes)
-        for dump_span in self.spans:
-            for found in DumpReader(dump_span.span, dump_span.site):
+        self.parts = cut_dump(path, part_bytes)
+        for part in self.parts:
+            for found in DumpReader(part):
                 if isinstance(found, Page):
                     self.pages.append(found)
                 elif isinstance(found, Skipped):
@@ -93,35 +92,7 @@ def test_every_packing_and_every_part_size_gives_the_same_pages(
         assert not read.problems + read.notes
         can_be_cut = name in ("dump.xml", "marked.xml", "multistream.xml.bz2", "cut.xml.bz2")
         if part_bytes == 1000:
-            assert (len(read.spans) > 1) == can_be_cut
-
-
-def test_a_multistream_dump_needs_no_index(packed: dict[str, Path], tmp_path: Path) -> None:
-    alone = tmp_path / "multistream.xml.bz2"
-    alone.write_bytes(packed["multistream.xml.bz2"].read_bytes())
-    for part_bytes in (500, 3000, 20_000):
-        read = Read(alone, part_bytes)
-        assert len(read.pages) == 60
-        assert not read.problems
-
-
-def test_the_index_of_another_dump_is_refused(packed: dict[str, Path], tmp_path: Path) -> None:
-    other = tmp_path / "other-index.txt.bz2"
-    other.write_bytes(multistream(pages(60, first=7), 2)[1])
-    with pytest.raises(UserError, match="not the index of"):
-        Read(packed["multistream.xml.bz2"], 500, other)
-    other.write_bytes(b"no index\n")
-    with pytest.raises(UserError, match="cannot be read"):
-        Read(packed["multistream.xml.bz2"], 500, other)
-
-
-def test_streams_that_are_missing_are_told_by_the_index(tmp_path: Path) -> None:
-    packed, index = multistream(BODIES, 3)
-    starts = [int(line.split(b":")[0]) for line in bz2.decompress(index).splitlines()]
-    (tmp_path / "multistream-index.txt.bz2").write_bytes(index)
-    read = read_bytes(tmp_path, packed[: starts[-6]] + packed[starts[-1] :], "multistream.xml.bz2")
-    assert len(read.pages) == 57
-    assert "its index lists 60 pages" in read.problems[0]
+            assert (len(read.parts) > 1) == can_be_cut
 
 
 @pytest.mark.parametrize("name", PACKINGS)
@@ -138,7 +109,7 @@ def test_a_dump_that_is_cut_anywhere_is_told(
             read = Read(tmp_path / name, draw.choice([None, 700]))
         except UserError:
             continue  # not even its head is there
-        assert any("the dump is incomplete: it ends" in what for what in read.problems), kept
+        assert any("the dump is incomplete" in what for what in read.problems), kept
         assert read.titles == names(*range(1, len(read.pages) + 1))
 
 
@@ -154,16 +125,23 @@ def test_a_dump_cut_exactly_between_two_streams_is_incomplete(tmp_path: Path) ->
     ]
 
 
-def test_a_damaged_stream_costs_its_own_pages_and_is_named(tmp_path: Path) -> None:
+def test_a_damaged_stream_costs_the_rest_of_its_part_and_is_named(tmp_path: Path) -> None:
     packed, index = multistream(BODIES, 3)
     offset = int(bz2.decompress(index).splitlines()[30].split(b":")[0])
     damaged = bytearray(packed)
     damaged[offset + 200] ^= 4
-    read = read_bytes(tmp_path, bytes(damaged), "damaged.xml.bz2")
-    assert read.titles == names(*range(1, 31), *range(34, 61))
-    assert read.problems == [
-        f"the bz2 stream that begins at byte {offset} is damaged after the page 'Page 30'"
+    what = f"the bz2 stream that begins at byte {offset} is damaged after the page 'Page 30'"
+    whole = read_bytes(tmp_path, bytes(damaged), "damaged.xml.bz2")
+    assert whole.titles == names(*range(1, 31))
+    assert whole.problems == [
+        f"the dump is incomplete: {what}; what follows is lost; download it again"
     ]
+    in_parts = Read(tmp_path / "damaged.xml.bz2", 2_000)
+    next_part = min(part.begin for part in in_parts.parts if part.begin > offset)
+    assert f"{what}; what follows up to byte {next_part} is lost" in in_parts.problems[0]
+    first = len(in_parts.titles) - 30
+    assert 0 < first < 30
+    assert in_parts.titles == names(*range(1, 31), *range(61 - first, 61))
 
 
 def test_every_flipped_bit_of_a_bz2_dump_is_told(tmp_path: Path) -> None:
@@ -189,9 +167,9 @@ def test_a_damaged_block_of_a_long_stream_gives_out_nothing(tmp_path: Path) -> N
     read = read_bytes(tmp_path, bytes(damaged), "a.xml.bz2")
     assert 500 < len(read.pages) < 3_000
     assert read.titles == names(*range(1, len(read.pages) + 1))
-    stream, incomplete = read.problems
-    assert stream.startswith("the bz2 stream that begins at byte 0 is damaged after the page")
-    assert incomplete.startswith("the dump is incomplete")
+    (problem,) = read.problems
+    assert "the bz2 stream that begins at byte 0 is damaged" in problem
+    assert f"after the page {read.titles[-1]!r}" in problem
 
 
 def test_a_damaged_page_costs_itself_alone(tmp_path: Path) -> None:
@@ -223,15 +201,12 @@ def test_what_follows_the_end_is_a_note_and_no_damage(tmp_path: Path) -> None:
     assert not zeros.problems + zeros.notes
 
 
-def test_dumps_of_one_wiki_can_be_appended_and_others_are_told(tmp_path: Path) -> None:
+def test_an_appended_dump_is_reported(tmp_path: Path) -> None:
     first, second = dump(pages(3)), dump(pages(3, first=4))
-    same = read_bytes(tmp_path, first + second)
-    assert same.titles == names(*range(1, 7))
-    assert not same.problems
-    other = read_bytes(tmp_path, first + dump(pages(1, first=4), language="de"))
-    assert "the dump of another wiki (de " in other.problems[0]
-    cut = read_bytes(tmp_path, first.replace(TAIL.encode(), b"") + second)
-    assert cut.problems
+    read = read_bytes(tmp_path, first + second)
+    assert read.titles == names(*range(1, 7))
+    assert "begins with '</mediawiki>" in read.problems[0]
+    assert read_bytes(tmp_path, first.replace(TAIL.encode(), b"") + second).problems
 
 
 def test_any_version_of_the_schema_is_read(tmp_path: Path) -> None:
@@ -305,7 +280,7 @@ def test_tags_that_are_quoted_are_no_borders(tmp_path: Path) -> None:
 
 
 def test_a_title_becomes_the_address_that_mediawiki_writes(packed: dict[str, Path]) -> None:
-    site = Read(packed["dump.xml"]).spans[0].site
+    site = Read(packed["dump.xml"]).parts[0].site
     assert site
     assert site.url("C++ (a/b): 河?") == "https://en.example.org/wiki/C%2B%2B_(a/b):_%E6%B2%B3%3F"
 
