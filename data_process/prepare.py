@@ -25,10 +25,14 @@ from data_process.pipeline.inputs import find_inputs
 from data_process.pipeline.report import make_report, stage_table
 from data_process.pipeline.report_files import report_paths, write_report
 from data_process.records.input_files import find_files
-from data_process.records.output import refuse_outputs
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
-from data_process.running.work_dir import held, remove_work_dir, work_dir_of
+from data_process.running.work_dir import (
+    held,
+    join_streams,
+    refuse_outputs,
+    remove_work_dir,
+    work_dir_of,
+)
+from data_process.running.workers import Execution
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def main() -> None:
             stages.append(stage)
             for line in stage_table(stage):
                 print(line)
-        damages, notes = chain.problems()
+        damages = [damage for stage in stages for damage in stage.result.damages]
+        notes = [*inputs.notes, *(note for stage in stages for note in stage.result.notes)]
         if config.rejected:
             chain.write_rejected(stages, config.rejected, config.overwrite)
         if stages[-1].name != DEDUP or not stages[-1].counts["out"]:

@@ -9,22 +9,24 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config import in_range
+from config import Settings, in_range
 from data_process.cleaning.boilerplate import is_countable, line_key, without_boilerplate
 from data_process.cleaning.language import UNKNOWN, language_of
 from data_process.cleaning.normalisation import Normalisation, normalise
 from data_process.cleaning.personal_data import mask_personal_data
 from data_process.cleaning.quality import QualityLimits, quality_problem
-from data_process.records.documents import REJECTED, BadRecords, Document, read_documents
+from data_process.records.documents import BadRecords, Document, read_documents
 from data_process.records.jsonl_parts import JsonlPart, plan_of
-from data_process.running.tasks import Part, PartOutput, Step, stream_files
+from data_process.running.run import StepResult, run_single, run_step
+from data_process.running.step import REJECTED, Part, PartOutput, Step, stream_files
+from data_process.running.workers import Execution
 
 LINES = "lines"
 """Name of the stream of counted lines."""
 
 
 @dataclass(frozen=True)
-class CleaningSettings:
+class CleaningSettings(Settings):
     """What is done to documents."""
 
     keep_boilerplate: bool = False
@@ -146,6 +148,17 @@ class LineCountingStep(Step):
             counts.update({line_key(line) for line in text.split("\n") if is_countable(line)})
         for key in sorted(counts):
             output.write_bytes(f"{key} {counts[key]}\n".encode("ascii"), LINES)
+
+
+def clean(
+    files: tuple[JsonlPart, ...], settings: CleaningSettings, work_dir: Path, execution: Execution
+) -> StepResult:
+    """Cleans documents; if lines that stand in many of them are to go, these are counted before."""
+    repeated = frozenset[str]()
+    if settings.repeated_lines:
+        run_step(LineCountingStep(files, settings), work_dir / "lines", execution)
+        repeated = repeated_lines(work_dir / "lines", settings.repeated_lines)
+    return run_single(CleaningStep(files, settings, repeated), work_dir, execution)
 
 
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:

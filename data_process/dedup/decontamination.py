@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data_process.cleaning.language import script_of
 from data_process.dedup.settings import Decontamination
 from data_process.dedup.shingles import Windows
 from data_process.dedup.units import Hashes, Places, units_of
@@ -25,8 +26,7 @@ from data_process.records.comparable import LONGEST, Comparable, batches, read_c
 from data_process.records.documents import BadRecords
 from data_process.records.jsonl import read_records
 from data_process.records.jsonl_parts import JsonlPart
-from data_process.running.script import script_of
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.running.step import Part, PartOutput, Step
 
 CHARACTERS_OF_WORD = 1.5
 """Chinese characters that weigh as much as a word."""

@@ -38,9 +38,9 @@ from data_process.dedup.settings import DedupSettings
 from data_process.records.array_files import replace_array
 from data_process.records.jsonl_parts import JsonlPart
 from data_process.records.known_files import signature_of
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.tasks import part_folder
+from data_process.running.run import StepResult, run_step
+from data_process.running.step import part_folder
+from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
 NGRAMS = "against/ngrams.npz"
@@ -59,8 +59,8 @@ class Deduplication:
     """Where the work is kept; the streams of the last step, main and rejected, are in it."""
     execution: Execution
 
-    def run(self) -> Counter[str]:
-        """Does all steps; returns in, out, and what was dropped, by reason."""
+    def run(self) -> StepResult:
+        """Does all steps; counts in, out, and what was dropped, by reason."""
         reading = FingerprintStep(self.files, self.settings.comparison, self.settings.bad_records)
         counts = run_step(reading, self.work_dir / "read", self.execution)
         folders = self.folders("read", len(self.files))
@@ -78,7 +78,7 @@ class Deduplication:
         ngrams = self.work_dir / NGRAMS
         removal = RemovalStep(self.files, folders, self.work_dir, self.against, ngrams, plan)
         counts.update(run_step(removal, self.work_dir, self.execution))
-        return counts
+        return StepResult(counts, reading.input_bytes)
 
     def folders(self, step: str, parts: int) -> tuple[Path, ...]:
         """Where the parts of a step are."""

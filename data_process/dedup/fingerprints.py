@@ -42,7 +42,7 @@ from data_process.records.comparable import (
 from data_process.records.documents import BadRecords
 from data_process.records.jsonl_parts import JsonlPart
 from data_process.records.known_files import signature_of
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.running.step import Part, PartOutput, Step
 
 Set = npt.NDArray[np.uint32]
 

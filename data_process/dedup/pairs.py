@@ -20,7 +20,7 @@ from data_process.dedup.fingerprints import Fingerprints
 from data_process.dedup.minhash import Bands
 from data_process.dedup.units import Hashes, Places
 from data_process.records.array_files import save_array
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.running.step import Part, PartOutput, Step
 
 KEYS = 1 << 22
 """Keys that are sorted at once."""

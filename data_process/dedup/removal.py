@@ -15,10 +15,9 @@ from data_process.dedup.decontamination import EvaluationNgrams
 from data_process.dedup.fingerprints import Fingerprints
 from data_process.dedup.units import Places
 from data_process.records.array_files import replace_array
-from data_process.records.documents import REJECTED
 from data_process.records.jsonl import read_raw_lines
 from data_process.records.jsonl_parts import JsonlPart
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.running.step import REJECTED, Part, PartOutput, Step
 
 EXACT, NEAR, CONTAMINATED = "exact duplicate", "near duplicate", "in an evaluation file"
 BOM = b"\xef\xbb\xbf"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from config import in_range
+from config import Settings, in_range
 from data_process.records.documents import BadRecords
 
 Keep = Literal["first", "longest"]
@@ -48,7 +48,7 @@ class Decontamination:
 
 
 @dataclass(frozen=True)
-class DedupSettings:
+class DedupSettings(Settings):
     """What is dropped."""
 
     keep: Keep = "first"

@@ -21,27 +21,26 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from config import in_range, positive
-from data_process.cleaning.step import CleaningSettings, CleaningStep
+from config import Settings, in_range, positive
+from data_process.cleaning.step import CleaningSettings, clean
 from data_process.pipeline.inputs import ChainInputs
-from data_process.records.documents import REJECTED, BadRecords
+from data_process.records.documents import BadRecords
 from data_process.records.jsonl_parts import jsonl_parts
 from data_process.records.output import writing
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.tasks import stream_files
+from data_process.running.run import StepResult
+from data_process.running.step import REJECTED, stream_files
+from data_process.running.workers import Execution
 from data_process.text.split_step import (
     SplitSettings,
     SplitStep,
     TextSpan,
-    encodings_told,
     plan_splitting,
+    split,
 )
 from data_process.wiki.extraction import (
-    XML_BYTES,
     ExtractionSettings,
+    extract,
     plan_extraction,
-    read_problems,
 )
 from data_process.wiki.text.wikitext import CleaningSettings as WikitextSettings
 from data_process.wiki.text.wikitext import VariantName
@@ -59,7 +58,7 @@ DROPPED = "dropped: "
 
 
 @dataclass(frozen=True)
-class ChainSettings:
+class ChainSettings(Settings):
     """What the stages do; the rest is as each script does it by default."""
 
     lang: str | None = None
@@ -91,14 +90,21 @@ class Stage:
     """What a stage did."""
 
     name: str
-    counts: Counter[str]
-    """in, out, `dropped: REASON`, and other things."""
-    bytes_in: int
-    """What it read: of dumps, unpacked XML."""
+    result: StepResult
     bytes_out: int
     """What it wrote, as JSONL."""
     seconds: float | None
     """Time that it took; None when an earlier start had done a part of it."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """in, out, `dropped: REASON`, and other things."""
+        return self.result.counts
+
+    @property
+    def bytes_in(self) -> int:
+        """What it read: of dumps, unpacked XML."""
+        return self.result.input_bytes
 
     def dropped(self) -> list[tuple[str, int]]:
         """The reasons why documents were dropped, and how many were, the most frequent first."""
@@ -149,69 +155,51 @@ class Chain:
                     with path.open("rb") as part:
                         shutil.copyfileobj(part, file)
 
-    def problems(self) -> tuple[list[str], list[str]]:
-        """What is wrong with the input: damages and notes, a sentence each."""
-        damages: list[str] = []
-        notes = self.inputs.notes
-        if self.inputs.dumps:
-            damages, of_dumps = read_problems(self.work_dir / EXTRACT)
-            notes = [*notes, *of_dumps]
-        return damages, notes
-
-    def stage(self, name: str, work: Callable[[], tuple[Counter[str], int]]) -> Stage:
-        """Does a stage, and tells what it did."""
+    def stage(self, name: str, work: Callable[[Path], StepResult]) -> Stage:
+        """Runs a stage in its work directory."""
         is_begun, start = (self.work_dir / name).exists(), time.perf_counter()
-        counts, bytes_in = work()
+        result = work(self.work_dir / name)
         seconds = None if is_begun else time.perf_counter() - start
         written = sum(path.stat().st_size for path in self.output_of(name))
-        return Stage(name, counts, bytes_in, written, seconds)
+        return Stage(name, result, written, seconds)
 
-    def extract(self) -> tuple[Counter[str], int]:
-        """Dumps to articles; what was counted, and the bytes that were read."""
+    def extract(self, work_dir: Path) -> StepResult:
+        """Dumps to articles."""
         settings = self.settings
         taken = ExtractionSettings(
             lang=settings.lang,
             min_length=settings.min_length,
             cleaning=WikitextSettings(variant=settings.variant),
         )
-        step = plan_extraction(self.inputs.dumps, taken)
-        counts = run_step(step, self.work_dir / EXTRACT, self.execution)
-        return counts, counts.pop(XML_BYTES, 0)
+        return extract(plan_extraction(self.inputs.dumps, taken), work_dir, self.execution)
 
-    def split(self) -> tuple[Counter[str], int]:
+    def split(self, work_dir: Path) -> StepResult:
         """Texts to samples."""
         settings = SplitSettings(bad_records=self.settings.bad_records)
         step = with_sources(plan_splitting(list(self.inputs.texts), settings), self.inputs.texts)
-        for line in encodings_told(step):
-            print(line)
-        counts = run_step(step, self.work_dir / SPLIT, self.execution)
-        return counts, sum(part.size for part in step.parts())
+        return split(step, work_dir, self.execution)
 
-    def clean(self, paths: Sequence[Path]) -> tuple[Counter[str], int]:
+    def clean(self, paths: Sequence[Path], work_dir: Path) -> StepResult:
         """Records to clean ones."""
         settings = self.settings
-        files = tuple(jsonl_parts(paths))
         cleaning = CleaningSettings(
             languages=settings.languages,
             mask_personal_data=settings.mask_personal_data,
             bad_records=settings.bad_records,
         )
-        counts = run_step(CleaningStep(files, cleaning), self.work_dir / CLEAN, self.execution)
-        return counts, sum(file.part.size for file in files)
+        return clean(tuple(jsonl_parts(paths)), cleaning, work_dir, self.execution)
 
-    def deduplicate(self, paths: Sequence[Path]) -> tuple[Counter[str], int]:
+    def deduplicate(self, paths: Sequence[Path], work_dir: Path) -> StepResult:
         """Clean records to different ones."""
         from data_process.dedup.deduplication import Deduplication  # numpy takes a while to import
         from data_process.dedup.settings import Comparison, Decontamination, DedupSettings
 
-        files = tuple(jsonl_parts(paths))
         settings = DedupSettings(
             comparison=Comparison(threshold=self.settings.threshold),
             decontamination=Decontamination(against=self.settings.against),
         )
-        place = self.work_dir / DEDUP
-        counts = Deduplication(files, self.against, settings, place, self.execution).run()
-        return counts, sum(file.part.size for file in files)
+        files = tuple(jsonl_parts(paths))
+        return Deduplication(files, self.against, settings, work_dir, self.execution).run()
 
 
 def with_sources(step: SplitStep, sources: dict[Path, str]) -> SplitStep:

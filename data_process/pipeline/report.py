@@ -9,8 +9,7 @@ from data_process.pipeline.chain import CLEAN, COUNT, DEDUP, EXTRACT, SPLIT, STA
 from data_process.records.counts import CountStep, Found, gather
 from data_process.records.jsonl_parts import jsonl_parts
 from data_process.records.record_lines import Reading
-from data_process.running.execution import run_step
-from data_process.running.outcome import outcome
+from data_process.running.run import outcome, run_step
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from data_process.pipeline.chain import DEDUP, Chain
 from data_process.pipeline.report import Report
 from data_process.records.counts import quantiles
 from data_process.records.jsonl import read_raw_lines
-from data_process.running.tasks import done_parts, part_counts, part_folder
+from data_process.running.step import done_parts, part_counts, part_folder
 from model.directory.storage import json_writer, replace_file
 
 SHARES = {"least": 0.0, "5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_process.running.tasks import put_on_disk
+from data_process.running.step import put_on_disk
 from model.directory.storage import replace_file
 
 

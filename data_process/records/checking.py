@@ -19,10 +19,9 @@ from data_process.records.kinds import PROBLEMS, Kind, kind_of
 from data_process.records.record_lines import Reading, parse_lines
 from data_process.records.sources import packing_of
 from data_process.records.steps import InputConfig, passing_work_dir
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.outcome import outcome
-from data_process.running.tasks import Part, PartOutput, Step, stream_files
+from data_process.running.run import outcome, run_step
+from data_process.running.step import Part, PartOutput, Step, stream_files
+from data_process.running.workers import Execution
 
 ERRORS = "errors"
 """Name of the stream of what is wrong."""
@@ -105,7 +104,7 @@ class CheckConfig(InputConfig):
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        found = super().problems() + self.execution.problems()
+        found = super().problems()
         return found + in_range(self, 0, 10**9, "max_errors")
 
 

@@ -14,7 +14,7 @@ from data_process.records.documents import BadRecords, read_parsed, refuse_other
 from data_process.records.jsonl import parse_object
 from data_process.records.jsonl_parts import JsonlPart
 from data_process.records.kinds import described
-from data_process.running.tasks import PartOutput
+from data_process.running.step import PartOutput
 from model.chat import message_problems
 
 TEXT, USER, ASSISTANT, SYSTEM = range(4)

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import tyro
 
 from config import UserError
-from data_process.records.documents import REJECTED
 from data_process.records.formats import (
     FORMATS,
     Format,
@@ -28,7 +27,6 @@ from data_process.records.known_files import signature_of
 from data_process.records.output import tell, writing_streams
 from data_process.records.record_lines import (
     BAD,
-    PIPE,
     PIPE_NAME,
     Reading,
     RecordLine,
@@ -37,8 +35,10 @@ from data_process.records.record_lines import (
     rejecter,
 )
 from data_process.records.sources import WholeFile, packing_of, read_source, read_whole
-from data_process.records.steps import StepConfig, run_and_join
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.records.steps import RecordStepConfig
+from data_process.running.run import StepResult, run_and_join, run_single
+from data_process.running.step import REJECTED, Part, PartOutput, Step
+from data_process.running.work_dir import PIPE
 
 LOOKED_AT = 100
 """Records of each file by which its format is found."""
@@ -178,7 +178,7 @@ def find_format(path: Path, lines: Sequence[RecordLine], naming: Naming) -> Form
 
 
 @dataclass(frozen=True)
-class ConvertConfig(StepConfig):
+class ConvertConfig(RecordStepConfig):
     """Alpaca, ShareGPT, OpenAI's messages, questions with answers, preferences, minimind's files
     and plain texts become {"conversations": [...]} or {"text": ...}; all other keys are kept. Reads
     .jsonl, .json (one array), .csv, .tsv and .txt (a document in each line, with --from lines)."""
@@ -198,40 +198,39 @@ class ConvertConfig(StepConfig):
 
 def run_convert(config: ConvertConfig) -> int:
     """Converts files part by part, or a pipe record by record."""
-    start = time.perf_counter()
-    files, written = config.places()
-    if any(map(is_pipe, files)):
-        convert_pipe(config, files, written, start)
+    if config.is_stream:
+        convert_stream(config)
         return 0
-    step = plan_conversion(files, config)
-    formats = {source.path: name for source, name in zip(step.sources, step.formats, strict=True)}
-    for path, name in formats.items():
-        print(f"{path}: {name}", file=sys.stderr if config.output == PIPE else sys.stdout)
-    if config.output == PIPE:
-        with writing_streams(config.output, config.rejected, REJECTED, config.overwrite) as output:
-            for number in range(len(step.sources)):
-                step.run(number, output)
-        tell(output.counts, start, written, sum(part.size for part in step.parts()))
-        return 0
-    counts = run_and_join(step, config)
-    tell(counts, start, written, sum(part.size for part in step.parts()))
+
+    def work(work_dir: Path) -> StepResult:
+        step = plan_conversion(config.files(), config)
+        return run_single(step, work_dir, config.execution)
+
+    run_and_join(config, work)
     return 0
 
 
-def convert_pipe(
-    config: ConvertConfig, files: Sequence[Path], written: Sequence[Path], start: float
-) -> None:
-    """Converts the JSONL of a pipe."""
+def convert_stream(config: ConvertConfig) -> None:
+    """Converts what comes from a pipe, or goes to one."""
+    start = time.perf_counter()
+    files, size = config.files(), None
+    config.refuse_outputs()
     with writing_streams(config.output, config.rejected, REJECTED, config.overwrite) as output:
-        lines = read_all(files, config.reading, output.counts, "converting", rejecter(output))
-        first = list(islice(lines, LOOKED_AT))
-        name = find_format(PIPE_NAME, first, config.naming)
-        convert_records(chain(first, lines), name, config.naming, config.reading, output)
-    tell(output.counts, start, written)
+        if any(map(is_pipe, files)):
+            lines = read_all(files, config.reading, output.counts, "converting", rejecter(output))
+            first = list(islice(lines, LOOKED_AT))
+            name = find_format(PIPE_NAME, first, config.naming)
+            convert_records(chain(first, lines), name, config.naming, config.reading, output)
+        else:
+            step = plan_conversion(files, config)
+            size = step.input_bytes
+            for number in range(len(step.sources)):
+                step.run(number, output)
+    tell(output.counts, start, config.written, size)
 
 
 def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep:
-    """Finds out what files are, and cuts them into parts.
+    """Finds out what files are, prints it, and cuts them into parts.
 
     Raises:
         UserError: one is of no known format, or they do not become records of one kind.
@@ -256,6 +255,9 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
         sources += found
         formats += [name] * len(found)
     refuse_two_kinds(sources, formats)
+    names = {source.path: name for source, name in zip(sources, formats, strict=True)}
+    for path, name in names.items():
+        print(f"{path}: {name}", file=sys.stderr if config.output == PIPE else sys.stdout)
     return ConvertStep(tuple(sources), tuple(formats), config.naming, config.reading)
 
 

@@ -17,7 +17,7 @@ from data_process.records.filtering import main_script, tokenizer
 from data_process.records.jsonl_parts import JsonlPart, plan_of
 from data_process.records.kinds import kind_of, messages_of, shortened, text_of
 from data_process.records.record_lines import Reading, RecordLine, read_part
-from data_process.running.tasks import Part, PartOutput, Step, stream_files
+from data_process.running.step import Part, PartOutput, Step, stream_files
 
 LENGTHS, HASHES = "lengths", "hashes"
 """Names of the streams."""

@@ -11,12 +11,10 @@ from config import UserError
 from data_process.records.jsonl import is_blank, parse_object, read_raw_lines
 from data_process.records.jsonl_parts import JsonlPart
 from data_process.records.kinds import described
-from data_process.running.tasks import PartOutput
+from data_process.running.step import REJECTED, PartOutput
 
 BadRecords = Literal["stop", "skip"]
 Parsed = TypeVar("Parsed")
-REJECTED = "rejected"
-"""Name of the stream of what was dropped, each with its reason."""
 
 
 @dataclass(frozen=True)

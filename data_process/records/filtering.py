@@ -12,13 +12,13 @@ from typing import Any
 
 from config import in_range
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
-from data_process.records.documents import REJECTED
 from data_process.records.jsonl_parts import JsonlPart, jsonl_parts, plan_of
 from data_process.records.kinds import messages_of, text_of
 from data_process.records.output import tell, writing_streams
 from data_process.records.record_lines import Reading, RecordLine, read_all, read_part, rejecter
-from data_process.records.steps import StepConfig, run_and_join
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.records.steps import RecordStepConfig
+from data_process.running.run import StepResult, run_and_join, run_single
+from data_process.running.step import REJECTED, Part, PartOutput, Step
 from model.tokenizer import EtudeTokenizer
 
 Test = Callable[[RecordLine], str | None]
@@ -226,7 +226,7 @@ def filter_records(lines: Iterator[RecordLine], wanted: Wanted, output: PartOutp
 
 
 @dataclass(frozen=True)
-class FilterConfig(StepConfig):
+class FilterConfig(RecordStepConfig):
     """Records that pass every condition, in their order, as they stand."""
 
     wanted: Wanted = field(default_factory=Wanted)
@@ -239,16 +239,26 @@ class FilterConfig(StepConfig):
 
 def run_filter(config: FilterConfig) -> int:
     """Filters files part by part, or a pipe record by record."""
-    start = time.perf_counter()
-    files, written = config.places()
     if config.is_stream:
-        with writing_streams(config.output, config.rejected, REJECTED, config.overwrite) as output:
-            tell_bad = rejecter(output)
-            lines = read_all(files, config.reading, output.counts, FilterStep.title, tell_bad)
-            filter_records(lines, config.wanted, output)
-        tell(output.counts, start, written)
+        filter_stream(config)
         return 0
-    step = FilterStep(tuple(jsonl_parts(files)), config.wanted, config.reading)
-    counts = run_and_join(step, config)
-    tell(counts, start, written, sum(part.size for part in step.parts()))
+
+    def work(work_dir: Path) -> StepResult:
+        step = FilterStep(tuple(jsonl_parts(config.files())), config.wanted, config.reading)
+        return run_single(step, work_dir, config.execution)
+
+    run_and_join(config, work)
     return 0
+
+
+def filter_stream(config: FilterConfig) -> None:
+    """Filters what comes from a pipe or goes to one."""
+    start = time.perf_counter()
+    config.refuse_outputs()
+    with writing_streams(config.output, config.rejected, REJECTED, config.overwrite) as output:
+        report_bad = rejecter(output)
+        lines = read_all(
+            config.files(), config.reading, output.counts, FilterStep.title, report_bad
+        )
+        filter_records(lines, config.wanted, output)
+    tell(output.counts, start, config.written)

@@ -33,14 +33,3 @@ def is_meant(file: Path, folder: Path, endings: Sequence[str]) -> bool:
     """Whether a file in a folder has one of the endings and is not hidden."""
     hidden = any(name.startswith(".") for name in file.relative_to(folder).parts)
     return not hidden and file.suffix.lower() in endings and file.is_file()
-
-
-def refuse_own_input(output: Path, inputs: Sequence[Path]) -> None:
-    """Raises UserError when a file that is written is one of those that are read, or lies in a
-    folder that is searched."""
-    place = output.resolve()
-    for path in map(Path.resolve, inputs):
-        if place == path or (path.is_dir() and path in place.parents):
-            raise UserError(
-                f"{output} would be written into what is read: name a file in another place"
-            )

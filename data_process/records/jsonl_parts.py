@@ -11,8 +11,7 @@ from config import UserError
 from data_process.records.jsonl import EmptyFile, FilePart
 from data_process.records.known_files import signature_of
 from data_process.records.survey import read_through
-from data_process.running.byte_bar import byte_bar
-from data_process.running.tasks import Part
+from data_process.running.step import Part, byte_bar
 
 PART_BYTES = 32 << 20
 """Large enough that starting a part costs nothing, small enough that a kill costs little."""

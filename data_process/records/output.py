@@ -12,34 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from config import UserError
-from data_process.records.input_files import refuse_own_input
-from data_process.records.record_lines import BYTES, PIPE
-from data_process.running.joining import put_in_place, refuse_to_overwrite
-from data_process.running.outcome import outcome
-from data_process.running.tasks import PartOutput, put_on_disk
-from data_process.running.work_dir import work_dir_of
-from model.directory.storage import explained, sync_directory
-
-
-def refuse_outputs(
-    outputs: Sequence[Path | None], inputs: Sequence[Path], overwrite: bool
-) -> list[Path]:
-    """The files that will be written, of which none may be in the way, be read too, or be named
-    twice.
-
-    Raises:
-        UserError: one is.
-    """
-    given = [path for path in outputs if path is not None and path != PIPE]
-    for path in given:
-        refuse_to_overwrite(path, work_dir_of(given[0]), overwrite)
-        refuse_own_input(path, [place for place in inputs if place != PIPE])
-        if path.is_dir():
-            raise UserError(f"{path} is a folder: name the file to write, such as {path}/out.jsonl")
-    if len({path.resolve() for path in given}) < len(given):
-        raise UserError(f"{given[-1]} would be written twice: name different files")
-    return given
+from data_process.records.record_lines import BYTES
+from data_process.running.run import outcome
+from data_process.running.step import PartOutput
+from data_process.running.work_dir import PIPE, open_output
 
 
 @contextmanager
@@ -57,17 +33,8 @@ def writing(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
         finally:
             stream.detach()  # flushes, and leaves standard output open
         return
-    aside = destination.with_name(destination.name + ".tmp")
-    with explained(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as file:
-                yield file
-                put_on_disk(file)
-            put_in_place(aside, destination, overwrite)
-        finally:
-            aside.unlink(missing_ok=True)
-        sync_directory(destination.parent)
+    with open_output(destination, overwrite) as file:
+        yield file
 
 
 @contextmanager

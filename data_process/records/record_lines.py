@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from config import UserError, in_range
-from data_process.records.documents import REJECTED, BadRecords
+from config import Settings, UserError, in_range
+from data_process.records.documents import BadRecords
 from data_process.records.jsonl import (
     LONGEST_LINE,
     EmptyFile,
@@ -22,18 +22,16 @@ from data_process.records.jsonl import (
     read_raw_lines,
 )
 from data_process.records.jsonl_parts import JsonlPart, refuse_twice
-from data_process.running.byte_bar import byte_bar
-from data_process.running.tasks import PartOutput
+from data_process.running.step import REJECTED, PartOutput, byte_bar
+from data_process.running.work_dir import PIPE
 
-PIPE = Path("-")
-"""Stands for standard input or output."""
 PIPE_NAME = Path("standard input")
 BAD = "dropped: bad record"
 BYTES = "bytes read"
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Settings):
     """How files are read."""
 
     bad_records: BadRecords = "stop"

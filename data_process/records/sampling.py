@@ -22,9 +22,10 @@ from typing import IO, Literal
 
 from config import UserError, in_range
 from data_process.records.counts import content_of
-from data_process.records.output import refuse_outputs, tell, writing
+from data_process.records.output import tell, writing
 from data_process.records.record_lines import RecordLine, is_pipe, read_all
 from data_process.records.steps import InputConfig, OutputConfig, scratch_folder
+from data_process.running.work_dir import refuse_outputs
 
 KEY_BITS = 64
 HIGH_BITS = 16

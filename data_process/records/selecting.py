@@ -16,9 +16,10 @@ from itertools import islice
 from config import UserError, in_range
 from data_process.records.counts import content_of
 from data_process.records.kinds import described, kind_of
-from data_process.records.output import refuse_outputs, tell, writing
-from data_process.records.record_lines import PIPE, RecordLine, read_all
+from data_process.records.output import tell, writing
+from data_process.records.record_lines import RecordLine, read_all
 from data_process.records.steps import InputConfig, OutputConfig
+from data_process.running.work_dir import PIPE, refuse_outputs
 
 UNITS = {
     "": 1,

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import IO
 
 from config import in_range
-from data_process.records.output import refuse_outputs, tell, writing
-from data_process.records.record_lines import PIPE, is_pipe, read_all
+from data_process.records.output import tell, writing
+from data_process.records.record_lines import is_pipe, read_all
 from data_process.records.steps import OutputConfig, scratch_folder
+from data_process.running.work_dir import PIPE, refuse_outputs
 
 KEY_BITS = 64
 HEAD = struct.Struct("<QI")

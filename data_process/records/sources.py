@@ -30,7 +30,7 @@ from data_process.records.record_lines import (
     rejecter,
 )
 from data_process.records.table_file import SEPARATORS, read_table
-from data_process.running.tasks import Part, PartOutput
+from data_process.running.step import Part, PartOutput
 
 Packing = Literal["jsonl", "array", "table", "lines"]
 TellBad = Callable[[UserError], object]

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from data_process.records.counts import CountStep, Found, gather, quantiles
 from data_process.records.jsonl_parts import jsonl_parts
-from data_process.records.output import refuse_outputs
 from data_process.records.record_lines import BAD
 from data_process.records.steps import InputConfig, passing_work_dir
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.outcome import outcome
+from data_process.running.run import outcome, run_step
+from data_process.running.work_dir import refuse_outputs
+from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -46,7 +45,7 @@ class StatsConfig(InputConfig):
 
     def problems(self) -> list[str]:
         """Everything wrong with the values, a sentence each."""
-        found = super().problems() + self.execution.problems()
+        found = super().problems()
         if self.picture_kind not in PICTURES:
             found.append(f"output is {self.output}: let its name end with .png, .pdf or .svg")
         return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,23 +11,20 @@ from pathlib import Path
 
 import tyro
 
-from config import PathConfig, UserError
-from data_process.records.documents import REJECTED
+from config import PathConfig, Settings, UserError
 from data_process.records.input_files import find_files
-from data_process.records.output import refuse_outputs
-from data_process.records.record_lines import PIPE, Reading, is_pipe
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
-from data_process.running.tasks import PARTS, Step
-from data_process.running.work_dir import held, remove_work_dir, work_dir_of
+from data_process.records.record_lines import Reading, is_pipe
+from data_process.running.run import StepConfig
+from data_process.running.step import PARTS, Step
+from data_process.running.work_dir import PIPE, held, remove_work_dir, work_dir_of
+from data_process.running.workers import Execution
 from model.directory.storage import explained, json_text, remove
 
 JSONL = (".jsonl",)
 
 
 @dataclass(frozen=True)
-class InputConfig:
+class InputConfig(Settings):
     """What is read."""
 
     input_files: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -41,12 +37,9 @@ class InputConfig:
         """Of the files that are taken from folders."""
         return JSONL
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = (
-            [] if self.input_files else ["input_files: name at least one file, before the flags"]
-        )
-        return found + self.reading.problems()
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        return [] if self.input_files else ["input_files: name at least one file, before the flags"]
 
     def files(self) -> list[Path]:
         """The files that are read, in order; raises UserError when one is not there."""
@@ -67,43 +60,23 @@ class OutputConfig(InputConfig):
 
 
 @dataclass(frozen=True)
-class StepConfig(OutputConfig):
+class RecordStepConfig(InputConfig, StepConfig):
     """The flags of a command that works record by record."""
 
-    rejected: Path | None = None
-    """JSONL file for what is dropped, each record with its reason."""
+    output: Path = PIPE
+    """JSONL file to write; - is standard output."""
     execution: Execution = field(default_factory=Execution)
     """How the work is spread; what comes from a pipe or goes to one is done by one process."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return super().problems() + self.execution.problems()
-
-    def places(self) -> tuple[list[Path], list[Path]]:
-        """The files to read and those to write.
-
-        Raises:
-            UserError: one is not there, or is in the way.
-        """
-        files = self.files()
-        refuse_outputs((self.output, self.rejected), self.input_files, self.overwrite)
-        return files, [path for path in (self.output, self.rejected) if path is not None]
 
     @property
     def is_stream(self) -> bool:
         """Whether a pipe is read or written."""
         return self.output == PIPE or any(map(is_pipe, self.input_files))
 
-
-def run_and_join(step: Step, config: StepConfig) -> Counter[str]:
-    """Does a step in parts and joins what they wrote; what was counted."""
-    work_dir = work_dir_of(config.output)
-    counts = run_step(step, work_dir, config.execution)
-    join_streams(work_dir, "main", config.output, config.overwrite)
-    if config.rejected:
-        join_streams(work_dir, REJECTED, config.rejected, config.overwrite)
-    remove_work_dir(work_dir)
-    return counts
+    @property
+    def written(self) -> list[Path]:
+        """The files to write."""
+        return [path for path in (self.output, self.rejected) if path is not None]
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""The folder in which a step's parts wait until they are joined, and to which a killed one comes
-back.
+"""The work directory, in which a step's parts wait until they are joined into files that appear
+whole; a killed run continues there.
 
-    WORK_DIR/plan.json      what the work is; another plan begins anew
-    WORK_DIR/parts/         what is done (see tasks.py)
+    WORK_DIR/plan.json      what the work is; with another plan the work starts over
+    WORK_DIR/parts/         what is done (see step.py)
     WORK_DIR/mistakes/      why parts cannot be done, noted by the machine that found it
     WORK_DIR/slurm_job      the job that was submitted last
-    WORK_DIR/logs/          what datatrove and Slurm tell
+    WORK_DIR/logs/          logs of datatrove and Slurm
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from config import UserError
-from data_process.running.tasks import PARTS, Step, done_parts, part_counts
+from data_process.running.step import (
+    PARTS,
+    Step,
+    byte_bar,
+    done_parts,
+    part_counts,
+    put_on_disk,
+    stream_files,
+)
 from model.directory.storage import (
     explained,
     json_text,
@@ -33,7 +41,10 @@ from model.directory.storage import (
 
 PLAN, MISTAKES, JOB, LOGS, LOCK = "plan.json", "mistakes", "slurm_job", "logs", "work.lock"
 FORMAT = 1
-"""Of plan and parts; work that another version began is begun anew."""
+"""Of plan and parts; work in another format starts over."""
+PIPE = Path("-")
+"""Names standard input or output."""
+COPIED_BYTES = 1 << 22
 
 
 def work_dir_of(destination: Path) -> Path:
@@ -65,8 +76,8 @@ def held(work_dir: Path) -> Iterator[None]:
 
 
 def begin(work_dir: Path, step: Step, parts: int) -> bool:
-    """Prepares for the first or another start: what another plan left goes, what this one did
-    stays. Returns whether this plan was begun before."""
+    """Prepares the first or another start: removes what another plan left, and keeps what this one
+    did. Returns whether this plan was begun before."""
     clear_removed(work_dir)
     plan = json_text({"format": FORMAT, "parts": parts, **step.plan()})
     with explained(work_dir):
@@ -144,3 +155,180 @@ def clear_removed(work_dir: Path) -> None:
     """Removes what a killed `remove_work_dir` has left."""
     with explained(work_dir):
         remove(work_dir.with_name(work_dir.name + ".tmp"))
+
+
+@contextmanager
+def open_output(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A file that gets its name when the block ends well, and leaves nothing when it does not.
+
+    Raises:
+        UserError: it exists with another content, or cannot be written.
+    """
+    aside = destination.with_name(destination.name + ".tmp")
+    with explained(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                yield file
+                put_on_disk(file)
+            put_in_place(aside, destination, overwrite)
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_directory(destination.parent)
+
+
+def refuse_outputs(
+    outputs: Sequence[Path | None], inputs: Sequence[Path], overwrite: bool
+) -> list[Path]:
+    """The files that will be written (standard output aside); none may be in the way, be read too,
+    or be named twice.
+
+    Raises:
+        UserError: one is.
+    """
+    given = [path for path in outputs if path is not None and path != PIPE]
+    for path in given:
+        refuse_to_overwrite(path, work_dir_of(given[0]), overwrite)
+        refuse_own_input(path, [place for place in inputs if place != PIPE])
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: name the file to write, such as {path}/out.jsonl")
+    if len({path.resolve() for path in given}) < len(given):
+        raise UserError(f"{given[-1]} would be written twice: name different files")
+    return given
+
+
+def refuse_to_overwrite(destination: Path, work_dir: Path, overwrite: bool) -> None:
+    """Raises UserError when a file, or a folder that holds something, is in the way of work that
+    has not begun yet: better said before hours of it than after."""
+    clear_removed(work_dir)
+    taken = any(destination.iterdir()) if destination.is_dir() else destination.exists()
+    if taken and not overwrite and not work_dir.exists():
+        raise UserError(
+            f"{destination} exists: move it away, or pass --overwrite to replace what differs"
+        )
+
+
+def refuse_own_input(output: Path, inputs: Sequence[Path]) -> None:
+    """Raises UserError when a file that is written is one of those that are read, or lies in a
+    folder that is searched."""
+    place = output.resolve()
+    for path in map(Path.resolve, inputs):
+        if place == path or (path.is_dir() and path in place.parents):
+            raise UserError(
+                f"{output} would be written into what is read: name a file in another place"
+            )
+
+
+def join_streams(work_dir: Path, stream: str, destination: Path, overwrite: bool = False) -> int:
+    """Joins a stream of all parts, in their order, into one file, which may be empty.
+
+    Args:
+        work_dir: where `run_step` has done all parts.
+        stream: its name.
+        destination: the file.
+        overwrite: replace a file with another content.
+
+    Returns:
+        The number of its records.
+
+    Raises:
+        UserError: the file exists with another content, or cannot be written.
+    """
+    records = 0
+    with held(work_dir.resolve()), open_output(destination, overwrite) as file:
+        for block in blocks(work_dir, stream):
+            file.write(block)
+            records += block.count(b"\n")
+    return records
+
+
+def join_shards(
+    work_dir: Path, stream: str, folder: Path, stem: str, shard_bytes: int, overwrite: bool = False
+) -> list[Path]:
+    """Joins a stream of all parts into FOLDER/STEM-00000.jsonl, STEM-00001.jsonl and so on, cut
+    after the record that makes a file shard_bytes long; one at least, which may be empty.
+
+    Shards of these names that an earlier run left in the folder and this one does not write are
+    removed with overwrite.
+
+    Raises:
+        UserError: one exists with another content, or cannot be written.
+    """
+    with held(work_dir.resolve()), explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{stem}-*.jsonl.tmp"):
+            remove(leftover)
+        try:
+            written = write_shards(work_dir, stream, folder / stem, shard_bytes)
+            paths = [path.with_suffix("") for path in written]
+            others = sorted(set(folder.glob(f"{stem}-[0-9]*[0-9].jsonl")) - set(paths))
+            if others and not overwrite:
+                raise in_the_way(others[0])
+            for aside, path in zip(written, paths, strict=True):
+                put_in_place(aside, path, overwrite)
+            for other in others:
+                remove(other)
+        finally:
+            for aside in folder.glob(f"{stem}-*.jsonl.tmp"):
+                remove(aside)
+        sync_directory(folder)
+    return paths
+
+
+def write_shards(work_dir: Path, stream: str, stem: Path, shard_bytes: int) -> list[Path]:
+    """Writes the shards with .tmp at the ends of their names."""
+    written: list[Path] = []
+    pieces = (line for block in blocks(work_dir, stream) for line in block.splitlines(True))
+    line = next(pieces, b"")
+    while line or not written:
+        written.append(stem.with_name(f"{stem.name}-{len(written):05d}.jsonl.tmp"))
+        with written[-1].open("wb") as shard:
+            is_full = False
+            while line and not is_full:
+                shard.write(line)
+                # Of a record longer than a block, a piece without its end comes first.
+                is_full = line.endswith(b"\n") and shard.tell() >= shard_bytes
+                line = next(pieces, b"")
+            put_on_disk(shard)
+    return written
+
+
+def blocks(work_dir: Path, stream: str) -> Iterator[bytes]:
+    """The content of a stream of all parts, with a progress bar."""
+    paths = list(stream_files(work_dir, stream))
+    total = sum(path.stat().st_size for path in paths)
+    with byte_bar("joining", total) as bar:
+        for path in paths:
+            with path.open("rb") as file:
+                while block := file.read(COPIED_BYTES):
+                    yield block
+                    bar.update(len(block))
+
+
+def put_in_place(aside: Path, destination: Path, overwrite: bool) -> None:
+    """Gives a file its name; one with the same content stays as it is."""
+    if destination.exists():
+        if same_content(aside, destination):
+            return
+        if not overwrite:
+            raise in_the_way(destination)
+    os.replace(aside, destination)
+
+
+def in_the_way(path: Path) -> UserError:
+    """The error about a file that would be replaced."""
+    return UserError(
+        f"{path} exists with other content: move it away, or pass --overwrite to replace it; what "
+        "was done is kept for then"
+    )
+
+
+def same_content(one: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes."""
+    if not other.is_file() or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        while block := first.read(COPIED_BYTES):
+            if block != second.read(COPIED_BYTES):
+                return False
+    return True

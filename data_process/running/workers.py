@@ -1,4 +1,4 @@
-"""Work handed out to processes that never outlive this one.
+"""Where work is done: the settings, and work handed out to processes that never outlive this one.
 
 Each worker has a pipe: it gets a task, does it, and answers. There are no shared locks or queues
 that a killed process could leave behind, and a worker that dies is seen at once.
@@ -6,18 +6,22 @@ that a killed process could leave behind, and a worker that dies is seen at once
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from config import UserError
+from config import Above0, Count, Settings, UserError
 
 Task = TypeVar("Task")
 
@@ -27,6 +31,41 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Execution(Settings):
+    """Where the work is done."""
+
+    workers: Count = field(default_factory=available_cores)
+    """Parts that are worked on at once: processes here, or tasks on a cluster. By default as many
+    as this machine has cores. The output is the same for any number."""
+    executor: Literal["local", "slurm", "ray"] = "local"
+    """local: this machine. slurm: submits a job, and the same command again takes up its results.
+    ray: the running Ray cluster, or a local one. See docs/data_at_scale.md."""
+    slurm_partition: str | None = None
+    """With --executor slurm: the partition."""
+    slurm_time: str = "24:00:00"
+    """With --executor slurm: time limit of a task, as hours:minutes:seconds."""
+    slurm_wait: bool = False
+    """With --executor slurm: wait for the end of the job and go on, in place of leaving."""
+    memory_gb: Above0 = 2.0
+    """With --executor slurm or ray: memory to reserve for each worker, in GB."""
+
+    def conflicts(self) -> list[str]:
+        """What the executor lacks, a sentence each."""
+        if self.executor == "ray" and importlib.util.find_spec("ray") is None:
+            return ["executor is ray, which is not installed: pip install ray"]
+        if self.executor != "slurm":
+            return []
+        found = []
+        if not self.slurm_partition:
+            found.append("executor is slurm: name the partition with --slurm_partition (see sinfo)")
+        if not re.fullmatch(r"(\d+-)?\d+(:\d\d){0,2}", self.slurm_time):
+            found.append(f"slurm_time is {self.slurm_time}: use hours:minutes:seconds")
+        if shutil.which("sbatch") is None:
+            found.append("executor is slurm, but there is no sbatch here: run this on a login node")
+        return found
 
 
 def work_through(

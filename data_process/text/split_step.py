@@ -10,12 +10,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from config import positive
-from data_process.records.documents import REJECTED, BadRecords, read_documents
+from config import Settings, positive
+from data_process.records.documents import BadRecords, read_documents
 from data_process.records.input_files import find_files
 from data_process.records.jsonl_parts import PART_BYTES, JsonlPart, jsonl_parts, refuse_twice
 from data_process.records.known_files import signature_of
-from data_process.running.tasks import Part, PartOutput, Step
+from data_process.running.run import StepResult, run_single
+from data_process.running.step import REJECTED, Part, PartOutput, Step
+from data_process.running.workers import Execution
 from data_process.text.files import TextFile, TextPart, is_encoding, survey_text, text_chunks
 from data_process.text.splitting import CharacterRuler, Piece, Splitter, TokenRuler
 from model.tokenizer import EtudeTokenizer
@@ -27,7 +29,7 @@ SMALLEST = 16
 
 
 @dataclass(frozen=True)
-class SplitSettings:
+class SplitSettings(Settings):
     """How texts are split."""
 
     size: int = 1_000
@@ -198,6 +200,13 @@ def plan_splitting(
     return SplitStep(tuple(grouped(members, part_bytes)), settings)
 
 
+def split(step: SplitStep, work_dir: Path, execution: Execution) -> StepResult:
+    """Runs a step, after a list of the encodings that were found."""
+    for line in encodings_found(step):
+        print(line)
+    return run_single(step, work_dir, execution)
+
+
 def grouped(
     members: Sequence[TextSpan | JsonlPart], part_bytes: int
 ) -> Iterator[tuple[TextSpan | JsonlPart, ...]]:
@@ -213,7 +222,7 @@ def grouped(
     yield tuple(group)
 
 
-def encodings_told(step: SplitStep) -> list[str]:
+def encodings_found(step: SplitStep) -> list[str]:
     """What encodings were found: how many files of each, and those that were guessed."""
     files = {m.file.path: m.file for group in step.groups for m in group if isinstance(m, TextSpan)}
     kinds: dict[str, list[TextFile]] = {}

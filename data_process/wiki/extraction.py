@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,16 +20,17 @@ from tqdm import tqdm
 
 from config import Count, Settings, UserError
 from data_process.records.known_files import signature_of
-from data_process.running.byte_bar import byte_bar
-from data_process.running.tasks import Part, PartOutput, Step, stream_files
+from data_process.running.run import StepResult, run_step
+from data_process.running.step import REJECTED, Part, PartOutput, Step, byte_bar, stream_files
+from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
 from data_process.wiki.dump.unpacking import STDIN, is_pipe
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_disambiguation, is_redirect
 from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
 
-PROBLEMS, REJECTED = "problems", "rejected"
-"""Streams beside main."""
+PROBLEMS = "problems"
+"""Stream of what is wrong with the dumps, beside main and rejected."""
 LONGEST_TEXT = 4_000_000
 """Characters of wikitext that are cleaned: MediaWiki allows 2 MiB, and what is longer was made to
 take time and memory."""
@@ -244,6 +245,15 @@ def plan_extraction(
         for path, parts in zip(paths, dumps, strict=True)
     )
     return ExtractionStep((tuple(whole),), settings)
+
+
+def extract(step: ExtractionStep, work_dir: Path, execution: Execution) -> StepResult:
+    """Runs a step; what comes from a pipe is read in this process, for others do not have it."""
+    if step.reads_a_pipe:
+        execution = replace(execution, workers=1, executor="local")
+    counts = run_step(step, work_dir, execution)
+    xml_bytes = counts.pop(XML_BYTES, 0)
+    return StepResult(counts, xml_bytes, *read_problems(work_dir))
 
 
 def find_dumps(paths: Sequence[Path]) -> list[Path]:

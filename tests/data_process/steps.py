@@ -13,11 +13,10 @@ from typing import Any
 from config import UserError
 from data_process.records.jsonl import EmptyFile, read_records
 from data_process.records.jsonl_parts import JsonlPart, jsonl_parts
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
-from data_process.running.tasks import Part, PartOutput, Step
-from data_process.running.work_dir import remove_work_dir, work_dir_of
+from data_process.running.run import run_step
+from data_process.running.step import Part, PartOutput, Step
+from data_process.running.work_dir import join_streams, remove_work_dir, work_dir_of
+from data_process.running.workers import Execution
 
 PART_BYTES = 70
 

@@ -73,7 +73,7 @@ def serve(connection: Connection) -> None:
 def extract(path: Path, part_bytes: int | None) -> Extracted:
     """Extracts a dump as the script does in each of its processes."""
     from config import UserError
-    from data_process.running.tasks import run_part, stream_files
+    from data_process.running.step import run_part, stream_files
     from data_process.wiki.dump.reader import cut_dump
     from data_process.wiki.extraction import ExtractionSettings, ExtractionStep, read_problems
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from config import ROOT
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
-from data_process.running.tasks import done_parts
-from data_process.running.work_dir import remove_work_dir, work_dir_of
+from data_process.running.run import run_step
+from data_process.running.step import done_parts
+from data_process.running.work_dir import join_streams, remove_work_dir, work_dir_of
+from data_process.running.workers import Execution
 from tests.data_process.steps import COMMAND, Shout, make_input, shout
 from tests.reliability.faults import DEATH, faults, in_a_child
 from tests.reliability.trials import Trials

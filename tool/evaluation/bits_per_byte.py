@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data_process.running.script import script_of
+from data_process.cleaning.language import script_of
 from model.chat import render
 from tool.evaluation.scoring import Judge, Outcome, Span, log_likelihoods
 

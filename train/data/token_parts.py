@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from data_process.cleaning.language import script_of
 from data_process.records.jsonl import FilePart, read_conversations, read_texts
-from data_process.running.script import script_of
 from model.chat import render_batch
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer

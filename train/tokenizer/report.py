@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from data_process.running.script import script_of
+from data_process.cleaning.language import script_of
 from model.chat import Message, render, render_prompt
 from model.directory.storage import verify
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer

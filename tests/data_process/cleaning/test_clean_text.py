@@ -14,9 +14,9 @@ from data_process.cleaning.step import (
     repeated_lines,
 )
 from data_process.records.jsonl_parts import jsonl_parts
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
+from data_process.running.run import run_step
+from data_process.running.work_dir import join_streams
+from data_process.running.workers import Execution
 from tests.data_process.jsonl_command import Ran, read, run, write
 
 SCRIPT = ROOT / "data_process" / "clean_text.py"

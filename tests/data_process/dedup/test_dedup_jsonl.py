@@ -22,9 +22,8 @@ from data_process.dedup.pairs import pairs_of, parted
 from data_process.dedup.settings import Comparison, DedupSettings, Keep
 from data_process.records.comparable import LONGEST
 from data_process.records.jsonl_parts import jsonl_parts
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
-from data_process.running.work_dir import work_dir_of
+from data_process.running.work_dir import join_streams, work_dir_of
+from data_process.running.workers import Execution
 from tests.data_process.jsonl_command import Ran, read, run, write
 
 SCRIPT = ROOT / "data_process" / "dedup_jsonl.py"

@@ -21,8 +21,8 @@ from config import ROOT, UserError
 from data_process.pipeline.chain import Chain, ChainSettings, nothing_left
 from data_process.pipeline.inputs import find_inputs
 from data_process.pipeline.report_files import report_paths
-from data_process.running.execution_settings import Execution
 from data_process.running.work_dir import work_dir_of
+from data_process.running.workers import Execution
 from tests.data_process.dumps import dump, page
 
 SCRIPT = ROOT / "data_process" / "prepare.py"

@@ -16,13 +16,13 @@ from data_process.records.checking import CheckConfig
 from data_process.records.counts import quantiles
 from data_process.records.filtering import FilterStep, Wanted
 from data_process.records.jsonl_parts import jsonl_parts
-from data_process.records.record_lines import PIPE, Reading, RecordLine
+from data_process.records.record_lines import Reading, RecordLine
 from data_process.records.sampling import SampleConfig, drawn
 from data_process.records.selecting import parse_size
 from data_process.records.shuffling import shuffled
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
+from data_process.running.run import run_step
+from data_process.running.work_dir import PIPE, join_streams
+from data_process.running.workers import Execution
 from model.tokenizer import EtudeTokenizer
 from tests.data_process.jsonl_command import SCRIPT, chat, read, run, texts, write
 from train.tokenizer.bpe import save_tokenizer

@@ -14,11 +14,17 @@ import pytest
 from config import ROOT, UserError
 from data_process.records.jsonl import read_records
 from data_process.records.jsonl_parts import jsonl_parts
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_shards, join_streams, refuse_to_overwrite
-from data_process.running.tasks import done_parts
-from data_process.running.work_dir import held, remove_work_dir, work_dir_of
+from data_process.running.run import run_step
+from data_process.running.step import done_parts
+from data_process.running.work_dir import (
+    held,
+    join_shards,
+    join_streams,
+    refuse_to_overwrite,
+    remove_work_dir,
+    work_dir_of,
+)
+from data_process.running.workers import Execution
 from tests.data_process.steps import COMMAND, PART_BYTES, Shout, make_input, shout
 
 ONE = Execution(workers=1)
@@ -255,7 +261,7 @@ def test_a_terminal_shows_what_is_done(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr("data_process.running.part_progress.LOOK_S", 0.05)
+    monkeypatch.setattr("data_process.running.run.LOOK_S", 0.05)
     step = Shout(shout(source).cut[:6], nap=0.22)
     run_step(step, tmp_path / "work", ONE)
     assert "/6 parts, " in terminal.text

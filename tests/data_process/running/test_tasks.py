@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from config import UserError
-from data_process.running.tasks import (
+from data_process.running.step import (
     Part,
     PartOutput,
     Step,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from config import ROOT
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
+from data_process.running.run import run_step
+from data_process.running.work_dir import join_streams
+from data_process.running.workers import Execution
 from data_process.text.split_step import SplitSettings, plan_splitting
 from model.tokenizer import EtudeTokenizer
 from tests.data_process.jsonl_command import Ran, read, run, write

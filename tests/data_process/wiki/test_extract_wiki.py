@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from config import ROOT, UserError
-from data_process.running.execution import run_step
-from data_process.running.execution_settings import Execution
-from data_process.running.joining import join_streams
-from data_process.running.tasks import done_parts, part_folder
-from data_process.running.work_dir import work_dir_of
+from data_process.running.run import run_step
+from data_process.running.step import done_parts, part_folder
+from data_process.running.work_dir import join_streams, work_dir_of
+from data_process.running.workers import Execution
 from data_process.wiki.extraction import (
     DumpExtraction,
     ExtractionSettings,

@@ -1,4 +1,4 @@
-"""Work cut into parts, each done once and whole, wherever it runs.
+"""A step: work cut into parts, each done once and whole, wherever it runs.
 
 The parts follow from the input and the settings alone, each writes files of its own, and the
 results are joined in the order of the parts: the output is the same to the byte whatever the number
@@ -24,13 +24,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
+
+from tqdm import tqdm
 
 from config import UserError
 from model.directory.storage import explained, sync_directory
 
 PARTS, COUNTS = "parts", "counts.json"
+MAIN, REJECTED = "main", "rejected"
+"""Names of the streams of what a step keeps, and of what it drops with the reason."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,13 @@ class PartOutput:
         self.counts: Counter[str] = Counter()
         self.files: dict[str, IO[bytes]] = {}
 
-    def write(self, record: Any, stream: str = "main") -> None:
+    def write(self, record: Any, stream: str = MAIN) -> None:
         """Adds a record to a stream, as a line of JSON."""
         line = json.dumps(record, ensure_ascii=False) + "\n"
         # Half a surrogate pair, which UTF-8 cannot spell, becomes \udXXX, as JSON escapes it.
         self.write_bytes(line.encode("utf-8", "backslashreplace"), stream)
 
-    def write_bytes(self, line: bytes, stream: str = "main") -> None:
+    def write_bytes(self, line: bytes, stream: str = MAIN) -> None:
         """Adds whole lines, with their ends, to a stream."""
         if stream not in self.files:
             self.files[stream] = (self.folder / f"{stream}.jsonl").open("wb")
@@ -71,12 +74,7 @@ class PartOutput:
     def __enter__(self) -> PartOutput:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Puts all files on the disk, counts last; after an error it only closes them."""
         if error is None:
             with (self.folder / COUNTS).open("w", encoding="utf-8") as file:
@@ -118,6 +116,11 @@ class Step(ABC):
     @abstractmethod
     def plan(self) -> dict[str, Any]:
         """All that the output depends on: settings, and name, size and times of the input."""
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of input of all parts."""
+        return sum(part.size for part in self.parts())
 
 
 def run_part(step: Step, number: int, work_dir: Path) -> None:
@@ -182,8 +185,29 @@ def part_counts(work_dir: Path, number: int) -> Counter[str]:
     return Counter(json.loads(path.read_text(encoding="utf-8")))
 
 
-def stream_files(work_dir: Path, stream: str = "main") -> Iterator[Path]:
+def stream_files(work_dir: Path, stream: str = MAIN) -> Iterator[Path]:
     """The files of a stream, in the order of the parts; a part that wrote nothing has none."""
     for number in done_parts(work_dir):
         if (path := part_folder(work_dir, number) / f"{stream}.jsonl").exists():
             yield path
+
+
+def byte_bar(title: str, total: int | None, initial: int = 0) -> tqdm[Any]:
+    """The progress bar of all work that reads bytes: shown in a terminal, once the work takes
+    longer than a second.
+
+    Args:
+        title: what is done.
+        total: bytes in all; None: not known.
+        initial: bytes that were done before.
+    """
+    return tqdm(
+        desc=title,
+        total=total,
+        initial=initial,
+        unit="B",
+        unit_scale=True,
+        delay=1,
+        leave=False,
+        disable=None,
+    )
