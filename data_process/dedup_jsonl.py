@@ -17,7 +17,7 @@ import tyro
 
 from cli import parse_flags, run_script
 from config import TRAINING_DATA
-from data_process.dedup.settings import DedupSettings
+from data_process.dedup.deduplication import Deduplication, DedupSettings
 from data_process.records.input_files import find_files
 from data_process.records.jsonl_parts import jsonl_parts
 from data_process.running.run import StepConfig, StepResult, run_and_join
@@ -43,8 +43,6 @@ def main() -> None:
     against = tuple(find_files(config.dedup.decontamination.against, (".jsonl",)))
 
     def work(work_dir: Path) -> StepResult:
-        from data_process.dedup.deduplication import Deduplication  # numpy is slow to import
-
         files = tuple(jsonl_parts(find_files(config.input_files, (".jsonl",))))
         return Deduplication(files, against, config.dedup, work_dir, config.execution).run()
 

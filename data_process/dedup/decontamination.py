@@ -2,7 +2,7 @@
 
 As for GPT-3 (Brown et al. 2020, appendix C): a record that shares an n-gram of 13 words with an
 evaluation text is contaminated, and an n-gram that more than 10 records hold is a common phrase
-and tells nothing. Of a shorter evaluation text, down to 8 words, the whole must be found. Chinese
+and no evidence. Of a shorter evaluation text, down to 8 words, the whole must be found. Chinese
 has no words apart: there 20 characters stand for 13 words, and 12 for 8. All strings of an
 evaluation file count, whatever its keys are.
 """
@@ -12,21 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Interval
 
+from config import Settings
 from data_process.cleaning.language import script_of
-from data_process.dedup.settings import Decontamination
-from data_process.dedup.shingles import Windows
-from data_process.dedup.units import Hashes, Places, units_of
-from data_process.records.array_files import save_array
-from data_process.records.comparable import LONGEST, Comparable, batches, read_comparables
-from data_process.records.documents import BadRecords
+from data_process.dedup.shingles import Hashes, Places, Windows, units_of
+from data_process.records.comparable import LONGEST, Comparable
 from data_process.records.jsonl import read_records
-from data_process.records.jsonl_parts import JsonlPart
-from data_process.running.step import Part, PartOutput, Step
 
 CHARACTERS_OF_WORD = 1.5
 """Chinese characters that weigh as much as a word."""
@@ -38,8 +34,33 @@ TEXTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
+class Decontamination(Settings):
+    """Evaluation files, and what counts as holding their text."""
+
+    against: tuple[Path, ...] = ()
+    """JSONL files of any shape whose texts must not be in the output."""
+    against_ngram: Annotated[int, Interval(ge=1, le=100)] = 13
+    """Words that a record must share with an evaluation text; of Chinese, half as many characters
+    more."""
+    against_shortest: Annotated[int, Interval(ge=1, le=100)] = 8
+    """Words of the shortest evaluation text that is looked for."""
+    against_common: Annotated[int, Interval(ge=0, le=10**9)] = 10
+    """An n-gram that more records than this hold is a common phrase, and no reason to drop them; 0:
+    no n-gram is."""
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        if self.against_shortest <= self.against_ngram:
+            return []
+        return [
+            f"against_shortest is {self.against_shortest}: use at most against_ngram, "
+            f"{self.against_ngram}"
+        ]
+
+
+@dataclass(frozen=True)
 class EvaluationNgrams:
-    """What is looked for."""
+    """The n-grams of evaluation files."""
 
     lengths: npt.NDArray[np.int64]
     """Which lengths there are, in units."""
@@ -47,30 +68,23 @@ class EvaluationNgrams:
     """Of all n-grams of all lengths, sorted, each once."""
     sources: Places  # (n-grams, 2)
     """Number of the file, and of the line that it stands in first."""
-    short: int
-    """Texts that are too short to be looked for."""
 
     @staticmethod
     def load(path: Path) -> EvaluationNgrams:
         """Reads what `save` wrote."""
         with np.load(path) as arrays:
-            short = int(arrays["short"])
-            return EvaluationNgrams(arrays["lengths"], arrays["hashes"], arrays["sources"], short)
+            return EvaluationNgrams(**arrays)
 
     def save(self, path: Path) -> None:
         """Writes all to a file."""
         with path.open("wb") as file:
-            np.savez(
-                file,
-                lengths=self.lengths,
-                hashes=self.hashes,
-                sources=self.sources,
-                short=np.array(self.short),
-            )
+            np.savez(file, **vars(self))
 
 
-def read_evaluation(paths: Sequence[Path], settings: Decontamination) -> EvaluationNgrams:
-    """Cuts the texts of evaluation files into n-grams.
+def read_evaluation(
+    paths: Sequence[Path], settings: Decontamination
+) -> tuple[EvaluationNgrams, int]:
+    """Cuts the texts of evaluation files into n-grams; also returns how many texts are too short.
 
     Raises:
         UserError: a file is missing, or is not JSONL.
@@ -93,7 +107,7 @@ def read_evaluation(paths: Sequence[Path], settings: Decontamination) -> Evaluat
     of_text = np.concatenate(owners)
     hashes, first = np.unique(np.concatenate(found), return_index=True)
     short = len(texts) - len(np.unique(of_text))
-    return EvaluationNgrams(np.array(sorted(lengths)), hashes, places[of_text[first]], short)
+    return EvaluationNgrams(np.array(sorted(lengths)), hashes, places[of_text[first]]), short
 
 
 def strings_of(value: object) -> Iterator[str]:
@@ -113,7 +127,7 @@ def ngrams_of(
     texts: Sequence[str], settings: Decontamination
 ) -> Iterator[tuple[int, Hashes, Places]]:
     """The n-grams of evaluation texts: their length, hashes and the texts they are of."""
-    units = units_of(texts, keep_case=False, keep_punctuation=False)
+    units = units_of(texts)
     windows = Windows(units)
     weights = [CHARACTERS_OF_WORD if script_of(text) == "han" else 1.0 for text in texts]
     longest = np.array([round(settings.against_ngram * weight) for weight in weights])
@@ -127,64 +141,36 @@ def ngrams_of(
         yield length, hashes[here], owners[places[here]]
 
 
-@dataclass(frozen=True)
-class ContaminationStep(Step):
-    """Finds n-grams of evaluation texts in records. It writes found.npy (matches, 2): number of the
-    record in its part, and of the n-gram, each pair once."""
-
-    files: tuple[JsonlPart, ...]
-    bad_records: BadRecords
-    ngrams: Path
-    """Where the n-grams were saved."""
-    origin: dict[str, Any]
-    """What the files and the evaluation files are."""
-    title = "comparing with evaluation files"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
-
-    def plan(self) -> dict[str, Any]:
-        """The files and the settings."""
-        return {"step": "contamination 1", "origin": self.origin}
-
-    def run(self, number: int, output: PartOutput) -> None:
-        """Reads the records of one part."""
-        finder = NgramFinder(EvaluationNgrams.load(self.ngrams))
-        found = [np.zeros((0, 2), dtype=np.int64)]
-        before = 0
-        for batch in batches(read_comparables(self.files[number], self.bad_records)):
-            for owners, texts in pieces(batch):
-                matches = finder.find(texts)
-                matches[:, 0] = owners[matches[:, 0]] + before
-                found.append(matches)
-            before += len(batch)
-        save_array(output.folder / "found.npy", np.unique(np.concatenate(found), axis=0))
-
-
-def pieces(batch: Sequence[Comparable]) -> Iterator[tuple[Places, list[str]]]:
-    """All turns of records, in groups of bounded size, and the records they are of; a very long
-    turn comes in pieces that overlap."""
-    turns = [(number, text) for number, record in enumerate(batch) for _, text in record.turns]
-    short = [(number, text[:LONGEST]) for number, text in turns]
-    yield np.array([number for number, _ in short], dtype=np.int64), [text for _, text in short]
-    for number, text in turns:
-        for begin in range(LONGEST, len(text), LONGEST):
-            yield np.array([number]), [text[begin - OVERLAP : begin + LONGEST]]
-
-
 class NgramFinder:
-    """Looks for n-grams in texts."""
+    """Looks for the n-grams of evaluation files in records."""
 
     def __init__(self, ngrams: EvaluationNgrams) -> None:
         self.ngrams = ngrams
         self.sieve = np.zeros(1 << SIEVE_BITS, dtype=np.bool_)
         self.sieve[ngrams.hashes >> np.uint64(64 - SIEVE_BITS)] = True
 
-    def find(self, texts: Sequence[str]) -> Places:
+    def matches(self, batch: Sequence[Comparable], owners: Places, windows: Windows) -> Places:
+        """The n-grams that records hold.
+
+        Args:
+            batch: the records.
+            owners: the record of each turn.
+            windows: of the turns, as far as they are cut into units.
+
+        Returns:
+            (matches, 2): number of the record in the batch, and of the n-gram; each pair once.
+        """
+        found = self.find(windows)
+        found[:, 0] = owners[found[:, 0]]
+        everything = [found]
+        for owner, piece in ends_of_long_turns(batch):
+            found = self.find(Windows(units_of([piece])))
+            found[:, 0] = owner
+            everything.append(found)
+        return np.unique(np.concatenate(everything), axis=0)
+
+    def find(self, windows: Windows) -> Places:
         """The n-grams that texts hold; (matches, 2): number of the text, and of the n-gram."""
-        units = units_of(texts, keep_case=False, keep_punctuation=False)
-        windows = Windows(units)
         found = [np.zeros((0, 2), dtype=np.int64)]
         for length in self.ngrams.lengths.tolist():
             hashes, places = windows.whole(length)
@@ -193,36 +179,34 @@ class NgramFinder:
             rank = np.searchsorted(self.ngrams.hashes, hashes)
             rank = np.minimum(rank, len(self.ngrams.hashes) - 1)
             same = self.ngrams.hashes[rank] == hashes
-            texts_of = np.searchsorted(units.borders, places[same], side="right") - 1
+            texts_of = np.searchsorted(windows.units.borders, places[same], side="right") - 1
             found.append(np.stack((texts_of, rank[same]), axis=1))
         return np.concatenate(found)
 
 
-@dataclass(frozen=True)
-class Contamination:
-    """Which records hold text of evaluation files."""
+def ends_of_long_turns(batch: Sequence[Comparable]) -> Iterator[tuple[int, str]]:
+    """What of very long turns is not cut into units with the rest, in pieces of bounded size that
+    overlap; and the number of the record in its batch."""
+    for number, record in enumerate(batch):
+        for _, text in record.turns:
+            for begin in range(LONGEST, len(text), LONGEST):
+                yield number, text[begin - OVERLAP : begin + LONGEST]
 
-    ngram: Places  # (records,)
-    """The first n-gram that tells it, or -1."""
-    common: int
-    """N-grams that too many records hold."""
 
-
-def contamination(
-    found: Sequence[Places], first: Places, dropped: npt.NDArray[np.bool_], common: int
-) -> Contamination:
-    """Tells contaminated records from those that only share a common phrase.
+def contaminated(
+    matches: Places, dropped: npt.NDArray[np.bool_], common: int
+) -> tuple[Places, int]:
+    """Separates contaminated records from those that only share a common phrase.
 
     Args:
-        found: of each part, records and n-grams.
-        first: number of the first record of each part.
-        dropped: records that do not count, for they are duplicates.
+        matches: (matches, 2): number of the record, and of the n-gram; each pair once.
+        dropped: for each record whether it does not count, for it is a duplicate.
         common: most records that hold an n-gram; 0: any number.
+
+    Returns:
+        The first n-gram that each record is dropped for, or -1; and how many n-grams too many
+        records hold.
     """
-    shifted = [
-        matches + np.array((before, 0)) for matches, before in zip(found, first, strict=False)
-    ]
-    matches = np.concatenate([np.zeros((0, 2), dtype=np.int64), *shifted])
     matches = matches[~dropped[matches[:, 0]]]
     counts = np.bincount(matches[:, 1])
     too_common = counts > common if common else np.zeros(len(counts), dtype=np.bool_)
@@ -230,4 +214,4 @@ def contamination(
     ngram = np.full(len(dropped), -1, dtype=np.int64)
     records, places = np.unique(telling[:, 0], return_index=True)
     ngram[records] = telling[places, 1]
-    return Contamination(ngram, int(too_common.sum()))
+    return ngram, int(too_common.sum())

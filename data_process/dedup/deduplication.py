@@ -1,49 +1,70 @@
 """From records to those that stay: the order of the steps, and writing what was decided.
 
-    WORK_DIR/read      hashes of every record (fingerprints.py)
-    WORK_DIR/bands     pairs that may be alike (duplicate_pairs.py)
-    WORK_DIR/pairs     pairs that are
-    WORK_DIR/against   n-grams of evaluation files in records (decontamination.py)
-    WORK_DIR           the records that stay, and those that do not
+    WORK_DIR/against/ngrams.npz   n-grams of evaluation files (decontamination.py)
+    WORK_DIR/read                 hashes of every record (fingerprints.py)
+    WORK_DIR                      the records that stay, and those that do not
 
-Each is a step of its own, so a killed run goes on where it was. Between the steps the choice is
-made here, in one process, of numbers alone: 20 bytes a record.
+Reading and writing are steps, done part by part, so a killed run continues where it was. Between
+them the choice is made here, in one process, of numbers alone (duplicates.py): 30 bytes a record.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from data_process.dedup.choice import (
-    Fates,
-    choose,
-    exact_duplicates,
-)
+from config import Settings
 from data_process.dedup.decontamination import (
-    Contamination,
-    ContaminationStep,
-    contamination,
+    Decontamination,
+    EvaluationNgrams,
+    contaminated,
     read_evaluation,
 )
-from data_process.dedup.fingerprints import Fingerprints, FingerprintStep
-from data_process.dedup.minhash import bands_for
-from data_process.dedup.pairs import BandStep, SimilarPairs, VerifyStep, united
-from data_process.dedup.removal import RemovalStep, save_fates
-from data_process.dedup.settings import DedupSettings
+from data_process.dedup.duplicates import (
+    KEPT,
+    candidate_pairs,
+    choose,
+    exact_duplicates,
+    similar_pairs,
+)
+from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep
 from data_process.records.array_files import replace_array
+from data_process.records.documents import BadRecords
 from data_process.records.jsonl_parts import JsonlPart
 from data_process.records.known_files import signature_of
 from data_process.running.run import StepResult, run_step
-from data_process.running.step import part_folder
+from data_process.running.step import REJECTED, Part, PartOutput, Step, part_folder
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
-NGRAMS = "against/ngrams.npz"
+EXACT, NEAR, CONTAMINATED = "exact duplicate", "near duplicate", "in an evaluation file"
+BOM = b"\xef\xbb\xbf"
+SHOWN = 100
+"""Characters of the text that a record is like: enough to find it in the output."""
+DECISION = np.dtype(
+    [("like", "i8"), ("similarity", "f4"), ("is_copy", "?"), ("ngram", "i8")], align=True
+)
+"""Of a record: the one that stays and that it is like (or KEPT), how like it is, whether it is
+exactly that one, and the evaluation n-gram that it holds (or KEPT)."""
+
+
+@dataclass(frozen=True)
+class DedupSettings(Settings):
+    """What is dropped."""
+
+    bad_records: BadRecords = "stop"
+    """stop: a line that is no record ends the work, and is named. skip: such lines are counted."""
+    comparison: Comparison = field(default_factory=Comparison)
+    """When records are alike."""
+    decontamination: Decontamination = field(default_factory=Decontamination)
+    """Evaluation files whose text must not be in the output."""
 
 
 @dataclass(frozen=True)
@@ -61,67 +82,139 @@ class Deduplication:
 
     def run(self) -> StepResult:
         """Does all steps; counts in, out, and what was dropped, by reason."""
-        reading = FingerprintStep(self.files, self.settings.comparison, self.settings.bad_records)
+        ngrams = self.save_ngrams() if self.against else None
+        settings = self.settings
+        reading = FingerprintStep(
+            self.files, settings.comparison, settings.bad_records, ngrams, self.evaluation()
+        )
         counts = run_step(reading, self.work_dir / "read", self.execution)
-        folders = self.folders("read", len(self.files))
-        fingerprints = Fingerprints(folders)
-        fates = exact_duplicates(fingerprints)
-        if fingerprints.records and not self.settings.comparison.exact_only:
-            fates = self.near_duplicates(fingerprints, fates, reading.plan(), counts)
-        ngram = None
-        if fingerprints.records and self.against:
-            found = self.find_contamination(fingerprints, fates, reading.plan())
-            counts["evaluation n-grams that are common phrases"] = found.common
-            ngram = found.ngram
-        save_fates(self.work_dir, fates, ngram)
-        plan = {**reading.plan(), **self.evaluation(), "keep": self.settings.keep}
-        ngrams = self.work_dir / NGRAMS
-        removal = RemovalStep(self.files, folders, self.work_dir, self.against, ngrams, plan)
+        folders = tuple(part_folder(self.work_dir / "read", n) for n in range(len(self.files)))
+        decisions = self.work_dir / "decisions.npy"
+        replace_array(decisions, self.decide(Fingerprints(folders), counts))
+        removal = RemovalStep(self.files, folders, decisions, self.against, ngrams, reading.plan())
         counts.update(run_step(removal, self.work_dir, self.execution))
         return StepResult(counts, reading.input_bytes)
 
-    def folders(self, step: str, parts: int) -> tuple[Path, ...]:
-        """Where the parts of a step are."""
-        return tuple(part_folder(self.work_dir / step, number) for number in range(parts))
-
-    def near_duplicates(
-        self, fingerprints: Fingerprints, exact: Fates, plan: dict[str, Any], counts: Counter[str]
-    ) -> Fates:
-        """Proposes pairs, compares them, and chooses; adds to counts what was done."""
-        threshold, records = self.settings.comparison.threshold, fingerprints.records
-        left_out = self.work_dir / "read" / "left_out.npy"
-        replace_array(left_out, exact.dropped | (fingerprints.sizes == 0))
-        folders = tuple(fingerprints.folders)
-        bands = BandStep(folders, left_out, bands_for(threshold), records, plan)
-        pairs = run_step(bands, self.work_dir / "bands", self.execution)["pairs"]
-        proposed = self.folders("bands", len(bands.parts()))
-        verify = VerifyStep(folders, proposed, threshold, records, pairs, plan)
-        counts.update(run_step(verify, self.work_dir / "pairs", self.execution))
-        found = [SimilarPairs.load(folder) for folder in self.folders("pairs", verify.shares)]
-        return choose(fingerprints, exact, united(found), self.settings.keep, threshold)
-
-    def find_contamination(
-        self, fingerprints: Fingerprints, fates: Fates, plan: dict[str, Any]
-    ) -> Contamination:
-        """Looks for the texts of evaluation files in all records."""
-        settings, place = self.settings.decontamination, self.work_dir / NGRAMS
-        ngrams = read_evaluation(self.against, settings)
+    def save_ngrams(self) -> Path:
+        """Puts the n-grams of the evaluation files where the workers find them."""
+        place = self.work_dir / "against" / "ngrams.npz"
+        settings = self.settings.decontamination
+        ngrams, short = read_evaluation(self.against, settings)
         place.parent.mkdir(parents=True, exist_ok=True)
         replace_file(place, ngrams.save)
         print(
-            f"looking for {len(ngrams.hashes):,} n-grams of evaluation texts; {ngrams.short:,} "
-            f"texts have fewer than {settings.against_shortest} words and are passed over"
+            f"looking for {len(ngrams.hashes):,} n-grams of evaluation texts; {short:,} texts have "
+            f"fewer than {settings.against_shortest} words and are passed over"
         )
-        step = ContaminationStep(
-            self.files, self.settings.bad_records, place, {**plan, **self.evaluation()}
-        )
-        run_step(step, self.work_dir / "against", self.execution)
-        folders = self.folders("against", len(self.files))
-        found = [np.load(folders[number] / "found.npy") for number in fingerprints.numbers]
-        return contamination(found, fingerprints.first, fates.dropped, settings.against_common)
+        return place
 
     def evaluation(self) -> dict[str, Any]:
         """What the evaluation files are, and how records are compared with them, for plans."""
         settings = {**asdict(self.settings.decontamination), "against": len(self.against)}
         signatures = [[str(path), signature_of(path)] for path in self.against]
         return {"evaluation files": signatures, "decontamination": settings}
+
+    def decide(self, fingerprints: Fingerprints, counts: Counter[str]) -> npt.NDArray[Any]:
+        """A DECISION about each record; adds to counts what was compared."""
+        exact = found = exact_duplicates(fingerprints)
+        if fingerprints.records and not self.settings.comparison.exact_only:
+            threshold = self.settings.comparison.threshold
+            candidates = candidate_pairs(fingerprints, exact)
+            alike = similar_pairs(fingerprints, candidates, threshold)
+            counts.update({"pairs compared": len(candidates), "pairs alike": len(alike.pairs)})
+            found = choose(fingerprints, exact, alike, threshold)
+        decisions = np.zeros(fingerprints.records, dtype=DECISION)
+        decisions["like"], decisions["similarity"] = found.like, found.similarity
+        decisions["is_copy"] = exact.like == found.like
+        decisions["ngram"] = KEPT
+        if self.against:
+            common = self.settings.decontamination.against_common
+            ngram, too_common = contaminated(fingerprints.matches, found.dropped, common)
+            decisions["ngram"] = ngram
+            counts["evaluation n-grams that are common phrases"] = too_common
+        return decisions
+
+
+@dataclass(frozen=True)
+class RemovalStep(Step):
+    """Writes all records: those that stay, as they stand, and those that do not, with what they are
+    like. The streams: main, rejected."""
+
+    files: tuple[JsonlPart, ...]
+    folders: tuple[Path, ...]
+    """Where the fingerprints of their parts are."""
+    decisions: Path
+    """Where the decisions are."""
+    against: tuple[Path, ...]
+    """Evaluation files."""
+    ngrams: Path | None
+    """Their n-grams, if there are any."""
+    origin: dict[str, Any]
+    """All that the decisions follow from."""
+    title = "writing"
+
+    def parts(self) -> Sequence[Part]:
+        """The parts of the files."""
+        return [file.part for file in self.files]
+
+    def plan(self) -> dict[str, Any]:
+        """The files and the settings."""
+        return {**self.origin, "step": "dedup_jsonl 2"}
+
+    def run(self, number: int, output: PartOutput) -> None:
+        """Writes the records of one part; bad records were rejected when they were read."""
+        for rejected in self.folders[number].glob(f"{REJECTED}.jsonl"):
+            output.write_bytes(rejected.read_bytes(), REJECTED)
+        decided = Decided(self)
+        first = int(decided.fingerprints.first[number])
+        begins = decided.fingerprints.array(number, "places")[:, 0].tolist()
+        with self.files[number].path.open("rb") as file:
+            for record, begin in enumerate(begins, first):
+                raw = line_at(file, begin)
+                decided.write(record, raw if raw.endswith(b"\n") else raw + b"\n", output)
+
+
+def line_at(file: IO[bytes], begin: int) -> bytes:
+    """The line of a file that begins at a byte."""
+    file.seek(begin)
+    return file.readline().removeprefix(BOM)
+
+
+class Decided:
+    """What was decided about all records."""
+
+    def __init__(self, step: RemovalStep) -> None:
+        self.step = step
+        self.fingerprints = Fingerprints(step.folders)
+        self.decisions = np.load(step.decisions, mmap_mode="r")
+        self.sources = EvaluationNgrams.load(step.ngrams).sources if step.ngrams else None
+
+    def write(self, record: int, raw: bytes, output: PartOutput) -> None:
+        """Writes a record to the stream it belongs to."""
+        like, similarity, is_copy, ngram = self.decisions[record].item()
+        if like == ngram == KEPT:
+            output.count("out")
+            output.write_bytes(raw)
+            return
+        if like != KEPT:
+            reason = EXACT if is_copy else NEAR
+            cause = {"duplicate_of": self.place(like), "similarity": round(similarity, 3)}
+        else:
+            assert self.sources is not None
+            reason = CONTAMINATED
+            file, line = self.sources[ngram].tolist()
+            cause = {"found_in": {"file": str(self.step.against[file]), "line": line}}
+        output.count(f"dropped: {reason}")
+        output.write({**json.loads(raw), "reason": reason, **cause}, REJECTED)
+
+    def place(self, record: int) -> dict[str, Any]:
+        """Where a record stands, its id, if it has one, and how its text begins."""
+        part, number = self.fingerprints.part_of(record)
+        begin, line = self.fingerprints.array(part, "places")[number].tolist()
+        path = self.step.files[part].path
+        with path.open("rb") as file:
+            content = json.loads(line_at(file, begin))
+        identity = {"id": content["id"]} if "id" in content else {}
+        if isinstance(text := content.get("text"), str):
+            identity["text"] = text[:SHOWN]
+        return {"file": str(path), "line": line, **identity}

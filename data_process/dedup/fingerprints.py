@@ -1,11 +1,11 @@
 """What is kept of each record to find its duplicates: hashes, in arrays beside the parts.
 
     places.npy    (records, 2)        byte at which the line begins, and its number
-    digests.npy   (records, 2)        the same for records with the same units in the same turns
-    lengths.npy   (records,)          units
+    digests.npy   (2, records)        the same for records with the same units in the same turns
     keys.npy      (bands, records)    of MinHash
     sets.npy      (elements,)         shingles, sorted, each once, record after record
-    borders.npy   (records + 1,)      where each record's begin
+    sizes.npy     (records,)          how many of them each record has
+    matches.npy   (matches, 2)        record in the part, and the evaluation n-gram that it holds
 
 An element of a set is a shingle's hash of 31 bits, and in the last bit whether an assistant says
 it: questions and answers are compared by themselves, for a question with another answer, or an
@@ -20,15 +20,25 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Interval
 
-from data_process.dedup.minhash import band_keys, bands_for
-from data_process.dedup.settings import Comparison
-from data_process.dedup.shingles import Windows
-from data_process.dedup.units import ORDER, Hashes, Places, Units, mix, units_of
+from config import Settings
+from data_process.dedup.decontamination import EvaluationNgrams, NgramFinder
+from data_process.dedup.shingles import (
+    GOLDEN,
+    Hashes,
+    Places,
+    Units,
+    Windows,
+    band_keys,
+    bands_for,
+    mix,
+    units_of,
+)
 from data_process.records.array_files import save_array
 from data_process.records.comparable import (
     ASSISTANT,
@@ -40,11 +50,26 @@ from data_process.records.comparable import (
     read_comparables,
 )
 from data_process.records.documents import BadRecords
-from data_process.records.jsonl_parts import JsonlPart
-from data_process.records.known_files import signature_of
+from data_process.records.jsonl_parts import JsonlPart, plan_of
 from data_process.running.step import Part, PartOutput, Step
 
 Set = npt.NDArray[np.uint32]
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Comparison(Settings):
+    """How records are compared."""
+
+    threshold: Annotated[float, Interval(ge=0.1, le=1)] = 0.7
+    """Records whose sets of n-grams are as similar as this (Jaccard), from 0 to 1, are near
+    duplicates. In conversations both the user's and the assistant's turns must be so."""
+    ngram: Annotated[int, Interval(ge=1, le=50)] = 5
+    """Units of an n-gram: words, or characters where words are not written apart (Chinese)."""
+    exact_only: bool = False
+    """Only drop records that are the same, but for case, punctuation and white space."""
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] = 1
+    """Of the random functions that choose which records are compared."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +79,10 @@ class FingerprintStep(Step):
     files: tuple[JsonlPart, ...]
     comparison: Comparison
     bad_records: BadRecords
+    ngrams: Path | None
+    """Where the n-grams of evaluation files were saved, if there are any."""
+    evaluation: dict[str, Any]
+    """What the evaluation files are."""
     title = "reading"
 
     def parts(self) -> Sequence[Part]:
@@ -62,45 +91,45 @@ class FingerprintStep(Step):
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""
-        paths = sorted({file.path for file in self.files})
-        cuts = [[str(f.path), f.lines.begin, f.lines.end] for f in self.files]
         return {
-            "step": "fingerprints 1",
-            "files": [[str(path), signature_of(path)] for path in paths],
-            "parts": cuts,
+            "step": "fingerprints 2",
+            **plan_of(self.files),
             "comparison": asdict(self.comparison),
             "bad_records": self.bad_records,
+            **self.evaluation,
         }
 
     def run(self, number: int, output: PartOutput) -> None:
         """Reads the records of one part."""
+        finder = NgramFinder(EvaluationNgrams.load(self.ngrams)) if self.ngrams else None
         records = read_comparables(self.files[number], self.bad_records, output)
-        found: dict[str, list[npt.NDArray[Any]]] = {}
+        found = [self.arrays([], finder)]
+        before = 0
         for batch in batches(records):
-            for name, array in self.arrays(batch).items():
-                found.setdefault(name, []).append(array)
-        for name, arrays in found.items():
-            joined = np.concatenate(arrays, axis=1 if name == "keys" else 0)
-            if name == "borders":
-                joined = np.concatenate(([0], np.cumsum(joined)))
+            found.append(self.arrays(batch, finder))
+            if finder:
+                found[-1]["matches"][:, 0] += before
+            before += len(batch)
+        for name in found[0]:
+            arrays = [of_batch[name] for of_batch in found]
+            joined = np.concatenate(arrays, axis=1 if name in ("digests", "keys") else 0)
             save_array(output.folder / f"{name}.npy", joined)
 
-    def arrays(self, batch: list[Comparable]) -> dict[str, npt.NDArray[Any]]:
-        """The arrays of a batch; borders are lengths still."""
+    def arrays(self, batch: list[Comparable], finder: NgramFinder | None) -> Arrays:
+        """The arrays of a batch, by their names."""
         turns = [turn for record in batch for turn in record.turns]
         roles = np.array([role for role, _ in turns], dtype=np.uint64)
         owners = np.repeat(np.arange(len(batch)), [len(record.turns) for record in batch])
-        texts = [content[:LONGEST] for _, content in turns]
-        units = units_of(texts, self.comparison.keep_case, self.comparison.keep_punctuation)
-        lengths = np.bincount(owners, units.lengths, len(batch)).astype(np.int64)
-        found = {
-            "places": np.array([(record.begin, record.line) for record in batch]),
-            "digests": digests(batch, units, roles, lengths),
-            "lengths": lengths,
+        windows = Windows(units_of([content[:LONGEST] for _, content in turns]))
+        found: Arrays = {
+            "places": np.array([(r.begin, r.line) for r in batch], np.int64).reshape(-1, 2),
+            "digests": digests(batch, windows.units, roles, owners),
         }
         if not self.comparison.exact_only:
-            sets, sizes = sets_of(batch, units, roles, owners, self.comparison.ngram)
-            found |= {"sets": sets, "borders": sizes, "keys": self.keys(sets, sizes)}
+            sets, sizes = sets_of(batch, windows, roles, owners, self.comparison.ngram)
+            found |= {"sets": sets, "sizes": sizes, "keys": self.keys(sets, sizes)}
+        if finder:
+            found["matches"] = finder.matches(batch, owners, windows)
         return found
 
     def keys(self, sets: Set, sizes: Places) -> Hashes:
@@ -113,33 +142,34 @@ class FingerprintStep(Step):
         return keys
 
 
-def digests(batch: list[Comparable], units: Units, roles: Hashes, lengths: Places) -> Hashes:
+def digests(batch: list[Comparable], units: Units, roles: Hashes, owners: Places) -> Hashes:
     """128 bits for each record, from its units, their places and roles; a record without units has
     those of its characters."""
+    lengths = np.bincount(owners, units.lengths, len(batch)).astype(np.int64)
     begins = np.cumsum(lengths) - lengths
     places = np.arange(len(units.hashes)) - np.repeat(begins, lengths)
     said_by = np.repeat(roles, units.lengths)
-    found = np.zeros((len(batch), 2), dtype=np.uint64)
+    found = np.zeros((2, len(batch)), dtype=np.uint64)
     for half in range(2):
         values = units.hashes ^ mix(said_by + np.uint64(4 * half))
-        values += places.astype(np.uint64) * np.uint64(ORDER)
+        values += places.astype(np.uint64) * np.uint64(GOLDEN)
         sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(mix(values))))
-        found[:, half] = sums[begins + lengths] - sums[begins]
+        found[half] = sums[begins + lengths] - sums[begins]
     for number, record in enumerate(batch):
         if not lengths[number]:
-            found[number] = hash_of("\n".join(content for _, content in record.turns))
-        found[number] += np.uint64(record.rest)
+            found[:, number] = hash_of("\n".join(content for _, content in record.turns))
+        found[:, number] += np.uint64(record.rest)
     return found
 
 
 def sets_of(
-    batch: list[Comparable], units: Units, roles: Hashes, owners: Places, n: int
+    batch: list[Comparable], windows: Windows, roles: Hashes, owners: Places, n: int
 ) -> tuple[Set, Places]:
     """The sets of records, one after another, and their sizes; that of a record that is not cut
     into units to its end is empty, for it is compared as a whole alone."""
-    hashes, places = Windows(units).shingles(n)
-    turns = np.repeat(np.arange(len(roles)), units.lengths)[places]
-    whole = np.array([record.rest == 0 for record in batch])
+    hashes, places = windows.shingles(n)
+    turns = np.repeat(np.arange(len(roles)), windows.units.lengths)[places]
+    whole = np.array([record.rest == 0 for record in batch], dtype=np.bool_)
     compared = (roles[turns] != SYSTEM) & whole[owners[turns]]
     hashes, turns = hashes[compared], turns[compared]
     elements = (hashes >> np.uint64(32)) & np.uint64(0xFFFFFFFE)
@@ -155,10 +185,9 @@ class Fingerprints:
     """The arrays of all parts, read where they lie."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """folders: those of the parts, in their order; a part without records has no arrays."""
-        self.folders = [folder for folder in folders if (folder / "places.npy").exists()]
-        self.numbers = [n for n, folder in enumerate(folders) if folder in self.folders]
-        counts = [len(self.array(n, "lengths")) for n in range(len(self.folders))]
+        """folders: those of the parts, in their order."""
+        self.folders = folders
+        counts = [len(array) for array in self.arrays("places")]
         self.first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
     @property
@@ -167,36 +196,42 @@ class Fingerprints:
         return int(self.first[-1])
 
     def array(self, number: int, name: str) -> npt.NDArray[Any]:
-        """An array of a part that has records."""
+        """An array of a part."""
         array: npt.NDArray[Any] = np.load(self.folders[number] / f"{name}.npy", mmap_mode="r")
         return array
 
     def arrays(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """An array of each part that has records."""
+        """An array of each part."""
         return (self.array(number, name) for number in range(len(self.folders)))
 
     @functools.cached_property
     def sizes(self) -> Places:
         """How many elements the set of each record has."""
-        return np.concatenate([np.diff(borders) for borders in self.arrays("borders")])
+        return np.concatenate([np.array(sizes) for sizes in self.arrays("sizes")])
 
-    def part_of(self, record: int) -> int:
-        """The part of a record, among those that have records."""
-        return int(np.searchsorted(self.first, record, side="right")) - 1
+    @functools.cached_property
+    def begins(self) -> Places:
+        """Where the set of each record begins among those of its part."""
+        return np.concatenate([np.cumsum(sizes) - sizes for sizes in self.arrays("sizes")])
+
+    @property
+    def matches(self) -> Places:
+        """(matches, 2): the numbers of records, and of evaluation n-grams that they hold."""
+        shifted = zip(self.arrays("matches"), self.first, strict=False)
+        return np.concatenate([matches + np.array((before, 0)) for matches, before in shifted])
+
+    def part_of(self, record: int) -> tuple[int, int]:
+        """The part of a record, and its number in it."""
+        part = int(np.searchsorted(self.first, record, side="right")) - 1
+        return part, record - int(self.first[part])
 
     def sets(self, records: Places) -> tuple[Set, Places]:
         """The sets of records, in the order given, one after another, and their sizes."""
         parts = np.searchsorted(self.first, records, side="right") - 1
-        sizes = np.zeros(len(records), dtype=np.int64)
-        begins = np.zeros(len(records), dtype=np.int64)
-        for part in np.unique(parts):
-            borders, here = self.array(part, "borders"), parts == part
-            inside = records[here] - self.first[part]
-            begins[here] = borders[inside]
-            sizes[here] = borders[inside + 1] - begins[here]
-        found = np.empty(sizes.sum(), dtype=np.uint32)
+        sizes = self.sizes[records]
         ends = np.cumsum(sizes)
-        sources = np.arange(len(found)) + np.repeat(begins - (ends - sizes), sizes)
+        found = np.empty(sizes.sum(), dtype=np.uint32)
+        sources = np.arange(len(found)) + np.repeat(self.begins[records] - (ends - sizes), sizes)
         owners = np.repeat(parts, sizes)
         for part in np.unique(parts):
             here = owners == part

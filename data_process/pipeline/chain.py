@@ -23,6 +23,9 @@ from pathlib import Path
 
 from config import Settings, in_range, positive
 from data_process.cleaning.step import CleaningSettings, clean
+from data_process.dedup.decontamination import Decontamination
+from data_process.dedup.deduplication import Deduplication, DedupSettings
+from data_process.dedup.fingerprints import Comparison
 from data_process.pipeline.inputs import ChainInputs
 from data_process.records.documents import BadRecords
 from data_process.records.jsonl_parts import jsonl_parts
@@ -191,9 +194,6 @@ class Chain:
 
     def deduplicate(self, paths: Sequence[Path], work_dir: Path) -> StepResult:
         """Clean records to different ones."""
-        from data_process.dedup.deduplication import Deduplication  # numpy takes a while to import
-        from data_process.dedup.settings import Comparison, Decontamination, DedupSettings
-
         settings = DedupSettings(
             comparison=Comparison(threshold=self.settings.threshold),
             decontamination=Decontamination(against=self.settings.against),

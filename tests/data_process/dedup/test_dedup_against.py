@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from data_process.dedup.decontamination import (
+    Decontamination,
     NgramFinder,
-    contamination,
-    pieces,
+    contaminated,
+    ends_of_long_turns,
     read_evaluation,
     strings_of,
 )
-from data_process.dedup.settings import Decontamination
+from data_process.dedup.shingles import Windows, units_of
 from data_process.records.comparable import LONGEST, Comparable
 from tests.data_process.dedup.test_dedup_jsonl import chinese, dedup, prose, talk
 from tests.data_process.jsonl_command import read, write
@@ -26,12 +27,12 @@ POEM = "山前一夜春风到，门外千枝柳色新，老翁不问城中事，
 def finder(tmp_path: Path, *texts: str) -> NgramFinder:
     """What looks for evaluation texts."""
     path = write(tmp_path / "eval.jsonl", [{"q": text} for text in texts])
-    return NgramFinder(read_evaluation([path], Decontamination()))
+    return NgramFinder(read_evaluation([path], Decontamination())[0])
 
 
 def holds(found: NgramFinder, text: str) -> bool:
     """Whether a text holds something of the evaluation texts."""
-    return len(found.find([text])) > 0
+    return len(found.find(Windows(units_of([text])))) > 0
 
 
 def test_records_with_evaluation_text_are_dropped_and_the_place_is_told(tmp_path: Path) -> None:
@@ -70,41 +71,45 @@ def test_a_shorter_text_must_be_there_whole_and_a_very_short_one_is_passed_over(
     tmp_path: Path,
 ) -> None:
     words = prose(1, 9).split()
-    found = finder(tmp_path, " ".join(words), "yes of course", chinese(2, 12), chinese(3, 11))
+    texts = (" ".join(words), "yes of course", chinese(2, 12), chinese(3, 11))
+    found = finder(tmp_path, *texts)
     assert holds(found, f"x {' '.join(words)} y")
     assert not holds(found, " ".join(words[:8]))
     assert not holds(found, "yes of course")
     assert holds(found, chinese(2, 12))
     assert not holds(found, chinese(3, 11))
-    assert found.ngrams.short == 2
+    assert read_evaluation([tmp_path / "eval.jsonl"], Decontamination())[1] == 2
 
 
 def test_a_phrase_that_many_records_hold_is_no_reason() -> None:
-    first = np.array([0, 20])
-    found = [np.array([(n, 0) for n in range(11)] + [(3, 1)]), np.array([(2, 1), (4, 2)])]
+    matches = np.array([(n, 0) for n in range(11)] + [(3, 1), (22, 1), (24, 2)])
+    matches = np.unique(matches, axis=0)
     nothing_dropped = np.zeros(40, dtype=np.bool_)
-    told = contamination(found, first, nothing_dropped, common=10)
-    assert np.flatnonzero(told.ngram >= 0).tolist() == [3, 22, 24]
-    assert told.ngram[[3, 22, 24]].tolist() == [1, 1, 2]
-    assert told.common == 1
-    assert (contamination(found, first, nothing_dropped, common=0).ngram >= 0).sum() == 13
+    ngram, common = contaminated(matches, nothing_dropped, common=10)
+    assert np.flatnonzero(ngram >= 0).tolist() == [3, 22, 24]
+    assert ngram[[3, 22, 24]].tolist() == [1, 1, 2]
+    assert common == 1
+    assert (contaminated(matches, nothing_dropped, common=0)[0] >= 0).sum() == 13
 
 
 def test_copies_of_a_record_do_not_make_its_text_common() -> None:
-    found = [np.array([(n, 0) for n in range(30)])]
-    dropped = np.arange(30) > 0
-    told = contamination(found, np.array([0]), dropped, common=10)
-    assert np.flatnonzero(told.ngram >= 0).tolist() == [0]
+    matches = np.array([(n, 0) for n in range(30)])
+    ngram, _ = contaminated(matches, np.arange(30) > 0, common=10)
+    assert np.flatnonzero(ngram >= 0).tolist() == [0]
 
 
 @pytest.mark.parametrize("place", [0, LONGEST - 40, 2 * LONGEST + 5])
 def test_a_very_long_text_is_searched_to_its_end(tmp_path: Path, place: int) -> None:
     found = finder(tmp_path, QUESTION)
     filler = "word " * (place // 5)
-    record = Comparable(0, 1, [(0, f"{filler}{QUESTION} {'word ' * 50}")])
-    groups = list(pieces([record]))
-    assert sum(len(found.find(texts)) > 0 for _, texts in groups) >= 1
-    assert all(len(text) <= LONGEST + 1000 for _, texts in groups for text in texts)
+    text = f"{filler}{QUESTION} {'word ' * 50}"
+    batch = [Comparable(0, 1, [(0, "A short turn.")]), Comparable(9, 2, [(0, text)])]
+    windows = Windows(
+        units_of([content[:LONGEST] for _, content in batch[0].turns + batch[1].turns])
+    )
+    matches = found.matches(batch, np.array([0, 1]), windows)
+    assert set(matches[:, 0].tolist()) == {1}
+    assert all(len(piece) <= LONGEST + 1000 for _, piece in ends_of_long_turns(batch))
 
 
 def test_all_strings_of_a_record_are_read_in_their_order() -> None:

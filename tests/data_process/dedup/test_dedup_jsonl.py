@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from config import ROOT
-from data_process.dedup.choice import components
-from data_process.dedup.deduplication import Deduplication
-from data_process.dedup.pairs import pairs_of, parted
-from data_process.dedup.settings import Comparison, DedupSettings, Keep
+from data_process.dedup.deduplication import Deduplication, DedupSettings
+from data_process.dedup.duplicates import components, pairs_of, parted
+from data_process.dedup.fingerprints import Comparison
 from data_process.records.comparable import LONGEST
 from data_process.records.jsonl_parts import jsonl_parts
 from data_process.running.work_dir import join_streams, work_dir_of
@@ -62,11 +61,11 @@ def dedup(*arguments: object) -> Ran:
 
 
 def staying(
-    folder: Path, records: list[Any], keep: Keep = "first", part_bytes: int = 400, **comparison: Any
+    folder: Path, records: list[Any], part_bytes: int = 400, **comparison: Any
 ) -> tuple[list[Any], list[Any]]:
     """What stays of records and what is rejected, done in this process."""
     source, output = write(folder / "in.jsonl", records), folder / "out.jsonl"
-    settings = DedupSettings(keep=keep, comparison=Comparison(**comparison))
+    settings = DedupSettings(comparison=Comparison(**comparison))
     files = tuple(jsonl_parts([source], part_bytes))
     Deduplication(files, (), settings, work_dir_of(output), Execution(workers=1)).run()
     join_streams(work_dir_of(output), "main", output, overwrite=True)
@@ -102,13 +101,6 @@ def test_the_first_of_alike_records_stays_as_it_stands(tmp_path: Path) -> None:
     assert "7  documents in" in ran.out
     assert "1  dropped: exact duplicate" in ran.out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl", "rejected.jsonl"]
-
-
-def test_the_longest_stays_when_that_is_wanted(tmp_path: Path) -> None:
-    text = prose(1)
-    records = [{"text": text}, {"text": f"{text} and so on"}, {"text": prose(2)}]
-    assert staying(tmp_path, records, keep="longest")[0] == records[1:]
-    assert staying(tmp_path, records, keep="first")[0] == [records[0], records[2]]
 
 
 def test_exact_only_leaves_near_duplicates(tmp_path: Path) -> None:
@@ -174,9 +166,8 @@ def test_hundreds_of_copies_of_a_template_leave_one(tmp_path: Path) -> None:
 
 
 def test_records_that_share_a_key_make_few_pairs() -> None:
-    records = np.arange(1000) * 3
-    keys = np.full(1000, 7, dtype=np.uint64)
-    pairs = parted(pairs_of(keys, np.random.default_rng(1).permutation(keys + records), records))
+    records = np.random.default_rng(1).permutation(np.arange(1000) * 3)
+    pairs = parted(np.unique(pairs_of(np.full(1000, 7, dtype=np.uint64), records)))
     assert len(pairs) < 2000
     assert (pairs[:, 0] < pairs[:, 1]).all()
     assert set(components(pairs // 3, 1000).tolist()) == {0}
@@ -220,10 +211,10 @@ def test_killed_and_started_again_the_output_is_that_of_one_run(tmp_path: Path) 
     clean, output = tmp_path / "clean.jsonl", tmp_path / "out.jsonl"
     assert dedup(source, "--output", clean).code == 0
     command = [sys.executable, str(SCRIPT), str(source), "--output", str(output), "--workers", "2"]
-    for name in ("read", "bands"):
+    for name in ("read/parts", "read/parts/00000"):  # while records are read, and after that
         process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
-        while not (work_dir_of(output) / name / "parts").exists() and time.monotonic() < deadline:
+        while not (work_dir_of(output) / name).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
