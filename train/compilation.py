@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.kv_cache import LayerCache
 from model.transformer import Etude, TransformerBlock
+from train.data.batches import SoftTargets
 from train.objective import SummedLoss, chunk_loss
 
 COMPILERS = ("g++", "c++", "clang++", "cl")
@@ -68,12 +69,16 @@ class WholeLoss(SummedLoss):
         input_ids: Tensor,
         labels: Tensor,
         document_ids: Tensor | None = None,
+        weights: Tensor | None = None,
+        soft_targets: SoftTargets | None = None,
         exact: bool = False,
+        per_token: bool = False,
     ) -> Tensor:
         """As SummedLoss.forward."""
-        if exact or not torch.is_grad_enabled():
-            return super().forward(input_ids, labels, document_ids, exact)
-        return self.function(self, input_ids, labels, document_ids)
+        inputs = (input_ids, labels, document_ids, weights, soft_targets)
+        if exact or per_token or not torch.is_grad_enabled():
+            return super().forward(*inputs, exact, per_token)
+        return self.function(self, *inputs)
 
 
 class TrainingForward:

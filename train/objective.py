@@ -1,30 +1,76 @@
-"""What training minimises: the summed cross-entropy of the trained tokens."""
+"""What training minimises: a weighted sum of the cross-entropies of tokens.
+
+    loss = sum over tokens of w_t * CE_t, divided by the step's normaliser
+
+For plain cross-entropy w_t is 1 and the normaliser the number of trained tokens. DPO, IPO, KTO,
+ORPO, SimPO, GRPO, CISPO and GSPO have exactly such a gradient too, with weights that are functions
+of the tokens' log-probabilities and take no gradient themselves; distillation puts the teacher's
+distribution in place of the label. So an `Objective` prepares a batch (weights, soft targets),
+after a first pass without gradient where it needs one, and nothing else of the loop changes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.transformer import Etude
-from train.data.batches import IGNORED
+from train.data.batches import IGNORED, Batch, SoftTargets
 
 CHUNK_ELEMENTS = {"cpu": 1 << 23, "cuda": 1 << 27}
 """Logits that are in memory at once: on a CPU about what its caches hold (2,048 tokens of a
 vocabulary of 4,096), on a GPU half a gigabyte of float32."""
 
-Chunk = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Chunk = Callable[..., Tensor]
+"""`chunk_loss`, plain or compiled."""
+
+
+class Prepared(NamedTuple):
+    """A batch as its objective wants it trained."""
+
+    batch: Batch
+    metrics: Tensor | None = None
+    """(number of the objective's metrics,) summed over the batch; the step divides their sums by
+    its normaliser. None: the objective has none."""
+
+
+class Objective:
+    """What a stage minimises. As it stands: the mean cross-entropy of the trained tokens."""
+
+    first_pass = False
+    """Whether `prepare` needs the log-probabilities of the labels under the present weights."""
+    metrics: tuple[str, ...] = ()
+    """Names of what `prepare` measures, logged at every step. One that is called "loss" is shown,
+    and judged by the guard, in place of the weighted cross-entropy."""
+
+    def prepare(self, batch: Batch, log_probs: Tensor | None) -> Prepared:
+        """Gives a micro-batch its weights or soft targets.
+
+        Args:
+            batch: on the device.
+            log_probs: with `first_pass`, (rows, max_length) float32, 0 where a label is IGNORED.
+        """
+        return Prepared(batch)
+
+    def normaliser(self, batch: Batch) -> Tensor | None:
+        """A micro-batch's part of what the step's loss is divided by, a number such as its pairs;
+        None: its trained tokens."""
+        return None
+
+
+class CrossEntropy(Objective):
+    """The objective of pretraining and of fine-tuning."""
 
 
 class SummedLoss(nn.Module):
-    """The network with its objective: input_ids and labels in, one number out.
+    """The network with its loss: a batch in, one number out.
 
-    The caller divides by the number of trained tokens of the whole step, so cutting a step into
-    micro-batches does not change its gradient, and a batch without a trained token adds exactly
-    zero.
+    The caller divides by the normaliser of the whole step, so cutting a step into micro-batches
+    does not change its gradient, and a batch without a trained token adds exactly zero.
     """
 
     def __init__(
@@ -40,25 +86,46 @@ class SummedLoss(nn.Module):
         input_ids: Tensor,
         labels: Tensor,
         document_ids: Tensor | None = None,
+        weights: Tensor | None = None,
+        soft_targets: SoftTargets | None = None,
         exact: bool = False,
+        per_token: bool = False,
     ) -> Tensor:
-        """The sum of the cross-entropy over the trained tokens, in nats.
+        """The weighted sum of the cross-entropy over the trained tokens, in nats.
 
         Args:
             input_ids: (rows, seq).
             labels: (rows, seq), IGNORED where a token is not trained.
             document_ids: (rows, seq), to keep attention inside documents; None: it may cross them.
+            weights: (rows, seq) float32, the factor of each token; None: ones.
+            soft_targets: (rows, seq, k) each, in place of the labels; None: the labels.
             exact: multiply in float32 (for evaluation).
+            per_token: return each label's own cross-entropy, (rows, seq), without gradient,
+                weights or soft targets.
         """
         dtype = torch.float32 if exact else self.dtype
         with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
-            hidden = self.model.model(input_ids, document_ids=document_ids)
+            hidden = self.model.model(input_ids, document_ids=document_ids)  # (rows, seq, hidden)
         flat = hidden.flatten(0, 1).to(dtype)  # (rows * seq, hidden)
-        return chunked_cross_entropy(flat, self.model.lm_head.weight, labels.flatten(), self.chunk)
+        head = self.model.lm_head.weight  # (vocab, hidden)
+        if per_token:
+            return token_losses(flat, head, labels.flatten()).view(labels.shape)
+        if weights is not None:
+            weights = weights.flatten()  # (rows * seq,)
+        if soft_targets is not None:
+            soft_targets = SoftTargets(*(part.flatten(0, 1) for part in soft_targets))
+        return chunked_cross_entropy(
+            flat, head, labels.flatten(), self.chunk, weights, soft_targets
+        )
 
 
 def chunked_cross_entropy(
-    hidden: Tensor, weight: Tensor, labels: Tensor, chunk: Chunk | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    chunk: Chunk | None = None,
+    weights: Tensor | None = None,
+    soft_targets: SoftTargets | None = None,
 ) -> Tensor:
     """Summed cross-entropy of hidden @ weight.T, without ever holding all logits.
 
@@ -70,20 +137,40 @@ def chunked_cross_entropy(
         weight: (vocab, hidden) float32, the output layer.
         labels: (tokens,), IGNORED where a token is not trained.
         chunk: `chunk_loss`, plain or compiled.
+        weights: (tokens,) float32; None: ones.
+        soft_targets: (tokens, k) each; None: the labels.
     """
-    size = max(1, CHUNK_ELEMENTS[hidden.device.type] // weight.shape[0])
+    size = chunk_size(hidden, weight)
     if torch.is_grad_enabled():
         loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, labels, size, chunk or chunk_loss
+            hidden, weight, labels, size, chunk or chunk_loss, weights, soft_targets
         )
         return loss
     head = weight.to(hidden.dtype)
     total = torch.zeros((), device=hidden.device)
     for first in range(0, len(hidden), size):
         part, wanted = hidden[first : first + size], labels[first : first + size]
-        logits = (part @ head.mT).float()
+        logits = (part @ head.mT).float()  # (size, vocab)
         total += F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
     return total
+
+
+@torch.no_grad()
+def token_losses(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """(tokens,) the cross-entropy of each label, 0 where it is IGNORED; arguments as in
+    `chunked_cross_entropy`."""
+    head, size = weight.to(hidden.dtype), chunk_size(hidden, weight)
+    losses = torch.empty(len(hidden), device=hidden.device)
+    for first in range(0, len(hidden), size):
+        part = slice(first, first + size)
+        logits = (hidden[part] @ head.mT).float()  # (size, vocab)
+        losses[part] = F.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
+    return losses
+
+
+def chunk_size(hidden: Tensor, weight: Tensor) -> int:
+    """Tokens whose logits are in memory at once."""
+    return max(1, CHUNK_ELEMENTS[hidden.device.type] // weight.shape[0])
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -91,7 +178,14 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, size: int, chunk: Chunk
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        size: int,
+        chunk: Chunk,
+        weights: Tensor | None,
+        soft_targets: SoftTargets | None,
     ) -> Tensor:
         """The loss; the gradients for a loss of weight one are kept for `backward`."""
         head = weight.to(hidden.dtype)
@@ -100,25 +194,39 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros(weight.shape, device=weight.device)
         for first in range(0, len(hidden), size):
             part = slice(first, first + size)
-            total += chunk(hidden[part], head, labels[part], grad_hidden[part], grad_weight)
+            more: list[Any] = []  # plain batches call the same compiled code as ever
+            if weights is not None or soft_targets is not None:
+                more.append(None if weights is None else weights[part])
+            if soft_targets is not None:
+                more += [soft_targets.ids[part], soft_targets.probabilities[part]]
+            total += chunk(hidden[part], head, labels[part], grad_hidden[part], grad_weight, *more)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_output: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """The kept gradients times that of the loss."""
         grad_hidden, grad_weight = ctx.saved_tensors
         scaled = grad_hidden * grad_output.to(grad_hidden.dtype)
-        return scaled, grad_weight * grad_output, None, None, None
+        return scaled, grad_weight * grad_output, None, None, None, None, None
 
 
 def chunk_loss(
-    hidden: Tensor, head: Tensor, labels: Tensor, grad_hidden: Tensor, grad_weight: Tensor
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    grad_hidden: Tensor,
+    grad_weight: Tensor,
+    weights: Tensor | None = None,
+    soft_ids: Tensor | None = None,
+    soft_probabilities: Tensor | None = None,
 ) -> Tensor:
     """The summed loss of some tokens; writes grad_hidden and adds to grad_weight.
 
-    The gradient of the logits is softmax(logits) - onehot(label), zero where a token is not
-    trained.
+    The gradient of the logits is softmax(logits) - target times the token's weight, zero where a
+    token is not trained; the target is onehot(label), or the soft target.
 
     Args:
         hidden: (tokens, hidden).
@@ -126,16 +234,55 @@ def chunk_loss(
         labels: (tokens,).
         grad_hidden: (tokens, hidden), overwritten.
         grad_weight: (vocab, hidden) float32, added to.
+        weights: (tokens,) float32; None: ones.
+        soft_ids: (tokens, k); None: the labels are the targets.
+        soft_probabilities: (tokens, k) float32.
     """
     logits = (hidden @ head.mT).float()  # (tokens, vocab)
     trained = labels != IGNORED
-    wanted = torch.where(trained, labels, 0)[:, None]
-    normaliser = logits.logsumexp(dim=-1, keepdim=True)
-    losses = (normaliser - logits.gather(1, wanted)).squeeze(1)
-    columns = torch.arange(head.shape[0], device=head.device, dtype=torch.int32)
-    onehot = columns == wanted.int()  # int32: 64 bits halve the speed of the comparison
-    grad_logits = ((logits - normaliser).exp() - onehot.float()) * trained[:, None]
+    normaliser = logits.logsumexp(dim=-1, keepdim=True)  # (tokens, 1)
+    if soft_ids is None or soft_probabilities is None:
+        wanted = torch.where(trained, labels, 0)[:, None]  # (tokens, 1)
+        losses = (normaliser - logits.gather(1, wanted)).squeeze(1)
+        columns = torch.arange(head.shape[0], device=head.device, dtype=torch.int32)
+        # int32: 64 bits halve the speed of the comparison
+        target = (columns == wanted.int()).float()  # (tokens, vocab)
+    else:
+        target, losses = soft_target(logits, normaliser, soft_ids, soft_probabilities)
+    factor = trained if weights is None else torch.where(trained, weights, 0.0)
+    grad_logits = ((logits - normaliser).exp() - target) * factor[:, None]
     grad_logits = grad_logits.to(hidden.dtype)
     grad_hidden.copy_(grad_logits @ head)
     grad_weight.add_((grad_logits.mT @ hidden).float())
+    if weights is not None:
+        losses = losses * weights
     return torch.where(trained, losses, 0.0).sum()
+
+
+def soft_target(
+    logits: Tensor, normaliser: Tensor, ids: Tensor, probabilities: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The target of soft targets, and the cross-entropy with them.
+
+    The tokens beyond the k are one class, the tail. Within it the target is the model's own
+    distribution, so that the tail's gradient moves its probability as a whole:
+
+        loss = -sum of p_i log q_i over the k - p_tail log q_tail
+
+    Args:
+        logits: (tokens, vocab).
+        normaliser: (tokens, 1), their logsumexp.
+        ids: (tokens, k).
+        probabilities: (tokens, k).
+
+    Returns:
+        (tokens, vocab) and (tokens,).
+    """
+    rest = logits.scatter(1, ids, -torch.inf)  # the tail's logits
+    rest_normaliser = rest.logsumexp(dim=-1, keepdim=True)  # (tokens, 1)
+    left = (1 - probabilities.sum(dim=-1, keepdim=True)).clamp(min=0)  # (tokens, 1), p_tail
+    has_tail = (left > 0) & rest_normaliser.isfinite()
+    tail = torch.where(has_tail, left * (rest - rest_normaliser).exp(), 0.0)  # (tokens, vocab)
+    top = probabilities * (normaliser - logits.gather(1, ids))  # (tokens, k)
+    of_tail = torch.where(has_tail, left * (normaliser - rest_normaliser), 0.0)  # (tokens, 1)
+    return tail.scatter(1, ids, probabilities), top.sum(dim=-1) + of_tail.squeeze(1)

@@ -16,6 +16,7 @@ from train.data.packing import PackingReport
 from train.distributed import World
 from train.evaluation import ValidationGroup
 from train.machine import pick_dtype
+from train.objective import Objective
 from train.run.directory import saved_settings
 
 FREE_SETTINGS = {
@@ -54,6 +55,8 @@ class Stage:
     """Whether the result answers messages or continues texts."""
     fingerprints: Mapping[str, str]
     """Of data, tokenizer, and what else the run builds on."""
+    objective: Objective
+    """What the steps minimise."""
 
     @property
     def identity(self) -> Identity:

@@ -27,6 +27,7 @@ from config import TrainConfig
 from model.transformer import Etude
 from train.data.batches import IGNORED, Batch
 from train.distributed import World, clip_gradient, no_sync
+from train.objective import Objective, Prepared
 
 WARMUP = 50
 """Good steps before a gradient norm or a loss can be called a spike."""
@@ -120,45 +121,70 @@ class TrainingStep:
         guard: StepGuard,
         world: World,
         max_grad_norm: float,
+        objective: Objective,
     ) -> None:
         """module computes the summed loss (SummedLoss, perhaps wrapped for several processes)."""
         self.module, self.model, self.optimizers = module, model, optimizers
         self.guard, self.world, self.max_grad_norm = guard, world, max_grad_norm
+        self.objective = objective
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
-        """Trains on this process's micro-batches; returns the step's record (RECORD,) float64, on
-        the device."""
-        loss, trained = self.accumulate_gradient(batches)
+        """Trains on this process's micro-batches; returns the step's record, float64 on the device:
+        the numbers of RECORD, then the objective's metrics."""
+        prepared = [self.prepare(batch) for batch in batches]
+        loss, trained, metrics = self.accumulate_gradient(prepared)
+        if "loss" in self.objective.metrics:
+            loss = metrics[self.objective.metrics.index("loss")]
         if self.guard.scales:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             torch._foreach_div_(gradients, self.guard.loss_scale)
         norm = clip_gradient(self.model, self.max_grad_norm)
         bad = self.guard.judge(loss, norm)
         for optimizer in self.optimizers.values():
-            optimizer.found_inf = bad  # type: ignore[attr-defined]  # as GradScaler tells it
+            optimizer.found_inf = bad  # type: ignore[attr-defined]  # as GradScaler sets it
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state = self.guard.state
         counts = [bad, trained, state[IN_A_ROW], state[TOTAL]]
-        return torch.stack([value.double() for value in (loss, norm, *counts)])
+        return torch.stack([value.double() for value in (loss, norm, *counts, *metrics)])
 
-    def accumulate_gradient(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    def prepare(self, batch: Batch) -> Prepared:
+        """A micro-batch with its objective's weights or soft targets."""
+        if not self.objective.first_pass:
+            return self.objective.prepare(batch, None)
+        with torch.no_grad():
+            losses = self.module(*batch.inputs, per_token=True)  # (rows, max_length)
+        return self.objective.prepare(batch, -losses)
+
+    def accumulate_gradient(
+        self, prepared: Sequence[Prepared]
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
         """Adds up the gradient of the step's loss over micro-batches and processes.
 
         Returns:
-            The mean loss over the step's trained tokens, in nats, and their number.
+            The step's loss divided by its normaliser (with cross-entropy, nats a trained token),
+            the number of trained tokens, and the objective's metrics.
         """
-        counts = [(batch.labels != IGNORED).sum() for batch in batches]
-        trained = self.world.sum(torch.stack(counts).sum())
+        batches = [batch for batch, _ in prepared]
+        trained = self.total([(batch.labels != IGNORED).sum() for batch in batches])
+        own = [self.objective.normaliser(batch) for batch in batches]
+        parts = [part for part in own if part is not None]
+        normaliser = (self.total(parts) if parts else trained).clamp(min=1)
         # Processes average their gradients; the step wants their sum.
-        weight = self.guard.loss_scale * self.world.size / trained.clamp(min=1)
+        weight = self.guard.loss_scale * self.world.size / normaliser
         total = torch.zeros((), device=trained.device)
         for number, batch in enumerate(batches, start=1):
             with no_sync(self.module, self.world, last=number == len(batches)):
-                loss = self.module(batch.input_ids, batch.labels, batch.document_ids)
+                loss = self.module(*batch.inputs)
                 (loss * weight).backward()
             total += loss.detach()
-        return self.world.sum(total) / trained.clamp(min=1), trained
+        sums = [metrics for _, metrics in prepared if metrics is not None]
+        metrics = (self.total(sums) / normaliser).unbind() if sums else ()
+        return self.world.sum(total) / normaliser, trained, metrics
+
+    def total(self, parts: list[Tensor]) -> Tensor:
+        """The sum of the micro-batches' tensors over all processes."""
+        return self.world.sum(torch.stack(parts).sum(dim=0))
 
 
 @dataclass(frozen=True)
@@ -175,7 +201,9 @@ class Arrival:
 class RecordQueue:
     """Records in the order of their steps."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, metrics: Sequence[str] = ()) -> None:
+        """metrics: the names of what a record holds beyond RECORD."""
+        self.names = (*RECORD, *metrics)
         self.waits = device.type == "cuda"
         self.arrivals: deque[Arrival] = deque()
 
@@ -199,6 +227,6 @@ class RecordQueue:
             arrival = self.arrivals.popleft()
             if arrival.copied is not None:
                 arrival.copied.synchronize()
-            numbers = dict(zip(RECORD, arrival.record.tolist(), strict=True))
+            numbers = dict(zip(self.names, arrival.record.tolist(), strict=True))
             taken.append({**arrival.facts, **numbers})
         return taken

@@ -47,6 +47,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from train.data.token_files import tokenise_texts
     from train.distributed import main_first
     from train.evaluation import validation_groups
+    from train.objective import CrossEntropy
     from train.run.auto_shape import choose_shape
     from train.stage import Stage
 
@@ -76,6 +77,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         output_dir=paths.pretrained_model_dir,
         is_chat=False,
         fingerprints={"data": data.fingerprint, "tokenizer": tokenizer.fingerprint},
+        objective=CrossEntropy(),
     )
 
 

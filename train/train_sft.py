@@ -45,6 +45,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     from train.data.token_files import tokenise_conversations
     from train.distributed import main_first
     from train.evaluation import validation_groups
+    from train.objective import CrossEntropy
     from train.stage import Stage
 
     settings, paths = config.sft, config.paths
@@ -77,6 +78,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
             "tokenizer": tokenizer.fingerprint,
             "pretrained model": sha256_of(paths.pretrained_model_dir / WEIGHTS),
         },
+        objective=CrossEntropy(),
     )
 
 

@@ -100,7 +100,7 @@ class Run:
         self.lock = take_output_dir(self.checkpoints) if world.is_main else None
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
-        self.records = RecordQueue(world.device)
+        self.records = RecordQueue(world.device, stage.objective.metrics)
         self.durations = dict.fromkeys(("step", "evaluate", "save"), 0.0)
         """Seconds that each took last."""
         self.begin()
@@ -126,7 +126,13 @@ class Run:
         if checkpoint:
             self.progress = restore(checkpoint, self.model, self.optimizers, self.guard)
         self.apply = TrainingStep(
-            module, self.model, self.optimizers, self.guard, world, config.max_grad_norm
+            module,
+            self.model,
+            self.optimizers,
+            self.guard,
+            world,
+            config.max_grad_norm,
+            self.stage.objective,
         )
         self.batches = Prefetch(partial(step_batches, self.stage.rows, self.order, config, world))
         self.prompts = sample_prompts(

@@ -23,7 +23,7 @@ from tests.reliability.runs import LENGTH, Finished, Outcome
 from tests.reliability.trials import Trials
 from train.data.batches import IGNORED, Batch
 from train.distributed import World, clip_gradient
-from train.objective import SummedLoss
+from train.objective import CrossEntropy, Prepared, SummedLoss
 from train.step import StepGuard, TrainingStep
 
 pytestmark = pytest.mark.promise("R5")
@@ -190,7 +190,7 @@ def test_a_diverging_run_stops_and_names_its_rows(
 def test_a_masked_micro_batch_adds_exactly_nothing(trials: Trials, finished: Finished) -> None:
     model, tokenizer = load_pretrained(finished.workspace.path / "pretrain")
     guard = StepGuard(PretrainConfig(), len(tokenizer), torch.float32, torch.device("cpu"))
-    step = TrainingStep(SummedLoss(model), model, {}, guard, World(), 1.0)
+    step = TrainingStep(SummedLoss(model), model, {}, guard, World(), 1.0, CrossEntropy())
     for seed, draw in trials.draws(trials.size(ci=3, release=50)):
         generator = torch.Generator().manual_seed(draw.randrange(1 << 30))
         ids = torch.randint(3, len(tokenizer), (2, 33), generator=generator)
@@ -199,7 +199,7 @@ def test_a_masked_micro_batch_adds_exactly_nothing(trials: Trials, finished: Fin
         found = []
         for batches in ([batch], [batch, masked], [masked, batch, masked]):
             model.zero_grad(set_to_none=True)
-            loss, trained = step.accumulate_gradient(batches)
+            loss, trained, _ = step.accumulate_gradient([Prepared(b) for b in batches])
             gradients = [p.grad for p in model.parameters() if p.grad is not None]
             found.append([loss, trained, *gradients])
         same = all(

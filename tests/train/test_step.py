@@ -12,7 +12,7 @@ from model.transformer import Etude
 from train.checkpoint import optimizer_tensors
 from train.data.batches import IGNORED, Batch
 from train.distributed import World
-from train.objective import SummedLoss
+from train.objective import CrossEntropy, SummedLoss
 from train.optimizer import build_optimizers
 from train.step import RECORD, StepGuard, TrainingStep
 
@@ -21,7 +21,9 @@ def make_step(model: Etude, optimizer: str, dtype: torch.dtype = torch.float32) 
     config = PretrainConfig(optimizer=optimizer, learning_rate=1e-3)  # type: ignore[arg-type]
     optimizers = build_optimizers(model, config)
     guard = StepGuard(config, model.config.vocab_size, dtype, torch.device("cpu"))
-    return TrainingStep(SummedLoss(model, dtype), model, optimizers, guard, World(), 1.0)
+    return TrainingStep(
+        SummedLoss(model, dtype), model, optimizers, guard, World(), 1.0, CrossEntropy()
+    )
 
 
 def batches(model: Etude, count: int = 2) -> list[Batch]:

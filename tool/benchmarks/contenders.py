@@ -34,6 +34,7 @@ from train.machine import (
     pick_dtype,
     set_matmul_precision,
 )
+from train.objective import CrossEntropy
 from train.optimizer import build_optimizers
 from train.step import StepGuard, TrainingStep
 
@@ -108,7 +109,8 @@ class EtudeTraining:
         self.optimizers = list(optimizers.values())
         guard = StepGuard(config, model.config.vocab_size, dtype, device)
         world = World(device=device)
-        self.step = TrainingStep(loss, model, optimizers, guard, world, config.max_grad_norm)
+        clip = config.max_grad_norm
+        self.step = TrainingStep(loss, model, optimizers, guard, world, clip, CrossEntropy())
 
     def __call__(self, batch: Batch) -> Tensor:
         """See Training."""

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,16 @@ IGNORED = -100
 """The label of a token that is not trained (torch's ignore_index)."""
 
 
+class SoftTargets(NamedTuple):
+    """A distribution over the next token in place of one label, as far as its k likeliest tokens;
+    the probability that they leave over is that of all other tokens together."""
+
+    ids: Tensor
+    """(rows, max_length, k) int64, all different at a position."""
+    probabilities: Tensor
+    """(rows, max_length, k) float32."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows on their way to the model."""
@@ -38,11 +48,22 @@ class Batch:
     document_ids: Tensor | None = None
     """(rows, max_length) int64, which document of its row a position belongs to; None: attention
     may cross documents."""
+    weights: Tensor | None = None
+    """(rows, max_length) float32, a factor of each token's loss, without gradient; None: ones."""
+    soft_targets: SoftTargets | None = None
+    """What the model should predict where labels are not IGNORED; None: the labels."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, SoftTargets | None]:
+        """What the loss module is called with."""
+        return self.input_ids, self.labels, self.document_ids, self.weights, self.soft_targets
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device. To a GPU the copy runs beside what the GPU is doing."""
-        ids = None if self.document_ids is None else moved(self.document_ids, device)
-        return Batch(moved(self.input_ids, device), moved(self.labels, device), ids)
+        *tensors, soft = self.inputs
+        there = [None if tensor is None else moved(tensor, device) for tensor in tensors]
+        targets = None if soft is None else SoftTargets(*(moved(part, device) for part in soft))
+        return Batch(*there, soft_targets=targets)  # type: ignore[arg-type, misc]
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

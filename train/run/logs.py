@@ -27,6 +27,7 @@ from train.machine import matmul_speed, memory_in_use
 from train.run.plan import duration, flops_per_token
 from train.run.writers import MetricsWriter, make_writers
 from train.stage import Stage
+from train.step import RECORD
 
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
@@ -249,16 +250,17 @@ class Journal:
 
 
 def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
-    """What loss_log.jsonl holds of a step; a number that is not finite becomes null, for JSON has
-    no NaN."""
+    """What loss_log.jsonl holds of a step, the objective's metrics last; a number that is not
+    finite becomes null, for JSON has no NaN."""
+    finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
     exact: dict[str, Any] = {"step": record["step"], "tokens": tokens}
-    for name in ("loss", "grad_norm"):
-        exact[name] = record[name] if math.isfinite(record[name]) else None
+    exact |= {name: finite[name] for name in ("loss", "grad_norm")}
     exact["learning_rate"] = record["learning_rate"]
     exact["trained_tokens"] = round(record["trained_tokens"])
     if record["skipped"]:
         exact |= {"skipped": True, "skipped_steps": round(record["skipped_steps"])}
-    return exact
+    known = {"step", "learning_rate", *RECORD}
+    return exact | {name: value for name, value in finite.items() if name not in known}
 
 
 def one_line(text: str, longest: int = 200) -> str:
