@@ -25,9 +25,8 @@ def main() -> int:
     )
     os.environ["HF_HUB_OFFLINE"] = "1"
     from tool.conversion.gguf_export import convert_gguf, write_modelfile
-    from tool.conversion.gguf_proof import prove_gguf
     from tool.conversion.hf_proof import ProofFailed
-    from tool.conversion.llama_cpp import is_installed
+    from tool.conversion.llama_cpp import is_installed, prove_gguf
 
     converted = convert_gguf(config)
     print(f"{config.model_dir} -> {converted.path} ({config.dtype}, {converted.size:,} bytes)")
@@ -35,7 +34,7 @@ def main() -> int:
         print(f"  in f16, for their rows do not divide into blocks: {len(converted.kept_wider)}")
     print(f"  ollama: ollama create etude -f {write_modelfile(config, converted.path)}")
     if not is_installed():
-        print("no proof: pip install xllamacpp, and llama.cpp is asked whether it agrees")
+        print("no proof: pip install xllamacpp to have llama.cpp check the file")
         return 0
     try:
         proof = prove_gguf(converted.path, config.model_dir, exact=config.dtype == "f32")

@@ -28,7 +28,7 @@ def main() -> int:
     if config.from_hf:
         return bring_in(config.from_hf, config)
     # These import transformers, which takes seconds: not for --help.
-    from tool.conversion.hf_export import convert
+    from tool.conversion.hf import convert
     from tool.conversion.hf_proof import ProofFailed
 
     try:
@@ -52,8 +52,8 @@ def main() -> int:
 
 
 def bring_in(directory: Path, config: ConvertConfig) -> int:
-    """Brings a Llama directory in, and says what came of it."""
-    from tool.conversion.hf_import import import_llama
+    """Brings a Llama directory in, and prints the result."""
+    from tool.conversion.hf import import_llama
 
     imported = import_llama(directory, config)
     print(f"{directory} -> {imported.output_dir} ({imported.parameters / 1e6:.1f}M parameters)")

@@ -25,7 +25,7 @@ from cli import run_script
 from config import ROOT, TRAINING_DATA, WEIGHT, UserError
 from model.chat import Message
 from model.directory.storage import SUMMARY
-from tool.benchmarks.machine import processor_name
+from tool.benchmarks.measuring import processor_name
 
 DEMO = WEIGHT / "demo"
 REPORT = WEIGHT / "demo_report.json"
@@ -37,7 +37,7 @@ PLACES = {
     "pretrained": "weight/demo/etude_pretrained_model",
     "sft": "weight/demo/etude_sft_model",
 }
-"""Files and directories by the names that the stages call them, from the repository's root."""
+"""Files and directories, by their names in the stages' commands, from the repository's root."""
 TRANSCRIPT = (
     ("Hello! My name is Mira.", "What is the capital of France?", "What is my name?"),
     ("Tell me a story about a fox named Karo.",),
@@ -120,7 +120,7 @@ def relative(path: Path) -> str:
 
 
 def main() -> int:
-    """Runs the stages that are not done yet and tells the result."""
+    """Runs the stages that are not done yet and prints the result."""
     argparse.ArgumentParser(description=__doc__).parse_args()  # no options; --help runs nothing
     report = read_report()
     DEMO.mkdir(parents=True, exist_ok=True)
@@ -194,15 +194,15 @@ def finish(report: dict[str, Any]) -> None:
 def converse() -> list[list[Message]]:
     """Holds the scripted conversations with the model and prints them."""
     from model.directory.pretrained import load_pretrained
-    from tool.evaluation.questions import answer_turns
+    from tool.evaluation.generations import answer_turns
 
     model, tokenizer = load_pretrained(SFT)
     held = []
     for turns in TRANSCRIPT:
         messages = answer_turns(model, tokenizer, turns)
         for message in messages:
-            speaker = "you  " if message["role"] == "user" else "etude"
-            print(f"  {speaker}  {message['content']}")
+            role = "you  " if message["role"] == "user" else "etude"
+            print(f"  {role}  {message['content']}")
         print()
         held.append(messages)
     return held

@@ -1,8 +1,8 @@
 """Measures what a model knows and can do.
 
     python evaluate.py --model_dir ../weight/demo/etude_sft_model          held-out questions
-    python evaluate.py --eval_files texts.jsonl pairs.jsonl choices.jsonl  what their keys say
-    python evaluate.py --lm_eval my_task --lm_eval_dir my_tasks            what lm-eval says
+    python evaluate.py --eval_files texts.jsonl pairs.jsonl choices.jsonl  as their keys ask
+    python evaluate.py --lm_eval my_task --lm_eval_dir my_tasks            tasks of lm-eval
     python evaluate.py --compare MODEL_A MODEL_B                           which one is better
     python evaluate.py --quantize int8 --output_dir int8 --eval_files ...  what rounding costs
 
@@ -50,7 +50,7 @@ def evaluate(config: EvaluateConfig) -> None:
         result["lm_eval"] = ask_lm_eval(config)
     if config.eval_files:
         from tool.evaluation.evaluation import HEADER, measure_files
-        from tool.evaluation.picture import draw_evaluation
+        from tool.plots.evaluation_picture import draw_evaluation
 
         print(HEADER)
         result["files"] = measure_files(config)
@@ -75,12 +75,12 @@ def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
     """Asks a chat model, greedily; prints and returns the shares of right answers by category."""
     from model.directory.storage import replace_file, text_writer
-    from tool.evaluation.questions import answers_as_jsonl, ask, read_questions, report, table
-    from tool.evaluation.scoring import load_judge
+    from tool.evaluation.generations import answers_as_jsonl, ask, read_questions, report, table
+    from tool.evaluation.likelihood import load_likelihood_model
 
     asked = read_questions(questions)
-    judge = load_judge(config.model_dir, config.device, "etude", config.quantize)
-    answers = ask(judge.model, judge.tokenizer, asked, config.max_tokens)
+    scorer = load_likelihood_model(config.model_dir, config.device, "etude", config.quantize)
+    answers = ask(scorer.model, scorer.tokenizer, asked, config.max_tokens)
     replace_file(output_dir / "answers.jsonl", text_writer(answers_as_jsonl(answers)))
     shares = report(answers)
     print(table(shares))

@@ -24,8 +24,7 @@ def main() -> None:
 def plot(config: PlotConfig) -> None:
     """Writes the picture and says where it is."""
     from model.directory.storage import replace_file  # heavy modules come after the command line
-    from tool.benchmarks.training_runs import read_runs
-    from tool.plots.curves import draw, save
+    from tool.plots.curves import draw, read_runs, save
 
     figure, notes = draw(read_runs(config.model_dirs, config.labels))
     if not config.output.parent.is_dir():

@@ -25,43 +25,40 @@ def main() -> None:
 
 
 def study(config: ScalingStudyConfig) -> None:
-    """Trains what is not trained yet, fits, tells, and writes the files.
+    """Trains what is not trained yet, fits, prints, and writes the files.
 
     Raises:
         UserError: a run failed, or the losses fit no law.
     """
-    from model.directory.storage import (
-        explained,
-        json_writer,
-        replace_file,
-    )  # heavy modules come late
-    from tool.benchmarks.scaling_report import BUDGETS, best_of_ladder, table, told
-    from tool.benchmarks.scaling_runs import machine_of, planned, train, train_tokenizer
-    from tool.plots.scaling_picture import draw_study
+    # heavy modules come after the flags
+    from model.directory.storage import explained, json_writer, replace_file
+    from tool.benchmarks import scaling
     from train.run.auto_shape import fit, left_out, residual, rounded
 
     output_dir = config.output_dir
     with explained(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
-    tokenizer = config.tokenizer_dir or train_tokenizer(config)
-    runs = [train(config, tokenizer, shape, steps) for shape, steps in planned(config)]
+    tokenizer = config.tokenizer_dir or scaling.train_tokenizer(config)
+    runs = [
+        scaling.train(config, tokenizer, shape, steps) for shape, steps in scaling.planned(config)
+    ]
     trials = [run.trial for run in runs]
     try:
         law, others = fit(trials), left_out(trials)
     except ValueError as error:
         raise UserError(f"{output_dir}: {error}; train longer or larger models") from error
     off = residual(law, trials)
-    budgets = [best_of_ladder(law, others, budget) for budget in BUDGETS]
+    budgets = [scaling.best_of_ladder(law, others, budget) for budget in scaling.BUDGETS]
     result = {
-        "machine": machine_of(output_dir),
+        "machine": scaling.machine_of(output_dir),
         "law": dataclasses.asdict(rounded(law)),
         "residual": off,
         "budgets": budgets,
         "runs": [dataclasses.asdict(run) for run in runs],
     }
     replace_file(output_dir / "scaling.json", json_writer(result))
-    draw_study(runs, law, output_dir / "scaling.png")
-    print(table(runs, law), *told(law, off, budgets), sep="\n")
+    scaling.draw_study(runs, law, output_dir / "scaling.png")
+    print(scaling.table(runs, law), *scaling.law_lines(law, off, budgets), sep="\n")
     print(f"the study is in {output_dir / 'scaling.json'} and scaling.png")
 
 

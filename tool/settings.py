@@ -5,25 +5,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Ge, Interval
 
 from config import (
     LADDER,
     WEIGHT,
+    Above0,
+    Count,
     DeviceName,
     DtypeName,
     PathConfig,
     QuantizeName,
+    Settings,
     SFTConfig,
-    in_range,
-    positive,
+    Share,
 )
 
 
 @dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(Settings):
     """The way from Etude to transformers, and back."""
 
     model_dir: Path = PathConfig.sft_model_dir
@@ -32,7 +35,7 @@ class ConvertConfig:
     """Directory to write; None: that of the model with _llama at its end."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
-    max_shard_mb: int | None = None
+    max_shard_mb: Count | None = None
     """Cut the weights into files of at most this size, in MB; None: one file."""
     from_hf: Path | None = None
     """The other way: bring this Llama directory in, as an Etude model in output_dir (None:
@@ -40,13 +43,9 @@ class ConvertConfig:
     overwrite: bool = False
     """Replace the output directory even if it is not an earlier conversion."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return [] if self.max_shard_mb is None else positive(self, "max_shard_mb")
-
 
 @dataclass(frozen=True)
-class ConvertGgufConfig:
+class ConvertGgufConfig(Settings):
     """The way from Etude to llama.cpp and ollama."""
 
     model_dir: Path = PathConfig.sft_model_dir
@@ -58,13 +57,9 @@ class ConvertGgufConfig:
     overwrite: bool = False
     """Replace a file that exists."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return []
-
 
 @dataclass(frozen=True)
-class UploadConfig:
+class UploadConfig(Settings):
     """A converted model on its way to the hub."""
 
     repo_id: str = ""
@@ -81,22 +76,22 @@ class UploadConfig:
     dry_run: bool = False
     """Print the model card and end."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
         if re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id):
             return []
         return [f"repo_id is {self.repo_id!r}: name a repository, such as me/my-etude"]
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Settings):
     """What a model knows and can do."""
 
     model_dir: Path = PathConfig.sft_model_dir
     """Directory of the model."""
     eval_files: tuple[Path, ...] = ()
-    """JSONL files of texts, conversations, minimal pairs, multiple choice, cloze or prompts; what
-    each measures is found by its keys."""
+    """JSONL files of texts, conversations, minimal pairs, multiple choice or prompts; what each
+    measures is found by its keys."""
     questions: Path | None = None
     """JSONL file of questions with accepted answers, for a chat model; None: the built-in sample's,
     if there are no eval_files and no lm_eval."""
@@ -110,19 +105,19 @@ class EvaluateConfig:
     """Who computes the likelihoods; transformers for a converted directory."""
     quantize: QuantizeName = "none"
     """int8: evaluate the model as it answers with --quantize int8; needs an output_dir."""
-    limit: int | None = None
+    limit: Count | None = None
     """Take only this many records of each of the eval_files, evenly spread, and of each lm-eval
     task."""
     output_dir: Path | None = None
     """Where answers.jsonl and evaluation.json go; None: the model's directory."""
-    max_tokens: int = 200
+    max_tokens: Count = 200
     """Longest answer, in tokens; one that is cut there counts as wrong."""
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(self, "max_tokens")
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found = []
         if self.quantize != "none":
             if self.output_dir is None:
                 found.append(
@@ -135,11 +130,11 @@ class EvaluateConfig:
             found.append("lm_eval_dir is given and lm_eval is not: name the tasks with --lm_eval")
         if self.lm_eval_dir is not None and not self.lm_eval_dir.is_dir():
             found.append(f"lm_eval_dir is {self.lm_eval_dir}: there is no such folder")
-        return found + ([] if self.limit is None else positive(self, "limit"))
+        return found
 
 
 @dataclass(frozen=True)
-class PlotConfig:
+class PlotConfig(Settings):
     """A picture of one or several runs."""
 
     model_dirs: tuple[Path, ...] = (PathConfig.pretrained_model_dir,)
@@ -154,8 +149,8 @@ class PlotConfig:
         """The format, by the end of the picture's name."""
         return self.output.suffix.lower().removeprefix(".")
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
         found = [] if self.model_dirs else ["model_dirs is empty: name at least one directory"]
         if self.labels and len(self.labels) != len(self.model_dirs):
             found.append(
@@ -168,63 +163,54 @@ class PlotConfig:
 
 
 @dataclass(frozen=True)
-class ShowMaskConfig:
+class ShowMaskConfig(Settings):
     """A conversation, token by token."""
 
     sft_files: tuple[Path, ...] = PathConfig.sft_files
     """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}."""
-    record: int = 1
+    record: Count = 1
     """Which conversation of the files to show, from 1."""
-    row: int | None = None
+    row: Annotated[int | None, Ge(0)] = None
     """Show this row (from 0) of the packed training data in place of a conversation."""
     tokenizer_dir: Path = PathConfig.tokenizer_dir
     """Directory of the tokenizer, or of a model, which has its own."""
-    max_length: int = SFTConfig.max_length
+    max_length: Count = SFTConfig.max_length
     """With --row: tokens in a row, as in training."""
-    validation_every: int = SFTConfig.validation_every
+    validation_every: Annotated[int, Ge(2)] = SFTConfig.validation_every
     """With --row: every n-th record is kept out of training, as in training."""
     cross_document_attention: bool = SFTConfig.cross_document_attention
     """With --row: attention looks across the borders of conversations, as in training."""
     cache_dir: Path = PathConfig.cache_dir
     """With --row: tokenised data."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(self, "record", "max_length")
-        if self.row is not None and self.row < 0:
-            found.append(f"row is {self.row}: rows are counted from 0")
-        if self.validation_every < 2:
-            found.append(f"validation_every is {self.validation_every}: use 2 or more")
-        return found if self.sft_files else [*found, "sft_files is empty: name at least one file"]
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        return [] if self.sft_files else ["sft_files is empty: name at least one file"]
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Settings):
     """What every benchmark can set."""
 
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
-    seed: int = 1
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] = 1
     """Seed of the initial weights and of the data's order."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return in_range(self, 0, 2**63 - 1, "seed")
 
 
 @dataclass(frozen=True)
 class TrainingSpeedConfig(BenchmarkConfig):
-    """Speed of training, against transformers."""
+    """Measures the speed of training against transformers, eager and tuned."""
 
     shapes: tuple[Literal["T", "S"], ...] = ("T", "S")
     """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
     6400, batch 8 x 512."""
-    rounds: int = 10
+    rounds: Count = 10
     """Times that the contenders take turns; all of them are in memory at once, each in a process of
     its own."""
-    warmup_steps: int = 3
+    warmup_steps: Count = 3
     """Steps of each contender that are not measured (the first one compiles)."""
-    steps: int = 2
+    steps: Count = 2
     """Measured steps of a turn."""
     dtype: DtypeName = "auto"
     """Format of the matrix products, except for transformers as its users run it (float32)."""
@@ -233,65 +219,61 @@ class TrainingSpeedConfig(BenchmarkConfig):
     ] = ("default",)
     """Modes of torch.compile to try with the tuned transformers; the fastest counts."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = super().problems() + positive(self, "rounds", "warmup_steps", "steps")
-        for name in ("shapes", "compile_modes"):
-            if not getattr(self, name):
-                found.append(f"{name} is empty: name at least one")
-        return found
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        names = ("shapes", "compile_modes")
+        return [f"{n} is empty: name at least one" for n in names if not getattr(self, n)]
 
 
 @dataclass(frozen=True)
-class CleaningBenchmarkConfig:
-    """Speed and quality of the wikitext cleaner, against wikiextractor and mwparserfromhell."""
+class CleaningBenchmarkConfig(Settings):
+    """Measures the wikitext cleaner against wikiextractor and mwparserfromhell: its speed, the
+    markup that is left, and the share of their sentences that it keeps."""
 
     dumps: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Dumps of some MB at most, .xml, .xml.bz2 or .xml.gz; the speed is measured on the largest."""
-    rounds: int = 3
+    rounds: Count = 3
     """Times that the speed of each is measured, taking turns; the best counts."""
     wikiextractor: str = "wikiextractor"
     """Its command; it is only run, if it is there."""
     differences: Path | None = None
     """JSONL file to write, with each sentence of the others that Etude does not have."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = positive(self, "rounds")
-        return found if self.dumps else [*found, "dumps: name at least one"]
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        return [] if self.dumps else ["dumps: name at least one"]
 
 
 @dataclass(frozen=True)
 class DecodingSpeedConfig(BenchmarkConfig):
-    """Speed of answering, against transformers' generate and llama.cpp."""
+    """Measures the speed of answering against transformers' generate and llama.cpp."""
 
-    prompt_tokens: int = 64
+    prompt_tokens: Count = 64
     """Tokens of a prompt."""
-    new_tokens: int = 256
+    new_tokens: Count = 256
     """Tokens of an answer."""
-    long_prompt_tokens: int = 448
+    long_prompt_tokens: Annotated[int, Interval(ge=8, lt=512)] = 448
     """Tokens of the prompt whose reading is measured."""
-    streams: int = 8
+    streams: Count = 8
     """Answers at once, in the measurement of many."""
-    rounds: int = 3
+    rounds: Count = 3
     """Times that each contender is run, taking turns; the median counts."""
-    threads: int = 2
+    threads: Count = 2
     """Processor threads of each contender."""
     compiled: bool = False
     """Also run transformers compiled with a static cache, which takes a minute a round."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = super().problems()
-        found += positive(self, "prompt_tokens", "new_tokens", "streams", "rounds", "threads")
-        if self.prompt_tokens + self.new_tokens > 512 or not 8 <= self.long_prompt_tokens < 512:
-            found.append("the shape's context is 512 tokens: ask for fewer")
-        return found
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        if self.prompt_tokens + self.new_tokens > 512:
+            return ["prompt_tokens and new_tokens are more than the context of 512: lower one"]
+        return []
 
 
 @dataclass(frozen=True)
 class TimeToQualityConfig(BenchmarkConfig):
-    """Time to the quality that transformers reaches."""
+    """Measures whether Etude's defaults reach in a third of the time the bits per byte that
+    transformers + AdamW with a tuned learning rate reaches."""
 
     pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
     """JSONL files of {"text": ...}; every 30th record is kept out of training to measure
@@ -300,34 +282,32 @@ class TimeToQualityConfig(BenchmarkConfig):
     """The tokenizer's directory; None: one is trained on the files."""
     vocab_size: int = 4_096
     """Tokens of the tokenizer that is trained."""
-    minutes: float = 10.0
+    minutes: Above0 = 10.0
     """Time of transformers; Etude gets a third of it."""
-    tune_minutes: float = 2.0
+    tune_minutes: Above0 = 2.0
     """Time of transformers' run with each of the learning rates; the best one gets the minutes."""
     learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
     """Peak learning rates to choose transformers' from."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Rows of 256 tokens in a step of transformers."""
-    warmup_ratio: float = 0.05
+    warmup_ratio: Share = 0.05
     """Share of transformers' time in which its learning rate rises."""
-    min_lr_ratio: float = 0.1
+    min_lr_ratio: Share = 0.1
     """Where its learning rate ends (along a cosine), as a share of its peak."""
     tuned: bool = False
     """Also run transformers compiled, with fused AdamW, in the format that is fastest here."""
     output_dir: Path = WEIGHT / "time_to_quality"
     """Where the tokenizer, the model, the curves and the result go."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = super().problems() + positive(self, "minutes", "tune_minutes", "batch_size")
-        found += in_range(self, 0.0, 1.0, "warmup_ratio", "min_lr_ratio")
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
         if not self.learning_rates or min(self.learning_rates) <= 0:
-            found.append(f"learning_rates is {self.learning_rates}: name some, all above 0")
-        return found
+            return [f"learning_rates is {self.learning_rates}: name some, all above 0"]
+        return []
 
 
 @dataclass(frozen=True)
-class ScalingStudyConfig:
+class ScalingStudyConfig(Settings):
     """How bits per byte fall with the size of a model and the tokens that it is trained on."""
 
     pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
@@ -338,7 +318,7 @@ class ScalingStudyConfig:
     """Shapes to train, by their places in config.py's LADDER."""
     steps: tuple[int, ...] = (150, 375, 940)
     """Lengths of the runs, in steps of 4,096 tokens; each has a schedule of its own."""
-    max_operations: float = 2.5e14
+    max_operations: Above0 = 2.5e14
     """Runs that take more floating-point operations than this are left out: large models for a
     long time."""
     output_dir: Path = WEIGHT / "scaling_study"
@@ -347,11 +327,35 @@ class ScalingStudyConfig:
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
         found = []
         if len(set(self.rungs)) < 3 or not set(self.rungs) <= set(range(len(LADDER))):
             found.append(f"rungs is {self.rungs}: name three or more of 0 to {len(LADDER) - 1}")
         if len(set(self.steps)) < 3 or min(self.steps) < 1:
             found.append(f"steps is {self.steps}: name three or more lengths, all above 0")
-        return found + positive(self, "max_operations")
+        return found
+
+
+@dataclass(frozen=True)
+class MeasureDedupConfig(Settings):
+    """Which near duplicates dedup_jsonl.py finds, its time and its memory."""
+
+    input_files: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """JSONL files of {"text": ...}, one language each; copies are planted in each."""
+    copies: Count = 300
+    """Copies of each kind of edit."""
+    threshold: Annotated[float, Interval(ge=0.1, le=1)] = 0.7
+    """The threshold that is measured."""
+    documents: Annotated[int, Interval(ge=0, le=10**8)] = 0
+    """Short documents to make and run through, for time and memory; 0: none."""
+    workers: Count = 2
+    """Processes."""
+    seed: int = 1
+    """Seed of the edits and of the documents."""
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        if not self.input_files and not self.documents:
+            return ["nothing to measure: name files, or a number of --documents"]
+        return []

@@ -9,56 +9,234 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
+from config import UserError
+from data_process.records.jsonl import read_conversations
+from model.chat import Message, render
+from model.tokenizer import EtudeTokenizer
 from tool.settings import ShowMaskConfig
+
+if TYPE_CHECKING:
+    from train.data.batches import Batch, TokenRows
+
+GREEN, BOLD_GREEN, YELLOW, DIM, RESET = "\x1b[32m", "\x1b[1;32m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+CONVERSATION_HEAD = f"{'place':>6} {'id':>7}  ±  {'role':<9}  text (+ trained, - not)"
+ROW_HEAD = f"{'place':>6} {'document':>8} {'id':>7}  {'text':<18}  ±  label (+ trained, - none)"
 
 
 def main() -> None:
     """Reads the command line and shows a conversation or a row."""
     config = parse_flags(ShowMaskConfig(), __doc__)
-    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
     if config.row is None:
-        show_conversation(config, in_colour)
+        place, messages = find_conversation(config.sft_files, config.record)
+        lines = conversation_lines(tokenizer, messages)
+        head, total = CONVERSATION_HEAD, conversation_total(lines, config.max_length)
+        print(place)
     else:
-        show_row(config, config.row, in_colour)
+        rows = open_rows(config, tokenizer)
+        batch = read_row(rows, config.row)
+        lines = row_lines(tokenizer, batch)
+        head, total = ROW_HEAD, row_total(tokenizer, batch, len(rows))
+    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(head, *(line.painted(in_colour) for line in lines), total, sep="\n")
 
 
-def show_conversation(config: ShowMaskConfig, in_colour: bool) -> None:
-    """A conversation as model/chat.py renders it for training."""
-    from model.tokenizer import EtudeTokenizer  # after the command line
-    from tool.plots.mask_view import (
-        CONVERSATION_HEAD,
-        conversation_lines,
-        conversation_total,
-        find_conversation,
+@dataclass(frozen=True)
+class Line:
+    """A token as it is shown."""
+
+    text: str
+    trained: bool
+    control: bool = False
+
+    def painted(self, in_colour: bool) -> str:
+        """The line for a terminal: green when trained (bold: a control token), else dim (yellow: a
+        control token)."""
+        if not in_colour:
+            return self.text
+        if self.trained:
+            colour = BOLD_GREEN if self.control else GREEN
+        else:
+            colour = YELLOW if self.control else DIM
+        return f"{colour}{self.text}{RESET}"
+
+
+class TokenTexts:
+    """The text of each token of a byte-level tokenizer, which may be a piece of a character."""
+
+    def __init__(self, tokenizer: EtudeTokenizer) -> None:
+        from inference.engine.token_bytes import TokenBytes
+
+        self.bytes = TokenBytes(tokenizer)
+
+    def __getitem__(self, token: int) -> str:
+        """A control token's name; else the token's characters in quotes, what cannot be seen
+        escaped, and bytes that are no whole character in hexadecimal: ' a', '\\n', <E4 BD>."""
+        data = self.bytes[token]
+        if token in self.bytes.control:
+            return data.decode("utf-8")
+        return "".join(pieces(data))
+
+
+def pieces(data: bytes) -> Iterator[str]:
+    """Whole characters in quotes and other bytes in hexadecimal, in order."""
+    while data:
+        try:
+            good, bad = data.decode("utf-8"), b""
+        except UnicodeDecodeError as error:
+            good = data[: error.start].decode("utf-8")
+            bad = data[error.start : error.end]
+        if good:
+            yield f"'{''.join(map(visible_form, good))}'"
+        if bad:
+            yield f"<{bad.hex(' ').upper()}>"
+        data = data[len(good.encode("utf-8")) + len(bad) :]
+
+
+def visible_form(character: str) -> str:
+    """A character, or its escape where a terminal would show nothing or act on it."""
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def find_conversation(files: Sequence[Path], record: int) -> tuple[str, list[Message]]:
+    """Where a conversation stands (file:line), and its messages.
+
+    Args:
+        files: SFT files, read one after the other.
+        record: which conversation of all, from 1.
+
+    Raises:
+        UserError: there are not so many, or a file is wrong up to there.
+    """
+    count = 0
+    for file in files:
+        for number, messages in read_conversations(file):
+            count += 1
+            if count == record:
+                return f"{file}:{number}", messages
+    raise UserError(
+        f"--record {record}: there are {count:,} conversations in --sft_files; use 1 to {count}"
     )
 
-    tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
-    place, messages = find_conversation(config.sft_files, config.record)
-    lines = conversation_lines(tokenizer, messages)
-    print(place)
-    print(CONVERSATION_HEAD)
-    for line in lines:
-        print(line.painted(in_colour))
-    print(conversation_total(lines, config.max_length))
+
+def conversation_lines(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[Line]:
+    """A conversation as training renders it: position, id, + where trained, role, text."""
+    ids, mask = render(tokenizer, messages)
+    texts = TokenTexts(tokenizer)
+    lines, turn = [], -1
+    for position, (token, trained) in enumerate(zip(ids, mask, strict=True)):
+        turn += token == tokenizer.im_start_id  # exact: no content can hold a control token
+        role, mark = messages[turn]["role"], "+" if trained else "-"
+        text = f"{position:>6} {token:>7}  {mark}  {role:<9}  {texts[token]}"
+        lines.append(Line(text, trained, is_control(tokenizer, token)))
+    return lines
 
 
-def show_row(config: ShowMaskConfig, number: int, in_colour: bool) -> None:
-    """A row as train/train_sft.py gives it to the model."""
-    from model.tokenizer import EtudeTokenizer
-    from tool.plots.mask_view import ROW_HEAD, open_rows, read_row, row_lines, row_total
+def is_control(tokenizer: EtudeTokenizer, token: int) -> bool:
+    """Whether a token is one that no text becomes."""
+    return token in (tokenizer.end_of_text_id, tokenizer.im_start_id, tokenizer.im_end_id)
 
-    tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
-    rows = open_rows(config, tokenizer)
-    batch = read_row(rows, number)
-    print(ROW_HEAD)
-    for line in row_lines(tokenizer, batch):
-        print(line.painted(in_colour))
-    print(row_total(tokenizer, batch, len(rows)))
+
+def conversation_total(lines: Sequence[Line], max_length: int) -> str:
+    """How much of a conversation is trained, and what a row would cut."""
+    trained = sum(line.trained for line in lines)
+    total = f"{len(lines):,} tokens, {trained:,} trained ({trained / len(lines):.1%})"
+    if len(lines) <= max_length + 1:
+        return total
+    lost = sum(line.trained for line in lines[max_length + 1 :])
+    return (
+        f"{total}; with --max_length {max_length} training keeps the first {max_length + 1:,} and "
+        f"leaves {lost:,} trained ones out"
+    )
+
+
+def open_rows(config: ShowMaskConfig, tokenizer: EtudeTokenizer) -> TokenRows:
+    """The packed rows that train/train_sft.py trains on with these settings."""
+    from train.data.packing import pack
+    from train.data.token_files import tokenise_conversations
+
+    data = tokenise_conversations(
+        config.sft_files, tokenizer, config.validation_every, config.cache_dir
+    )
+    crossing = config.cross_document_attention
+    return pack(data.train, config.max_length, tokenizer.end_of_text_id, crossing)[0]
+
+
+def read_row(rows: TokenRows, number: int) -> Batch:
+    """A batch of one row.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    if number >= len(rows):
+        raise UserError(
+            f"--row {number}: there are {len(rows):,} packed rows; use 0 to {len(rows) - 1}"
+        )
+    return rows.batch([number])
+
+
+def row_lines(tokenizer: EtudeTokenizer, batch: Batch) -> list[Line]:
+    """A row as the model gets it: position, document, id, text, and the label that is trained
+    there."""
+    from train.data.batches import IGNORED
+
+    ids, labels = batch.input_ids[0].tolist(), batch.labels[0].tolist()
+    texts, lines = TokenTexts(tokenizer), []
+    documents = list(document_names(ids, tokenizer.end_of_text_id))
+    for position, (token, label) in enumerate(zip(ids, labels, strict=True)):
+        trained = label != IGNORED
+        target = f"+  -> {label} {texts[label]}" if trained else "-"
+        shown = padded(texts[token], 18)
+        text = f"{position:>6} {documents[position]:>8} {token:>7}  {shown}  {target}"
+        lines.append(Line(text, trained, is_control(tokenizer, token)))
+    return lines
+
+
+def document_names(ids: Sequence[int], border: int) -> Iterator[str]:
+    """For each position of a row the number of its document (from 1), "border" for the token after
+    one, "padding" for what nothing fills."""
+    number, inside = 0, False
+    for token in ids:
+        if token == border:
+            yield "border" if inside else "padding"
+        else:
+            number += not inside
+            yield str(number)
+        inside = token != border
+
+
+def padded(text: str, width: int) -> str:
+    """A text filled up to a width on the screen, where Chinese characters take two columns."""
+    columns = sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+    return text + " " * max(0, width - columns)
+
+
+def row_total(tokenizer: EtudeTokenizer, batch: Batch, rows: int) -> str:
+    """What a row holds, and whether attention crosses its documents."""
+    from train.data.batches import IGNORED
+
+    ids = batch.input_ids[0].tolist()
+    names = list(document_names(ids, tokenizer.end_of_text_id))
+    documents = len({name for name in names if name.isdigit()})
+    trained = int((batch.labels != IGNORED).sum())
+    crossing = "crosses" if batch.document_ids is None else "does not cross"
+    return (
+        f"{len(ids):,} positions, {documents} document{'s' * (documents != 1)}, "
+        f"{names.count('padding')} padding, "
+        f"{trained:,} labels trained ({trained / len(ids):.1%}); attention {crossing} documents; "
+        f"one of {rows:,} rows"
+    )
 
 
 if __name__ == "__main__":

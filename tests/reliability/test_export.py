@@ -22,8 +22,7 @@ from tests.conftest import TEXTS
 from tests.model.test_chat import conversation
 from tests.model.test_transformer import SHAPES
 from tests.reliability.trials import Trials
-from tool.conversion.hf_export import convert
-from tool.conversion.hf_import import import_llama
+from tool.conversion.hf import convert, import_llama
 from tool.settings import ConvertConfig
 from train.tokenizer.bpe import train_bpe
 

@@ -25,7 +25,7 @@ from model.directory.storage import MANIFEST, SUMMARY, json_text, sha256_of
 from model.tokenizer import EtudeTokenizer
 from tests.reliability.runs import LENGTH, Finished, Run
 from tests.reliability.trials import Trials
-from tool.conversion.hf_import import import_llama
+from tool.conversion.hf import import_llama
 from tool.settings import ConvertConfig
 from train.checkpoint import OPTIMIZER, STATE, list_checkpoints
 

@@ -1,6 +1,6 @@
-"""Training transformers' model against the clock, and measuring any model on the records kept out.
+"""Training transformers' model against the clock, and measuring models on the validation records.
 
-Both run in processes of their own (`own_process.py`); Etude's side is the trainer itself.
+Both run in processes of their own (`measuring.py`); Etude's side is the trainer itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from model.device import pick_device
 from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.benchmarks.llama_training import LlamaRecipe, LlamaTraining, build_llama
+from tool.benchmarks.contenders import LlamaRecipe, LlamaTraining, build_llama
 from train.data.batches import Prefetch, RowOrder, TokenRows, step_batches
 from train.data.packing import concatenate
 from train.data.token_files import tokenise_texts
@@ -130,7 +130,7 @@ def run_clocked(
 ) -> list[Point]:
     """The loop of `train_llama`."""
     limit, points = 60 * job.minutes, list[Point]()
-    number = told = 0
+    number = measured = 0
     seconds = start = 0.0
     clock = Clock()
     while seconds < limit:
@@ -145,10 +145,10 @@ def run_clocked(
         if not math.isfinite(loss):
             return [*points, Point(seconds, tokens, math.inf)]
         due = int(job.measurements * min(1.0, seconds / limit))
-        if due > told:
+        if due > measured:
             with clock.stopped():
                 points.append(Point(seconds, tokens, measure()))
-            told = due
+            measured = due
     return points
 
 
@@ -170,14 +170,14 @@ def measure_llama(
 
 
 def measure_etude(etude: Etude, groups: dict[str, ValidationGroup], device: torch.device) -> float:
-    """Bits per byte of a model on the records that were kept out."""
+    """Bits per byte of a model on the validation records."""
     measured = bits_per_byte(SummedLoss(etude), groups, World(device=device))
     assert measured is not None  # nothing stops it
     return measured["all"]
 
 
 def measure_directory(directory: Path, data: TextData, device_name: str) -> float:
-    """Bits per byte of a model directory on the records that were kept out.
+    """Bits per byte of a model directory on the validation records.
 
     Raises:
         UserError: the directory holds no model of the data's tokenizer.

@@ -1,45 +1,103 @@
-"""The contenders of the training benchmark, and measuring one of them.
+"""The networks that the benchmarks train, and a training step of each contender.
 
-All train the same network from the same weights on the same batches, and clip at the same norm. A
-contender is measured in a process of its own (`tool/benchmarks/own_process.py`).
+All train the same network from the same weights on the same batches, and clip at the same norm.
+transformers' `LlamaForCausalLM` with AdamW runs as its users run it (eager, float32) and tuned as
+far as it goes (the whole loss compiled, AdamW fused, autocast in the format that is fastest here,
+freed memory kept).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import os
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from config import DtypeName, PretrainConfig, nano
+from config import DtypeName, ModelConfig, PretrainConfig, TrainConfig, nano
 from model.device import pick_device
 from model.transformer import Etude
-from tool.benchmarks.llama_training import LlamaRecipe, LlamaTraining, build_llama
-from tool.benchmarks.machine import machine_facts
-from tool.benchmarks.shapes import Shape
+from tool.benchmarks.measuring import machine_facts
 from train.compilation import training_loss, use_deterministic_kernels
 from train.data.batches import Batch
 from train.distributed import World
-from train.machine import (
-    keep_freed_memory,
-    matmul_speed,
-    memory_in_use,
-    peak_memory,
-    pick_dtype,
-    set_matmul_precision,
-)
+from train.machine import keep_freed_memory, pick_dtype, set_matmul_precision
 from train.objective import CrossEntropy
 from train.optimizer import build_optimizers
 from train.step import StepGuard, TrainingStep
 
-OPTIMIZER_STEPS = 3
-"""Steps in which the optimizer's share is measured, after the others: it waits for the device."""
+
+@dataclass(frozen=True)
+class Shape:
+    """A network and the batch that it is trained with."""
+
+    model: ModelConfig
+    batch_size: int
+    """Rows in a step."""
+    max_length: int
+    """Tokens in a row."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a step."""
+        return self.batch_size * self.max_length
+
+    def sentence(self) -> str:
+        """The shape in one line."""
+        model = self.model
+        return (
+            f"hidden {model.hidden_size}, {model.num_hidden_layers} layers, "
+            f"{model.num_attention_heads} heads ({model.num_key_value_heads} for keys and values), "
+            f"ffn {model.intermediate_size}, vocabulary {model.vocab_size}, "
+            f"batch {self.batch_size} x {self.max_length}"
+        )
+
+
+SHAPES = {
+    "T": Shape(
+        ModelConfig(
+            vocab_size=4_096,
+            hidden_size=256,
+            intermediate_size=704,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=256,
+        ),
+        batch_size=32,
+        max_length=256,
+    ),
+    "S": Shape(
+        ModelConfig(
+            vocab_size=6_400,
+            hidden_size=512,
+            intermediate_size=1_408,
+            num_hidden_layers=8,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+        ),
+        batch_size=8,
+        max_length=512,
+    ),
+}
+"""By name: T as a tiny model on a CPU, S as a small one."""
+
+
+@dataclass(frozen=True)
+class LlamaRecipe:
+    """How transformers is run."""
+
+    tuned: bool = False
+    """Compiled, fused, in a short format, with freed memory kept; else as its users run it."""
+    dtype: DtypeName = "float32"
+    """Format of the matrix products."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """transformers' attn_implementation; sdpa is its default."""
+    compile_mode: str = "default"
+    """torch.compile's mode."""
 
 
 @dataclass(frozen=True)
@@ -69,31 +127,71 @@ class SpeedJob:
     """Where compiled code is kept; empty before."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a run gave beside the time of its steps."""
-
-    first_step_seconds: float
-    """The first step compiles."""
-    optimizer_seconds: float
-    """Of a step, the optimizer's part."""
-    peak_flops: float
-    """Operations per second of a matrix product in the contender's format, measured just before."""
-    memory_bytes: int
-    """Largest resident memory of the process, or the largest allocation on a GPU."""
-    first_loss: float
-    """In nats, before anything was learnt: the same for all contenders."""
+def build_llama(config: ModelConfig, attention: str, device: torch.device) -> LlamaForCausalLM:
+    """transformers' model of an Etude's shape, on a device, with transformers' own initial
+    weights."""
+    settings: Any = LlamaConfig(
+        **{name: value for name, value in vars(config).items() if not name.startswith("rope_")},
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        use_cache=False,  # a cache is of no use in training, and costs time
+    )
+    settings._attn_implementation = attention
+    model: Any = LlamaForCausalLM(settings)
+    llama: LlamaForCausalLM = model.to(device)
+    return llama
 
 
-class Training(Protocol):
-    """A contender that is ready to train."""
+class LlamaTraining:
+    """transformers' model on its device, and all that one of its steps needs."""
 
-    @property
-    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
-        """The optimizers of a step."""
+    def __init__(self, model: LlamaForCausalLM, recipe: LlamaRecipe, config: TrainConfig) -> None:
+        """The model is on its device already; config gives rates, decay and clipping."""
+        self.device, self.dtype = model.device, getattr(torch, recipe.dtype)
+        if recipe.tuned:
+            keep_freed_memory()
+            set_matmul_precision(self.device, self.dtype)
+        self.model = model.train()
+        self.loss: Any = self.mean_loss
+        if recipe.tuned:
+            self.loss = torch.compile(self.mean_loss, mode=recipe.compile_mode)
+        self.max_grad_norm = config.max_grad_norm
+        self.optimizer = torch.optim.AdamW(
+            decay_groups(model, config.weight_decay),
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            fused=True if recipe.tuned else None,
+        )
+        self.optimizers = [self.optimizer]
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def mean_loss(self, input_ids: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy, as transformers computes it; labels are shifted already."""
+        short = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=short):
+            loss: Tensor = self.model(input_ids=input_ids, labels=labels, shift_labels=labels).loss
+        return loss
 
     def __call__(self, batch: Batch) -> Tensor:
         """Trains on a batch; returns its mean loss, in nats, on the device."""
+        loss: Tensor = self.loss(batch.input_ids, batch.labels)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+
+def decay_groups(model: LlamaForCausalLM, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights that decay (matrices) and weights that do not (norms), as transformers' Trainer has
+    it."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
 
 
 class EtudeTraining:
@@ -113,20 +211,11 @@ class EtudeTraining:
         self.step = TrainingStep(loss, model, optimizers, guard, world, clip, CrossEntropy())
 
     def __call__(self, batch: Batch) -> Tensor:
-        """See Training."""
+        """Trains on a batch; returns its mean loss, in nats, on the device."""
         return self.step([batch])[0]
 
 
-def probe(device_name: str, dtype: DtypeName) -> tuple[dict[str, Any], DtypeName]:
-    """The machine, and the format that its matrix products are fastest in (or the one asked for).
-
-    Raises:
-        UserError: there is no such device.
-    """
-    return machine_facts(device_name), pick_dtype(dtype, pick_device(device_name))
-
-
-def build(job: SpeedJob, device: torch.device) -> Training:
+def build(job: SpeedJob, device: torch.device) -> EtudeTraining | LlamaTraining:
     """A contender, with the weights that all of them start from."""
     shape, contender = job.shape, job.contender
     config = dataclasses.replace(
@@ -147,82 +236,10 @@ def build(job: SpeedJob, device: torch.device) -> Training:
     return LlamaTraining(llama, contender.llama, config)
 
 
-def random_batch(job: SpeedJob, number: int, device: torch.device) -> Batch:
-    """A batch of random tokens; speed does not depend on what they say."""
-    generator = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
-    size = (job.shape.batch_size, job.shape.max_length + 1)
-    ids = torch.randint(0, job.shape.model.vocab_size, size, generator=generator)
-    return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()).to(device)
+def probe(device_name: str, dtype: DtypeName) -> tuple[dict[str, Any], DtypeName]:
+    """The machine, and the format that its matrix products are fastest in (or the one asked for).
 
-
-class Stand:
-    """A contender in the process that it has for itself, trained some steps at a time."""
-
-    def __init__(self, job: SpeedJob) -> None:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = job.cache_dir
-        self.job, self.device = job, pick_device(job.device)
-        self.peak_flops = matmul_speed(self.device, getattr(torch, job.contender.dtype))
-        self.train = build(job, self.device)
-        self.number = 0
-        self.first_loss = self.first_seconds = 0.0
-
-    def steps(self, count: int) -> tuple[float, ...]:
-        """Seconds of each of the next steps.
-
-        Raises:
-            ArithmeticError: a loss is not finite.
-        """
-        seconds = []
-        for _ in range(count):
-            batch = random_batch(self.job, self.number, self.device)
-            wait_for(self.device)
-            began = time.perf_counter()
-            loss = self.train(batch)
-            wait_for(self.device)
-            seconds.append(time.perf_counter() - began)
-            if not math.isfinite(float(loss)):
-                raise ArithmeticError(f"the loss of step {self.number + 1} is not finite")
-            if not self.number:
-                self.first_loss, self.first_seconds = float(loss), seconds[0]
-            self.number += 1
-        return tuple(seconds)
-
-    def facts(self) -> Facts:
-        """All the rest, after the steps."""
-        on_gpu = self.device.type == "cuda"
-        batch = random_batch(self.job, 0, self.device)
-        return Facts(
-            first_step_seconds=self.first_seconds,
-            optimizer_seconds=optimizer_seconds(self.train, batch, self.device),
-            peak_flops=self.peak_flops,
-            memory_bytes=memory_in_use(self.device) if on_gpu else peak_memory(),
-            first_loss=self.first_loss,
-        )
-
-
-def optimizer_seconds(train: Training, batch: Batch, device: torch.device) -> float:
-    """Seconds that the optimizers take in one step."""
-    began, spent = 0.0, 0.0
-
-    def before(*_: Any) -> None:
-        nonlocal began
-        wait_for(device)
-        began = time.perf_counter()
-
-    def after(*_: Any) -> None:
-        nonlocal spent
-        wait_for(device)
-        spent += time.perf_counter() - began
-
-    for optimizer in train.optimizers:
-        optimizer.register_step_pre_hook(before)
-        optimizer.register_step_post_hook(after)
-    for _ in range(OPTIMIZER_STEPS):
-        train(batch)
-    return spent / OPTIMIZER_STEPS
-
-
-def wait_for(device: torch.device) -> None:
-    """Waits until the device has done all it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    Raises:
+        UserError: there is no such device.
+    """
+    return machine_facts(device_name), pick_dtype(dtype, pick_device(device_name))

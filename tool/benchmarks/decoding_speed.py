@@ -9,16 +9,58 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from tool.benchmarks.machine import machine_facts, machine_sentence
-from tool.benchmarks.own_process import Failure, run_apart
-from tool.benchmarks.shapes import SHAPES
-from tool.conversion.llama_cpp import is_installed
-from tool.evaluation.answering import ANSWERING, AnsweringJob, AnsweringSpeed, write_llama_files
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from config import SamplingConfig
+from inference.engine.answers import Request
+from inference.engine.engine import Engine
+from inference.engine.native import LIBRARY
+from inference.engine.quantization import quantize_model
+from model.directory.pretrained import weights_of
+from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
+from model.transformer import Etude
+from tool.benchmarks.contenders import SHAPES, build_llama
+from tool.benchmarks.measuring import Failure, machine_facts, machine_sentence, run_apart
+from tool.conversion.gguf_export import write_gguf
+from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
+
+LLAMA_TYPES = ("f32", "f16", "q8_0")
+SHAPE = SHAPES["S"]
+
+Generate = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
+"""Continues prompts by so many tokens each, greedily."""
+
+
+@dataclass(frozen=True)
+class DecodingJob:
+    """One run of a contender."""
+
+    name: str
+    folder: str
+    """Where llama.cpp's files are."""
+    config: DecodingSpeedConfig
+
+
+@dataclass(frozen=True)
+class DecodingSpeed:
+    """What one run gave, in tokens per second."""
+
+    one: float
+    """New tokens of one answer."""
+    many: float
+    """New tokens of several answers at once, all together."""
+    reading: float
+    """Prompt tokens until the first token of the answer is there."""
 
 
 def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
@@ -29,30 +71,18 @@ def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
     """
     machine = machine_facts(config.device)
     print(machine_sentence(machine), flush=True)
-    names = [name for name in ANSWERING if config.compiled or name != "transformers compiled"]
+    names = [name for name in CONTENDERS if config.compiled or name != "transformers compiled"]
     if not is_installed():
         print("llama.cpp is left out: pip install xllamacpp to measure it too")
         names = [name for name in names if not name.startswith("llama.cpp")]
-    results: dict[str, list[AnsweringSpeed]] = {name: [] for name in names}
-    failures: dict[str, str] = {}
-    with TemporaryDirectory() as folder:
-        if is_installed():
-            write_llama_files(Path(folder), config.seed)
-        for number in range(1, config.rounds + 1):
-            for name in [name for name in names if name not in failures]:
-                found = run_apart(ANSWERING[name], AnsweringJob(name, folder, config))
-                if isinstance(found, Failure):
-                    failures[name] = found.reason
-                else:
-                    results[name].append(found)
-                    print(f"round {number}: {name} {found.one:,.0f} tokens/s", flush=True)
+    results, failures = run_rounds(names, config)
     medians = {name: median_of(rounds) for name, rounds in results.items() if rounds}
     print(table(medians, failures, config))
     report = {
         "benchmark": "decode",
         "machine": machine,
         "settings": dataclasses.asdict(config),
-        "shape": dataclasses.asdict(SHAPES["S"].model),
+        "shape": dataclasses.asdict(SHAPE.model),
         "tokens_per_second": {n: dataclasses.asdict(m) for n, m in medians.items()},
         "rounds": {n: [dataclasses.asdict(r) for r in rounds] for n, rounds in results.items()},
         "failures": failures,
@@ -61,31 +91,178 @@ def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
     return int(bool(failures))
 
 
-def median_of(rounds: Sequence[AnsweringSpeed]) -> AnsweringSpeed:
+def run_rounds(
+    names: Sequence[str], config: DecodingSpeedConfig
+) -> tuple[dict[str, list[DecodingSpeed]], dict[str, str]]:
+    """Lets the contenders take turns; the rounds of each, and why some failed."""
+    results: dict[str, list[DecodingSpeed]] = {name: [] for name in names}
+    failures: dict[str, str] = {}
+    with TemporaryDirectory() as folder:
+        if is_installed():
+            write_llama_files(Path(folder), config.seed)
+        for number in range(1, config.rounds + 1):
+            for name in [name for name in names if name not in failures]:
+                found = run_apart(CONTENDERS[name], DecodingJob(name, folder, config))
+                if isinstance(found, Failure):
+                    failures[name] = found.reason
+                else:
+                    results[name].append(found)
+                    print(f"round {number}: {name} {found.one:,.0f} tokens/s", flush=True)
+    return results, failures
+
+
+def measure(job: DecodingJob, generate: Generate) -> DecodingSpeed:
+    """Times a contender, after a short answer that does not count.
+
+    Raises:
+        AssertionError: it did not make as many tokens as it was asked for.
+    """
+    config = job.config
+    prompts = [make_prompt(config.prompt_tokens, n) for n in range(config.streams)]
+    generate(prompts[:1], 8)
+    generate(prompts, 2)
+    one = timed(generate, prompts[:1], config.new_tokens)
+    many = timed(generate, prompts, config.new_tokens)
+    long = [make_prompt(config.long_prompt_tokens, n) for n in range(100, 105)]
+    reading = min(timed(generate, [prompt], 1) for prompt in long)
+    return DecodingSpeed(
+        config.new_tokens / one,
+        config.streams * config.new_tokens / many,
+        config.long_prompt_tokens / reading,
+    )
+
+
+def timed(generate: Generate, prompts: Sequence[Sequence[int]], count: int) -> float:
+    """Seconds of a whole call."""
+    began = time.perf_counter()
+    answers = generate(prompts, count)
+    seconds = time.perf_counter() - began
+    assert [len(tokens) for tokens in answers] == [count] * len(prompts)
+    return seconds
+
+
+def make_prompt(length: int, seed: int) -> list[int]:
+    """Random ids."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(3, SHAPE.model.vocab_size, (length,), generator=draw).tolist()
+
+
+def make_model(seed: int) -> Etude:
+    """The network, with random weights."""
+    model = Etude(SHAPE.model)
+    model.initialize(torch.Generator().manual_seed(seed))
+    return model.eval()
+
+
+def measure_etude(job: DecodingJob) -> DecodingSpeed:
+    """Etude's engine, on its native forward pass where a compiler is."""
+    torch.set_num_threads(job.config.threads)
+    LIBRARY.prepare()
+    LIBRARY.wait()
+    model = make_model(job.config.seed)
+    quantized = quantize_model(model) if job.name.endswith("int8") else None
+    # A random network soon repeats itself, which drafts would be too good at.
+    engine = Engine(model, slots=job.config.streams, quantized=quantized, drafts=False)
+
+    def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+        for slot in engine.slots:
+            slot.held = []  # nothing of an earlier prompt may be of use
+        greedy = SamplingConfig(temperature=0.0, max_tokens=count)
+        answers = [engine.submit(Request(prompt, greedy, ())) for prompt in prompts]
+        while engine.busy:
+            engine.step()
+        return [made.ids for made in answers]
+
+    return measure(job, generate)
+
+
+def measure_transformers(job: DecodingJob) -> DecodingSpeed:
+    """transformers' generate, eager or compiled with a static cache."""
+    torch.set_num_threads(job.config.threads)
+    model: Any = build_llama(SHAPE.model, "sdpa", torch.device("cpu"))
+    model.eval()
+    settings: dict[str, Any] = {"do_sample": False, "use_cache": True, "pad_token_id": 0}
+    if job.name.endswith("compiled"):
+        model.forward = torch.compile(model.forward, dynamic=True)
+        settings["cache_implementation"] = "static"
+
+    def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+        ids = torch.tensor([list(prompt) for prompt in prompts])
+        made = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=count,
+            min_new_tokens=count,
+            **settings,
+        )
+        return [row.tolist() for row in made[:, ids.shape[1] :]]
+
+    return measure(job, generate)
+
+
+def measure_llama_cpp(job: DecodingJob) -> DecodingSpeed:
+    """llama.cpp, asked over HTTP on this machine."""
+    path = Path(job.folder) / f"{job.name.split()[-1]}.gguf"
+    context = SHAPE.model.max_position_embeddings
+    llama = LlamaCpp(path, job.config.threads, context, job.config.streams)
+    pool = ThreadPoolExecutor(job.config.streams)
+
+    def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+        made = pool.map(lambda prompt: llama.greedy(prompt, count, ignore_end=True), prompts)
+        return list(made)
+
+    return measure(job, generate)
+
+
+def write_llama_files(folder: Path, seed: int) -> None:
+    """Writes the same network for llama.cpp, with a made-up tokenizer that is never used."""
+    model = make_model(seed)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*SPECIAL_TOKENS, *letters, "ab"]
+    words += [f"w{number}" for number in range(model.config.vocab_size - len(words))]
+    backend = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate(words)}, merges=[("a", "b")]))
+    backend.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer = EtudeTokenizer(backend)
+    for kind in LLAMA_TYPES:
+        path = folder / f"{kind}.gguf"
+        write_gguf(path, model.config, weights_of(model), tokenizer, False, kind, "benchmark")
+
+
+CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {
+    "transformers": measure_transformers,
+    "transformers compiled": measure_transformers,
+    **{f"llama.cpp {kind}": measure_llama_cpp for kind in LLAMA_TYPES},
+    "etude float32": measure_etude,
+    "etude int8": measure_etude,
+}
+"""By name; the first is what the others are compared with."""
+
+
+def median_of(rounds: Sequence[DecodingSpeed]) -> DecodingSpeed:
     """The median of each figure."""
     columns = zip(*(dataclasses.astuple(speed) for speed in rounds), strict=True)
-    return AnsweringSpeed(*(statistics.median(column) for column in columns))
+    return DecodingSpeed(*(statistics.median(column) for column in columns))
 
 
 def table(
-    medians: dict[str, AnsweringSpeed], failures: dict[str, str], config: DecodingSpeedConfig
+    medians: Mapping[str, DecodingSpeed],
+    failures: Mapping[str, str],
+    config: DecodingSpeedConfig,
 ) -> str:
-    """The medians, for people."""
-    first = next(iter(medians.values()), None)
+    """The medians as a table; in brackets, how many times the first contender's."""
     lines = [
-        f"\nshape S: {SHAPES['S'].sentence().rsplit(', ', 1)[0]}; prompts of "
+        f"\nshape S: {SHAPE.sentence().rsplit(', ', 1)[0]}; prompts of "
         f"{config.prompt_tokens} tokens, answers of {config.new_tokens}, {config.threads} threads; "
         f"tokens/s of whole calls; in brackets: times {next(iter(medians), '')}",
         f"{'':24} {'one answer':>18} {f'{config.streams} at once':>18} {'reading a prompt':>18}",
     ]
-    for name, speed in medians.items():
-        assert first
+    figures = {name: dataclasses.astuple(speed) for name, speed in medians.items()}
+    for name, values in figures.items():
+        first = next(iter(figures.values()))
         cells = [
-            f"{value:>9,.0f} ({value / other:>4.2f}x)"
-            for value, other in zip(
-                dataclasses.astuple(speed), dataclasses.astuple(first), strict=True
-            )
+            f"{f'{value:>9,.0f} ({value / other:>4.2f}x)':>18}"
+            for value, other in zip(values, first, strict=True)
         ]
-        lines.append(f"{name:24} {cells[0]:>18} {cells[1]:>18} {cells[2]:>18}")
+        lines.append(f"{name:24} {' '.join(cells)}")
     lines += [f"{name:24} failed: {reason}" for name, reason in failures.items()]
     return "\n".join(lines)

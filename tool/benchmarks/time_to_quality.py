@@ -11,14 +11,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from config import ROOT, DtypeName, PretrainConfig, UserError
-from model.directory.storage import explained
+from config import SHAPE, PretrainConfig, UserError
+from model.directory.storage import SUMMARY, explained, json_writer, replace_file, text_writer
 from tool.benchmarks.clocked_training import (
     ClockedJob,
     Point,
@@ -26,12 +27,13 @@ from tool.benchmarks.clocked_training import (
     measure_directory,
     train_llama,
 )
-from tool.benchmarks.contenders import probe
-from tool.benchmarks.llama_training import LlamaRecipe
-from tool.benchmarks.machine import machine_sentence
-from tool.benchmarks.own_process import Failure, run_apart
-from tool.benchmarks.quality_report import QualityRun, make_report, table, write_results
-from tool.benchmarks.shapes import SHAPES, Shape
+from tool.benchmarks.contenders import SHAPES, LlamaRecipe, Shape, probe
+from tool.benchmarks.measuring import (
+    Failure,
+    machine_sentence,
+    run_apart,
+    run_repository_script,
+)
 from tool.settings import TimeToQualityConfig
 from train.run.logs import METRICS, read_log
 
@@ -42,6 +44,41 @@ DEFAULTS = ("--preset", "nano")
 MEASUREMENTS = 10
 """Points on the curve of transformers' long run."""
 ETUDE = "etude"
+
+
+@dataclass(frozen=True)
+class QualityRun:
+    """A contender's run: its measurements, the last one at its end."""
+
+    name: str
+    points: tuple[Point, ...]
+    learning_rates: Mapping[float, float] = dataclasses.field(default_factory=dict)
+    """Bits per byte of each rate that was tried."""
+    wall_seconds: float | None = None
+    """Of the whole process, with imports and reading data; None where that is not counted."""
+    failure: Failure | None = None
+
+    @property
+    def bits_per_byte(self) -> float:
+        """At the end; infinite where it failed."""
+        return math.inf if self.failure or not self.points else self.points[-1].bits_per_byte
+
+    def to_json(self) -> dict[str, Any]:
+        """The run for JSON, which has no infinity: null stands for a run that diverged."""
+        end = self.points[-1] if self.points else None
+        return {
+            "bits_per_byte": finite(self.bits_per_byte),
+            "seconds": end and end.seconds,
+            "tokens": end and end.tokens,
+            "wall_seconds": self.wall_seconds,
+            "learning_rates": {f"{rate:g}": finite(v) for rate, v in self.learning_rates.items()},
+            "error": self.failure and self.failure.reason,
+        }
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON can hold."""
+    return value if math.isfinite(value) else None
 
 
 def compare_time_to_quality(config: TimeToQualityConfig) -> int:
@@ -62,10 +99,16 @@ def compare_time_to_quality(config: TimeToQualityConfig) -> int:
     shape, data = SHAPES["T"], prepare_data(config)
     recipes = {"transformers": LlamaRecipe()}
     if config.tuned:
-        recipes["transformers tuned"] = tuned_recipe(dtype)
+        recipes["transformers tuned"] = LlamaRecipe(tuned=True, dtype=dtype)
     runs = [run_llama(name, recipe, config, shape, data) for name, recipe in recipes.items()]
     runs.append(run_etude(config, shape, data))
-    report = make_report(runs, config, machine)
+    report = {
+        "benchmark": "quality",
+        "machine": machine,
+        "settings": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
+        "runs": {run.name: run.to_json() for run in runs},
+        "verdicts": {run.name: verdict(run, runs[-1]) for run in runs[:-1]},
+    }
     write_results(config.output_dir, runs, report)
     print(table(runs, config))
     print(json.dumps(report))
@@ -84,11 +127,6 @@ def make_output_dir(config: TimeToQualityConfig) -> None:
         )
 
 
-def tuned_recipe(dtype: DtypeName) -> LlamaRecipe:
-    """transformers, tuned."""
-    return LlamaRecipe(tuned=True, dtype=dtype)
-
-
 def prepare_data(config: TimeToQualityConfig) -> TextData:
     """The texts under their tokenizer, which is trained where none is given.
 
@@ -98,13 +136,11 @@ def prepare_data(config: TimeToQualityConfig) -> TextData:
     directory = config.tokenizer_dir
     if directory is None:
         directory = config.output_dir / "tokenizer"
-        code = run_command(
+        run_repository_script(
             "train/train_tokenizer.py",
             *("train", "--vocab_size", config.vocab_size, "--tokenizer_dir", directory),
             *("--pretrain_files", *config.pretrain_files),
         )
-        if code:
-            raise UserError(f"the tokenizer could not be trained (exit code {code}); see above")
     return TextData(
         files=config.pretrain_files,
         tokenizer_dir=directory,
@@ -112,18 +148,6 @@ def prepare_data(config: TimeToQualityConfig) -> TextData:
         validation_every=PretrainConfig.validation_every,
         max_length=SHAPES["T"].max_length,
     )
-
-
-def run_command(script: str, *arguments: object) -> int:
-    """Runs one of the repository's scripts and returns its exit code. What it prints is shown.
-
-    It finds no compiled code of earlier runs: it must pay for compiling as a first run does.
-    """
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    print(f"$ python {' '.join([script, *command[2:]])}", flush=True)
-    with TemporaryDirectory() as cache:
-        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
-        return subprocess.run(command, env=environment, check=False).returncode
 
 
 def run_llama(
@@ -142,12 +166,12 @@ def run_llama(
         if isinstance(points, Failure):
             return QualityRun(name, (), tried, failure=points)
         tried[rate] = points[-1].bits_per_byte
-        print(f"{name}, rate {rate:g}: {told(points[-1])}", flush=True)
+        print(f"{name}, rate {rate:g}: {sentence(points[-1])}", flush=True)
     best = min(tried, key=tried.__getitem__)
     points = run_apart(train_llama, make_job(recipe, config, shape, data, best))
     if isinstance(points, Failure):
         return QualityRun(name, (), tried, failure=points)
-    print(f"{name}, rate {best:g}: {told(points[-1])}", flush=True)
+    print(f"{name}, rate {best:g}: {sentence(points[-1])}", flush=True)
     diverged = Failure(f"it diverged with a rate of {best:g}; try lower --learning_rates")
     failure = None if math.isfinite(points[-1].bits_per_byte) else diverged
     return QualityRun(name, tuple(points), tried, failure=failure)
@@ -175,7 +199,7 @@ def make_job(
     )
 
 
-def told(point: Point) -> str:
+def sentence(point: Point) -> str:
     """A measurement in words."""
     return (
         f"{point.bits_per_byte:.4f} bits per byte after {point.seconds:.0f} s and "
@@ -185,13 +209,8 @@ def told(point: Point) -> str:
 
 def etude_arguments(config: TimeToQualityConfig, shape: Shape, data: TextData) -> list[str]:
     """The command line of Etude's run: the defaults, at this shape, in a share of the time."""
-    model = shape.model
     flags: dict[str, object] = {
-        "hidden_size": model.hidden_size,
-        "intermediate_size": model.intermediate_size,
-        "num_hidden_layers": model.num_hidden_layers,
-        "num_attention_heads": model.num_attention_heads,
-        "num_key_value_heads": model.num_key_value_heads,
+        **{name: getattr(shape.model, name) for name in SHAPE},
         "max_length": shape.max_length,
         "max_minutes": config.minutes * SHARE,
         "device": config.device,
@@ -205,18 +224,24 @@ def etude_arguments(config: TimeToQualityConfig, shape: Shape, data: TextData) -
 
 
 def run_etude(config: TimeToQualityConfig, shape: Shape, data: TextData) -> QualityRun:
-    """Etude's trainer, as its users run it, and its model measured anew."""
+    """Etude's trainer, as its users run it, and its model measured again by the same code.
+
+    It finds no compiled code of earlier runs: it must pay for compiling as a first run does.
+    """
     directory = config.output_dir / ETUDE
+    arguments = etude_arguments(config, shape, data)
     began = time.perf_counter()
-    code = run_command("train/train_pretrain.py", *etude_arguments(config, shape, data))
+    try:
+        with TemporaryDirectory() as cache:
+            variables = {"TORCHINDUCTOR_CACHE_DIR": cache}
+            run_repository_script("train/train_pretrain.py", *arguments, environment=variables)
+    except UserError as error:
+        return QualityRun(ETUDE, (), failure=Failure(str(error)))
     wall = time.perf_counter() - began
-    if code:
-        failure = Failure(f"train/train_pretrain.py ended with exit code {code}; see above")
-        return QualityRun(ETUDE, (), failure=failure)
     measured = run_apart(measure_directory, directory, data, config.device)
     if isinstance(measured, Failure):
         return QualityRun(ETUDE, (), failure=measured)
-    summary = json.loads((directory / "training_summary.json").read_text(encoding="utf-8"))
+    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     along = [
         Point(line["seconds"], line["tokens"], line["bits_per_byte"])
         for line in read_log(directory / METRICS)
@@ -224,3 +249,67 @@ def run_etude(config: TimeToQualityConfig, shape: Shape, data: TextData) -> Qual
     ]
     end = Point(summary["seconds"], summary["tokens_seen"], measured)
     return QualityRun(ETUDE, (*along, end), wall_seconds=wall)
+
+
+def verdict(run: QualityRun, etude: QualityRun) -> dict[str, Any] | None:
+    """Whether Etude reached a run's bits per byte, when, and by how much; None where one failed."""
+    if run.failure or etude.failure:
+        return None
+    reached = [p.seconds for p in etude.points if p.bits_per_byte <= run.bits_per_byte]
+    first = min(reached, default=None)
+    return {
+        "reached": etude.bits_per_byte <= run.bits_per_byte,
+        "bits_per_byte_better": run.bits_per_byte - etude.bits_per_byte,
+        "reached_after_seconds": first,
+        "times_faster": run.points[-1].seconds / first if first else None,
+    }
+
+
+def write_results(directory: Path, runs: Sequence[QualityRun], report: Mapping[str, Any]) -> None:
+    """Writes the report, and the curves of all runs, a measurement a line."""
+    lines = [
+        json.dumps(
+            {"run": run.name, **dataclasses.asdict(p), "bits_per_byte": finite(p.bits_per_byte)}
+        )
+        for run in runs
+        for p in run.points
+    ]
+    replace_file(directory / "curves.jsonl", text_writer("".join(f"{line}\n" for line in lines)))
+    replace_file(directory / "time_to_quality.json", json_writer(dict(report)))
+
+
+def table(runs: Sequence[QualityRun], config: TimeToQualityConfig) -> str:
+    """The runs as a table, and the verdicts in words."""
+    etude = runs[-1]
+    lines = [f"\n{'':20} {'bits per byte':>13} {'time':>9} {'tokens':>9}"]
+    for run in runs:
+        if run.failure:
+            lines.append(f"{run.name:20} failed: {run.failure.reason}")
+            continue
+        end = run.points[-1]
+        lines.append(
+            f"{run.name:20} {end.bits_per_byte:>13.4f} {end.seconds:>7.0f} s "
+            f"{end.tokens / 1e6:>7.2f} M"
+        )
+    if etude.wall_seconds is not None:
+        lines.append(
+            f"time: of transformers, training and compiling; of etude, also measuring and saving "
+            f"(its whole process, imports and reading data included: {etude.wall_seconds:.0f} s)"
+        )
+    lines += [verdict_sentence(run, etude, config.minutes) for run in runs[:-1]]
+    return "\n".join([*lines, f"curves: {config.output_dir / 'curves.jsonl'}"])
+
+
+def verdict_sentence(run: QualityRun, etude: QualityRun, minutes: float) -> str:
+    """A verdict in words."""
+    goal = f"{run.name} in a third of its {minutes:g} minutes"
+    found = verdict(run, etude)
+    if found is None:
+        return f"{goal}: not known, for a run failed"
+    better = found["bits_per_byte_better"]
+    if not found["reached"]:
+        return f"{goal}: not reached, {-better:.4f} bits per byte are missing"
+    return (
+        f"{goal}: reached, by {better:.4f} bits per byte; first after "
+        f"{found['reached_after_seconds']:.0f} s, {found['times_faster']:.1f} times as fast"
+    )

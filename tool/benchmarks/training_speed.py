@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,21 +20,122 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from config import DtypeName, UserError
-from tool.benchmarks.contenders import Contender, Facts, SpeedJob, Stand, probe
-from tool.benchmarks.llama_training import LlamaRecipe
-from tool.benchmarks.machine import machine_sentence
-from tool.benchmarks.own_process import Failure, OwnProcess, run_apart
-from tool.benchmarks.shapes import SHAPES, Shape
+from model.device import pick_device
+from tool.benchmarks.contenders import (
+    SHAPES,
+    Contender,
+    LlamaRecipe,
+    Shape,
+    SpeedJob,
+    build,
+    probe,
+)
+from tool.benchmarks.measuring import Failure, RemoteObject, machine_sentence, run_apart
 from tool.settings import TrainingSpeedConfig
+from train.data.batches import Batch
+from train.machine import matmul_speed, memory_in_use, peak_memory
 from train.run.plan import flops_per_token
 
 EAGER = "transformers"
 TUNED = "transformers tuned"
 LOSS_TOLERANCE = 0.01
 """Largest difference of two contenders' first losses, as a share; short formats round."""
+OPTIMIZER_STEPS = 3
+"""Steps in which the optimizer's share is measured, after the others: it waits for the device."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run gave beside the time of its steps."""
+
+    first_step_seconds: float
+    """The first step compiles."""
+    optimizer_seconds: float
+    """Of a step, the optimizer's part."""
+    peak_flops: float
+    """Operations per second of a matrix product in the contender's format, measured just before."""
+    memory_bytes: int
+    """Largest resident memory of the process, or the largest allocation on a GPU."""
+    first_loss: float
+    """In nats, before anything was learnt: the same for all contenders."""
+
+
+class Worker:
+    """A contender in the process that it has for itself, trained some steps at a time."""
+
+    def __init__(self, job: SpeedJob) -> None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = job.cache_dir
+        self.job, self.device = job, pick_device(job.device)
+        self.peak_flops = matmul_speed(self.device, getattr(torch, job.contender.dtype))
+        self.train = build(job, self.device)
+        self.number = 0
+        self.first_loss = self.first_seconds = 0.0
+
+    def steps(self, count: int) -> tuple[float, ...]:
+        """Seconds of each of the next steps.
+
+        Raises:
+            ArithmeticError: a loss is not finite.
+        """
+        seconds = []
+        for _ in range(count):
+            batch = random_batch(self.job, self.number, self.device)
+            synchronize(self.device)
+            began = time.perf_counter()
+            loss = self.train(batch)
+            synchronize(self.device)
+            seconds.append(time.perf_counter() - began)
+            if not math.isfinite(float(loss)):
+                raise ArithmeticError(f"the loss of step {self.number + 1} is not finite")
+            if not self.number:
+                self.first_loss, self.first_seconds = float(loss), seconds[0]
+            self.number += 1
+        return tuple(seconds)
+
+    def facts(self) -> Facts:
+        """All the rest, after the steps."""
+        on_gpu = self.device.type == "cuda"
+        return Facts(
+            first_step_seconds=self.first_seconds,
+            optimizer_seconds=self.optimizer_seconds(),
+            peak_flops=self.peak_flops,
+            memory_bytes=memory_in_use(self.device) if on_gpu else peak_memory(),
+            first_loss=self.first_loss,
+        )
+
+    def optimizer_seconds(self) -> float:
+        """Seconds that the optimizers take in one step."""
+        times: list[float] = []
+
+        def note_time(*_: Any) -> None:
+            synchronize(self.device)
+            times.append(time.perf_counter())
+
+        for optimizer in self.train.optimizers:
+            optimizer.register_step_pre_hook(note_time)
+            optimizer.register_step_post_hook(note_time)
+        batch = random_batch(self.job, 0, self.device)
+        for _ in range(OPTIMIZER_STEPS):
+            self.train(batch)
+        return (sum(times[1::2]) - sum(times[::2])) / OPTIMIZER_STEPS
+
+
+def random_batch(job: SpeedJob, number: int, device: torch.device) -> Batch:
+    """A batch of random tokens; speed does not depend on what they say."""
+    generator = torch.Generator().manual_seed(job.seed * 1_000_003 + number)
+    size = (job.shape.batch_size, job.shape.max_length + 1)
+    ids = torch.randint(0, job.shape.model.vocab_size, size, generator=generator)
+    return Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()).to(device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 @dataclass(frozen=True)
@@ -80,7 +184,13 @@ def compare_training_speed(config: TrainingSpeedConfig) -> int:
     peaks = peak_flops([r for group in results.values() for r in group])
     for name, group in results.items():
         print(table(name, group, peaks))
-    shapes = {name: shape_json(group, peaks) for name, group in results.items()}
+    shapes = {
+        name: {
+            "shape": dataclasses.asdict(group[0].shape),
+            "contenders": {r.contender.name: numbers(r, group, peaks) for r in group},
+        }
+        for name, group in results.items()
+    }
     report = {
         "benchmark": "train",
         "machine": machine,
@@ -118,56 +228,56 @@ def run_rounds(
     """Lets the contenders take turns at a shape; one that failed is out."""
     results = [Result(contender, SHAPES[name]) for contender in contenders]
     with TemporaryDirectory() as caches, ExitStack() as processes:
-        stands = []
-        for place, result in enumerate(results):
-            stand = OwnProcess(Stand, job_of(result, config, Path(caches) / str(place)))
-            processes.callback(stand.close)
-            stands.append(stand)
-            warm = stand.ask("steps", config.warmup_steps)  # nobody else works while it compiles
-            results[place] = extended(result, warm, keep=False)
-            print(f"{name}: {result.contender.name} {told(results[place])}", flush=True)
+        workers = []
+        for place, contender in enumerate(contenders):
+            cache = str(Path(caches) / str(place))
+            job = SpeedJob(contender, SHAPES[name], config.device, config.seed, cache)
+            worker = RemoteObject(Worker, job)
+            processes.callback(worker.close)
+            workers.append(worker)
+            warm = worker.call("steps", config.warmup_steps)  # nothing else runs while it compiles
+            failure = warm if isinstance(warm, Failure) else None
+            results[place] = dataclasses.replace(results[place], failure=failure)
+            state = f"failed: {failure.reason}" if failure else "is ready"
+            print(f"{name}: {contender.name} {state}", flush=True)
         for _ in tqdm(range(config.rounds), f"{name}: rounds", leave=False, disable=None):
-            for place, stand in enumerate(stands):
-                if not results[place].failure:
-                    results[place] = extended(results[place], stand.ask("steps", config.steps))
-        for place, stand in enumerate(stands):
-            if not results[place].failure:
-                facts = stand.ask("facts")
-                known = {"failure" if isinstance(facts, Failure) else "facts": facts}
-                results[place] = dataclasses.replace(results[place], **known)
+            results = [
+                with_round(r, w, config.steps) for r, w in zip(results, workers, strict=True)
+            ]
+        results = [with_facts(r, w) for r, w in zip(results, workers, strict=True)]
     return same_loss(results)
 
 
-def job_of(result: Result, config: TrainingSpeedConfig, cache: Path) -> SpeedJob:
-    """What a contender's process is told."""
-    return SpeedJob(result.contender, result.shape, config.device, config.seed, str(cache))
-
-
-def extended(result: Result, seconds: Any, keep: bool = True) -> Result:
+def with_round(result: Result, worker: RemoteObject, steps: int) -> Result:
     """A result after one more round, or after the failure of one."""
+    if result.failure:
+        return result
+    seconds = worker.call("steps", steps)
     if isinstance(seconds, Failure):
         return dataclasses.replace(result, failure=seconds)
-    return dataclasses.replace(result, rounds=(*result.rounds, seconds)) if keep else result
+    return dataclasses.replace(result, rounds=(*result.rounds, seconds))
 
 
-def told(result: Result) -> str:
-    """How a start went."""
-    return f"failed: {result.failure.reason}" if result.failure else "is ready"
+def with_facts(result: Result, worker: RemoteObject) -> Result:
+    """A result with all the rest, which is measured after the rounds."""
+    if result.failure:
+        return result
+    facts = worker.call("facts")
+    if isinstance(facts, Failure):
+        return dataclasses.replace(result, failure=facts)
+    return dataclasses.replace(result, facts=facts)
 
 
 def same_loss(results: Sequence[Result]) -> list[Result]:
     """The results; one whose first loss is not that of the first contender failed, for it computes
     something else."""
-    losses = [r.facts.first_loss for r in results if r.facts]
-    if not losses:
-        return list(results)
-    expected, checked = losses[0], []
+    expected = next((r.facts.first_loss for r in results if r.facts), 0.0)
+    checked = []
     for result in results:
-        if result.facts:
-            loss = result.facts.first_loss
-            if abs(loss - expected) > LOSS_TOLERANCE * expected:
-                told = f"its first loss is {loss:.4f}, not {expected:.4f}: not the same computation"
-                result = dataclasses.replace(result, failure=Failure(told))
+        loss = result.facts.first_loss if result.facts else expected
+        if abs(loss - expected) > LOSS_TOLERANCE * expected:
+            reason = f"its first loss is {loss:.4f}, not {expected:.4f}: not the same computation"
+            result = dataclasses.replace(result, failure=Failure(reason))
         checked.append(result)
     return checked
 
@@ -215,16 +325,8 @@ def ratio(result: Result, others: Sequence[Result]) -> float | None:
     return statistics.median(statistics.median(b) / statistics.median(a) for a, b in pairs)
 
 
-def shape_json(results: Sequence[Result], peaks: Mapping[str, float]) -> dict[str, Any]:
-    """All of a shape."""
-    return {
-        "shape": dataclasses.asdict(results[0].shape),
-        "contenders": {r.contender.name: numbers(r, results, peaks) for r in results},
-    }
-
-
 def table(name: str, results: Sequence[Result], peaks: Mapping[str, float]) -> str:
-    """All of a shape, for people."""
+    """The results at a shape as a table."""
     lines = [
         f"\nshape {name}: {results[0].shape.sentence()}",
         f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} {'of peak':>8} "
@@ -235,17 +337,16 @@ def table(name: str, results: Sequence[Result], peaks: Mapping[str, float]) -> s
         if found["error"]:
             lines.append(f"{result.contender.name:38} failed: {found['error']}")
             continue
+        eager, tuned = (
+            "-" if found[key] is None else f"{found[key]:.2f}"
+            for key in ("times_eager", "times_tuned")
+        )
         lines.append(
             f"{result.contender.name:38} {found['tokens_per_second']:>9,.0f} "
-            f"{shown(found['times_eager']):>8} {shown(found['times_tuned']):>8} "
+            f"{eager:>8} {tuned:>8} "
             f"{found['flops'] / 1e12:>8.3f} {found['share_of_peak']:>8.0%} "
             f"{found['step_seconds']:>6.3f} s {found['optimizer_seconds']:>7.3f} s "
             f"{found['first_step_seconds']:>8.1f} s {found['memory_bytes'] / 1e9:>5.2f} GB"
         )
     of = ", ".join(f"{dtype} {peak / 1e12:.3f} TFLOP/s" for dtype, peak in peaks.items())
     return "\n".join([*lines, f"peak of a matrix product, measured in the same run: {of}"])
-
-
-def shown(ratio: float | None) -> str:
-    """A ratio for people."""
-    return "-" if ratio is None else f"{ratio:.2f}"

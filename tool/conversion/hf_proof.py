@@ -17,6 +17,7 @@ from torch import Tensor
 
 from config import SamplingConfig
 from inference.engine.batch import generate_batch
+from inference.engine.slots import common_prefix
 from model.chat import Message, render, render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -214,7 +215,7 @@ def check_greedy(
         theirs = output[0, len(prompt) :].tolist()
         if theirs and theirs[-1] in stop_ids:
             theirs.pop()
-        same = common_length(ours.ids, theirs)
+        same = common_prefix(ours.ids, theirs)
         total, equal = total + max(len(ours.ids), len(theirs)), equal + same
         if ours.ids != theirs:
             logits = model(torch.tensor([prompt + ours.ids[:same]]))[0, -1]
@@ -222,11 +223,3 @@ def check_greedy(
             if best - second > tie:
                 raise ProofFailed(f"greedy answers part at token {same + 1} of {prompt}")
     return total, equal
-
-
-def common_length(first: list[int], second: list[int]) -> int:
-    """How many tokens two lists share from their beginnings."""
-    for position, (a, b) in enumerate(zip(first, second, strict=False)):
-        if a != b:
-            return position
-    return min(len(first), len(second))

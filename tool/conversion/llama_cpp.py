@@ -1,6 +1,7 @@
-"""llama.cpp, run on a GGUF file by the `xllamacpp` package, where that is installed.
+"""llama.cpp, and the proof by it that a GGUF file is the model it was made from.
 
-It answers over HTTP on an address of this machine that nobody else knows.
+The `xllamacpp` package runs it, where that is installed, in a process of its own; it answers over
+HTTP on an address of this machine.
 """
 
 from __future__ import annotations
@@ -10,8 +11,34 @@ import json
 import os
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from config import SamplingConfig
+from inference.engine.batch import generate_batch
+from inference.engine.slots import common_prefix
+from model.directory.pretrained import is_chat_model, load_pretrained
+from tool.benchmarks.measuring import Failure, run_apart
+from tool.conversion.hf_proof import ProofFailed, make_prompts
+
+HARD_TEXTS = (
+    "Hello world",
+    "  two  spaces   and\ttabs\t\t",
+    "line\nbreaks\n\n\nand\r\nmore \n ",
+    "1234567890 3.14 1,000",
+    "你好，世界！这是一个测试。",
+    "中文 and English 混排 123",
+    "🙂👨‍👩‍👧🧑‍🚀 naïve Ωμέγα こんにちは",
+    "I'm you're WE'LL don't",
+    "<|im_start|>user<|im_end|><|endoftext|>",
+    "x=[1,2];y={'a':b}//--==>>",
+    "\u3000全角　空格ＡＢＣ",
+    "e\u0301 \u200b zero",
+)
+ANSWER_TOKENS = 64
 
 
 def is_installed() -> bool:
@@ -82,3 +109,57 @@ def silence_standard_error() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+
+@dataclass(frozen=True)
+class GgufProof:
+    """What was compared."""
+
+    texts: int
+    """Texts whose ids are equal, which is all of them."""
+    prompts: int
+    tokens: int
+    """Tokens of our greedy answers."""
+    tokens_equal: int
+    """Of these, how many llama.cpp chose too, up to its first other one."""
+
+
+def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
+    """Compares a GGUF file with the model directory it was made from.
+
+    Args:
+        path: the file.
+        model_dir: the Etude model's directory.
+        exact: every token of the greedy answers must be equal (f32).
+
+    Raises:
+        ProofFailed: they disagree, or llama.cpp cannot load the file.
+    """
+    model, tokenizer = load_pretrained(model_dir)
+    is_chat = is_chat_model(model_dir)
+    context = model.config.max_position_embeddings
+    prompts = make_prompts(tokenizer, is_chat, context)
+    theirs = run_apart(ask_llama_cpp, path, HARD_TEXTS, prompts, context)
+    if isinstance(theirs, Failure):
+        raise ProofFailed(f"llama.cpp does not run the file ({theirs.reason})")
+    ids, answers = theirs
+    for hard, found in zip(HARD_TEXTS, ids, strict=True):
+        if found != tokenizer.encode(hard):
+            raise ProofFailed(f"llama.cpp splits {hard!r} into {found}: not as the tokenizer does")
+    stops = tokenizer.end_ids(is_chat)
+    greedy = SamplingConfig(temperature=0.0, max_tokens=ANSWER_TOKENS)
+    ours = [made.ids for made in generate_batch(model, prompts, greedy, stops)]
+    equal = sum(common_prefix(a, b) for a, b in zip(ours, answers, strict=True))
+    total = sum(map(len, ours))
+    if exact and equal < total:
+        raise ProofFailed(f"only {equal} of {total} greedy tokens are llama.cpp's")
+    return GgufProof(len(HARD_TEXTS), len(prompts), total, equal)
+
+
+def ask_llama_cpp(
+    path: Path, texts: Sequence[str], prompts: Sequence[Sequence[int]], context: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """The ids of texts and the greedy answers to prompts, by llama.cpp."""
+    llama = LlamaCpp(path, torch.get_num_threads(), context, exact=True)
+    ids = [llama.tokenize(text) for text in texts]
+    return ids, [llama.greedy(prompt, ANSWER_TOKENS) for prompt in prompts]

@@ -1,14 +1,30 @@
-"""Evaluating a model on files, and comparing two models that were."""
+"""Evaluating a model on files, and comparing two models that were.
+
+A file's records say by their keys what it measures:
+
+{"text"}                                     bits per byte of texts
+{"conversations"}                            bits per byte of the assistant's turns
+{"good", "bad"}                              minimal pairs: the good sentence is likelier
+{"question", "choices", "answer"}            multiple choice, by length-normalised likelihood
+{"question", "reference"}                    bits per byte of the reference answer
+{"prompt"}                                   free generations: repetition and distinct n-grams
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from config import QuantizeName, UserError
+from data_process.records.jsonl import read_records
+from data_process.records.kinds import conversation_problems, described
 from model.directory.storage import (
     DamagedDirectory,
     json_text,
@@ -17,30 +33,146 @@ from model.directory.storage import (
     replace_file,
     sha256_of,
 )
-from tool.evaluation.intervals import interval, paired_interval, ratio
-from tool.evaluation.measures import Measure, read_measures
-from tool.evaluation.scoring import Outcome, load_judge
+from tool.evaluation.generations import measure_distinct, measure_repetition
+from tool.evaluation.likelihood import (
+    LikelihoodModel,
+    Outcome,
+    Record,
+    load_likelihood_model,
+    measure_choices,
+    measure_conversations,
+    measure_pairs,
+    measure_references,
+    measure_texts,
+)
 from tool.settings import EvaluateConfig
 
 RESULTS = "evaluation.json"
 RECORDS = "evaluation_records.json"
 """What each record gave, for comparisons."""
+RESAMPLES = 2_000
+LEVEL = 0.95
+
+Numbers = Sequence[float]
+Draws = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured on the records of a kind of file."""
+
+    name: str
+    keys: tuple[str, ...]
+    """The keys of its records."""
+    better: str
+    """higher or lower"""
+    run: Callable[[LikelihoodModel, list[Record]], list[Outcome]]
+    problems: Callable[[Record], Iterator[str]]
+    """What is wrong with a record that has the keys."""
+    chance: Callable[[list[Record]], float | None] = lambda records: None
+    """What guessing gives; None: nothing sensible."""
+
+
+def texts(*names: str, may_be_empty: str = "") -> Callable[[Record], Iterator[str]]:
+    """A check that values are texts."""
+
+    def problems(record: Record) -> Iterator[str]:
+        for name in names:
+            value = record[name]
+            if not isinstance(value, str):
+                yield f'"{name}" is a {type(value).__name__}; it must be a string'
+            elif not value.strip() and name != may_be_empty:
+                yield f'"{name}" is empty; it must be a non-empty string'
+
+    return problems
+
+
+def choice_problems(record: Record) -> Iterator[str]:
+    """What is wrong with a question of multiple choice; its answer is the number of a choice."""
+    yield from texts("question")(record)
+    choices, answer = record["choices"], record["answer"]
+    if not isinstance(choices, list) or len(choices) < 2 or not all(map(str, choices)):
+        yield '"choices" must be a list of two choices at least, none of them empty'
+    elif type(answer) is not int or answer not in range(len(choices)):
+        yield f'"answer" is {answer!r}; it must be a whole number from 0 to {len(choices) - 1}'
+
+
+def chance_of_choices(records: list[Record]) -> float:
+    """One over the number of choices, as a mean over all questions."""
+    return sum(1 / len(record["choices"]) for record in records) / len(records)
+
+
+BITS = "bits per byte"
+PROMPT, CHOICE = ("prompt",), ("question", "choices", "answer")
+REFERENCE = ("question", "reference")
+MEASURES = (
+    Measure(BITS, ("text",), "lower", measure_texts, texts("text")),
+    Measure(BITS, ("conversations",), "lower", measure_conversations, conversation_problems),
+    Measure(
+        "minimal pairs",
+        ("good", "bad"),
+        "higher",
+        measure_pairs,
+        texts("good", "bad"),
+        lambda _: 0.5,
+    ),
+    Measure(
+        "multiple choice", CHOICE, "higher", measure_choices, choice_problems, chance_of_choices
+    ),
+    Measure("repeated 4-grams", PROMPT, "lower", measure_repetition, texts("prompt")),
+    Measure("distinct 2-grams", PROMPT, "higher", measure_distinct, texts("prompt")),
+    Measure(
+        BITS,
+        REFERENCE,
+        "lower",
+        measure_references,
+        texts(*REFERENCE, may_be_empty="reference"),  # an open question has an empty one
+    ),
+)
+"""The kinds of files; the first whose keys a record has, and others of the same keys."""
+
+
+def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Record]]:
+    """What a file measures, and its records, or `limit` of them that are evenly spread: such files
+    are often sorted by what they ask.
+
+    Raises:
+        UserError: the kind is unknown, a record is of another kind than the first, or it holds
+            what it must not; the line is named.
+    """
+    records: list[Record] = []
+    measure = None
+    for number, record in read_records(path):
+        keys = record.keys() if isinstance(record, dict) else set()
+        found = next((m for m in MEASURES if set(m.keys) <= keys), None)
+        if found is None or measure not in (None, found):
+            kinds = "; ".join(", ".join(m.keys) for m in MEASURES)
+            raise UserError(
+                f"{path}:{number}: found {described(record)}; all lines must have the keys of one "
+                f"kind: {kinds}"
+            )
+        measure = found
+        assert isinstance(record, dict)
+        for problem in found.problems(record):
+            raise UserError(f"{path}:{number}: {problem}")
+        records.append(record)
+    assert measure  # read_records refuses an empty file
+    if limit and limit < len(records):
+        records = [records[n * len(records) // limit] for n in range(limit)]
+    return [m for m in MEASURES if m.keys == measure.keys], records
 
 
 def earlier_results(
     output_dir: Path, model_dir: Path, quantize: QuantizeName = "none"
 ) -> dict[str, Any]:
-    """What an evaluation.json holds already of this very model, told by the sha256 of its weights
-    and how they are rounded; else only that."""
+    """The content of an evaluation.json of this very model (by the sha256 of its weights and their
+    rounding); else only these two."""
     weights = sorted(model_dir.glob("*.safetensors"))
     mark = {"weights_sha256": [sha256_of(path) for path in weights], "quantize": quantize}
-    path = output_dir / RESULTS
-    if not path.is_file():
-        return dict(mark)
     try:
-        earlier = read_object(path)
+        earlier = read_object(output_dir / RESULTS) if (output_dir / RESULTS).is_file() else {}
     except DamagedDirectory:
-        return dict(mark)
+        earlier = {}
     same = all(earlier.get(name) == value for name, value in mark.items())
     return {**earlier, **mark} if same else dict(mark)
 
@@ -61,11 +193,11 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
             "one, or evaluate them one after the other with an --output_dir each"
         )
     readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
-    judge = load_judge(config.model_dir, config.device, config.engine, config.quantize)
+    scorer = load_likelihood_model(config.model_dir, config.device, config.engine, config.quantize)
     rows, kept = [], {}
     for path, measures, records in readings:
         for measure in measures:
-            outcomes = measure.run(judge, path, records)
+            outcomes = measure.run(scorer, records)
             if not any(outcome.weight for outcome in outcomes):
                 print(f"{path.name[:28]:28} {measure.name:18} nothing to measure", flush=True)
                 continue
@@ -83,7 +215,7 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
 
 
 def summary(
-    path: Path, measure: Measure, records: list[dict[str, Any]], outcomes: Sequence[Outcome]
+    path: Path, measure: Measure, records: list[Record], outcomes: Sequence[Outcome]
 ) -> dict[str, Any]:
     """A measure's row."""
     values, weights = columns(outcomes)
@@ -118,7 +250,7 @@ HEADER = (
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row, for people."""
+    """A row of the table."""
     chance = "-" if row["chance"] is None else f"{row['chance']:.3f}"
     between = f"{row['low']:.4f} to {row['high']:.4f}"
     return (
@@ -149,15 +281,15 @@ def compare(first: Path, second: Path) -> list[str]:
             a[name]["values"], b[name]["values"], a[name]["weights"], b[name]["weights"]
         )
         between = f"{low:+.4f} to {high:+.4f}"
-        told = verdict(low, high, a[name]["better"], called)
-        lines.append(f"{name[:48]:48} {difference:>+10.4f}  {between:19} {told}")
+        found = verdict(low, high, a[name]["better"], called)
+        lines.append(f"{name[:48]:48} {difference:>+10.4f}  {between:19} {found}")
     return lines
 
 
 def verdict(low: float, high: float, better: str, name: str) -> str:
     """What an interval of a difference says."""
     if low <= 0 <= high:
-        return "no difference can be told"
+        return "no significant difference"
     return f"{name} is {'better' if (low > 0) == (better == 'higher') else 'worse'}"
 
 
@@ -180,3 +312,48 @@ def read_kept(directory: Path) -> dict[str, Any]:
             f"{path} is damaged, or of an earlier version of Etude; evaluate the model again"
         )
     return kept
+
+
+def ratio(values: Numbers, weights: Numbers) -> float:
+    """The sum of values over the sum of weights, which is not 0."""
+    return float(np.sum(values) / np.sum(weights))
+
+
+def interval(values: Numbers, weights: Numbers) -> tuple[float, float]:
+    """The 95% bootstrap interval of `ratio`, over records (Efron 1979), from a fixed seed."""
+    means = resampled(np.asarray([values, weights], dtype=np.float64))
+    return bounds(quotient(means[0], means[1]))
+
+
+def paired_interval(
+    first: Numbers, second: Numbers, first_weights: Numbers, second_weights: Numbers
+) -> tuple[float, tuple[float, float]]:
+    """The difference of two models' ratios on the same records, second minus first, and its 95%
+    bootstrap interval. Weights are each model's own: one may have written more than the other."""
+    columns = [second, second_weights, first, first_weights]
+    means = resampled(np.asarray(columns, dtype=np.float64))
+    samples = quotient(means[0], means[1]) - quotient(means[2], means[3])
+    return ratio(second, second_weights) - ratio(first, first_weights), bounds(samples)
+
+
+def quotient(values: Draws, weights: Draws) -> Draws:
+    """Values over weights; NaN where a draw has no weight."""
+    return np.divide(values, weights, out=np.full_like(values, np.nan), where=weights != 0)
+
+
+def resampled(columns: Draws) -> Draws:
+    """The sums of each column (columns, records) over RESAMPLES draws of as many records."""
+    draw = np.random.default_rng(1)
+    count = columns.shape[1]
+    sums = np.empty((columns.shape[0], RESAMPLES))
+    for number in range(RESAMPLES):
+        times = np.bincount(draw.integers(count, size=count), minlength=count)
+        sums[:, number] = columns @ times
+    return sums
+
+
+def bounds(samples: Draws) -> tuple[float, float]:
+    """The middle 95% of samples that are numbers."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(samples, [tail, 1 - tail])
+    return float(low), float(high)

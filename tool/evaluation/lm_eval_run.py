@@ -1,7 +1,7 @@
 """A model under lm-eval, EleutherAI's harness, with its own tasks or with tasks from a folder.
 
 lm-eval loads the converted directory through transformers, as it would anybody's Llama: nothing of
-Etude computes here. docs/evaluation.md tells how its numbers and ours go together.
+Etude computes here. docs/evaluation.md compares its numbers with ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from config import UserError
 from model.device import pick_device
 from model.directory.pretrained import is_chat_model
 from model.tokenizer import EtudeTokenizer
-from tool.evaluation.intervals import RESAMPLES
+from tool.evaluation.evaluation import RESAMPLES
 from tool.settings import ConvertConfig
 
 BATCH_SIZE = 16
@@ -104,7 +104,7 @@ def converted(model_dir: Path) -> Iterator[Path]:
     Raises:
         UserError: there is no model, or its conversion is not the same model.
     """
-    from tool.conversion.hf_export import REPORT, convert
+    from tool.conversion.hf import REPORT, convert
     from tool.conversion.hf_proof import ProofFailed
 
     if (model_dir / REPORT).is_file():
@@ -148,7 +148,7 @@ HEADER = f"{'lm-eval task':28} {'measure':18} {'value':>8}  {'95% interval':17} 
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row, for people."""
+    """A row of the table."""
     between = "-" if row["stderr"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
     records = "-" if row["records"] is None else f"{row['records']:,}"
     return (

@@ -17,11 +17,17 @@ import torch
 from config import ROOT, ModelConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from tool.benchmarks import training_speed
-from tool.benchmarks.contenders import Contender, Facts, SpeedJob, Stand, build, random_batch
-from tool.benchmarks.llama_training import LlamaRecipe
-from tool.benchmarks.own_process import Failure, OwnProcess, run_apart
-from tool.benchmarks.shapes import SHAPES, Shape
-from tool.benchmarks.training_speed import Result, numbers, peak_flops, same_loss
+from tool.benchmarks.contenders import SHAPES, Contender, LlamaRecipe, Shape, SpeedJob, build
+from tool.benchmarks.measuring import Failure, RemoteObject, run_apart
+from tool.benchmarks.training_speed import (
+    Facts,
+    Result,
+    Worker,
+    numbers,
+    peak_flops,
+    random_batch,
+    same_loss,
+)
 from tool.settings import TrainingSpeedConfig
 from train.run.plan import flops_per_token
 
@@ -159,15 +165,15 @@ class Counter:
 
 
 def test_an_object_lives_in_a_process_of_its_own_until_it_is_closed() -> None:
-    counters = [OwnProcess(Counter, first) for first in (1, 10, 0)]
-    assert [counter.ask("next", 2) for counter in counters[:2]] == [12, 3]
-    assert [counter.ask("next", 5) for counter in counters[:2]] == [17, 8]
-    unmade = counters[2].ask("next", 1)
+    counters = [RemoteObject(Counter, first) for first in (1, 10, 0)]
+    assert [counter.call("next", 2) for counter in counters[:2]] == [12, 3]
+    assert [counter.call("next", 5) for counter in counters[:2]] == [17, 8]
+    unmade = counters[2].call("next", 1)
     assert isinstance(unmade, Failure)
     assert "ZeroDivisionError" in unmade.reason
-    assert isinstance(counters[0].ask("next", "a"), Failure)
-    assert counters[0].ask("next", 1) == 18  # it still lives
-    assert counters[1].ask("end") == Failure("its process ended with code 7")
+    assert isinstance(counters[0].call("next", "a"), Failure)
+    assert counters[0].call("next", 1) == 18  # it still lives
+    assert counters[1].call("end") == Failure("its process ended with code 7")
     for counter in counters:
         counter.close()
         assert not counter.process.is_alive()
@@ -176,10 +182,10 @@ def test_an_object_lives_in_a_process_of_its_own_until_it_is_closed() -> None:
 def test_a_loss_that_is_not_finite_ends_a_contender(
     shape: Shape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand = Stand(job(EAGER, shape))
-    monkeypatch.setattr(stand, "train", lambda batch: torch.tensor(math.nan))
+    worker = Worker(job(EAGER, shape))
+    monkeypatch.setattr(worker, "train", lambda batch: torch.tensor(math.nan))
     with pytest.raises(ArithmeticError, match="step 1 is not finite"):
-        stand.steps(2)
+        worker.steps(2)
 
 
 @pytest.mark.parametrize("name", ["train", "quality", "data"])

@@ -11,9 +11,7 @@ import pytest
 from config import UserError
 from data_process.wiki.dump.xml_pages import SiteInfo
 from tests.data_process.dumps import dump, page
-from tool.benchmarks.cleaning_comparison import compare_cleaning
-from tool.benchmarks.cleaning_contenders import EXTRACTOR, language_of
-from tool.benchmarks.cleaning_quality import quality_of
+from tool.benchmarks.cleaning import EXTRACTOR, compare_cleaning, language_of, quality_of
 from tool.benchmarks.prose import lost_sentences, sentences_in
 from tool.settings import CleaningBenchmarkConfig
 

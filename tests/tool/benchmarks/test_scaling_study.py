@@ -12,9 +12,8 @@ from matplotlib import image
 from cli import parse_config
 from config import LADDER, UserError, rung
 from tool import scaling_study
-from tool.benchmarks import scaling_runs
-from tool.benchmarks.scaling_report import best_of_ladder, cost
-from tool.benchmarks.scaling_runs import parameters_of, planned
+from tool.benchmarks import scaling
+from tool.benchmarks.scaling import best_of_ladder, cost, parameters_of, planned
 from tool.settings import ScalingStudyConfig
 from train.run.auto_shape import ScalingLaw
 
@@ -30,7 +29,7 @@ class Trainer:
     def __call__(self, script: str, *arguments: object) -> None:
         words = [str(word) for word in arguments]
         self.commands.append([script, *words])
-        if script != "train_pretrain.py":
+        if script != "train/train_pretrain.py":
             return
         config = parse_config(["model", "pretrain", "paths"], "", words)  # refuses wrong flags
         assert config.pretrain.max_steps is not None
@@ -53,7 +52,7 @@ class Trainer:
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """A trainer whose losses are made up."""
     made_up = Trainer()
-    monkeypatch.setattr(scaling_runs, "run_stage", made_up)
+    monkeypatch.setattr(scaling, "run_repository_script", made_up)
     return made_up
 
 

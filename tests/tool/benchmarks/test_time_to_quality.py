@@ -28,9 +28,8 @@ from tool.benchmarks.clocked_training import (
     measure_llama,
     train_llama,
 )
-from tool.benchmarks.llama_training import LlamaRecipe, build_llama
-from tool.benchmarks.quality_report import QualityRun, table, verdict
-from tool.benchmarks.shapes import SHAPES, Shape
+from tool.benchmarks.contenders import SHAPES, LlamaRecipe, Shape, build_llama
+from tool.benchmarks.time_to_quality import QualityRun, table, verdict
 from tool.settings import TimeToQualityConfig
 from train.tokenizer.bpe import save_tokenizer
 
@@ -175,7 +174,10 @@ def test_a_trainer_that_fails_is_told_and_nothing_is_concluded(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(time_to_quality, "run_command", lambda *_: 3)
+    def fail(script: str, *_: object, **__: object) -> None:
+        raise UserError(f"{script} ended with exit code 3; see above")
+
+    monkeypatch.setattr(time_to_quality, "run_repository_script", fail)
     assert time_to_quality.compare_time_to_quality(small_comparison) == 1
     out = capfd.readouterr().out
     assert "etude                failed: train/train_pretrain.py ended with exit code 3" in out

@@ -15,9 +15,8 @@ from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.gguf_export import convert_gguf, gguf_path
-from tool.conversion.gguf_proof import prove_gguf
 from tool.conversion.hf_proof import ProofFailed
-from tool.conversion.llama_cpp import is_installed
+from tool.conversion.llama_cpp import is_installed, prove_gguf
 from tool.settings import ConvertGgufConfig
 
 needs_llama_cpp = pytest.mark.skipif(not is_installed(), reason="xllamacpp is not installed")

@@ -20,7 +20,7 @@ from model.directory.pretrained import load_pretrained, save_pretrained
 from model.directory.storage import verify, write_directory
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.hf_export import convert
+from tool.conversion.hf import convert
 from tool.conversion.hf_proof import ProofFailed, prove
 from tool.settings import ConvertConfig
 
@@ -172,7 +172,7 @@ def test_a_tampered_conversion_is_refused_and_leaves_nothing(
         tamper(directory)
         return prove(directory, *rest)
 
-    monkeypatch.setattr("tool.conversion.hf_export.prove", tampered)
+    monkeypatch.setattr("tool.conversion.hf.prove", tampered)
     with pytest.raises(ProofFailed, match=said):
         convert(ConvertConfig(model_dir))
     assert {path.name: path.read_bytes() for path in output.iterdir()} == good  # the earlier one
@@ -190,7 +190,7 @@ def test_a_failed_proof_ends_the_script_with_code_1(
     def fail(*_: object) -> None:
         raise ProofFailed("the logits differ by 3")
 
-    monkeypatch.setattr("tool.conversion.hf_export.prove", fail)
+    monkeypatch.setattr("tool.conversion.hf.prove", fail)
     monkeypatch.setattr(sys, "argv", ["convert_hf.py", "--model_dir", str(model_dir)])
     assert convert_hf.main() == 1
     errors = capsys.readouterr().err

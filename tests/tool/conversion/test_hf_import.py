@@ -15,8 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from config import ROOT, UserError
 from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
-from tool.conversion.hf_export import convert
-from tool.conversion.hf_import import import_llama
+from tool.conversion.hf import convert, import_llama
 from tool.settings import ConvertConfig
 
 YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
@@ -81,7 +80,7 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     tmp_path: Path, model_dir: Path, max_shard_mb: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if max_shard_mb:  # the model is smaller than a megabyte
-        import tool.conversion.hf_export as conversion
+        import tool.conversion.hf as conversion
 
         whole = conversion.shard_files
         monkeypatch.setattr(conversion, "shard_files", lambda w, most: whole(w, most // 50))

@@ -28,8 +28,7 @@ from model.chat import Message, render, render_prompt
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.hf_export import convert
-from tool.conversion.hf_import import import_llama
+from tool.conversion.hf import convert, import_llama
 from tool.conversion.hf_proof import CONVERSATIONS, make_prompts
 from tool.settings import ConvertConfig
 

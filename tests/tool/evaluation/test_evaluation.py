@@ -18,24 +18,38 @@ from inference.engine.quantization import quantize_model
 from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.hf_export import convert
-from tool.evaluation.bits_per_byte import windows
-from tool.evaluation.evaluation import RECORDS, compare, measure_files, verdict
-from tool.evaluation.intervals import interval, paired_interval, ratio
-from tool.evaluation.measures import MEASURES, read_measures
-from tool.evaluation.picture import draw_rows
-from tool.evaluation.scoring import Judge, Outcome, Span, load_judge, log_likelihoods
+from tool.conversion.hf import convert
+from tool.evaluation.evaluation import (
+    MEASURES,
+    RECORDS,
+    compare,
+    interval,
+    measure_files,
+    paired_interval,
+    ratio,
+    read_measures,
+    verdict,
+)
+from tool.evaluation.likelihood import (
+    LikelihoodModel,
+    Outcome,
+    Span,
+    load_likelihood_model,
+    log_likelihoods,
+    windows,
+)
+from tool.plots.evaluation_picture import draw_rows
 from tool.settings import ConvertConfig, EvaluateConfig
 
 
 @pytest.fixture
-def judge(model: Etude, tokenizer: EtudeTokenizer) -> Judge:
-    return Judge(model, model, tokenizer, 128, False, torch.device("cpu"))
+def scorer(model: Etude, tokenizer: EtudeTokenizer) -> LikelihoodModel:
+    return LikelihoodModel(model, model, tokenizer, 128, False, torch.device("cpu"))
 
 
-def by_hand(judge: Judge, ids: list[int], first: int) -> float:
+def by_hand(scorer: LikelihoodModel, ids: list[int], first: int) -> float:
     with torch.no_grad():
-        logprobs = judge.model(torch.tensor([ids]))[0].log_softmax(-1)
+        logprobs = scorer.model(torch.tensor([ids]))[0].log_softmax(-1)
     return sum(float(logprobs[place - 1, ids[place]]) for place in range(first, len(ids)))
 
 
@@ -45,27 +59,27 @@ def write(path: Path, *records: dict[str, Any]) -> Path:
     return path
 
 
-def measured(judge: Judge, path: Path) -> dict[str, list[Outcome]]:
+def measured(scorer: LikelihoodModel, path: Path) -> dict[str, list[Outcome]]:
     measures, records = read_measures(path, None)
-    return {measure.name: measure.run(judge, path, records) for measure in measures}
+    return {measure.name: measure.run(scorer, records) for measure in measures}
 
 
-def test_batched_likelihoods_are_those_of_each_text_alone(judge: Judge) -> None:
+def test_batched_likelihoods_are_those_of_each_text_alone(scorer: LikelihoodModel) -> None:
     draw = torch.Generator().manual_seed(1)
     spans = []
     for number in range(40):
         length = int(torch.randint(2, 120, (1,), generator=draw))
         ids = torch.randint(400, (length,), generator=draw).tolist()
         spans.append(Span(ids, 1 + number % (length - 1)))
-    found = log_likelihoods(judge, spans)
+    found = log_likelihoods(scorer, spans)
     for span, value in zip(spans, found, strict=True):
-        assert value == pytest.approx(by_hand(judge, list(span.ids), span.first), abs=1e-3)
+        assert value == pytest.approx(by_hand(scorer, list(span.ids), span.first), abs=1e-3)
 
 
-def test_of_a_long_text_the_end_is_judged(judge: Judge) -> None:
+def test_of_a_long_text_the_end_is_judged(scorer: LikelihoodModel) -> None:
     ids = torch.randint(400, (200,), generator=torch.Generator().manual_seed(2)).tolist()
-    (found,) = log_likelihoods(judge, [Span(ids, 190)])
-    assert found == pytest.approx(by_hand(judge, ids[-128:], 118), abs=1e-3)
+    (found,) = log_likelihoods(scorer, [Span(ids, 190)])
+    assert found == pytest.approx(by_hand(scorer, ids[-128:], 118), abs=1e-3)
 
 
 @pytest.mark.parametrize("length", [1, 2, 64, 128, 129, 500])
@@ -79,19 +93,19 @@ def test_windows_judge_every_token_after_the_first_once(length: int) -> None:
     assert judged == ids[1:]
 
 
-def test_bits_per_byte_of_texts(judge: Judge, tmp_path: Path) -> None:
+def test_bits_per_byte_of_texts(scorer: LikelihoodModel, tmp_path: Path) -> None:
     texts = ["The fox sat.", "从前，有一只小狐狸。"]
     path = write(tmp_path / "t.jsonl", *({"text": text} for text in texts))
-    outcomes = measured(judge, path)["bits per byte"]
+    outcomes = measured(scorer, path)["bits per byte"]
     assert [outcome.group for outcome in outcomes] == ["latin", "han"]
     for text, outcome in zip(texts, outcomes, strict=True):
-        ids = [judge.tokenizer.end_of_text_id, *judge.tokenizer.encode(text)]
-        assert outcome.value == pytest.approx(-by_hand(judge, ids, 1) / math.log(2), abs=1e-3)
+        ids = [scorer.tokenizer.end_of_text_id, *scorer.tokenizer.encode(text)]
+        assert outcome.value == pytest.approx(-by_hand(scorer, ids, 1) / math.log(2), abs=1e-3)
         assert outcome.weight == len(text.encode("utf-8"))
 
 
 def test_bits_per_byte_of_answers_leave_questions_and_ends_out(
-    judge: Judge, tmp_path: Path
+    scorer: LikelihoodModel, tmp_path: Path
 ) -> None:
     messages = [
         {"role": "user", "content": "Hello!"},
@@ -100,20 +114,20 @@ def test_bits_per_byte_of_answers_leave_questions_and_ends_out(
         {"role": "assistant", "content": "世界"},
     ]
     path = write(tmp_path / "c.jsonl", {"conversations": messages})
-    (outcome,) = measured(judge, path)["bits per byte"]
-    ids, mask = render(judge.tokenizer, messages)  # type: ignore[arg-type]
+    (outcome,) = measured(scorer, path)["bits per byte"]
+    ids, mask = render(scorer.tokenizer, messages)  # type: ignore[arg-type]
     expected = 0.0
     for place, token in enumerate(ids):
-        if mask[place] and token != judge.tokenizer.im_end_id:
-            expected -= by_hand(judge, ids[: place + 1], place) / math.log(2)
+        if mask[place] and token != scorer.tokenizer.im_end_id:
+            expected -= by_hand(scorer, ids[: place + 1], place) / math.log(2)
     assert outcome.value == pytest.approx(expected, abs=1e-3)
     assert outcome.weight == len("Hi.世界".encode())
 
 
-def test_of_a_pair_the_likelier_one_wins(judge: Judge, tmp_path: Path) -> None:
+def test_of_a_pair_the_likelier_one_wins(scorer: LikelihoodModel, tmp_path: Path) -> None:
     likely, other = "The the the", "hello 世界"
     scores = [
-        by_hand(judge, [judge.tokenizer.end_of_text_id, *judge.tokenizer.encode(text)], 1)
+        by_hand(scorer, [scorer.tokenizer.end_of_text_id, *scorer.tokenizer.encode(text)], 1)
         for text in (likely, other)
     ]
     if scores[0] < scores[1]:
@@ -123,50 +137,26 @@ def test_of_a_pair_the_likelier_one_wins(judge: Judge, tmp_path: Path) -> None:
         {"good": other, "bad": likely, "phenomenon": "b"},
         {"good": other, "bad": other, "phenomenon": "c"},
     ]
-    outcomes = measured(judge, write(tmp_path / "p.jsonl", *pairs))["minimal pairs"]
+    outcomes = measured(scorer, write(tmp_path / "p.jsonl", *pairs))["minimal pairs"]
     assert [(o.group, o.value) for o in outcomes] == [("a", 1.0), ("b", 0.0), ("c", 0.5)]
 
 
-def test_each_kind_of_cloze_and_choice_finds_its_likeliest_candidate(
-    judge: Judge, tmp_path: Path
+def test_multiple_choice_finds_the_likeliest_answer(
+    scorer: LikelihoodModel, tmp_path: Path
 ) -> None:
-    idiom = {"content": "一#idiom#二", "candidates": ["你好", "世界", "狐狸"]}
-    choice = {"question": "Who?", "choices": ["fox", "the river", "Lily"]}
-    sentences = {"context": "甲[BLANK1]。乙[BLANK2]。", "choices": ["你好", "从前", "首都"]}
-    for name, record, key in (
-        ("cloze", idiom, "answer"),
-        ("multiple choice", choice, "answer"),
-    ):
-        records = [{**record, key: answer} for answer in range(3)]
-        outcomes = measured(judge, write(tmp_path / "x.jsonl", *records))[name]
-        assert sorted(o.value for o in outcomes) == [0.0, 0.0, 1.0]
-    records = [{**sentences, "answers": [first, 1]} for first in range(3)]
-    outcomes = measured(judge, write(tmp_path / "s.jsonl", *records))["cloze"]
-    assert len(outcomes) == 6
-    assert sum(o.value for o in outcomes[::2]) == 1.0
+    asked = {"question": "Who?", "choices": ["fox", "the river", "Lily"]}
+    path = write(tmp_path / "x.jsonl", *({**asked, "answer": answer} for answer in range(3)))
+    assert sorted(o.value for o in measured(scorer, path)["multiple choice"]) == [0.0, 0.0, 1.0]
 
 
-def test_words_without_candidates_are_told_from_those_of_other_records(
-    judge: Judge, tmp_path: Path
-) -> None:
-    records = [
-        {"passage": f"{w}来了。X", "query": "X走了", "answer": w, "blank": "X"}
-        for w in ("狐狸", "河边", "世界", "首都")
-    ]
-    path = write(tmp_path / "w.jsonl", *records)
-    measures, read = read_measures(path, None)
-    assert measures[0].chance(read) == 0.25
-    assert measured(judge, path) == measured(judge, path)
-
-
-def test_free_generations_are_counted(judge: Judge, tmp_path: Path) -> None:
+def test_free_generations_are_counted(scorer: LikelihoodModel, tmp_path: Path) -> None:
     path = write(tmp_path / "g.jsonl", {"prompt": "Once", "lang": "en"}, {"prompt": "从前"})
-    judge.written[path] = [[1, 2, 3, 4, 1, 2, 3, 4], [5, 6]]
-    found = measured(judge, path)
+    scorer.written["Once", "从前"] = [[1, 2, 3, 4, 1, 2, 3, 4], [5, 6]]
+    found = measured(scorer, path)
     assert found["repeated 4-grams"][0] == Outcome("en", 1, 5)
     assert found["distinct 2-grams"][0] == Outcome("en", 4, 7)
-    judge.written.clear()
-    assert measured(judge, path) == measured(judge, path)
+    scorer.written.clear()
+    assert measured(scorer, path) == measured(scorer, path)
 
 
 def test_a_limit_takes_records_from_the_whole_file(tmp_path: Path) -> None:
@@ -207,12 +197,12 @@ def test_a_small_difference_on_the_same_records_is_seen() -> None:
     assert 0 < low < difference < high
     assert verdict(low, high, "lower", "b") == "b is worse"
     assert verdict(low, high, "higher", "b") == "b is better"
-    assert verdict(-low, high, "higher", "b") == "no difference can be told"
+    assert verdict(-low, high, "higher", "b") == "no significant difference"
 
 
 def test_an_int8_model_is_measured_with_its_rounded_weights(model_dir: Path) -> None:
-    plain = load_judge(model_dir, "cpu", "etude")
-    rounded = load_judge(model_dir, "cpu", "etude", "int8")
+    plain = load_likelihood_model(model_dir, "cpu", "etude")
+    rounded = load_likelihood_model(model_dir, "cpu", "etude", "int8")
     quantize_model(plain.model)
     for name, weight in plain.model.state_dict().items():
         assert torch.equal(rounded.model.state_dict()[name], weight)
@@ -245,7 +235,7 @@ def test_the_script_measures_draws_and_compares(model_dir: Path, tmp_path: Path)
     assert [row["file"] for row in rows] == ["t.jsonl", "p.jsonl"]
     assert rows[0]["low"] < rows[0]["value"] < rows[0]["high"]
     assert (model_dir / "evaluation.png").read_bytes().startswith(b"\x89PNG")
-    assert "no difference can be told" in run("--compare", str(model_dir), str(other))
+    assert "no significant difference" in run("--compare", str(model_dir), str(other))
     with pytest.raises(UserError, match="not evaluated on files yet"):
         compare(model_dir, tmp_path)
 
@@ -253,7 +243,7 @@ def test_the_script_measures_draws_and_compares(model_dir: Path, tmp_path: Path)
 def test_transformers_gives_the_same_numbers(model_dir: Path) -> None:
     spans = [Span(list(range(5, 60)), 1), Span([0, 9, 300, 7], 2)]
     ours, theirs = (
-        log_likelihoods(load_judge(model_dir, "cpu", engine), spans)
+        log_likelihoods(load_likelihood_model(model_dir, "cpu", engine), spans)
         for engine in ("etude", "transformers")
     )
     assert ours == pytest.approx(theirs, abs=1e-3)
@@ -263,7 +253,7 @@ def test_the_same_numbers_of_a_conversion_in_bfloat16(model_dir: Path) -> None:
     directory, _ = convert(ConvertConfig(model_dir, dtype="bfloat16"))
     spans = [Span(list(range(5, 60)), 1), Span([0, 9, 300, 7], 2)]
     ours, theirs = (
-        log_likelihoods(load_judge(directory, "cpu", engine), spans)
+        log_likelihoods(load_likelihood_model(directory, "cpu", engine), spans)
         for engine in ("etude", "transformers")
     )
     assert ours == pytest.approx(theirs, abs=1e-3)
@@ -281,7 +271,7 @@ def test_models_that_write_more_or_less_are_compared(model_dir: Path, tmp_path: 
     assert line.endswith(f"{tmp_path / 'b/model'} is better")  # which of the two is told
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"p.jsonl: cloze": {"values": [1]}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"p.jsonl: minimal pairs": {"values": [1]}}'])
 def test_damaged_records_are_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / RECORDS).write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match="damaged"):
@@ -308,7 +298,7 @@ def test_two_files_of_one_name_are_refused(model_dir: Path, tmp_path: Path) -> N
 def test_where_nothing_was_written_there_is_no_row(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("tool.evaluation.continuations.continuations", lambda *_: [[1, 2], []])
+    monkeypatch.setattr("tool.evaluation.generations.continuations", lambda *_: [[1, 2], []])
     path = write(tmp_path / "g.jsonl", {"prompt": "a"}, {"prompt": "b"})
     (row,) = measure_files(EvaluateConfig(model_dir, (path,)))
     assert (row["measure"], row["value"], row["records"]) == ("distinct 2-grams", 1.0, 1)
@@ -316,14 +306,14 @@ def test_where_nothing_was_written_there_is_no_row(
     assert "repeated 4-grams   nothing to measure" in capsys.readouterr().out
 
 
-def test_references_are_measured_as_answers(judge: Judge, tmp_path: Path) -> None:
+def test_references_are_measured_as_answers(scorer: LikelihoodModel, tmp_path: Path) -> None:
     asked = {"question": "你好？", "reference": "世界。"}
     records = [{**asked, "class": "x"}, {"question": "And?", "reference": ""}]
-    found, none = measured(judge, write(tmp_path / "r.jsonl", *records))["bits per byte"]
+    found, none = measured(scorer, write(tmp_path / "r.jsonl", *records))["bits per byte"]
     assert (none.value, none.weight) == (0.0, 0)
     turns = (("user", asked["question"]), ("assistant", asked["reference"]))
     messages = [{"role": role, "content": content} for role, content in turns]
-    (same,) = measured(judge, write(tmp_path / "c.jsonl", {"conversations": messages}))[
+    (same,) = measured(scorer, write(tmp_path / "c.jsonl", {"conversations": messages}))[
         "bits per byte"
     ]
     assert (found.group, found.value, found.weight) == ("x", same.value, same.weight)
@@ -338,10 +328,8 @@ def test_references_are_measured_as_answers(judge: Judge, tmp_path: Path) -> Non
         ({"question": "a", "choices": ["b"], "answer": 0}, "two choices at least"),
         ({"question": "a", "choices": ["b", "c"], "answer": "B"}, "\"answer\" is 'B'"),
         ({"question": "a", "choices": ["b", "c"], "answer": 2}, "from 0 to 1"),
-        ({"content": "a", "candidates": ["b", "c"], "answer": 0}, "has no #idiom#"),
-        ({"context": "a[BLANK1]", "choices": ["b", "c"], "answers": [0, 1]}, r"\[BLANK2\] 0 times"),
-        ({"context": "a[BLANK1]", "choices": ["b", "c"], "answers": []}, '"answers" must be'),
-        ({"passage": "a", "query": "b", "answer": "c", "blank": "X"}, '"blank" is neither'),
+        ({"question": "a", "choices": ["b", "c"], "answer": 1.0}, '"answer" is 1.0'),
+        ({"content": "a", "candidates": ["b", "c"], "answer": 0}, "one kind"),
         ({"prompt": " "}, '"prompt" is empty'),
         ({"question": "a", "reference": None}, '"reference" is a NoneType'),
     ],
@@ -355,7 +343,7 @@ def test_a_record_that_cannot_be_measured_is_named(
 
 def test_the_legend_of_the_picture_stands_on_no_row() -> None:
     figure, axis = pyplot.subplots(layout="constrained")
-    row = {"file": "a.jsonl", "measure": "cloze", "value": 0.9, "low": 0.8, "high": 1.0}
+    row = {"file": "a.jsonl", "measure": "minimal pairs", "value": 0.9, "low": 0.8, "high": 1.0}
     draw_rows(axis, [{**row, "chance": 0.5}, {**row, "chance": None}])
     figure.draw_without_rendering()
     legend = axis.get_legend()

@@ -26,7 +26,7 @@ from config import ROOT, UserError
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.hf_export import convert
+from tool.conversion.hf import convert
 from tool.evaluation.evaluation import measure_files
 from tool.evaluation.lm_eval_run import line, run_lm_eval
 from tool.settings import ConvertConfig, EvaluateConfig

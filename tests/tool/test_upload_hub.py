@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 
 from config import UserError
 from model.directory.storage import json_writer, replace_file
-from tool.conversion.hf_export import convert
-from tool.conversion.hub import upload_model
-from tool.conversion.model_card import model_card
+from tool.conversion.hf import convert
 from tool.settings import ConvertConfig, UploadConfig
+from tool.upload_hub import model_card, upload_model
 
 
 class StandIn(ThreadingHTTPServer):
@@ -142,8 +142,9 @@ def test_the_card_says_what_is_known(converted: Path) -> None:
     evaluation = {"files": [{**row, "chance": 0.5}], "right": 0.9, "questions": 10}
     replace_file(converted / "evaluation.json", json_writer(evaluation))
     card = model_card(converted, "me/my-etude", "mit")
-    assert card.startswith("---\nlicense: mit\n")
-    assert "- zh\n- en\n---" in card
+    head = ModelCard(card).data
+    assert (head.license, head.language) == ("mit", ["zh", "en"])
+    assert (head.library_name, head.pipeline_tag) == ("transformers", "text-generation")
     for said in (
         "# my-etude",
         "1,234,567",

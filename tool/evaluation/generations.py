@@ -1,4 +1,4 @@
-"""Asking a chat model held-out questions and judging its answers."""
+"""What a model writes: answers to held-out questions, and free continuations of prompts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from inference.engine.batch import generate_batch
 from model.chat import Message, render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+from tool.evaluation.likelihood import LikelihoodModel, Outcome, Record, question_prompt
+
+CONTINUATION_TOKENS = 100
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Answer:
     """The model ended the answer; it was not cut at the limit."""
 
 
-def read_questions(path: Path) -> list[dict[str, Any]]:
+def read_questions(path: Path) -> list[Record]:
     """The questions of a JSONL file; the fields are explained in data_process/sample/evaluation.py.
 
     Raises:
@@ -51,7 +55,7 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
 
 
 def ask(
-    model: Etude, tokenizer: EtudeTokenizer, questions: Sequence[dict[str, Any]], max_tokens: int
+    model: Etude, tokenizer: EtudeTokenizer, questions: Sequence[Record], max_tokens: int
 ) -> list[Answer]:
     """The model's greedy answers to all questions, judged."""
     prompts = [render_prompt(tokenizer, question["messages"]) for question in questions]
@@ -125,3 +129,36 @@ def table(result: dict[str, Any]) -> str:
 def answers_as_jsonl(answers: Sequence[Answer]) -> str:
     """All answers, one JSON object a line."""
     return "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
+
+
+def measure_repetition(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
+    """The share of 4-grams of tokens that a free continuation had written before."""
+    outcomes = []
+    for record, ids in zip(records, continuations(scorer, records), strict=True):
+        grams = list(zip(*(ids[n:] for n in range(4)), strict=False))
+        repeated = len(grams) - len(set(grams))
+        outcomes.append(Outcome(str(record.get("lang", "")), repeated, len(grams)))
+    return outcomes
+
+
+def measure_distinct(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
+    """The share of different ones among the pairs of tokens of each free continuation (distinct-2,
+    arXiv 1510.03055)."""
+    outcomes = []
+    for record, ids in zip(records, continuations(scorer, records), strict=True):
+        pairs = list(pairwise(ids))
+        outcomes.append(Outcome(str(record.get("lang", "")), len(set(pairs)), len(pairs)))
+    return outcomes
+
+
+def continuations(scorer: LikelihoodModel, records: list[Record]) -> list[list[int]]:
+    """What the model writes to each prompt, with the sampling of a chat and fixed seeds."""
+    texts = tuple(record["prompt"] for record in records)
+    if texts not in scorer.written:
+        sampling = SamplingConfig(max_tokens=CONTINUATION_TOKENS, seed=1)
+        room = scorer.context - CONTINUATION_TOKENS
+        prompts = [question_prompt(scorer, text)[-room:] for text in texts]
+        stops = scorer.tokenizer.end_ids(scorer.is_chat)
+        made = generate_batch(scorer.model, prompts, sampling, stops)
+        scorer.written[texts] = [generation.ids for generation in made]
+    return scorer.written[texts]

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from config import ROOT
-from tool.benchmarks.planted_duplicates import EDITS, jaccard, plant
-from tool.benchmarks.watched_process import run_watched
-from tool.measure_dedup import planted_table, write_documents
+from tool.benchmarks.measuring import run_watched
+from tool.measure_dedup import EDITS, jaccard, plant, planted_table, write_documents
 
 TEXT = (
     "The keeper climbed the stairs. He counted them as he went! From the top, he saw the bay. "

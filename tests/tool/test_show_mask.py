@@ -16,8 +16,10 @@ from model.chat import Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.plots.mask_view import (
+from tool.show_mask import (
     Line,
+    ShowMaskConfig,
+    TokenTexts,
     conversation_lines,
     conversation_total,
     find_conversation,
@@ -26,8 +28,6 @@ from tool.plots.mask_view import (
     row_lines,
     row_total,
 )
-from tool.plots.token_text import TokenTexts
-from tool.settings import ShowMaskConfig
 from train.data.batches import IGNORED
 from train.distributed import World
 from train.train_sft import fine_tuning

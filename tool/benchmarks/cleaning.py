@@ -1,0 +1,353 @@
+"""The wikitext cleaner against wikiextractor and mwparserfromhell: speed, markup left, prose kept.
+
+wikiextractor (AGPL) is only ever run, as a command of its own; mwparserfromhell is imported where
+it is installed.
+"""
+
+from __future__ import annotations
+
+import bz2
+import dataclasses
+import gzip
+import importlib.util
+import json
+import platform
+import re
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from config import UserError
+from data_process.wiki.dump.reader import DumpPart, DumpReader
+from data_process.wiki.dump.xml_pages import Page, SiteInfo
+from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner, is_redirect
+from tool.benchmarks.measuring import Failure, processor_name, run_apart
+from tool.benchmarks.prose import lost_sentences
+from tool.settings import CleaningBenchmarkConfig
+
+ETUDE, EXTRACTOR, STRIP_CODE = "etude", "wikiextractor", "mwparserfromhell"
+NOTE = re.compile(r"<ref\b[^<>]*/>|<ref\b[^<>]*>.*?</ref\s*>", re.DOTALL | re.IGNORECASE)
+FILE_LANGUAGE = re.compile(r"(simple|[a-z]{2,3})wiki")
+ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+MARKUP = {
+    "[[": r"\[\[|\]\]",
+    "{{": r"\{\{|\}\}",
+    "{|": r"\{\||\|\}",
+    "<ref": r"</?ref\b",
+    "'''": r"'{2,}",
+    "&nbsp;": r"&(?:#\d+|#x[0-9a-f]+|nbsp|lt|gt|amp|quot|[nm]dash|minus|times);",
+    "-{": r"-\{|\}-",
+    "<tag>": r"</?(?:br|div|span|small|sub|sup|nowiki|table|t[rdh]|p|math|gallery|center)\b[^>]*>",
+    "__X__": r"__[A-Z]{4,}__",
+    "File:": r"^(?:File|Image|Category|Файл|ファイル|文件):|\bthumb\|",
+}
+"""Markup that must not be left, by the name of its column in the table."""
+DANGLING = (
+    r"\(\s*[,;，；]|[,;，；]\s*\)|（\s*[，；、]|[，；、]\s*）|\(\s*\)|（\s*）|,\s*,|，\s*，|[a-z] ,"
+)
+"""Signs of something dropped: empty brackets, a comma beside a bracket or another comma."""
+PER = 1_000_000
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a contender made of a dump."""
+
+    texts: dict[str, str]
+    """By the number of the page and its title."""
+    seconds: float
+    """Time of the processor in all processes: the time of one core."""
+
+
+@dataclass(frozen=True)
+class CleaningJob:
+    """One run of a contender."""
+
+    dump: Path
+    """Unpacked, in UTF-8."""
+    language: str
+    command: str
+    """wikiextractor's."""
+    drop_notes: bool = False
+    """Whether mwparserfromhell gets pages without footnotes, which it prints in the middle of
+    sentences, where they would make a sentence look lost."""
+
+
+@dataclass
+class Quality:
+    """What a contender's texts of a dump are like."""
+
+    pages: int
+    characters: int
+    markup: dict[str, float]
+    """Of each kind, for a million characters."""
+    dangling: float
+    """For a million characters."""
+    sentences: int = 0
+    """Sentences of prose in pages that Etude has too."""
+    lost: list[str] = field(default_factory=list)
+    """Those that Etude's texts do not have."""
+
+    @property
+    def kept_share(self) -> float | None:
+        """Share of the sentences that Etude keeps; None where there are none."""
+        return 1 - len(self.lost) / self.sentences if self.sentences else None
+
+
+def compare_cleaning(config: CleaningBenchmarkConfig) -> int:
+    """Measures, prints tables and, last, all of it as one line of JSON.
+
+    Returns:
+        0, or 1 when a contender failed.
+
+    Raises:
+        UserError: a dump cannot be read.
+    """
+    print(f"{processor_name()}; Python {platform.python_version()}", flush=True)
+    missing = missing_contenders(config.wikiextractor)
+    for name, remedy in missing.items():
+        print(f"{name} is left out: {remedy}")
+    names = [name for name in CONTENDERS if name not in missing]
+    with TemporaryDirectory() as folder:
+        jobs = [job_of(path, Path(folder), config) for path in config.dumps]
+        largest = max(jobs, key=lambda job: job.dump.stat().st_size)
+        speed, failed = compare_speed(largest, names, config.rounds)
+        quality: dict[str, dict[str, Quality]] = {}
+        for job in jobs:
+            quality[job.dump.name], failures = measure_quality(job, names)
+            print(quality_table(job, quality[job.dump.name], failures), flush=True)
+            failed = failed or bool(failures)
+    if config.differences:
+        write_differences(config.differences, quality)
+    figures = {
+        dump: {name: quality_json(found) for name, found in by_name.items()}
+        for dump, by_name in quality.items()
+    }
+    report = {"benchmark": "data", "missing": missing, "speed": speed, "quality": figures}
+    print(json.dumps(report))
+    return int(failed)
+
+
+def missing_contenders(command: str) -> dict[str, str]:
+    """Contenders that are not installed, and how to get them."""
+    missing = {}
+    if not shutil.which(command):
+        missing[EXTRACTOR] = f"there is no command {command}: pip install wikiextractor"
+    if importlib.util.find_spec(STRIP_CODE) is None:
+        missing[STRIP_CODE] = "pip install mwparserfromhell"
+    return missing
+
+
+def job_of(path: Path, folder: Path, config: CleaningBenchmarkConfig) -> CleaningJob:
+    """A dump, unpacked into a folder, in UTF-8, since not all contenders read others.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        if content.startswith(b"BZh"):
+            content = bz2.decompress(content)
+        elif content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        text = content.decode(ENCODINGS.get(content[:2], "utf-8-sig"))
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); name a dump") from error
+    plain = folder / path.name.removesuffix(".bz2").removesuffix(".gz")
+    head, found, rest = text.partition("?>")
+    head = head.replace("UTF-16", "UTF-8").replace("utf-16", "utf-8")
+    plain.write_text(head + found + rest, encoding="utf-8")
+    return CleaningJob(plain, language_of(path, articles_of(plain)[0]), config.wikiextractor)
+
+
+def language_of(path: Path, site: SiteInfo) -> str:
+    """A dump's language, by its file's name where that says it: the heads of excerpts may be those
+    of other wikis."""
+    match = FILE_LANGUAGE.match(path.name)
+    return match[1] if match else site.language
+
+
+def articles_of(path: Path) -> tuple[SiteInfo, list[Page]]:
+    """A dump's head and its articles, without redirects."""
+    site = SiteInfo("", "", ())
+    pages = []
+    for found in DumpReader(DumpPart(path)):
+        if isinstance(found, SiteInfo):
+            site = found
+        elif isinstance(found, Page) and found.namespace == 0 and has_text(found):
+            pages.append(found)
+    return site, pages
+
+
+def has_text(page: Page) -> bool:
+    """Whether a page has a text and is no redirect."""
+    return not (page.is_redirect or not page.text or is_redirect(page.text))
+
+
+def page_key(page: Page) -> str:
+    """A page's number and title; the made-up numbers of excerpts may occur twice."""
+    return f"{page.id} {page.title}"
+
+
+def clean_with_etude(job: CleaningJob) -> Cleaned:
+    """Reads and cleans a dump as extract_wiki.py does."""
+    start = time.process_time()
+    site, pages = articles_of(job.dump)
+    cleaner = WikitextCleaner(CleaningSettings(), dict(site.namespaces), job.language)
+    texts = {page_key(page): cleaner.clean(page.text or "", page.title) for page in pages}
+    return Cleaned(texts, time.process_time() - start)
+
+
+def clean_with_strip_code(job: CleaningJob) -> Cleaned:
+    """Reads a dump in the same way, and cleans it as mwparserfromhell's users do."""
+    import mwparserfromhell
+
+    start = time.process_time()
+    _, pages = articles_of(job.dump)
+    texts = {}
+    for page in pages:
+        text = NOTE.sub("", page.text or "") if job.drop_notes else page.text
+        texts[page_key(page)] = str(mwparserfromhell.parse(text).strip_code())
+    return Cleaned(texts, time.process_time() - start)
+
+
+def clean_with_extractor(job: CleaningJob) -> Cleaned:
+    """Runs wikiextractor without its templates, which it would need a whole dump for.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    options = ["--no-templates", "--quiet", "--json", "--processes", "1", "-o", "-"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = subprocess.run(
+        [job.command, *options, str(job.dump)], capture_output=True, text=True, encoding="utf-8"
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if result.returncode:
+        raise RuntimeError((result.stderr.strip().splitlines() or ["no message"])[-1])
+    records = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cleaned({f"{r['id']} {r['title']}": r["text"] for r in records}, seconds)
+
+
+CONTENDERS: dict[str, Callable[[CleaningJob], Cleaned]] = {
+    ETUDE: clean_with_etude,
+    EXTRACTOR: clean_with_extractor,
+    STRIP_CODE: clean_with_strip_code,
+}
+
+
+def compare_speed(
+    job: CleaningJob, names: Sequence[str], rounds: int
+) -> tuple[dict[str, Any], bool]:
+    """Measures and prints the speed from XML to text; the figures, and whether a contender failed.
+
+    They take turns, each time in a process of its own; what a process needs to begin counts for
+    wikiextractor alone, which is run as a command, and is a small part of its time.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    failures: dict[str, str] = {}
+    for number in range(1, rounds + 1):
+        for name in [name for name in names if name not in failures]:
+            cleaned = run_apart(CONTENDERS[name], job)
+            if isinstance(cleaned, Failure):
+                failures[name] = cleaned.reason
+            else:
+                seconds[name].append(cleaned.seconds)
+                print(f"round {number}: {name} {cleaned.seconds:.2f} s", flush=True)
+    megabytes = job.dump.stat().st_size / 1e6
+    print(f"\n{job.dump.name}, {megabytes:.1f} MB of XML: MB/s on one core, best of the rounds")
+    figures: dict[str, Any] = {}
+    for name in names:
+        if name in failures:
+            figures[name] = {"error": failures[name]}
+            print(f"{name:20} failed: {failures[name]}")
+        else:
+            speed = megabytes / min(seconds[name])
+            figures[name] = {"mb_per_second": speed, "seconds": seconds[name]}
+            print(f"{name:20} {speed:>8.1f}", flush=True)
+    report = {"dump": job.dump.name, "megabytes": megabytes, "contenders": figures}
+    return report, bool(failures)
+
+
+def measure_quality(
+    job: CleaningJob, names: Sequence[str]
+) -> tuple[dict[str, Quality], dict[str, Failure]]:
+    """The quality of all contenders on a dump, and the contenders that failed."""
+    cleaned: dict[str, Cleaned] = {}
+    failures: dict[str, Failure] = {}
+    for name in names:
+        result = run_apart(CONTENDERS[name], dataclasses.replace(job, drop_notes=True))
+        if isinstance(result, Failure):
+            failures[name] = result
+        else:
+            cleaned[name] = result
+    found = {name: quality_of(result.texts) for name, result in cleaned.items()}
+    own = cleaned[ETUDE].texts if ETUDE in cleaned else {}
+    for name in found.keys() - {ETUDE}:
+        count_lost(found[name], cleaned[name].texts, own)
+    return found, failures
+
+
+def quality_of(texts: Mapping[str, str]) -> Quality:
+    """Counts what is left of the markup."""
+    text = "\n".join(texts.values())
+    scale = PER / max(1, len(text))
+    markup = {
+        name: scale * len(re.findall(pattern, text, re.IGNORECASE | re.MULTILINE))
+        for name, pattern in MARKUP.items()
+    }
+    dangling = scale * len(re.findall(DANGLING, text))
+    return Quality(len(texts), len(text), markup, dangling)
+
+
+def count_lost(quality: Quality, texts: Mapping[str, str], own: Mapping[str, str]) -> None:
+    """Counts a peer's sentences, and those of them that are not in Etude's texts."""
+    for key, text in texts.items():
+        if key in own:
+            count, lost = lost_sentences(own[key], text)
+            quality.sentences += count
+            quality.lost += lost
+
+
+def quality_json(quality: Quality) -> dict[str, object]:
+    """The figures, without the sentences."""
+    lost, kept_share = len(quality.lost), quality.kept_share
+    return {**dataclasses.asdict(quality), "lost": lost, "kept_share": kept_share}
+
+
+def quality_table(
+    job: CleaningJob, found: Mapping[str, Quality], failures: Mapping[str, Failure]
+) -> str:
+    """A dump's figures as a table."""
+    head = " ".join(f"{kind:>7}" for kind in MARKUP)
+    lines = [
+        f"\n{job.dump.name} ({job.language}): markup left in a million characters; kept by us",
+        f"{'':17} {'characters':>10} {head} {'dangling':>8} {'kept':>15}",
+    ]
+    for contender, quality in found.items():
+        cells = " ".join(f"{quality.markup[kind]:>7,.0f}" for kind in MARKUP)
+        share = quality.kept_share
+        kept = "" if share is None else f"{share:.2%} of {quality.sentences:,}"
+        lines.append(
+            f"{contender:17} {quality.characters:>10,} {cells} {quality.dangling:>8,.0f} {kept:>15}"
+        )
+    lines += [f"{contender:17} failed: {f.reason}" for contender, f in failures.items()]
+    return "\n".join(lines)
+
+
+def write_differences(path: Path, quality: Mapping[str, Mapping[str, Quality]]) -> None:
+    """Writes the sentences of others that Etude does not have, to be read."""
+    lines = [
+        json.dumps({"dump": dump, "contender": name, "sentence": sentence}, ensure_ascii=False)
+        for dump, by_name in quality.items()
+        for name, found in by_name.items()
+        for sentence in found.lost
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

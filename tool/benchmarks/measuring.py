@@ -1,0 +1,217 @@
+"""What every measurement needs: a process of its own, and the machine in words.
+
+Allocator settings, compiled code, memory and a crash of one measurement then cannot reach another.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config import ROOT, UserError
+
+Result = TypeVar("Result")
+POLL_SECONDS = 0.1
+"""How often the memory of a command is read."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a function did not come to its end."""
+
+    reason: str
+    """In one line."""
+
+
+def run_apart(function: Callable[..., Result], *args: object) -> Result | Failure:
+    """The result of a function in a new process, or why it failed; the traceback goes to standard
+    error.
+
+    Args:
+        function: a function of a module.
+        args: what can be pickled.
+
+    Raises:
+        UserError: the function raised it.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *args).result()
+        except UserError:
+            raise
+        except Exception as error:  # whatever it was, the other measurements go on
+            return failure_of(error)
+
+
+def failure_of(error: Exception) -> Failure:
+    """An error in one line; its traceback goes to standard error."""
+    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    first_line = (str(error).strip().splitlines() or ["no message"])[0]
+    return Failure(f"{type(error).__name__}: {first_line}")
+
+
+class RemoteObject:
+    """An object in a process of its own, whose methods are called from here. It waits without work
+    between the calls, so several of them can take turns."""
+
+    def __init__(self, make: Callable[..., object], *args: object) -> None:
+        """Starts the process, which makes the object.
+
+        Args:
+            make: a class or function of a module.
+            args: what can be pickled.
+        """
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, make, args), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def call(self, method: str, *args: object) -> Any:
+        """The result of a method of the object, or the Failure of the method or of making the
+        object."""
+        try:
+            self.connection.send((method, args))
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return Failure(f"its process ended with code {self.process.exitcode}")
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.connection.close()
+        self.process.join()
+
+
+def serve(connection: Connection, make: Callable[..., object], args: Sequence[object]) -> None:
+    """Makes an object and answers calls of its methods until the connection is closed."""
+    made: object
+    try:
+        made = make(*args)
+    except Exception as error:
+        made = failure_of(error)
+    with suppress(EOFError):
+        while True:
+            method, given = connection.recv()
+            answer: object = made
+            if not isinstance(made, Failure):
+                try:
+                    answer = getattr(made, method)(*given)
+                except Exception as error:
+                    answer = failure_of(error)
+            connection.send(answer)
+
+
+def run_repository_script(
+    script: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> None:
+    """Runs a script such as train/train_sft.py, showing what it prints.
+
+    Raises:
+        UserError: it failed.
+    """
+    words = [*map(str, arguments)]
+    print(f"$ python {' '.join([script, *words])}", flush=True)
+    command = [sys.executable, str(ROOT / script), *words]
+    variables = {**os.environ, **(environment or {})}
+    code = subprocess.run(command, env=variables, check=False).returncode
+    if code:
+        raise UserError(f"{script} ended with exit code {code}; see above")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a command took."""
+
+    seconds: float
+    peak_bytes: int
+    """Most memory of all its processes together, at one time; pages that they share are counted for
+    each. 0 where there is no /proc."""
+    output: str
+
+
+def run_watched(command: Sequence[str]) -> Watched:
+    """Runs a command to its end.
+
+    Raises:
+        UserError: it failed; the sentence ends with its last line.
+    """
+    start, peak = time.perf_counter(), 0
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            output, errors = process.communicate(timeout=POLL_SECONDS)
+            break
+        peak = max(peak, session_memory(process.pid))
+    if process.returncode:
+        last = (errors.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{' '.join(command)}: failed: {last}")
+    return Watched(time.perf_counter() - start, peak, output)
+
+
+def session_memory(leader: int) -> int:
+    """Resident bytes of all processes of a session."""
+    total = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # it ended just now
+            if os.getsid(int(entry.name)) == leader:
+                pages = (entry / "statm").read_text(encoding="ascii").split()[1]
+                total += int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
+def processor_name() -> str:
+    """The processor as the system names it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine_facts(device_name: str) -> dict[str, str | int | None]:
+    """Processor, cores, device and versions.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    import transformers  # heavy modules come late: the demo's script wants the processor alone
+
+    from model.device import pick_device
+    from train.machine import describe_machine, git_commit
+
+    return {
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "device": describe_machine(pick_device(device_name)),
+        "python": platform.python_version(),
+        "transformers": transformers.__version__,
+        "git_commit": git_commit(),
+    }
+
+
+def machine_sentence(machine: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores; {machine['device']}; "
+        f"transformers {machine['transformers']}"
+    )
