@@ -16,9 +16,9 @@ from model.chat import Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+from tool.settings import ShowMaskConfig
 from tool.show_mask import (
     Line,
-    ShowMaskConfig,
     TokenTexts,
     conversation_lines,
     conversation_total,
