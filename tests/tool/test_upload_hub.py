@@ -142,7 +142,7 @@ def test_the_card_says_what_is_known(converted: Path) -> None:
     evaluation = {"files": [{**row, "chance": 0.5}], "right": 0.9, "questions": 10}
     replace_file(converted / "evaluation.json", json_writer(evaluation))
     card = model_card(converted, "me/my-etude", "mit")
-    head = ModelCard(card).data.to_dict()
+    head = ModelCard(card).data.to_dict()  # type: ignore[no-untyped-call]
     assert (head["license"], head["language"]) == ("mit", ["zh", "en"])
     assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "text-generation")
     for said in (
