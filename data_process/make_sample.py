@@ -1,8 +1,9 @@
-"""Makes the built-in training sample: a small invented world, told in English and Chinese.
+"""Makes the built-in training sample: a small invented world, in English and Chinese.
 
 Writes three files under the output folder: pretrain/pretrain_sample.jsonl (texts),
 sft/sft_sample.jsonl (conversations) and eval/eval_sample.jsonl (held-out questions; the fields are
-explained in data_process/sample/evaluation.py). The same seed gives the same bytes.
+explained in data_process/sample/evaluation.py). The same seed gives the same bytes. Its words and
+sentences are text files in data_process/sample/texts/.
 """
 
 import sys
@@ -12,40 +13,40 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from config import ROOT, positive
-from data_process.sample.amounts import Amounts, scale
-from data_process.sample.build import build_sample
-from data_process.sample.files import check_free, to_jsonl, write_whole
+from config import ROOT, Above0, Settings
+from data_process.sample.build import (
+    build_sample,
+    is_written,
+    read_amounts,
+    to_jsonl,
+    write_whole,
+)
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Settings):
     """Makes the built-in training sample."""
 
     output_dir: Path = ROOT / "training_data"
     """Where the three files go."""
     seed: int = 1
     """Another seed gives another sample with another split."""
-    size: float = 1.0
+    size: Above0 = 1.0
     """Number of training records, as a multiple of the usual one."""
     overwrite: bool = False
     """Replace files that exist with other content."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return positive(self, "size")
 
 
 def main() -> None:
     """Builds everything first, then writes: a file that is in the way stops all three."""
     config = parse_flags(SampleConfig(), __doc__ or "")
-    sample = build_sample(scale(Amounts(), config.size), config.seed)
+    sample = build_sample(read_amounts(config.size), config.seed)
     contents = {config.output_dir / path: to_jsonl(records) for path, records in sample.items()}
-    missing = [p for p, content in contents.items() if check_free(p, content, config.overwrite)]
+    written = [p for p, content in contents.items() if is_written(p, content, config.overwrite)]
     for (path, content), records in zip(contents.items(), sample.values(), strict=True):
-        if path in missing:
+        if path not in written:
             write_whole(path, content)
-        note = "" if path in missing else " (already there)"
+        note = " (already there)" if path in written else ""
         print(f"{len(records):7,} records  {len(content):10,} bytes  {path}{note}")
 
 

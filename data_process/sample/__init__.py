@@ -1,1 +1,1 @@
-"""The built-in sample: a small invented world, told in English and Chinese."""
+"""The built-in sample: texts, conversations and held-out questions about a small invented world."""

@@ -1,29 +1,105 @@
-"""The three files of the sample, made from one seed."""
+"""The three files of the sample, made from one seed, and how much of everything they hold."""
 
+from __future__ import annotations
+
+import json
 import random
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_process.sample.amounts import Amounts
-from data_process.sample.conversations import make_conversations
+from config import UserError
+from data_process.sample.conversations import CATEGORIES, make_conversations
 from data_process.sample.evaluation import make_evaluation
-from data_process.sample.holdout import make_holdout
-from data_process.sample.texts import make_texts
+from data_process.sample.pretraining import KINDS, make_texts
+from data_process.sample.questions import make_holdout
+from data_process.sample.templates import AMOUNTS, LANGUAGES, Row, TextFile
+from model.directory.storage import explained, replace_file
 
 PRETRAIN_FILE = Path("pretrain", "pretrain_sample.jsonl")
 SFT_FILE = Path("sft", "sft_sample.jsonl")
 EVAL_FILE = Path("eval", "eval_sample.jsonl")
 
 
+@dataclass(frozen=True)
+class Amounts:
+    """How many records of each kind the sample holds; the last two are for each language."""
+
+    texts: dict[str, dict[str, int]]  # kind -> language -> texts of the pretraining file
+    conversations: dict[str, int]  # category -> conversations of the SFT file
+    questions: dict[str, int]  # category -> held-out questions of the eval file
+
+
+def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
+    """The amounts that stand in texts/amounts.txt, with `size` times the training records (at
+    least one of each kind).
+
+    Raises:
+        UserError: a table is malformed; the line is named.
+    """
+    file = TextFile(path)
+    texts = by_name(file.table("texts", "kind", *LANGUAGES), "kind", KINDS)
+    columns = ("category", "training", "held_out")
+    chats = by_name(file.table("conversations", *columns), "category", CATEGORIES)
+
+    def scaled(row: Row, column: str) -> int:
+        return max(1, round(row.count(column) * size))
+
+    return Amounts(
+        texts={n: {code: scaled(row, code) for code in LANGUAGES} for n, row in texts.items()},
+        conversations={name: scaled(row, "training") for name, row in chats.items()},
+        questions={name: row.count("held_out") for name, row in chats.items()},
+    )
+
+
+def by_name(rows: list[Row], column: str, known: Collection[str]) -> dict[str, Row]:
+    """The rows by a column, each of whose values must be a known one."""
+    for row in rows:
+        if row[column] not in known:
+            raise UserError(
+                f"{row.place}: {row[column]} is not a {column}: use one of {', '.join(known)}"
+            )
+    return {row[column]: row for row in rows}
+
+
 def build_sample(amounts: Amounts, seed: int) -> dict[Path, list[dict[str, Any]]]:
     """Records by relative path. Each part has its own generator, so that a change of one amount
     leaves the split and the other files as they are."""
     holdout = make_holdout(random.Random(f"split {seed}"))
-    texts = make_texts(holdout, amounts.pretrain, random.Random(f"pretrain {seed}"))
-    conversations = make_conversations(holdout, amounts.chat, random.Random(f"sft {seed}"))
+    texts = make_texts(holdout, amounts.texts, random.Random(f"pretrain {seed}"))
+    conversations = make_conversations(holdout, amounts.conversations, random.Random(f"sft {seed}"))
     pretrain = [{"text": text} for text in texts]
     sft = [{"conversations": conversation.messages()} for conversation in conversations]
     training_text = "\n".join(texts + [m["content"] for c in sft for m in c["conversations"]])
     rng = random.Random(f"eval {seed}")
-    evaluation = make_evaluation(holdout, amounts.evaluation, training_text, rng)
+    evaluation = make_evaluation(holdout, amounts.questions, training_text, rng)
     return {PRETRAIN_FILE: pretrain, SFT_FILE: sft, EVAL_FILE: evaluation}
+
+
+def to_jsonl(records: list[dict[str, Any]]) -> bytes:
+    """One record a line, UTF-8, lines ended by a newline on every system."""
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+    return "".join(lines).encode("utf-8")
+
+
+def is_written(path: Path, content: bytes, overwrite: bool) -> bool:
+    """Whether `path` holds this very content already.
+
+    Raises:
+        UserError: it holds another one, and `overwrite` is off.
+    """
+    if path.is_file() and path.read_bytes() == content:
+        return True
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"{path} exists with other content: move it away, or pass --overwrite to replace it."
+        )
+    return False
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes under a temporary name and renames, so that no half of a file is ever seen."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda place: place.write_bytes(content))

@@ -1,40 +1,37 @@
-"""Conversations of the SFT file, made from questions, memories, stories and system prompts.
+"""Conversations of the SFT file, made from questions, memories, stories and system prompts."""
 
-A conversation here is a list of turns (question, answer), with a system prompt or None.
-"""
+from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from data_process.sample import world
-from data_process.sample.amounts import ChatAmounts
-from data_process.sample.facts import Question, ask
-from data_process.sample.grammar import capitalise, with_article
-from data_process.sample.holdout import Holdout
-from data_process.sample.languages import CHAT, LANGUAGES, PROMPTS, STORIES, other_language
-from data_process.sample.names import draw_name
-from data_process.sample.stories import short_story
+from data_process.sample.questions import Holdout, Question, ask
+from data_process.sample.templates import LANGUAGES, Template, language, world
 
-QUESTION_CATEGORIES = (
-    "identity",
-    "capital",
-    "animal",
-    "opposite",
-    "colour",
-    "arithmetic",
-    "translation",
-)
-# Kinds whose answer can be one word, and kinds that are the same in both languages.
+FACT_CATEGORIES = ("capital", "animal", "opposite", "colour", "arithmetic", "translation")
+QUESTION_CATEGORIES = ("identity", *FACT_CATEGORIES)
+CATEGORIES = ("greeting", *QUESTION_CATEGORIES, "story", "memory", "system", "mixed")
+MEMORY_KINDS = ("name", "friend", "pet", "colour", "food", "country", "age")
+IMPERSONAL_MEMORY_KINDS = ("colour", "food", "country", "age")
+# What system prompts ask for, and the kinds of facts that are asked under each of these rules.
 ONE_WORD_KINDS = ("capital", "country", "opposite", "colour", "word_to_zh", "word_to_en", "sound")
-SHARED_KINDS = ("capital", "country", "colour")
-SYSTEM_KINDS = ("name", "one_word", "other_language", "ending", "persona")
+ALL_KINDS = (*ONE_WORD_KINDS, "legs", "food", "home", "addition", "subtraction")
+SHARED_KINDS = ("capital", "country", "colour")  # the same in both languages
+RULE_KINDS = {
+    "one word": ONE_WORD_KINDS,
+    "other language": SHARED_KINDS,
+    "ending": ALL_KINDS,
+    "persona": ALL_KINDS,
+}
 
-Turn = tuple[str, str]
+Turn = tuple[str, str]  # what the user says, and the answer
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns (user, assistant) after an optional system prompt."""
+    """Turns after an optional system prompt."""
 
     system: str | None
     turns: list[Turn]
@@ -48,241 +45,235 @@ class Conversation:
         return messages
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Something the user says of himself (`tell`), and asks for later (`recall`)."""
+class Memory(NamedTuple):
+    """Something the user says about themselves (`statement`), and asks for later (`question`)."""
 
     kind: str
     value: str
-    tell: Turn
-    recall: Turn
+    statement: Turn
+    question: Turn
 
 
-class Conversationalist:
-    """Makes training conversations of one language; all randomness comes from `rng`."""
+class Plot(NamedTuple):
+    """Five lines of a stories file. `talk` takes the place of `help` in some long stories."""
 
-    def __init__(self, holdout: Holdout, language: str, rng: random.Random) -> None:
-        self.holdout, self.language, self.rng = holdout, language, rng
-        self.chat, self.prompts = CHAT[language], PROMPTS[language]
-        self.held_tells = {memory.tell for memory in held_memories(language)}
-        self.other_answers = shared_answers(holdout, other_language(language))
-
-    def question(self, category: str) -> Question:
-        """A training question of the category."""
-        pool = self.holdout.questions[category, self.language]
-        return self.rng.choice(pool)
-
-    def turn(self, category: str) -> Turn:
-        """One question with its answer."""
-        if category == "story":
-            return self.story()
-        if category == "greeting" and self.rng.random() < 0.6:
-            return self.named_greeting()
-        question = self.question(category)
-        return question.prompt, question.answer
-
-    def name(self) -> str:
-        """A training name."""
-        return draw_name(self.holdout.names[self.language], self.language, self.rng)
-
-    def named_greeting(self) -> Turn:
-        """ "Hello, I am Mira." and the answer to it."""
-        name = self.name()
-        prompt = self.rng.choice(self.prompts.NAMED_GREETINGS).format(name=name)
-        return prompt, self.prompts.NAMED_ANSWER.format(name=name)
-
-    def story(self) -> Turn:
-        """The wish for a story about an animal with a name, and the story."""
-        animals = [pair[self.language == "zh"] for pair in world.STORY_ANIMALS]
-        kind, name = self.rng.choice(animals), self.name()
-        while (kind, name) in self.holdout.held_stories[self.language]:
-            kind, name = self.rng.choice(animals), self.name()
-        return tell_story(self.language, kind, name, self.name(), self.rng)
-
-    def memory(self) -> Memory:
-        """Something that the user tells, never one of the held-out ways."""
-        kind = self.rng.choice([*list(self.chat.MEMORIES), "name", "name", "pet", "friend"])
-        while True:
-            memory = make_memory(self.language, kind, self.name(), self.rng)
-            if memory.tell not in self.held_tells:
-                return memory
-
-    def remembering(self) -> Conversation:
-        """A memory, a turn or two about something else, and the question for it."""
-        memory = self.memory()
-        turns = [memory.tell]
-        for _ in range(self.rng.choice((0, 1, 1, 1, 2))):
-            turns.append(self.turn(self.rng.choice(QUESTION_CATEGORIES)))
-        if self.rng.random() < 0.4:  # a second thing to remember, so the right one must be found
-            other = self.memory()
-            if other.kind != memory.kind:
-                turns.insert(self.rng.randrange(len(turns) + 1), other.tell)
-                turns.append(memory.recall)
-                if self.rng.random() < 0.4:
-                    turns.append(other.recall)
-                return Conversation(self._plain_system(0.15), turns)
-        return Conversation(self._plain_system(0.15), [*turns, memory.recall])
-
-    def following(self) -> Conversation:
-        """A system prompt with a rule, and one or two answers that keep it."""
-        kind = self.rng.choice(SYSTEM_KINDS)
-        if kind == "name":
-            return self._named()
-        rule = self._rule(kind)
-        count = self.rng.choice((1, 1, 2))
-        return Conversation(
-            rule.system, [rule.turn(self._fact_question(kind)) for _ in range(count)]
-        )
-
-    def _named(self) -> Conversation:
-        name = self.name()
-        system = self.rng.choice(self.chat.NAME_SYSTEMS).format(name=name)
-        asked = (self.rng.choice(self.chat.NAME_QUESTIONS), self.chat.NAME_ANSWER.format(name=name))
-        turns = [asked]
-        if self.rng.random() < 0.3:
-            at = self.rng.randrange(2)
-            turns.insert(at, self.turn(self.rng.choice(QUESTION_CATEGORIES[1:])))
-        return Conversation(system, turns)
-
-    def _fact_question(self, kind: str) -> Question:
-        allowed = rule_kinds(kind)
-        while True:
-            question = self.question(self.rng.choice(QUESTION_CATEGORIES[1:]))
-            if question.fact.kind in allowed:
-                return question
-
-    def _rule(self, kind: str) -> "Rule":
-        return draw_rule(self.language, kind, self.other_answers, self.rng)
-
-    def mixed(self) -> Conversation:
-        """Two to four turns of different categories."""
-        categories = list(QUESTION_CATEGORIES)
-        count = self.rng.choice((2, 2, 3, 3, 4))
-        turns = [self.turn(category) for category in self.rng.sample(categories, count)]
-        if self.rng.random() < 0.4:
-            turns[0] = self.turn("greeting")
-        if self.rng.random() < 0.1:
-            turns[-1] = self.story()
-        return Conversation(self._plain_system(0.3), turns)
-
-    def single(self, category: str) -> Conversation:
-        """One question of the category, sometimes under a system prompt without a rule."""
-        return Conversation(self._plain_system(0.12), [self.turn(category)])
-
-    def _plain_system(self, probability: float) -> str | None:
-        if self.rng.random() < probability:
-            return self.rng.choice(self.chat.PLAIN_SYSTEMS)
-        return None
+    problem: Template
+    attempt: Template
+    talk: Template
+    help: Template
+    end: Template
 
 
 @dataclass(frozen=True)
 class Rule:
     """A system prompt and what it does to an answer."""
 
-    language: str
-    kind: str
+    kind: str  # of RULE_KINDS
     system: str
     word: str  # the ending word, or the cry of a persona
-    other_answers: dict[tuple[str, int], str]
-
-    def turn(self, question: Question) -> Turn:
-        """The question with the answer that keeps the rule."""
-        return question.prompt, self.answer(question)
-
-    def answer(self, question: Question) -> str:
-        """The answer of `question`, changed by the rule."""
-        chat = CHAT[self.language]
-        if self.kind == "one_word":
-            return chat.ONE_WORD_ANSWER.format(short=capitalise(question.fact.short))
-        if self.kind == "other_language":
-            return self.other_answers[question.fact.key]
-        if self.kind == "ending":
-            return chat.ENDING_ANSWER.format(answer=question.answer, word=self.word)
-        return chat.PERSONA_ANSWER.format(answer=question.answer, cry=self.word)
 
 
-def draw_rule(
-    language: str, kind: str, other_answers: dict[tuple[str, int], str], rng: random.Random
-) -> Rule:
-    """A rule of the kind (any of SYSTEM_KINDS but "name"), with a system prompt that states it."""
-    chat, word, slots = CHAT[language], "", {}
-    if kind == "one_word":
-        templates = chat.ONE_WORD_SYSTEMS
-    elif kind == "other_language":
-        templates = chat.OTHER_LANGUAGE_SYSTEMS
-    elif kind == "ending":
-        templates, word = chat.ENDING_SYSTEMS, rng.choice(chat.ENDING_WORDS)
-        slots = {"word": word}
-    else:
-        persona, word = rng.choice(chat.PERSONAS)
-        templates, slots = chat.PERSONA_SYSTEMS, {"persona": persona, "cry": word}
-    return Rule(language, kind, rng.choice(templates).format(**slots), word, other_answers)
+class Writer:
+    """What texts, conversations and held-out questions of one language are made of; all randomness
+    comes from `rng`."""
+
+    def __init__(self, holdout: Holdout, code: str, rng: random.Random) -> None:
+        self.holdout, self.code, self.rng = holdout, code, rng
+        self.texts = language(code)
+
+    def name(self) -> str:
+        """A training name."""
+        return self.holdout.draw_name(self.code, self.rng)
+
+    def is_held_story(self, kind: str, name: str) -> bool:
+        """Whether no training text may be about a `kind` of this name."""
+        return (kind, name) in self.holdout.held_stories[self.code]
+
+    def story_values(self, kind: str, name: str, friend: str) -> dict[str, str]:
+        """Values for the plots, of a hero (kind, name) and a friend (name)."""
+        texts = self.texts.stories
+        helper = self.rng.choice([helper for helper in texts.lines("helpers") if helper != kind])
+        values = {"name": name, "kind": kind, "friend": friend, "friend_kind": helper}
+        values |= self.texts.pronouns(name)
+        if self.code == "zh":
+            rows = texts.table("measure words", "kind", "measure")
+            measures = {row["kind"]: row["measure"] for row in rows}
+            values["measure"] = measures.get(kind) or texts.one("usual measure word").text
+        for section in texts.names("{"):
+            values[section.strip("{}")] = self.rng.choice(texts.lines(section))
+        return values
+
+    def plot(self) -> Plot:
+        """One of the plots."""
+        texts = self.texts.stories
+        return Plot(*texts.several(self.rng.choice(texts.names("plot: ")), len(Plot._fields)))
+
+    def story_turn(self, kind: str, name: str, friend: str) -> Turn:
+        """The request for a story about `kind` named `name`, and a story of five sentences."""
+        values = self.story_values(kind, name, friend)
+        request, plot = self.texts.chat.draw("story requests", values, self.rng), self.plot()
+        opening = self.texts.stories.one("opening")
+        lines = (opening, plot.problem, plot.attempt, plot.help, plot.end)
+        return request, self.texts.space.join(line.fill(values, self.rng) for line in lines)
+
+    def memory_of(self, kind: str, name: str) -> Memory:
+        """A memory of the kind; `name` is used where the value is a name."""
+        texts, value = self.texts.chat, name
+        if kind == "country":
+            rows = world().table("countries")
+            value = self.rng.choice([row[f"country_{self.code}"] for row in rows])
+        elif kind == "age":
+            value = str(self.rng.randrange(5, 60))
+        elif kind in IMPERSONAL_MEMORY_KINDS:
+            value = self.rng.choice(texts.lines(f"favourite {kind}s"))
+        values = {"value": value, "animal": self.rng.choice(texts.lines("pets"))}
+        statement = texts.draw(f"{kind}: statements", values, self.rng)
+        question = texts.draw(f"{kind}: questions", values, self.rng)
+        reply, answer = (texts.one(f"{kind}: {name}").fill(values) for name in ("reply", "answer"))
+        return Memory(kind, value, (statement, reply), (question, answer))
+
+    def held_memories(self) -> list[Memory]:
+        """Memories without a name whose first turn is kept out of training: always the same."""
+        fixed = Writer(self.holdout, self.code, random.Random(f"held memories {self.code}"))
+        return [fixed.memory_of(kind, "") for kind in IMPERSONAL_MEMORY_KINDS for _ in range(2)]
+
+    def rule(self, kind: str) -> Rule:
+        """A rule of the kind, with a system prompt that states it."""
+        texts, values, word = self.texts.chat, {}, ""
+        if kind == "ending":
+            word = self.rng.choice(texts.lines("ending: words"))
+            values = {"word": word}
+        elif kind == "persona":
+            values = self.rng.choice(texts.table("personas", "persona", "cry"))
+            word = values["cry"]
+        return Rule(kind, texts.draw(f"{kind}: system prompts", values, self.rng), word)
+
+    def turn_under(self, rule: Rule, question: Question) -> Turn:
+        """The question with the answer that follows the rule."""
+        if rule.kind == "other language":
+            return question.prompt, ask(self.holdout.in_other_language(question.fact))[0].answer
+        values = {"short": question.fact.short, "answer": question.answer}
+        values |= {"word": rule.word, "cry": rule.word}
+        return question.prompt, self.texts.chat.one(f"{rule.kind}: answer").fill(values)
+
+    def named_assistant(self, name: str) -> Conversation:
+        """A system prompt that gives the assistant a name, and the question for it."""
+        texts, values, section = self.texts.chat, {"name": name}, "assistant's name"
+        system = texts.draw(f"{section}: system prompts", values, self.rng)
+        question = texts.draw(f"{section}: questions", values, self.rng)
+        return Conversation(system, [(question, texts.one(f"{section}: answer").fill(values))])
 
 
-def rule_kinds(kind: str) -> tuple[str, ...]:
-    """The kinds of facts that are asked under a rule."""
-    if kind == "one_word":
-        return ONE_WORD_KINDS
-    if kind == "other_language":
-        return SHARED_KINDS
-    return (*ONE_WORD_KINDS, "legs", "food", "home", "addition", "subtraction")
+class ConversationWriter(Writer):
+    """Makes training conversations."""
 
+    def __init__(self, holdout: Holdout, code: str, rng: random.Random) -> None:
+        super().__init__(holdout, code, rng)
+        self.held_statements = {memory.statement for memory in self.held_memories()}
 
-def shared_answers(holdout: Holdout, language: str) -> dict[tuple[str, int], str]:
-    """The answers in `language` by the key that both languages share."""
-    facts = [fact for fact in holdout.facts[language] if fact.kind in SHARED_KINDS]
-    return {fact.key: ask(fact)[0].answer for fact in facts}
+    def question(self, category: str) -> Question:
+        """A training question of the category."""
+        return self.rng.choice(self.holdout.questions[category, self.code])
 
+    def turn(self, category: str) -> Turn:
+        """One question with its answer."""
+        if category == "story":
+            return self.story()
+        if category == "greeting" and self.rng.random() < 0.6:
+            return self.greeting()
+        question = self.question(category)
+        return question.prompt, question.answer
 
-def tell_story(language: str, kind: str, name: str, friend: str, rng: random.Random) -> Turn:
-    """The wish for a story about `kind` named `name`, and a short story."""
-    slots = STORIES[language].story_slots(kind, name, friend, rng)
-    request = rng.choice(CHAT[language].STORY_REQUESTS).format(**slots)
-    return request, short_story(language, slots, rng)
+    def greeting(self) -> Turn:
+        """ "Hello, I am Mira." and the answer to it."""
+        texts, values = self.texts.facts, {"name": self.name()}
+        greeting = texts.draw("greetings with a name", values, self.rng)
+        return greeting, texts.one("answer to a greeting with a name").fill(values)
 
+    def story(self) -> Turn:
+        """The request for a story about an animal with a name, and the story."""
+        kind, name = self.rng.choice(self.texts.story_animals), self.name()
+        if self.is_held_story(kind, name):
+            return self.story()
+        return self.story_turn(kind, name, self.name())
 
-def make_memory(language: str, kind: str, name: str, rng: random.Random) -> Memory:
-    """A memory of the kind; `name` is used where the value is a name."""
-    chat = CHAT[language]
-    values = {
-        "colour": chat.FAVOURITE_COLOURS,
-        "food": chat.FOODS,
-        "country": [row[0 if language == "en" else 2] for row in world.COUNTRIES],
-        "age": [str(age) for age in range(5, 60)],
-    }
-    value = rng.choice(values[kind]) if kind in values else name
-    animal = rng.choice(chat.PETS)
-    slots = {"value": value, "upper_value": capitalise(value), "animal": animal}
-    slots["a_animal"] = with_article(animal)
-    tells, reply, questions, answer = chat.MEMORIES[kind]
-    tell = (rng.choice(tells).format(**slots), reply.format(**slots))
-    recall = (rng.choice(questions).format(**slots), answer.format(**slots))
-    return Memory(kind, value, tell, recall)
+    def memory(self) -> Memory:
+        """Something that the user says, never in one of the held-out ways."""
+        kind = self.rng.choice([*MEMORY_KINDS, "name", "name", "pet", "friend"])
+        while True:
+            memory = self.memory_of(kind, self.name())
+            if memory.statement not in self.held_statements:
+                return memory
 
+    def remembering(self) -> Conversation:
+        """A memory, a turn or two about something else, and the question for it."""
+        memory = self.memory()
+        turns = [memory.statement]
+        for _ in range(self.rng.choice((0, 1, 1, 1, 2))):
+            turns.append(self.turn(self.rng.choice(QUESTION_CATEGORIES)))
+        last = [memory.question]
+        if self.rng.random() < 0.4:  # a second thing to remember, so the right one must be found
+            other = self.memory()
+            if other.kind != memory.kind:
+                turns.insert(self.rng.randrange(len(turns) + 1), other.statement)
+                if self.rng.random() < 0.4:
+                    last.append(other.question)
+        return Conversation(self._plain_system(0.15), turns + last)
 
-def held_memories(language: str) -> list[Memory]:
-    """Memories without a name whose first turn is kept out of training: always the same ones."""
-    rng = random.Random(f"held memories {language}")
-    return [
-        make_memory(language, kind, "", rng)
-        for kind in ("colour", "food", "country", "age")
-        for _ in range(2)
-    ]
+    def following(self) -> Conversation:
+        """A system prompt with a rule, and one or two answers that follow it."""
+        kind = self.rng.choice(("name", *RULE_KINDS))
+        if kind == "name":
+            return self._named()
+        rule = self.rule(kind)
+        questions = [self._question_for(kind) for _ in range(self.rng.choice((1, 1, 2)))]
+        return Conversation(rule.system, [self.turn_under(rule, q) for q in questions])
+
+    def _question_for(self, rule_kind: str) -> Question:
+        while True:
+            question = self.question(self.rng.choice(FACT_CATEGORIES))
+            if question.fact.kind in RULE_KINDS[rule_kind]:
+                return question
+
+    def _named(self) -> Conversation:
+        conversation = self.named_assistant(self.name())
+        if self.rng.random() < 0.3:
+            at = self.rng.randrange(2)
+            conversation.turns.insert(at, self.turn(self.rng.choice(FACT_CATEGORIES)))
+        return conversation
+
+    def mixed(self) -> Conversation:
+        """Two to four turns of different categories."""
+        count = self.rng.choice((2, 2, 3, 3, 4))
+        turns = [self.turn(name) for name in self.rng.sample(QUESTION_CATEGORIES, count)]
+        if self.rng.random() < 0.4:
+            turns[0] = self.turn("greeting")
+        if self.rng.random() < 0.1:
+            turns[-1] = self.story()
+        return Conversation(self._plain_system(0.3), turns)
+
+    def conversation(self, category: str) -> Conversation:
+        """A conversation of a category: of the special ones, or one question."""
+        special = {"memory": self.remembering, "system": self.following, "mixed": self.mixed}
+        if category in special:
+            return special[category]()
+        return Conversation(self._plain_system(0.12), [self.turn(category)])
+
+    def _plain_system(self, probability: float) -> str | None:
+        """Sometimes a system prompt without a rule."""
+        if self.rng.random() < probability:
+            return self.rng.choice(self.texts.chat.lines("system prompts without a rule"))
+        return None
 
 
 def make_conversations(
-    holdout: Holdout, amounts: ChatAmounts, rng: random.Random
+    holdout: Holdout, amounts: Mapping[str, int], rng: random.Random
 ) -> list[Conversation]:
-    """All conversations of the SFT file, shuffled."""
-    conversations: list[Conversation] = []
-    for language in LANGUAGES:
-        maker = Conversationalist(holdout, language, rng)
-        special = {"memory": maker.remembering, "system": maker.following, "mixed": maker.mixed}
-        for item in fields(amounts):
-            for _ in range(getattr(amounts, item.name)):
-                if item.name in special:
-                    conversations.append(special[item.name]())
-                else:
-                    conversations.append(maker.single(item.name))
+    """All conversations of the SFT file, shuffled; `amounts` are those of each language."""
+    conversations = []
+    for code in LANGUAGES:
+        writer = ConversationWriter(holdout, code, rng)
+        for category, count in amounts.items():
+            conversations += [writer.conversation(category) for _ in range(count)]
     rng.shuffle(conversations)
     return conversations

@@ -4,7 +4,7 @@ An item of the eval file has these fields:
 
     id          unique, such as "capital-en-03"
     language    "en" or "zh": the language of the question
-    category    a field of EvalAmounts, such as "capital"
+    category    a row of the table "conversations" in texts/amounts.txt, such as "capital"
     messages    the conversation so far; it ends with a user turn, which the model has to answer
     accepted    a list of alternatives, each a list of strings. The answer is right if, for at least
                 one alternative, ALL of its strings occur in it, and no string of `rejected` does,
@@ -18,50 +18,29 @@ ASCII letter or digit stands directly before or behind it, so "7" is not in "17"
 in "Paris"; any other string, such as a Chinese one, occurs anywhere.
 """
 
+from __future__ import annotations
+
 import random
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from data_process.sample import world
-from data_process.sample.amounts import EvalAmounts
+from config import UserError
 from data_process.sample.conversations import (
+    RULE_KINDS,
     Conversation,
-    Conversationalist,
+    ConversationWriter,
     Memory,
     Rule,
-    draw_rule,
-    held_memories,
-    make_memory,
-    rule_kinds,
-    shared_answers,
-    tell_story,
+    Writer,
 )
-from data_process.sample.facts import Accepted, Question
-from data_process.sample.holdout import Holdout
-from data_process.sample.languages import CHAT, LANGUAGES, PROMPTS, other_language
+from data_process.sample.questions import Accepted, Holdout, Question
+from data_process.sample.templates import AMOUNTS, LANGUAGES
 
 MIN_STORY_CHARACTERS = {"en": 150, "zh": 50}
 NAMED_GREETINGS = 8  # of the greetings
-RULES = ("one_word", "other_language", "ending", "persona")
 
-
-@dataclass(frozen=True)
-class Item:
-    """One held-out question, as the eval file stores it (see the module's docstring)."""
-
-    id: str
-    language: str
-    category: str
-    messages: list[dict[str, str]]
-    accepted: Accepted
-    reference: str
-    rejected: tuple[str, ...] = ()
-    min_characters: int = 0
-
-    def record(self) -> dict[str, Any]:
-        """The item ready for JSON."""
-        return asdict(self)
+Item = dict[str, Any]  # a record of the eval file
 
 
 def occurs(text: str, answer: str) -> bool:
@@ -72,7 +51,7 @@ def occurs(text: str, answer: str) -> bool:
     return re.search(rf"(?<![a-z0-9]){re.escape(text)}(?![a-z0-9])", answer) is not None
 
 
-def is_right(item: dict[str, Any], answer: str) -> bool:
+def is_right(item: Item, answer: str) -> bool:
     """Whether `answer` is a right answer to a record of the eval file."""
     if len(answer) < item["min_characters"]:
         return False
@@ -81,168 +60,149 @@ def is_right(item: dict[str, Any], answer: str) -> bool:
     return any(all(occurs(text, answer) for text in option) for option in item["accepted"])
 
 
-class Examiner:
-    """Makes the held-out questions of one language; all randomness comes from `rng`.
+class QuestionWriter(Writer):
+    """Makes the held-out questions of one language.
 
     `training_text` is everything that the training files say: held-out names that stand in it by
     chance are not used.
     """
 
-    def __init__(
-        self, holdout: Holdout, language: str, training_text: str, rng: random.Random
-    ) -> None:
-        self.holdout, self.language, self.rng = holdout, language, rng
-        names = [name for name in holdout.held_names[language] if name not in training_text]
+    def __init__(self, holdout: Holdout, code: str, training_text: str, rng: random.Random) -> None:
+        super().__init__(holdout, code, rng)
+        names = [name for name in holdout.held_names[code] if name not in training_text]
         self.fresh_names = iter(names)
-        self.chat, self.prompts = CHAT[language], PROMPTS[language]
-        self.companion = Conversationalist(holdout, language, rng)  # for turns in between
+        self.training = ConversationWriter(holdout, code, rng)  # for turns in between
         self.used: dict[str, int] = {}
 
-    def items(self, amounts: EvalAmounts) -> list[Item]:
-        """All held-out questions."""
-        items = []
+    def fresh_name(self) -> str:
+        """The next name that no training file and no other item has."""
+        if (name := next(self.fresh_names, None)) is None:
+            raise UserError(f"no held-out name is left: lower held_out in {AMOUNTS}")
+        return name
+
+    def item(self, category: str, number: int) -> Item:
+        """The held-out question of a category with this number, from 0 on."""
         special = {"story": self.story, "memory": self.memory, "system": self.system}
-        special["greeting"] = self.greeting
-        for item in fields(amounts):
-            for number in range(getattr(amounts, item.name)):
-                if item.name in special:
-                    items.append(special[item.name](number))
-                else:
-                    items.append(self.fact(item.name, number))
-        return items
+        if category in special:
+            return special[category](number)
+        if category == "greeting" and number < NAMED_GREETINGS:
+            return self.greeting(number)
+        question = self._held_question(category)
+        conversation = Conversation(None, [(question.prompt, question.answer)])
+        return self._item(category, number, conversation, question.fact.accepted)
 
     def _item(
         self,
         category: str,
         number: int,
-        turns: Conversation,
+        conversation: Conversation,
         accepted: Accepted,
-        rejected: tuple[str, ...] = (),
-        min_characters: int = 0,
+        **rest: Any,
     ) -> Item:
-        messages = turns.messages()
-        identifier = f"{category}-{self.language}-{number + 1:02}"
-        reference = messages.pop()["content"]
-        return Item(
-            id=identifier,
-            language=self.language,
-            category=category,
-            messages=messages,
-            accepted=accepted,
-            rejected=rejected,
-            min_characters=min_characters,
-            reference=reference,
-        )
+        *messages, reference = conversation.messages()
+        return {
+            "id": f"{category}-{self.code}-{number + 1:02}",
+            "language": self.code,
+            "category": category,
+            "messages": messages,
+            "accepted": accepted,
+            "reference": reference["content"],
+            "rejected": (),
+            "min_characters": 0,
+        } | rest
 
-    def _held_question(self, category: str, kinds: tuple[str, ...] = ()) -> Question:
+    def _held_question(self, category: str, kinds: Collection[str] = ()) -> Question:
         """The next held-out question that no item has asked yet."""
-        pool = self.holdout.held_questions[category, self.language]
+        pool = self.holdout.held_questions[category, self.code]
         if category == "arithmetic":
             return self._held_sum(pool)
-        start = self.used.get(category, 0)
-        for index in range(start, len(pool)):
+        for index in range(self.used.get(category, 0), len(pool)):
             if not kinds or pool[index].fact.kind in kinds:
                 self.used[category] = index + 1
                 return pool[index]
-        raise ValueError(f"no held-out {category} question is left: raise HELD_OUT_QUESTIONS")
+        raise UserError(f"no held-out {category} question is left: lower held_out in {AMOUNTS}")
 
     def _held_sum(self, pool: list[Question]) -> Question:
         """The next question about a held-out sum (two of five) or difference (three of five); the
         two languages share none."""
         number = self.used.get("arithmetic", 0)
         self.used["arithmetic"] = number + 1
-        kind = "addition" if number % 5 < 2 else "subtraction"
-        keys = list(dict.fromkeys(q.fact.key for q in pool if q.fact.kind == kind))
-        keys.sort()  # the same in both languages
-        mine = keys[::2] if self.language == "en" else keys[1::2]
-        key = mine[(number // 5 * (2 if kind == "addition" else 3) + number % 5) % len(mine)]
+        kind, share = ("addition", 2) if number % 5 < 2 else ("subtraction", 3)
+        keys = sorted({q.fact.key for q in pool if q.fact.kind == kind})  # same in both languages
+        mine = keys[LANGUAGES.index(self.code) :: len(LANGUAGES)]
+        key = mine[(number // 5 * share + number % 5) % len(mine)]
         return self.rng.choice([q for q in pool if q.fact.key == key])
 
-    def fact(self, category: str, number: int) -> Item:
-        """A held-out question about a fact."""
-        question = self._held_question(category)
-        turns = Conversation(None, [(question.prompt, question.answer)])
-        return self._item(category, number, turns, question.fact.accepted)
-
     def greeting(self, number: int) -> Item:
-        """A greeting with an unseen name, or a held-out greeting without one."""
-        if number >= NAMED_GREETINGS:
-            return self.fact("greeting", number)
-        name = next(self.fresh_names)
-        templates = self.prompts.NAMED_GREETINGS
-        prompt = templates[number % len(templates)].format(name=name)
-        turns = Conversation(None, [(prompt, self.prompts.NAMED_ANSWER.format(name=name))])
-        return self._item("greeting", number, turns, ((name,),))
+        """A greeting with an unseen name."""
+        name, texts = self.fresh_name(), self.texts.facts
+        templates = texts["greetings with a name"]
+        prompt = templates[number % len(templates)].fill({"name": name})
+        answer = texts.one("answer to a greeting with a name").fill({"name": name})
+        return self._item("greeting", number, Conversation(None, [(prompt, answer)]), ((name,),))
 
     def story(self, number: int) -> Item:
         """Half with known names in a new pair, half with unseen names."""
-        if number % 2 == 0:
-            kind, name = self.holdout.held_stories[self.language][number // 2]
+        pairs = self.holdout.held_stories[self.code]
+        if number % 2 == 0 and number // 2 < len(pairs):
+            kind, name = pairs[number // 2]
         else:
-            kind = self.rng.choice(world.STORY_ANIMALS)[self.language == "zh"]
-            name = next(self.fresh_names)
-        friend = self.companion.name()
-        turns = Conversation(None, [tell_story(self.language, kind, name, friend, self.rng)])
-        shortest = MIN_STORY_CHARACTERS[self.language]
-        accepted = ((kind, name),)
-        return self._item("story", number, turns, accepted, min_characters=shortest)
+            kind, name = self.rng.choice(self.texts.story_animals), self.fresh_name()
+        turn = self.story_turn(kind, name, self.name())
+        shortest = MIN_STORY_CHARACTERS[self.code]
+        conversation, accepted = Conversation(None, [turn]), ((kind, name),)
+        return self._item("story", number, conversation, accepted, min_characters=shortest)
 
     def memory(self, number: int) -> Item:
         """A thing said one to two turns before the question for it; half of them unseen names."""
         memory = self._held_memory(number)
-        turns = [memory.tell]
-        for category in self.rng.sample(("capital", "opposite", "colour"), 1 + number % 2):
-            turns.append(self.companion.turn(category))
-        turns.append(memory.recall)
-        accepted = ((memory.value,),)
-        return self._item("memory", number, Conversation(None, turns), accepted)
+        categories = self.rng.sample(("capital", "opposite", "colour"), 1 + number % 2)
+        between = [self.training.turn(category) for category in categories]
+        conversation = Conversation(None, [memory.statement, *between, memory.question])
+        return self._item("memory", number, conversation, ((memory.value,),))
 
     def _held_memory(self, number: int) -> Memory:
-        fixed = held_memories(self.language)
+        fixed = self.held_memories()
         if number % 2 and number // 2 < len(fixed):
             return fixed[number // 2]
         kind = ("name", "pet", "name", "friend")[number // 2 % 4]
-        return make_memory(self.language, kind, next(self.fresh_names), self.rng)
+        return self.memory_of(kind, self.fresh_name())
 
     def system(self, number: int) -> Item:
         """A system prompt: an unseen name, or a rule with a held-out question."""
         if number % 5 == 0:
-            return self._named(number)
-        kind = RULES[number % 5 - 1]
-        other = other_language(self.language)
-        rule = draw_rule(self.language, kind, shared_answers(self.holdout, other), self.rng)
+            name = self.fresh_name()
+            conversation = self.named_assistant(name)
+            names = self.texts.chat.lines("assistant's name: rejected")
+            return self._item("system", number, conversation, ((name,),), rejected=names)
+        kind = list(RULE_KINDS)[number % 5 - 1]
+        rule = self.rule(kind)
         category = self.rng.choice(("capital", "colour", "opposite"))
-        if kind == "other_language":
+        if kind == "other language":  # has no opposites
             category = self.rng.choice(("capital", "colour"))
-        question = self._held_question(category, rule_kinds(kind))
-        turns = Conversation(rule.system, [rule.turn(question)])
+        question = self._held_question(category, RULE_KINDS[kind])
+        conversation = Conversation(rule.system, [self.turn_under(rule, question)])
         accepted, rejected = self._criteria(rule, question)
-        return self._item("system", number, turns, accepted, rejected=rejected)
+        return self._item("system", number, conversation, accepted, rejected=rejected)
 
-    def _criteria(self, rule: Rule, question: Question) -> tuple[Accepted, tuple[str, ...]]:
-        accepted = question.fact.accepted
-        if rule.kind == "one_word":
-            return ((question.fact.short,),), self.chat.ONE_WORD_REJECTED
-        if rule.kind == "other_language":
-            other = other_language(self.language)
-            twins = [f for f in self.holdout.facts[other] if f.key == question.fact.key]
-            return twins[0].accepted, (question.fact.short,)
+    def _criteria(self, rule: Rule, question: Question) -> tuple[Accepted, Collection[str]]:
+        """What the answer under a rule must contain, and must not."""
+        fact = question.fact
+        if rule.kind == "one word":
+            return ((fact.short,),), self.texts.chat.lines("one word: rejected")
+        if rule.kind == "other language":
+            return self.holdout.in_other_language(fact).accepted, (fact.short,)
         mark = rule.word.rstrip("!！")
-        return tuple((*option, mark) for option in accepted), ()
-
-    def _named(self, number: int) -> Item:
-        name = next(self.fresh_names)
-        system = self.rng.choice(self.chat.NAME_SYSTEMS).format(name=name)
-        question = self.rng.choice(self.chat.NAME_QUESTIONS)
-        turns = Conversation(system, [(question, self.chat.NAME_ANSWER.format(name=name))])
-        return self._item("system", number, turns, ((name,),), rejected=("Etude", "练习曲"))
+        return tuple((*option, mark) for option in fact.accepted), ()
 
 
 def make_evaluation(
-    holdout: Holdout, amounts: EvalAmounts, training_text: str, rng: random.Random
-) -> list[dict[str, Any]]:
-    """All records of the eval file."""
+    holdout: Holdout, amounts: Mapping[str, int], training_text: str, rng: random.Random
+) -> list[Item]:
+    """All records of the eval file; `amounts` are those of each language."""
     items = []
-    for language in LANGUAGES:
-        items += Examiner(holdout, language, training_text, rng).items(amounts)
-    return [item.record() for item in items]
+    for code in LANGUAGES:
+        writer = QuestionWriter(holdout, code, training_text, rng)
+        for category, count in amounts.items():
+            items += [writer.item(category, number) for number in range(count)]
+    return items

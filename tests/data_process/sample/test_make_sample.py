@@ -7,19 +7,22 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_process.sample import world
-from data_process.sample.amounts import Amounts, EvalAmounts, scale
-from data_process.sample.build import EVAL_FILE, PRETRAIN_FILE, SFT_FILE, build_sample
+from data_process.sample.build import (
+    EVAL_FILE,
+    PRETRAIN_FILE,
+    SFT_FILE,
+    build_sample,
+    read_amounts,
+    to_jsonl,
+)
 from data_process.sample.evaluation import is_right, occurs
-from data_process.sample.files import to_jsonl
-from data_process.sample.holdout import Holdout, make_holdout
-from data_process.sample.names import chinese_names, english_names
+from data_process.sample.questions import Holdout, all_names, make_holdout
+from data_process.sample.templates import world
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "data_process" / "make_sample.py"
@@ -48,7 +51,7 @@ SWAPPED = r"(?:[Tt]ake|[Ss]ubtract) (\d+) (?:away )?from (\d+)"
 
 @pytest.fixture(scope="module")
 def sample() -> Sample:
-    return build_sample(Amounts(), SEED)
+    return build_sample(read_amounts(), SEED)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def run_script(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str
 
 
 def test_same_seed_gives_the_same_bytes_whatever_the_hash_order(tmp_path: Path) -> None:
-    small = scale(Amounts(), 0.02)
+    small = read_amounts(0.02)
     here = {str(path): to_jsonl(records) for path, records in build_sample(small, 5).items()}
     result = run_script("--seed", 5, "--size", 0.02, "--output_dir", tmp_path, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -161,7 +164,7 @@ def test_held_out_names_are_nowhere_in_the_training_files(
     for item in questions:
         if item["category"] in ("greeting", "memory", "story", "system"):
             for name in item["accepted"][0]:
-                if name in english_names() + chinese_names() and name not in known:
+                if name in all_names("en") + all_names("zh") and name not in known:
                     fresh += 1
                     assert name not in everything, name
     assert fresh >= 3 * 16
@@ -250,9 +253,9 @@ def test_strings_occur_only_at_word_borders_but_chinese_anywhere() -> None:
 
 def test_eval_file_has_enough_of_each_category_with_unique_ids(questions: list[Record]) -> None:
     counts = Counter((item["category"], item["language"]) for item in questions)
-    for field in fields(EvalAmounts):
-        assert counts[field.name, "en"] >= 15
-        assert counts[field.name, "zh"] >= 15
+    for category in read_amounts().questions.keys() - {"mixed"}:
+        assert counts[category, "en"] >= 15
+        assert counts[category, "zh"] >= 15
     assert len({item["id"] for item in questions}) == len(questions)
     asked = [json.dumps(item["messages"], ensure_ascii=False) for item in questions]
     assert len(set(asked)) == len(asked)
@@ -336,7 +339,7 @@ def test_texts_have_no_words_of_the_other_language_but_in_lists_and_quizzes(
     assert 0 < len(mixed) < 0.25 * len(texts)
     for text in mixed:
         words = LATIN_WORD.findall(text)
-        known = {en for en, _ in world.split_pairs(world.WORDS)}
+        known = {row["en"] for row in world().table("words")}
         if language(text) == "zh":
             assert set(words) <= known, text
 
@@ -347,17 +350,17 @@ def test_texts_are_long_enough_and_rarely_twice_the_same(texts: list[str]) -> No
 
 
 def test_world_has_no_word_with_two_opposites() -> None:
-    for pairs in (world.OPPOSITES_EN, world.OPPOSITES_ZH):
-        words = [word for pair in world.split_pairs(pairs) for word in pair]
+    for code in ("en", "zh"):
+        words = [word for row in world().table(f"opposites_{code}") for word in row.values()]
         assert len(words) == len(set(words))
         assert len(words) >= 110
-    for side in (0, 1):
-        words = [pair[side] for pair in world.split_pairs(world.WORDS)]
+    for side in ("en", "zh"):
+        words = [row[side] for row in world().table("words")]
         assert len(words) == len(set(words))
 
 
 def test_no_name_is_the_beginning_of_another() -> None:
-    for names in (english_names(), chinese_names()):
+    for names in (all_names("en"), all_names("zh")):
         assert len(names) == len(set(names)) > 800
         ordered = sorted(names)
         for name, following in itertools.pairwise(ordered):
