@@ -1,10 +1,10 @@
-"""Every default of the model, training and chat.
+"""Every default of the model, training and sampling.
 
 `EtudeConfig` is one frozen dataclass of plain dataclasses. A script asks `cli.parse_config` for the
 parts it uses; the flags, their defaults and their help are the fields below, so a field's docstring
-is also its `--help`. (Defaults of the tools are in `tool/settings.py`; those of a data script and
-of the server stand with it.) Sizes carry the names of a Llama `config.json`; the rest those of
-torch and transformers.
+is also its `--help`. (Defaults of the tools are in `tool/settings.py`, of the chat and the server
+in `inference/terminal/settings.py` and `inference/api/settings.py`; those of a data script stand
+with it.) Sizes carry the names of a Llama `config.json`; the rest those of torch and transformers.
 
 This file imports neither torch nor transformers: `--help` answers at once.
 """
@@ -348,9 +348,9 @@ class PathConfig(Settings):
 
 
 @dataclass(frozen=True)
-class SamplingConfig(Settings):
-    """How the next token is chosen; in the order of transformers: repetition penalty, temperature,
-    top-k, top-p, min-p."""
+class TransformersSampling(Settings):
+    """How the next token is chosen, as far as transformers knows it; in its order: repetition
+    penalty, temperature, top-k, top-p, min-p."""
 
     temperature: Annotated[float, Interval(ge=0, le=100)] = 0.7
     """Higher: more surprising; 0: always the likeliest token."""
@@ -362,10 +362,6 @@ class SamplingConfig(Settings):
     """Leave out tokens less likely than this share of the likeliest one; 0: none."""
     repetition_penalty: Annotated[float, Interval(ge=0.01, le=100)] = 1.0
     """Above 1: tokens that already occurred become less likely; 1: off."""
-    presence_penalty: Annotated[float, Interval(ge=-100, le=100)] = 0.0
-    """Taken off the logit of a token that is in the answer already, as in OpenAI's API; 0: off."""
-    frequency_penalty: Annotated[float, Interval(ge=-100, le=100)] = 0.0
-    """The same for each time that it is in the answer; 0: off."""
     max_tokens: Count = 512
     """Most tokens of an answer."""
     seed: Annotated[int | None, Interval(ge=0, le=2**63 - 1)] = None
@@ -373,22 +369,13 @@ class SamplingConfig(Settings):
 
 
 @dataclass(frozen=True)
-class ChatConfig(Settings):
-    """A chat in the terminal."""
-
-    model_dir: Path = PathConfig.sft_model_dir
-    """The model's directory."""
-    prompt: str | None = None
-    """Answer this (or continue it, with a pretrained model) and end; only the answer is printed."""
-    system: str | None = None
-    """A system prompt: what the model should be or keep to."""
-    device: DeviceName = "auto"
-    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
-    quantize: QuantizeName = "none"
-    """int8: round the weights to 8 bits, which on a CPU makes answers come about three times as
-    fast."""
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+class SamplingConfig(TransformersSampling):
     """How the next token is chosen."""
+
+    presence_penalty: Annotated[float, Interval(ge=-100, le=100)] = 0.0
+    """Taken off the logit of a token that is in the answer already, as in OpenAI's API; 0: off."""
+    frequency_penalty: Annotated[float, Interval(ge=-100, le=100)] = 0.0
+    """The same for each time that it is in the answer; 0: off."""
 
 
 def converted_dir(model_dir: Path) -> Path:

@@ -4,7 +4,7 @@ python tool/convert_hf.py                                      converts the fine
 python inference/hf.py                                         a chat with the result
 python inference/hf.py --prompt "Who are you?"                 one answer, and nothing else
 
-The part to copy into your own program is inference/terminal/hf_speaker.py.
+The part to copy into your own program is TransformersBackend in inference/terminal/backends.py.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import PathConfig, converted_dir
-from inference.terminal.settings import TerminalConfig
+from inference.terminal.settings import TransformersChatConfig
 
 
 def main() -> None:
     """Reads the flags, loads the converted model, talks."""
-    default = TerminalConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
+    default = TransformersChatConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
     config = parse_flags(
         default, "Talks, through transformers, to a model that tool/convert_hf.py has converted."
     )
@@ -30,10 +30,10 @@ def main() -> None:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     # These import transformers, which takes seconds: not for --help.
-    from inference.terminal.hf_speaker import TransformersSpeaker
-    from inference.terminal.terminal import run_chat
+    from inference.terminal.backends import TransformersBackend
+    from inference.terminal.chat import run_chat
 
-    run_chat(TransformersSpeaker(config), config)
+    run_chat(TransformersBackend(config), config)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from inference.terminal.settings import TerminalConfig
+from inference.terminal.settings import ChatConfig
 
 
 def main() -> None:
     """Reads the flags, loads the model, talks."""
-    config = parse_flags(TerminalConfig(), "Talks to a model in the terminal.")
+    config = parse_flags(ChatConfig(), "Talks to a model in the terminal.")
     # These import torch, which takes seconds: not for --help.
-    from inference.terminal.speaker import EtudeSpeaker
-    from inference.terminal.terminal import run_chat
+    from inference.terminal.backends import EtudeBackend
+    from inference.terminal.chat import run_chat
 
-    run_chat(EtudeSpeaker.load(config), config)
+    run_chat(EtudeBackend.load(config), config, config.logprobs)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python inference/serve.py --quantize int8 --port 9000          faster, somewhere
 ETUDE_API_KEY=... python inference/serve.py --host 0.0.0.0     for other machines, with a key
 
 Any client of OpenAI's works: OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="-").
-docs/serving_api.md tells what is understood, what is refused, and what is measured.
+docs/serving_api.md lists what is supported, what is refused, and what is measured.
 """
 
 from __future__ import annotations
@@ -28,22 +28,21 @@ def main() -> int:
     from inference.api.app import make_app
     from inference.api.listener import Listener, listen
     from inference.api.service import Service
-    from inference.api.serving import Serving
     from inference.engine.loading import load_model
 
     listening = listen(config.host, config.port)
     model = load_model(config.model_dir, config.device, config.slots, config.quantize)
-    serving = Serving(config, model, Service(model.engine, config.max_queue))
+    service = Service(config, model)
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def say_ready() -> None:
+    def print_address() -> None:
         if config.host not in LOOPBACK and not key:
             print("warning: everyone who reaches this machine may use the model", file=sys.stderr)
         print(f"{model.title}; web page at {address}, API at {address}/v1 (Ctrl-C stops)")
 
-    Listener(make_app(serving, key), serving, say_ready).run([listening])
-    return 1 if serving.service.failed else 0
+    Listener(make_app(service, key), service, print_address).run([listening])
+    return 1 if service.failed else 0
 
 
 if __name__ == "__main__":

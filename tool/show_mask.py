@@ -74,7 +74,7 @@ class TokenTexts:
     """The text of each token of a byte-level tokenizer, which may be a piece of a character."""
 
     def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        from inference.engine.token_bytes import TokenBytes
+        from inference.engine.answers import TokenBytes
 
         self.bytes = TokenBytes(tokenizer)
 

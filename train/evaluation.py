@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from config import SamplingConfig, UserError
-from inference.engine.batch import generate_batch
+from inference.engine.engine import generate_batch
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.data.batches import IGNORED, ChosenRows, StreamRows, TokenRows

@@ -1,7 +1,15 @@
-"""The application: routes, refusals, and what stands before them."""
+"""The application: what a request passes on its way, from outside in.
+
+RequestCount    counts it by route, method and status
+CORS            lets pages of other origins in, where they are named
+Gate            a host that is meant, a key, and a body of JSON in time and size
+routes          see routes.py; refusals in OpenAI's form
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,34 +18,43 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
+from prometheus_client import Counter
+from pydantic_core import from_json
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.api.errors import ApiError, of_http, of_validation
-from inference.api.gate import Gate
-from inference.api.request_count import RequestCount
 from inference.api.routes import router
-from inference.api.serving import Serving
+from inference.api.service import Service
+from inference.api.settings import LOOPBACK, ServeConfig
 
 ROUTES = (
     *("/", "/health", "/metrics", "/openapi.json", "/v1/models"),
     *("/v1/chat/completions", "/v1/completions"),
 )
-"""The paths that are counted apart."""
+METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
+OTHER = "other"
+"""Label of all other paths and methods: clients must not be able to make up series of numbers."""
+GONE, FAILED = 499, 500
+
+OPEN_PATHS = ("/", "/health")
+"""What needs no key: the page, which asks for one, and the health check."""
 
 
-def make_app(serving: Serving, key: str | None) -> FastAPI:
-    """An app that answers by a model; its service begins and ends with it.
+def make_app(service: Service, key: str | None) -> FastAPI:
+    """The app that serves a model; its service starts and ends with it.
 
     Args:
-        serving: the model and the rules.
+        service: the model.
         key: what clients must send; None: nothing.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        serving.service.start()
+        service.start()
         yield
-        serving.service.close()
+        service.close()
 
     app = FastAPI(
         title="Etude",
@@ -49,25 +66,25 @@ def make_app(serving: Serving, key: str | None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
-    app.state.serving = serving
+    app.state.service = service
     app.include_router(router)
     add_refusals(app)
     # The last one added stands first.
-    app.add_middleware(Gate, config=serving.config, key=key)
-    if serving.config.cors_origin:
+    app.add_middleware(Gate, config=service.config, key=key)
+    if service.config.cors_origin:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=serving.config.cors_origin,
+            allow_origins=service.config.cors_origin,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
             expose_headers=["Retry-After"],
         )
-    app.add_middleware(RequestCount, metrics=serving.requests, routes=ROUTES)
+    app.add_middleware(RequestCount, counter=service.metrics.http_requests)
     return app
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI page, without the refusals of FastAPI's own form, which are never sent."""
+    """The OpenAPI description, without the refusals of FastAPI's own form, which are never sent."""
     page = app.openapi_schema
     if page is None:
         page = FastAPI.openapi(app)
@@ -79,7 +96,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def add_refusals(app: FastAPI) -> None:
-    """Gives every refusal OpenAI's form."""
+    """Writes every refusal in OpenAI's form."""
 
     @app.exception_handler(ApiError)
     async def refuse(_: Request, error: ApiError) -> Response:
@@ -95,5 +112,149 @@ def add_refusals(app: FastAPI) -> None:
         return of_http(error.status_code, path, request.method, error.headers).response()
 
     @app.exception_handler(Exception)
-    async def admit_a_fault(_: Request, __: Exception) -> Response:
+    async def internal_error(_: Request, __: Exception) -> Response:
         return ApiError(500, "the server has failed; its log says how").response()
+
+
+class RequestCount:
+    """An ASGI middleware that counts responses."""
+
+    def __init__(self, app: ASGIApp, counter: Counter) -> None:
+        self.app, self.counter = app, counter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Counts a request when its response has been sent."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = GONE
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception:
+            status = FAILED
+            raise
+        finally:
+            route = scope["path"] if scope["path"] in ROUTES else OTHER
+            method = scope["method"] if scope["method"] in METHODS else OTHER
+            self.counter.labels(route, method, str(status)).inc()
+
+
+class GoneError(Exception):
+    """The client went away before its request was complete."""
+
+
+class Gate:
+    """An ASGI middleware that checks host, key and body."""
+
+    def __init__(self, app: ASGIApp, config: ServeConfig, key: str | None) -> None:
+        """key: what clients must send; None: nothing."""
+        self.app, self.config, self.key = app, config, key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request through, or refuses it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self.check_host(headers)
+            self.check_key(scope["path"], headers)
+            if scope["method"] == "POST":
+                receive = await self.read(headers, receive)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+        except GoneError:
+            pass
+        else:
+            await self.app(scope, receive, send)
+
+    def check_host(self, headers: Headers) -> None:
+        """Refuses other names for a server that is for this machine alone.
+
+        A web page elsewhere could else make its own name mean 127.0.0.1 and use the API from its
+        visitors' browsers (DNS rebinding).
+        """
+        if self.key or self.config.host not in LOOPBACK:
+            return
+        host = headers.get("host", LOOPBACK[0])
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if name.lower() not in LOOPBACK:
+            message = "this server is for its own machine: use 127.0.0.1, or start it with a key"
+            raise ApiError(403, message, code="host_not_allowed")
+
+    def check_key(self, path: str, headers: Headers) -> None:
+        """Refuses a missing or wrong key, in a time that does not depend on what is right in it."""
+        if self.key is None or path in OPEN_PATHS:
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode("utf-8"), self.key.encode("utf-8"))
+        if scheme.lower() != "bearer" or not right:
+            message = "the API key is missing or wrong: send it as Authorization: Bearer KEY"
+            headers_back = {"WWW-Authenticate": "Bearer"}
+            raise ApiError(401, message, code="invalid_api_key", headers=headers_back)
+
+    async def read(self, headers: Headers, receive: Receive) -> Receive:
+        """Reads the whole body; returns a receive that gives it to the app."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        # Also: a browser asks first before it sends JSON to another origin, and is refused.
+        if kind != "application/json":
+            message = "send JSON, with the header Content-Type: application/json"
+            raise ApiError(415, message, "body", "unsupported_media_type")
+        if headers.get("content-length", "0").isdecimal():
+            self.check_size(int(headers.get("content-length", "0")[:20]))
+        try:
+            body = await asyncio.wait_for(self.collect(receive), self.config.request_seconds)
+        except asyncio.TimeoutError as error:
+            message = f"the body did not arrive within {self.config.request_seconds:g} s"
+            close = {"Connection": "close"}
+            raise ApiError(408, message, "body", "request_timeout", close) from error
+        check_json(body)
+        return replay(body, receive)
+
+    async def collect(self, receive: Receive) -> bytes:
+        """The body."""
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise GoneError
+            body += message.get("body", b"")
+            self.check_size(len(body))
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def check_size(self, size: int) -> None:
+        """Refuses a body that is too large."""
+        if size > self.config.max_body:
+            message = f"the body has more than {self.config.max_body} bytes"
+            raise ApiError(413, message, "body", "body_too_large")
+
+
+def check_json(body: bytes) -> None:
+    """Refuses what is not JSON in UTF-8, is nested too deeply, or names half a surrogate pair,
+    which no text can hold."""
+    try:
+        from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}", "body", "invalid_json") from error
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives a body first."""
+    given = False
+
+    async def first_the_body() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return first_the_body

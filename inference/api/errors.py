@@ -10,11 +10,11 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from inference.api.requests import FIELDS, NOT_SUPPORTED
+from inference.api.schema import FIELDS, NOT_SUPPORTED
 
 BODY = "body"
 NAME_CHARACTERS = 100
-"""Most characters of an unknown name that are told back."""
+"""Most characters of an unknown name that are repeated in a message."""
 
 SHOULD = "Input should be "
 """How pydantic begins to say what a value must be."""
@@ -30,8 +30,8 @@ class ErrorBody(BaseModel):
     code: str | None = Field(description="The mistake, for a program.")
 
 
-class ErrorReply(BaseModel):
-    """The body of every reply that is no success."""
+class ErrorResponse(BaseModel):
+    """The body of every response that is not a success."""
 
     error: ErrorBody
 
@@ -52,7 +52,7 @@ class ApiError(Exception):
         self.param, self.code = param, code
 
     @property
-    def body(self) -> ErrorReply:
+    def body(self) -> ErrorResponse:
         """What the client reads."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         # Half a surrogate pair, which JSON can name and UTF-8 cannot, may stand in a field's name.
@@ -60,17 +60,17 @@ class ApiError(Exception):
             text and text.encode("utf-8", "replace").decode("utf-8")
             for text in (self.message, self.param)
         )
-        return ErrorReply(
+        return ErrorResponse(
             error=ErrorBody(message=message or "", type=kind, param=param, code=self.code)
         )
 
     def response(self) -> JSONResponse:
-        """The whole reply."""
+        """The HTTP response."""
         return JSONResponse(self.body.model_dump(), self.status, self.headers)
 
 
 def overloaded(message: str, seconds: int) -> ApiError:
-    """A refusal for now."""
+    """A refusal for now, with the time to come back after."""
     return ApiError(503, message, code="overloaded", headers={"Retry-After": str(seconds)})
 
 
@@ -102,10 +102,10 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     if unsupported := SUPPORTED_ONLY_EMPTY.match(deepest):
         message = f"{unsupported[0]} is not supported by this server: leave it out"
         return ApiError(400, message, unsupported[0], "unsupported_parameter")
-    told = " or ".join(dict.fromkeys(error["msg"].removeprefix(SHOULD) for error in found))
-    told = f"must be {told}" if found[0]["msg"].startswith(SHOULD) else told
+    reason = " or ".join(dict.fromkeys(error["msg"].removeprefix(SHOULD) for error in found))
+    reason = f"must be {reason}" if found[0]["msg"].startswith(SHOULD) else reason
     code = "missing_required_parameter" if kind == "missing" else "invalid_value"
-    return ApiError(400, f"{deepest}: {told}", deepest, code)
+    return ApiError(400, f"{deepest}: {reason}", deepest, code)
 
 
 def field_path(location: Sequence[str | int], kind: str) -> str:

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with limits on connections, and an end in good order."""
+"""The HTTP server: uvicorn, with limits on connections and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from config import UserError
 from inference.api.errors import ApiError, overloaded
-from inference.api.serving import Serving
+from inference.api.service import Service
 from inference.api.settings import ServeConfig
 
 
@@ -47,7 +47,7 @@ class Connection(H11Protocol):
     config: ListenerConfig
 
     def connection_made(self, transport: Any) -> None:
-        """Begins to listen, unless there are too many already."""
+        """Accepts the connection, unless too many are open."""
         super().connection_made(transport)
         self.arrival: asyncio.TimerHandle | None = None
         self.delivery: asyncio.TimerHandle | None = None
@@ -56,20 +56,20 @@ class Connection(H11Protocol):
         self.watch_arrival()
 
     def data_received(self, data: bytes) -> None:
-        """Takes what came."""
+        """Restarts the clock for what comes next."""
         super().data_received(data)
         self.watch_arrival()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends."""
+        """Stops the clocks."""
         super().connection_lost(exc)
         for timer in (self.arrival, self.delivery):
             if timer:
                 timer.cancel()
 
     def watch_arrival(self) -> None:
-        """Allows a time for the head of a request, and for the rest of a body that was refused; the
-        time for a body that is read is the gate's."""
+        """Limits the time for the head of a request, and for the rest of a body that was refused;
+        the time for a body that is read is limited by the gate."""
         replied = self.cycle is not None and self.cycle.response_complete
         due = self.conn.their_state is h11.IDLE or (
             self.conn.their_state is h11.SEND_BODY and replied
@@ -78,23 +78,23 @@ class Connection(H11Protocol):
             self.arrival.cancel()
             self.arrival = None
         elif due and not self.arrival:
-            self.arrival = self.loop.call_later(self.config.settings.request_seconds, self.give_up)
+            self.arrival = self.loop.call_later(self.config.settings.request_seconds, self.time_out)
 
-    def give_up(self) -> None:
-        """Ends a connection that sends too slowly."""
+    def time_out(self) -> None:
+        """Closes a connection that sends too slowly."""
         if self.conn.their_state is not h11.IDLE:
             self.transport.close()
             return
         self.refuse(ApiError(408, "the request did not arrive in time", code="request_timeout"))
 
     def pause_writing(self) -> None:
-        """Allows a time for a client to take what is sent to it."""
+        """Limits the time that a client does not read what is sent to it."""
         super().pause_writing()
         seconds = self.config.settings.request_seconds
         self.delivery = self.loop.call_later(seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Goes on sending."""
+        """Stops the clock of a client that reads again."""
         super().resume_writing()
         if self.delivery:
             self.delivery.cancel()
@@ -104,7 +104,7 @@ class Connection(H11Protocol):
         self.refuse(ApiError(400, "this is not a request of HTTP/1.1", code="invalid_http"))
 
     def refuse(self, error: ApiError) -> None:
-        """Ends the connection with a reply, unless another one is being sent."""
+        """Closes the connection with a response, unless another one is being sent."""
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:
@@ -121,24 +121,24 @@ class Connection(H11Protocol):
 class Listener(uvicorn.Server):
     """Serves until Ctrl-C, SIGTERM or a failure of the engine."""
 
-    def __init__(self, app: FastAPI, serving: Serving, ready: Callable[[], None]) -> None:
+    def __init__(self, app: FastAPI, service: Service, ready: Callable[[], None]) -> None:
         """ready: called when the first request can come."""
-        super().__init__(ListenerConfig(app, serving.config))
-        self.serving, self.ready = serving, ready
-        serving.service.on_failure = self.stop
+        super().__init__(ListenerConfig(app, service.config))
+        self.service, self.ready = service, ready
+        service.on_failure = self.stop
 
     def stop(self) -> None:
-        """Ends as after a signal."""
+        """Shuts down as after a signal."""
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to listen."""
+        """Starts listening."""
         await super().startup(sockets)
         self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets answers end by themselves for a time, then ends them."""
-        self.serving.service.close_within(self.serving.config.shutdown_seconds)
+        """Lets running answers finish for a time, then cuts them."""
+        self.service.close_within(self.service.config.shutdown_seconds)
         await super().shutdown(sockets)
 
 

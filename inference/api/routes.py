@@ -1,29 +1,40 @@
-"""The routes: what can be asked at which address."""
+"""The routes: what can be asked at which address, and what the engine is asked for then."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from inference.api.answering import AnswerResponse
-from inference.api.calls import ClosedError
-from inference.api.errors import ApiError, ErrorReply, overloaded
-from inference.api.forms import ChatForm, CompletionForm
-from inference.api.metrics import CONTENT_TYPE, exposition, number
+from config import SamplingConfig, UserError
+from inference.api.errors import ApiError, ErrorResponse, overloaded
 from inference.api.page import page_response
-from inference.api.plans import (
-    answer_count,
-    check_chat,
-    check_completion,
-    plan_chat,
-    plan_completion,
+from inference.api.schema import (
+    ChatCompletion,
+    ChatCompletionRequest,
+    Completion,
+    CompletionRequest,
+    GenerateRequest,
+    Health,
+    Model,
+    Models,
 )
-from inference.api.replies import Chat, Completion, Health, Model, Models
-from inference.api.requests import ChatRequest, CompletionRequest, Sampled
-from inference.api.serving import Serving, serving_of
+from inference.api.service import ClosedError, Service
+from inference.api.stream import ChatForm, CompletionForm, GenerateResponse
+from inference.engine.answers import GenerationRequest
+from inference.engine.sampler import with_seed
+from model.chat import Message, render_prompt
+
+COMPLETION_TOKENS = 16
+"""Tokens of a continuation where the request does not say: OpenAI's number."""
+
+Value = TypeVar("Value")
 
 REASONS = {
     400: "A field is wrong; it is named.",
@@ -42,8 +53,8 @@ STREAM = {"text/event-stream": {"schema": EVENT}}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI page: refusals that a route may answer with."""
-    return {s: {"model": ErrorReply, "description": REASONS[s]} for s in statuses}
+    """For the OpenAPI description: refusals that a route may answer with."""
+    return {s: {"model": ErrorResponse, "description": REASONS[s]} for s in statuses}
 
 
 ASKED = refusals(*REASONS)
@@ -52,82 +63,77 @@ SEEN = refusals(401, 403)
 router = APIRouter()
 
 
-@router.post("/v1/chat/completions", responses={**ASKED, 200: {"model": Chat, "content": STREAM}})
-async def answer_chat(body: ChatRequest, request: Request) -> Response:
+def service_of(request: Request) -> Service:
+    """The model that an app serves."""
+    return cast(Service, request.app.state.service)
+
+
+@router.post(
+    "/v1/chat/completions", responses={**ASKED, 200: {"model": ChatCompletion, "content": STREAM}}
+)
+async def answer_chat(body: ChatCompletionRequest, request: Request) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
-    serving = serving_of(request)
-    check_chat(serving, body)
-    form = ChatForm(serving, with_logprobs=bool(body.logprobs))
-    return AnswerResponse(
-        serving,
-        plan=lambda: plan_chat(serving, body),
+    service = service_of(request)
+    check_chat(service, body)
+    return GenerateResponse(
+        service,
+        plan=lambda: plan_chat(service, body),
         count=body.n or 1,
-        form=form,
+        form=ChatForm(service, with_logprobs=bool(body.logprobs)),
         stream=bool(body.stream),
-        with_usage=wants_usage(body),
+        with_usage=body.wants_usage,
     )
 
 
 @router.post("/v1/completions", responses={**ASKED, 200: {"model": Completion, "content": STREAM}})
 async def continue_text(body: CompletionRequest, request: Request) -> Response:
     """Continues a text, whole or as a stream of server-sent events."""
-    serving = serving_of(request)
-    check_completion(serving, body)
-    form = CompletionForm(serving, with_logprobs=body.logprobs is not None)
-    return AnswerResponse(
-        serving,
-        plan=lambda: plan_completion(serving, body),
+    service = service_of(request)
+    check_completion(service, body)
+    return GenerateResponse(
+        service,
+        plan=lambda: plan_completion(service, body),
         count=answer_count(body),
-        form=form,
+        form=CompletionForm(service, with_logprobs=body.logprobs is not None),
         stream=bool(body.stream),
-        with_usage=wants_usage(body),
+        with_usage=body.wants_usage,
     )
 
 
 @router.get("/v1/models", responses=SEEN)
 async def list_models(request: Request) -> Models:
     """The model that is served."""
-    return Models(data=[model_card(serving_of(request))])
+    return Models(data=[model_card(service_of(request))])
 
 
 @router.get("/v1/models/{name:path}", responses={**SEEN, **refusals(404)})
 async def show_model(name: str, request: Request) -> Model:
     """One model."""
-    serving = serving_of(request)
-    if name != serving.name:
-        message = f"the model {name[:100]!r} is not here: use {serving.name!r}"
-        raise ApiError(404, message, "model", "model_not_found")
-    return model_card(serving)
+    service = service_of(request)
+    check_name(service, name)
+    return model_card(service)
 
 
-# By HEAD ask wget --spider, curl -I and load balancers.
+# HEAD is what wget --spider, curl -I and load balancers send.
 @router.head("/health", include_in_schema=False)
 @router.get("/health", responses=refusals(403, 503))
 async def check_health(request: Request) -> Health:
-    """Makes a token, which proves that the model answers."""
-    serving = serving_of(request)
-    seconds = serving.config.health_seconds
+    """Generates a token, which proves that the model answers."""
+    service = service_of(request)
     try:
-        well = await serving.service.make_token(seconds)
+        well = await service.make_token()
     except ClosedError as error:
         raise overloaded(str(error), 1) from error
     if not well:
-        raise overloaded(f"no token was made within {seconds:g} s", 1)
-    return Health(model=serving.name)
+        raise overloaded(f"no token was made within {service.config.health_seconds:g} s", 1)
+    return Health(model=service.name)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=SEEN)
 async def show_metrics(request: Request) -> Response:
-    """What was counted, in Prometheus's text form."""
-    serving = serving_of(request)
-    service = serving.service
-    lines = [
-        *number("gauge", "etude_running_answers", "Answers that have a slot.", service.running),
-        *number("gauge", "etude_waiting_answers", "Answers that wait for one.", service.waiting),
-        *service.metrics.lines(),
-        *serving.requests.lines(),
-    ]
-    return Response(exposition(lines), headers={"Content-Type": CONTENT_TYPE})
+    """What was counted, in Prometheus's text format."""
+    page = generate_latest(service_of(request).metrics.registry)
+    return Response(page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 @router.head("/", include_in_schema=False)
@@ -137,19 +143,170 @@ async def show_page() -> Response:
     return page_response()
 
 
-def wants_usage(body: Sampled) -> bool:
-    """Whether a stream is to end with what it took."""
-    return bool(body.stream_options and body.stream_options.include_usage)
-
-
-def model_card(serving: Serving) -> Model:
-    """What there is to know about the model."""
+def model_card(service: Service) -> Model:
+    """The description of the model."""
     return Model(
-        id=serving.name,
-        created=serving.created,
+        id=service.name,
+        created=service.created,
         owned_by="etude",
-        kind="chat" if serving.model.is_chat else "completion",
-        context_length=serving.service.context,
-        title=serving.model.title,
-        sampling=dataclasses.asdict(serving.config.sampling),
+        kind="chat" if service.model.is_chat else "completion",
+        context_length=service.engine.context,
+        title=service.model.title,
+        sampling=dataclasses.asdict(service.config.sampling),
     )
+
+
+def check_request(service: Service, body: GenerateRequest) -> None:
+    """Refuses what is beyond the server's limits, or meant for another model.
+
+    Raises:
+        ApiError: with the field's name.
+    """
+    config = service.config
+    check_name(service, service.name if body.model is None else body.model)
+    check_limit("n", body.n or 1, config.max_n)
+    check_limit("stop", len(body.stop_texts), config.max_stop)
+    check_limit("max_tokens", body.max_tokens or 1, config.sampling.max_tokens)
+    if body.stream_options is not None and not body.stream:
+        raise ApiError(400, "stream_options is only for stream: true", "stream_options")
+
+
+def check_name(service: Service, name: str) -> None:
+    """Refuses the name of another model."""
+    if name != service.name:
+        message = f"the model {name[:100]!r} is not here: use {service.name!r}"
+        raise ApiError(404, message, "model", "model_not_found")
+
+
+def check_chat(service: Service, body: ChatCompletionRequest) -> None:
+    """The same, for a conversation."""
+    check_request(service, body)
+    check_limit("messages", len(body.messages), service.config.max_messages)
+    most = service.config.sampling.max_tokens
+    check_limit("max_completion_tokens", body.max_completion_tokens or 1, most)
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ApiError(400, "top_logprobs is only for logprobs: true", "top_logprobs")
+    if None not in (body.max_tokens, body.max_completion_tokens) and (
+        body.max_tokens != body.max_completion_tokens
+    ):
+        message = "max_tokens is the old name of max_completion_tokens: give one of them"
+        raise ApiError(400, message, "max_tokens")
+    if not service.model.is_chat:
+        message = f"{service.name} only continues texts: use /v1/completions"
+        raise ApiError(400, message, "model", "model_not_chat")
+
+
+def check_completion(service: Service, body: CompletionRequest) -> None:
+    """The same, for texts to be continued."""
+    check_request(service, body)
+    if not body.prompt and not isinstance(body.prompt, str):
+        raise ApiError(400, "prompt is an empty list: give at least one text", "prompt")
+    if body.echo:
+        raise ApiError(400, "echo is not supported by this server", "echo", "unsupported_parameter")
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise ApiError(400, "best_of must equal n: nothing is chosen here", "best_of")
+    check_limit("prompt", answer_count(body), service.config.max_n)
+
+
+def check_limit(name: str, value: int, most: int) -> None:
+    """Refuses a value, or a number of things, above a limit of the server's."""
+    if value > most:
+        raise ApiError(
+            400, f"{name}: {value} is more than this server takes: {most}", name, "above_limit"
+        )
+
+
+def answer_count(body: CompletionRequest) -> int:
+    """How many continuations are wanted: n of each prompt."""
+    several = isinstance(body.prompt, list) and not isinstance(body.prompt[0], int)
+    return (len(body.prompt) if several else 1) * (body.n or 1)
+
+
+def plan_chat(service: Service, body: ChatCompletionRequest) -> list[GenerationRequest]:
+    """The engine's requests for a conversation, one for each answer.
+
+    Raises:
+        ApiError: the conversation is malformed.
+    """
+    messages: list[Message] = [
+        {"role": "system" if m.role == "developer" else m.role, "content": m.text}
+        for m in body.messages
+    ]
+    try:
+        prompt = render_prompt(service.model.tokenizer, messages)
+    except UserError as error:
+        raise wrong_messages(str(error)) from error
+    most = first_of(body.max_completion_tokens, body.max_tokens, service.config.sampling.max_tokens)
+    top = first_of(body.top_logprobs, 0) if body.logprobs else None
+    return requests_for(service, body, [prompt], most, top)
+
+
+def wrong_messages(problem: str) -> ApiError:
+    """A refusal of a conversation: render_prompt counts messages from 1, a field's name from 0."""
+    numbered = re.fullmatch(r"message (\d+) (.*)", problem, re.DOTALL)
+    if not numbered:
+        return ApiError(400, f"messages: {problem}", "messages", "invalid_value")
+    where = f"messages[{int(numbered[1]) - 1}]"
+    return ApiError(400, f"{where} {numbered[2]}", where, "invalid_value")
+
+
+def plan_completion(service: Service, body: CompletionRequest) -> list[GenerationRequest]:
+    """The engine's requests for texts, n for each.
+
+    Raises:
+        ApiError: a token id is not in the vocabulary.
+    """
+    most = min(COMPLETION_TOKENS, service.config.sampling.max_tokens)
+    prompts = prompts_of(service, body.prompt)
+    return requests_for(service, body, prompts, first_of(body.max_tokens, most), body.logprobs)
+
+
+def prompts_of(
+    service: Service, prompt: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """The ids of each prompt; token ids are taken as they are."""
+    tokenizer = service.model.tokenizer
+    several = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
+    found = []
+    for number, one in enumerate(several):
+        if isinstance(one, str):
+            found.append(service.model.render_text(one))
+            continue
+        where = "prompt" if several is not prompt else f"prompt[{number}]"
+        ids = [token for token in one if isinstance(token, int)]  # type: ignore[union-attr]
+        if not ids or not all(0 <= token < len(tokenizer) for token in ids):
+            message = f"{where}: give token ids from 0 to {len(tokenizer) - 1}, at least one"
+            raise ApiError(400, message, where)
+        found.append(ids)
+    return found
+
+
+def requests_for(
+    service: Service,
+    body: GenerateRequest,
+    prompts: Sequence[Sequence[int]],
+    max_tokens: int,
+    top_logprobs: int | None,
+) -> list[GenerationRequest]:
+    """n requests for each prompt, with the seeds seed, seed + 1 ..."""
+    sampling = sampling_of(body, service.config.sampling, max_tokens)
+    stop_ids, stop, count = service.model.stop_ids, body.stop_texts, body.n or 1
+    return [
+        GenerationRequest(prompt, with_seed(sampling, index), stop_ids, stop, top_logprobs)
+        for place, prompt in enumerate(prompts)
+        for index in range(place * count, (place + 1) * count)
+    ]
+
+
+def sampling_of(body: GenerateRequest, defaults: SamplingConfig, max_tokens: int) -> SamplingConfig:
+    """How tokens are chosen: as the request says, else by the server's settings."""
+    names = {field.name for field in dataclasses.fields(SamplingConfig)} - {"max_tokens"}
+    given = {name: value for name in names if (value := getattr(body, name)) is not None}
+    if "top_k" in given:
+        given["top_k"] = max(0, given["top_k"])  # -1 is vLLM's word for all tokens
+    return replace(defaults, max_tokens=max_tokens, **given)
+
+
+def first_of(*values: Value | None) -> Value:
+    """The first value that is given."""
+    return next(value for value in values if value is not None)

@@ -1,16 +1,15 @@
-"""An engine that many use at once: a thread of its own that lets it step, and asyncio on the other
-side.
+"""A model that is served: its engine runs in a thread of its own, with asyncio on the other side.
 
-    service = Service(engine, max_queue=64)
+    service = Service(config, model)
     service.start()                              # in the event loop that asks
-    with service.admit(len(requests)):           # Overloaded when too many wait
+    with service.admit(len(requests)):           # OverloadedError when too many wait
         call = service.submit(requests, seconds)
         while not call.ended:
-            for update in await call.updates(): ...
+            for delta in await call.deltas(): ...
         call.cancel()                            # frees the slots of what has not ended
 
 All methods are for the thread of the event loop. The engine belongs to the service's own thread;
-what goes from one to the other are requests, a flag on each call, and updates that never change.
+what passes from one to the other are requests, a flag on each call, and deltas, which never change.
 """
 
 from __future__ import annotations
@@ -22,48 +21,210 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 
 from config import SamplingConfig
-from inference.api.calls import Call, ClosedError, Ending, Job, OverloadedError, Update
-from inference.api.metrics import ServiceMetrics
-from inference.engine.answers import Answer, Request
-from inference.engine.engine import Engine, check_prompt
+from inference.api.settings import ServeConfig
+from inference.engine.answers import (
+    CutBy,
+    FinishReason,
+    GenerationOutput,
+    GenerationRequest,
+    GenerationResult,
+    Token,
+)
+from inference.engine.loading import LoadedModel
 
 MOST_RETRY_SECONDS = 60
+FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+TOKEN_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class OverloadedError(Exception):
+    """No more requests may wait."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"come back in {seconds} s")
+        self.seconds = seconds
+
+
+class ClosedError(Exception):
+    """The service is closing, or its engine has failed."""
+
+
+@dataclass(frozen=True)
+class OutputDelta:
+    """What is new about an output."""
+
+    index: int
+    """Of its request, among those of the call."""
+    tokens: tuple[Token, ...]
+    text: str
+    """Text finalised since the last delta."""
+    result: GenerationResult | None
+    """The whole, once it has ended."""
+
+
+class Call:
+    """Some requests that are answered together; for the thread of the event loop."""
+
+    def __init__(self, count: int, until: float, counted: bool) -> None:
+        self.until = until
+        """When it must have ended, by time.monotonic()."""
+        self.counted = counted
+        """Whether it is part of the metrics."""
+        self.open = count
+        """Outputs that have not ended."""
+        self.cancelled = False
+        self.arrived: list[OutputDelta] = []
+        self.ready = asyncio.Event()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all deltas have been taken."""
+        return not self.open and not self.arrived
+
+    async def deltas(self) -> list[OutputDelta]:
+        """What is new, as soon as there is something."""
+        await self.ready.wait()
+        self.ready.clear()
+        arrived, self.arrived = self.arrived, []
+        return arrived
+
+    def receive(self, delta: OutputDelta) -> None:
+        """Called with each delta."""
+        self.arrived.append(delta)
+        self.open -= delta.result is not None
+        self.ready.set()
+
+    def cancel(self) -> None:
+        """Ends what has not ended; the slots are free at the next step."""
+        self.cancelled = True
+
+
+class Job:
+    """One output under way; for the engine's thread."""
+
+    def __init__(self, call: Call, index: int, output: GenerationOutput) -> None:
+        self.call, self.index, self.output = call, index, output
+        self.sent = 0
+        """Tokens that were sent to the event loop."""
+        self.first = self.newest = time.monotonic()
+        """When its first and its newest token came; before, when the request came."""
+
+    def delta(self) -> OutputDelta:
+        """What is new since the last one."""
+        tokens = tuple(self.output.tokens[self.sent :])
+        self.sent += len(tokens)
+        text = "".join(token.text for token in tokens) + self.output.tail
+        result = self.output.result() if self.output.finish_reason else None
+        return OutputDelta(self.index, tokens, text, result)
+
+    def abandon(self, reason: FinishReason, cut_by: CutBy | None) -> OutputDelta:
+        """The last delta, when the engine does not run any more."""
+        self.output.finish_reason, self.output.cut_by = reason, cut_by
+        return OutputDelta(self.index, (), "", self.output.result())
+
+
+class Metrics:
+    """What a server counts, for Prometheus; each server has a registry of its own."""
+
+    def __init__(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Takes the functions that count outputs with and without a slot."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every number
+        self.registry = registry = CollectorRegistry()
+        gauge = Gauge("etude_running_answers", "Answers that have a slot.", registry=registry)
+        gauge.set_function(running)
+        gauge = Gauge("etude_waiting_answers", "Answers that wait for one.", registry=registry)
+        gauge.set_function(waiting)
+        self.http_requests = Counter(
+            "etude_http_requests",
+            "HTTP requests; status 499: the client went away.",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self.answers = Counter(
+            "etude_answers", "Answers by what ended them.", ("ending",), registry=registry
+        )
+        self.prompt_tokens = Counter("etude_prompt_tokens", "Tokens of prompts.", registry=registry)
+        self.cached_tokens = Counter(
+            "etude_cached_prompt_tokens",
+            "Tokens of prompts that did not have to be read again.",
+            registry=registry,
+        )
+        self.generated_tokens = Counter(
+            "etude_generated_tokens", "Tokens of answers.", registry=registry
+        )
+        self.first_token_seconds = Histogram(
+            "etude_time_to_first_token_seconds",
+            "From a request to its answer's first token.",
+            buckets=FIRST_TOKEN_SECONDS,
+            registry=registry,
+        )
+        self.token_seconds = Histogram(
+            "etude_token_seconds",
+            "From token to token of an answer.",
+            buckets=TOKEN_SECONDS,
+            registry=registry,
+        )
+
+    def count_tokens(self, seconds: float, count: int, is_first: bool) -> None:
+        """Counts tokens that came at once, some seconds after the request or the token before."""
+        self.generated_tokens.inc(count)
+        if is_first:
+            self.first_token_seconds.observe(seconds)
+            return
+        for _ in range(count):
+            self.token_seconds.observe(seconds / count)
+
+    def count_result(self, result: GenerationResult) -> None:
+        """Counts an answer that has ended."""
+        self.answers.labels(result.cut_by or result.finish_reason).inc()
+        self.prompt_tokens.inc(result.prompt_tokens)
+        self.cached_tokens.inc(result.cached_tokens)
 
 
 class Service:
     """Lets an engine answer what comes from an event loop."""
 
-    def __init__(
-        self, engine: Engine, max_queue: int, on_failure: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, config: ServeConfig, model: LoadedModel) -> None:
         """Not yet running: see `start`.
 
         Args:
-            engine: it belongs to this service from now on.
-            max_queue: answers that may wait for a slot.
-            on_failure: called in the event loop when the engine has raised an error, after which
-                nothing can be answered any more.
+            config: the limits.
+            model: its engine belongs to this service from now on.
         """
-        self.engine, self.on_failure = engine, on_failure
-        self.slots, self.context = len(engine.slots), engine.context
-        self.capacity = self.slots + max_queue
-        self.metrics = ServiceMetrics()
+        self.config, self.model, self.engine = config, model, model.engine
+        self.name = config.model_name or model.name
+        """What clients call the model."""
+        self.created = int(time.time())
+        """In seconds since 1970."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called in the event loop when the engine has raised an error, which ends the service."""
+        self.slots = len(self.engine.slots)
+        self.metrics = Metrics(lambda: self.running, lambda: self.waiting)
         self.admitted = 0
         self.seconds = 1.0
         """Usual time of an answer from its slot to its end, for the advice when to come back."""
         self.listeners: list[asyncio.Event] = []
         self.closing: float | None = None
-        """When the answers that still run are ended, once the service is to end."""
+        """When the answers that still run are ended, once the service is closing."""
         self.closed = self.failed = self.stopped = False
         self.inbox: list[Job] = []
-        self.jobs: dict[Answer, Job] = {}
+        self.jobs: dict[GenerationOutput, Job] = {}
         self.wake = threading.Condition()
         self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Begins to answer what the running event loop asks."""
+        """Starts answering what the running event loop asks."""
         self.loop = asyncio.get_running_loop()
         self.thread.start()
 
@@ -74,21 +235,21 @@ class Service:
 
     @property
     def waiting(self) -> int:
-        """Answers that have none yet."""
+        """Answers that have no slot yet."""
         return self.engine.waiting + len(self.inbox)
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:
-        """A place for some answers, for as long as the context is open.
+        """Room for some answers, for as long as the context is open.
 
         Raises:
-            OverloadedError: there is none now.
-            ClosedError: there will be none.
+            OverloadedError: there is no room now.
+            ClosedError: the service is closing.
         """
         self.check_open()
-        if self.admitted + count > self.capacity:
-            waves = (self.admitted + count - self.capacity) / self.slots
-            seconds = math.ceil(self.seconds * max(1.0, waves))
+        excess = self.admitted + count - self.slots - self.config.max_queue
+        if excess > 0:
+            seconds = math.ceil(self.seconds * max(1.0, excess / self.slots))
             raise OverloadedError(min(seconds, MOST_RETRY_SECONDS))
         self.admitted += count
         try:
@@ -97,43 +258,43 @@ class Service:
             self.admitted -= count
 
     def check_open(self) -> None:
-        """Raises ClosedError when nothing new is taken."""
+        """Raises ClosedError when nothing new is accepted."""
         if self.closing is not None or self.failed:
             raise ClosedError("the engine has failed" if self.failed else "the server is ending")
 
-    def submit(self, requests: Sequence[Request], seconds: float, counted: bool = True) -> Call:
-        """Begins to answer requests.
+    def submit(
+        self, requests: Sequence[GenerationRequest], seconds: float, counted: bool = True
+    ) -> Call:
+        """Starts answering requests.
 
         Args:
             requests: one or more.
             seconds: how long it may take, waiting included; then the answers end as they are.
-            counted: whether the metrics tell of it.
+            counted: whether it is part of the metrics.
 
         Raises:
             UserError: a prompt leaves no room in the context; nothing is answered then.
-            ClosedError: the service is ending.
+            ClosedError: the service is closing.
         """
         self.check_open()
-        for request in requests:
-            check_prompt(request.prompt, self.context)
+        outputs = [self.engine.prepare(request) for request in requests]
         call = Call(len(requests), time.monotonic() + seconds, counted)
         with self.wake:
             if self.stopped:
                 raise ClosedError("the engine has stopped")
-            self.inbox += [Job(call, index, request) for index, request in enumerate(requests)]
+            self.inbox += [Job(call, index, output) for index, output in enumerate(outputs)]
             self.wake.notify()
         return call
 
-    async def make_token(self, seconds: float) -> bool:
-        """Whether a token is made within some seconds: one of its own, or, while others are
-        answered, any."""
-        listener = asyncio.Event()
+    async def make_token(self) -> bool:
+        """Whether a token is made within config.health_seconds: one of its own, or, while others
+        are answered, any."""
+        listener, seconds = asyncio.Event(), self.config.health_seconds
         self.listeners.append(listener)
-        # The same four tokens always: they keep to one slot, and leave what other slots remember.
+        # Always the same four tokens: they keep to one slot, and leave other slots' caches alone.
         greedy = SamplingConfig(temperature=0, max_tokens=1)
-        probe = self.submit(
-            [Request([0] * min(4, self.context - 1), greedy, ())], seconds, counted=False
-        )
+        request = GenerationRequest([0] * min(4, self.engine.context - 1), greedy, ())
+        probe = self.submit([request], seconds, counted=False)
         try:
             await asyncio.wait_for(listener.wait(), seconds)
         except asyncio.TimeoutError:
@@ -144,12 +305,12 @@ class Service:
         return not self.failed
 
     def close_within(self, seconds: float) -> None:
-        """Takes nothing new, and ends what has not ended by itself after some seconds."""
+        """Accepts nothing new, and ends what has not ended by itself after some seconds."""
         if self.closing is None:
             self.closing = time.monotonic() + seconds
 
     def close(self) -> None:
-        """Ends the thread; what is still under way is told that it was cut."""
+        """Ends the thread; what is still under way ends as cut by the shutdown."""
         self.close_within(0)
         with self.wake:
             self.closed = True
@@ -162,7 +323,7 @@ class Service:
         """Steps while there is anything to do."""
         try:
             while self.wait_for_work():
-                self.end_what_must_end()
+                self.cancel_expired()
                 self.publish(self.engine.step())
         except Exception:  # whatever it is, nobody may wait for an answer that will not come
             logging.getLogger(__name__).exception("the engine has failed")
@@ -171,81 +332,67 @@ class Service:
         with self.wake:
             self.stopped = True
             rest = [*self.jobs.values(), *self.inbox]
-        ending: Ending = "failed" if self.failed else "shutdown"
-        self.send([(job.call, Update(job.index, (), "", 0, ending)) for job in rest])
+        if self.failed:
+            self.send([(job.call, job.abandon("failed", None)) for job in rest])
+        else:
+            self.send([(job.call, job.abandon("length", "shutdown")) for job in rest])
 
     def wait_for_work(self) -> bool:
-        """Hands new requests to the engine, and waits while there are none; False: end."""
+        """Queues new requests in the engine, and waits while there are none; False: end."""
         with self.wake:
             while not (self.inbox or self.engine.busy or self.closed):
                 self.wake.wait()
             arrived, self.inbox = self.inbox, []
         for job in arrived:
-            self.jobs[self.engine.submit(job.request)] = job
+            self.jobs[job.output] = job
+            self.engine.queue.append(job.output)
         return not self.closed
 
-    def end_what_must_end(self) -> None:
+    def cancel_expired(self) -> None:
         """Cancels what nobody waits for, and what has taken too long."""
         now = time.monotonic()
-        for answer, job in self.jobs.items():
-            if answer.cancelled:
-                continue
+        for output, job in self.jobs.items():
             if job.call.cancelled:
-                job.ending = "cancelled"
+                output.cancel()
             elif now > job.call.until:
-                job.ending = "time"
+                output.cancel("time")
             elif self.closing is not None and now > self.closing:
-                job.ending = "shutdown"
-            if job.ending:
-                answer.cancel()
+                output.cancel("shutdown")
 
-    def publish(self, answers: Sequence[Answer]) -> None:
-        """Tells the event loop what is new about some answers."""
+    def publish(self, outputs: Sequence[GenerationOutput]) -> None:
+        """Sends the event loop what is new about some outputs."""
         news = []
-        for answer in answers:
-            job = self.jobs[answer]
-            tokens = tuple(answer.tokens[job.sent :])
-            text = "".join(token.text for token in tokens) + answer.tail
-            ending = self.ending_of(answer, job) if answer.finish_reason else None
-            self.measure(answer, job, len(tokens), ending)
-            job.sent += len(tokens)
-            news.append((job.call, Update(job.index, tokens, text, answer.reused, ending)))
-            if ending:
-                del self.jobs[answer]
+        for output in outputs:
+            job = self.jobs[output]
+            is_first = not job.sent
+            delta = job.delta()
+            if job.call.counted:
+                self.measure(job, delta, is_first)
+            news.append((job.call, delta))
+            if delta.result:
+                del self.jobs[output]
         self.send(news)
 
-    def ending_of(self, answer: Answer, job: Job) -> Ending:
-        """Why an answer ended."""
-        if answer.finish_reason == "stop":
-            return "stop"
-        if answer.finish_reason == "cancelled":
-            return job.ending or "cancelled"
-        full = len(answer.tokens) >= answer.request.sampling.max_tokens
-        return "max_tokens" if full else "context"
-
-    def measure(self, answer: Answer, job: Job, count: int, ending: Ending | None) -> None:
-        """Counts what an answer took."""
-        if not job.call.counted:
-            return
+    def measure(self, job: Job, delta: OutputDelta, is_first: bool) -> None:
+        """Counts tokens and times."""
         now = time.monotonic()
-        if count:
-            self.metrics.add_tokens(now - job.time, count, is_first=not job.sent)
-            job.time = now
-            job.begun = job.begun if job.sent else now
-        if ending:
-            self.metrics.add_answer(ending, len(answer.request.prompt), answer.reused)
-            self.seconds += 0.1 * (now - job.begun - self.seconds)
+        if delta.tokens:
+            self.metrics.count_tokens(now - job.newest, len(delta.tokens), is_first)
+            job.newest = now
+            job.first = now if is_first else job.first
+        if delta.result:
+            self.metrics.count_result(delta.result)
+            self.seconds += 0.1 * (now - job.first - self.seconds)
 
-    def send(self, news: Sequence[tuple[Call, Update]]) -> None:
-        """Hands updates to the event loop, all of a step at once."""
+    def send(self, news: Sequence[tuple[Call, OutputDelta]]) -> None:
+        """Hands deltas to the event loop, all of a step at once."""
         if news:
-            self.loop.call_soon_threadsafe(hand_over, news, list(self.listeners))
+            self.loop.call_soon_threadsafe(self.deliver, news)
 
-
-def hand_over(news: Sequence[tuple[Call, Update]], listeners: Sequence[asyncio.Event]) -> None:
-    """Gives updates to those who wait for them."""
-    for call, update in news:
-        call.receive(update)
-    if any(update.tokens for _, update in news):
-        for listener in listeners:
-            listener.set()
+    def deliver(self, news: Sequence[tuple[Call, OutputDelta]]) -> None:
+        """Hands deltas to their calls, and wakes who waits for any token; in the event loop."""
+        for call, delta in news:
+            call.receive(delta)
+        if any(delta.tokens for _, delta in news):
+            for listener in self.listeners:
+                listener.set()

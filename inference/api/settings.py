@@ -1,19 +1,23 @@
-"""What a server can be told; the fields are the flags of inference/serve.py."""
+"""The settings of a server; the fields are the flags of inference/serve.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval
 
 from config import (
+    Above0,
+    Count,
     DeviceName,
     PathConfig,
     QuantizeName,
     SamplingConfig,
+    Settings,
     UserError,
-    in_range,
-    positive,
 )
 
 API_KEY_VARIABLE = "ETUDE_API_KEY"
@@ -23,7 +27,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(Settings):
     """A server of a model."""
 
     model_dir: Path = PathConfig.sft_model_dir
@@ -33,7 +37,7 @@ class ServeConfig:
     host: str = LOOPBACK[0]
     """Address to listen at; the usual one can be reached from this machine alone, 0.0.0.0 from
     everywhere."""
-    port: int = 8000
+    port: Annotated[int, Interval(ge=0, le=65_535)] = 8000
     """Port to listen at; 0: a free one."""
     api_key: str | None = None
     """Clients must send this key. Better in the environment variable ETUDE_API_KEY, since command
@@ -46,40 +50,36 @@ class ServeConfig:
     quantize: QuantizeName = "none"
     """int8: round the weights to 8 bits, which on a CPU makes answers come about three times as
     fast."""
-    slots: int = 8
-    """Answers that are made at once; further ones wait."""
-    max_queue: int = 64
-    """Answers that may wait; a request beyond is told to come back later (503)."""
-    max_body: int = 1 << 20
+    slots: Count = 8
+    """Answers that are generated at once; further ones wait."""
+    max_queue: Annotated[int, Interval(ge=0, le=1_000_000)] = 64
+    """Answers that may wait; a request beyond is refused until later (503)."""
+    max_body: Count = 1 << 20
     """Most bytes of a request."""
-    max_messages: int = 256
+    max_messages: Count = 256
     """Most messages of a request."""
-    max_n: int = 8
+    max_n: Count = 8
     """Most answers to a request."""
-    max_stop: int = 16
+    max_stop: Count = 16
     """Most stop texts of a request."""
-    max_connections: int = 512
+    max_connections: Count = 512
     """Most open connections."""
-    request_seconds: float = 20.0
+    request_seconds: Above0 = 20.0
     """Longest time that a request may take to arrive, and that a client may refuse to take what is
     sent to it."""
-    answer_seconds: float = 600.0
+    answer_seconds: Above0 = 600.0
     """Longest time for an answer, waiting included; it ends there as if max_tokens were reached."""
-    health_seconds: float = 10.0
-    """/health fails when no token can be made within this time."""
-    shutdown_seconds: float = 10.0
+    health_seconds: Above0 = 10.0
+    """/health fails when no token is generated within this time."""
+    shutdown_seconds: Annotated[float, Interval(ge=0, le=1_000_000)] = 10.0
     """Time that answers have to end by themselves after Ctrl-C or SIGTERM."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=4096))
     """How the next token is chosen where a request does not say; max_tokens is also the most that a
     request may ask for."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = self.sampling.problems() + in_range(self, 0, 65_535, "port")
-        found += positive(self, "slots", "max_body", "max_messages", "max_n", "max_stop")
-        found += positive(self, "max_connections", "request_seconds", "answer_seconds")
-        found += positive(self, "health_seconds")
-        found += in_range(self, 0, 1_000_000, "max_queue", "shutdown_seconds")
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, or with texts, a sentence each."""
+        found = []
         if self.max_n > self.slots + self.max_queue:
             found.append(
                 f"max_n is {self.max_n}, more than slots and max_queue hold together: lower it"

@@ -1,1 +1,1 @@
-"""The generation engine: cache, sampler, C++ kernels, answers as they grow."""
+"""The generation engine: slots of a key/value cache, sampling, and the C++ forward pass."""

@@ -1,92 +1,234 @@
-"""What is asked of the engine, and what it answers."""
+"""What the engine is asked for and what it generates, as tokens and as text.
+
+A `GenerationRequest` goes in; a `GenerationOutput` grows token by token; a `GenerationResult` is
+what remains when it is done.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from config import SamplingConfig
-from inference.engine.text_stream import TextStream
 from model.tokenizer import EtudeTokenizer
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
+"""stop: a stop token or text. length: something cut it, see CutBy. failed: the engine did."""
+CutBy = Literal["max_tokens", "context", "time", "shutdown"]
+"""What cut an output of finish_reason "length"; the last two are limits of the server's."""
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationRequest:
     """A prompt, and how to continue it."""
 
     prompt: Sequence[int]
     """Its ids; not empty, shorter than the context."""
     sampling: SamplingConfig
     stop_ids: Collection[int]
-    """Tokens that end the answer; they are not part of it."""
+    """Tokens that end the output; they are not part of it."""
     stop: tuple[str, ...] = ()
     """Texts that end it, and are not part of it either."""
     top_logprobs: int | None = None
-    """None: no log-probabilities; N: each token's, and the N likeliest at its place."""
+    """None: no log-probabilities; N: each token's, and those of the N likeliest at its place."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token of an answer."""
+    """A generated token."""
 
     id: int
     text: str
-    """What it made certain: never half a character; it may be empty."""
+    """Text finalised by this token: never half a character; it may be empty."""
     logprob: float | None = None
-    """Its log-probability as the model sees it, before penalties and sampling; None: not asked."""
+    """Its log-probability under the model, before penalties and sampling; None: not requested."""
     alternatives: tuple[tuple[int, float], ...] = ()
     """The likeliest ids at its place with their log-probabilities, likeliest first."""
 
 
 @dataclass(frozen=True)
-class Generation:
+class GenerationResult:
     """What a prompt was continued with."""
 
-    ids: list[int]
+    text: str
+    tokens: tuple[Token, ...]
     """The new tokens, without the prompt and without the stop token."""
     finish_reason: FinishReason
+    cut_by: CutBy | None
+    prompt_tokens: int
+    cached_tokens: int = field(default=0, compare=False)
+    """Tokens of the prompt whose keys and values were in the cache already."""
+    seconds: float = field(default=0.0, compare=False)
+    """From the request to the end."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the tokens."""
+        return [token.id for token in self.tokens]
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Its speed, the prompt's prefill included."""
+        return len(self.tokens) / max(self.seconds, 1e-9)
 
 
-class Answer:
-    """The answer to a request; it grows while the engine steps."""
+class GenerationOutput:
+    """The output for a request; it grows while the engine steps."""
 
-    def __init__(self, request: Request, tokenizer: EtudeTokenizer | None) -> None:
+    def __init__(self, request: GenerationRequest, tokenizer: EtudeTokenizer | None) -> None:
         self.request = request
         self.tokens: list[Token] = []
         self.finish_reason: FinishReason | None = None
-        """Why it ended; None while it goes on."""
+        """Why it ended; None while it is being generated."""
+        self.cut_by: CutBy | None = None
         self.tail = ""
-        """Text that became certain only at the end."""
-        self.reused = 0
-        """Tokens of the prompt that were in the cache already."""
+        """Text finalised by the end alone: what was held back until then."""
+        self.cached_tokens = 0
+        """Tokens of the prompt whose keys and values were in the cache already."""
         self.cancelled = False
         self.stream = TextStream(tokenizer, request.stop) if tokenizer else None
+        self.created = time.perf_counter()
+        self.seconds = 0.0
 
     @property
     def text(self) -> str:
-        """All of its text that is certain so far."""
+        """All text that is final so far."""
         return "".join(token.text for token in self.tokens) + self.tail
 
     @property
     def ids(self) -> list[int]:
-        """Its tokens."""
+        """The ids of its tokens."""
         return [token.id for token in self.tokens]
 
-    def cancel(self) -> None:
-        """Ends it; its slot is free at the next step."""
-        self.cancelled = True
+    def cancel(self, cut_by: CutBy | None = None) -> None:
+        """Ends it at the next step, which frees its slot; with a limit, as cut by that."""
+        self.cancelled, self.cut_by = True, cut_by
 
-    def take(self, token: Token) -> None:
-        """Adds a token, whose text is found here."""
+    def append(self, token: Token) -> None:
+        """Appends a token; its text is decoded here."""
         text = self.stream.step(token.id) if self.stream else ""
         self.tokens.append(replace(token, text=text))
         if self.stream and self.stream.stopped:
             self.finish("stop")
 
-    def finish(self, reason: FinishReason) -> None:
+    def finish(self, reason: FinishReason, cut_by: CutBy | None = None) -> None:
         """Ends it."""
-        self.tail = self.stream.finish() if self.stream else ""
-        self.finish_reason = reason
+        if self.stream and reason != "cancelled":
+            self.tail = self.stream.finish()
+        self.finish_reason, self.cut_by = reason, cut_by
+        self.seconds = time.perf_counter() - self.created
+
+    def result(self) -> GenerationResult:
+        """The whole, once it has ended."""
+        assert self.finish_reason, "the output has not ended"
+        return GenerationResult(
+            self.text,
+            tuple(self.tokens),
+            self.finish_reason,
+            self.cut_by,
+            len(self.request.prompt),
+            self.cached_tokens,
+            self.seconds,
+        )
+
+
+class TextStream:
+    """Tokens to text as they come: never half a character, never the beginning of a stop text.
+
+    All that `step` and `finish` return, joined, is the decoded output up to the first stop text.
+    """
+
+    def __init__(self, tokenizer: EtudeTokenizer, stop: tuple[str, ...] = ()) -> None:
+        """stop: texts that end the output, and are not part of it."""
+        self.decoder, self.stop = tokenizer.stream_decoder(), tuple(filter(None, stop))
+        self.held = ""
+        """Decoded text that may yet turn out to be the beginning of a stop text."""
+        self.stopped = False
+        """Whether a stop text has come."""
+
+    def step(self, token: int) -> str:
+        """The text finalised by a token."""
+        return self.release(self.decoder.step(token), at_end=False)
+
+    def finish(self) -> str:
+        """What was held back, when no more tokens come."""
+        return self.release(self.decoder.finish(), at_end=True)
+
+    def release(self, text: str, at_end: bool) -> str:
+        """The part of held and new text that can be shown."""
+        if self.stopped:
+            return ""
+        self.held += text
+        found = [at for at in map(self.held.find, self.stop) if at >= 0]
+        if found:
+            self.stopped = True
+            shown, self.held = self.held[: min(found)], ""
+            return shown
+        keep = 0 if at_end else max((overlap(self.held, stop) for stop in self.stop), default=0)
+        cut = len(self.held) - keep
+        shown, self.held = self.held[:cut], self.held[cut:]
+        return shown
+
+
+def overlap(text: str, stop: str) -> int:
+    """Length of the longest end of a text that a stop text begins with."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
+
+
+class TokenBytes:
+    """The bytes of each token of a byte-level tokenizer, which may be a piece of a character."""
+
+    def __init__(self, tokenizer: EtudeTokenizer) -> None:
+        self.backend = tokenizer.backend
+        self.control = self.backend.get_added_tokens_decoder()
+        self.byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
+
+    def __getitem__(self, token: int) -> bytes:
+        """A token's bytes; those of a control token spell its name."""
+        name = self.backend.id_to_token(token) or ""
+        if token in self.control:
+            return name.encode("utf-8")
+        return bytes(self.byte_of[letter] for letter in name)
+
+
+def byte_letters() -> list[str]:
+    """The letter that stands for each byte in a byte-level vocabulary: itself where it is
+    printable, else one from U+0100 on (GPT-2's table, github.com/openai/gpt-2, src/encoder.py)."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return [chr(b) if b in visible else chr(256 + hidden.index(b)) for b in range(256)]
+
+
+def token_text(data: bytes) -> str:
+    """A token's text; bytes that are no whole characters are spelled out, as OpenAI does."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(
+            chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data
+        )
+
+
+Spell = Callable[[int], bytes]
+"""Gives the bytes of a token."""
+
+
+def chat_logprobs(tokens: Sequence[Token], spell: Spell) -> list[dict[str, Any]]:
+    """Tokens with their log-probabilities, in the form of OpenAI's chat completions."""
+
+    def entry(token: int, logprob: float | None) -> dict[str, Any]:
+        data = spell(token)
+        return {"token": token_text(data), "bytes": list(data), "logprob": logprob}
+
+    return [
+        {
+            **entry(token.id, token.logprob),
+            "top_logprobs": [entry(other, value) for other, value in token.alternatives],
+        }
+        for token in tokens
+    ]

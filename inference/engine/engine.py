@@ -1,47 +1,51 @@
 """The generation engine: requests in, tokens out, many at a time.
 
     engine = Engine(model, tokenizer)
-    answer = engine.submit(Request(prompt, sampling, stop_ids))
+    output = engine.submit(GenerationRequest(prompt, sampling, stop_ids))
     while engine.busy:
-        engine.step()                # one pass through the network for everybody
-    answer.text, answer.finish_reason
+        engine.step()                # one pass through the network for all requests
+    output.text, output.finish_reason
 
-Each request gets a slot of the key/value cache. A step runs the next token of every answer and a
+Each request gets a slot of the key/value cache. A step runs the next token of every output and a
 piece of the prompts that are still to be read, so requests of different lengths come and go at any
-time (continuous batching, Orca, OSDI 2022). A slot remembers what it holds: a later prompt that
-begins alike (the next turn of a chat) reads on from there.
+time (continuous batching, Orca, OSDI 2022; chunked prefill, Sarathi-Serve, arXiv 2403.02310). A
+slot remembers what it holds: a later prompt with the same beginning (the next turn of a chat)
+continues from there (prefix caching).
 
-An answer ends with a stop token or a stop text (reason "stop"), after max_tokens or at the edge of
-the context ("length"), or because it was cancelled.
+An output ends with a stop token or a stop text (finish reason "stop"), after max_tokens or at the
+edge of the context ("length"), or because it was cancelled.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from config import SamplingConfig, UserError
-from inference.engine.answers import Answer, Request, Token
-from inference.engine.drafting import draft
-from inference.engine.native import LIBRARY, NativeForward
-from inference.engine.quantization import QuantizedWeights
-from inference.engine.sampler import make_generators, sample
-from inference.engine.slots import Slot, common_prefix, stack
-from inference.engine.work import Forward, TorchForward, Work
+from inference.engine.answers import GenerationOutput, GenerationRequest, GenerationResult, Token
+from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
+from inference.engine.native import LIBRARY, NativeForward, QuantizedWeights
+from inference.engine.sampler import make_generator, sample, with_seed
 from model.kv_cache import KVCache
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 PREFILL_TOKENS = 256
-"""Prompt tokens that are read in one step: answers that are under way wait for no more."""
+"""Prompt tokens that are read in one step: a long prompt delays running outputs by no more."""
+LEAST_PREFIX = 16
+"""A slot is chosen for what it holds of a prompt from this many tokens on."""
+NGRAMS = (4, 3, 2)
+"""Lengths of the endings that drafts are looked up by, the longest first."""
+DRAFT_TOKENS = 6
+"""Most drafted tokens in a step."""
 
 
 class Engine:
-    """Makes answers. One thread at a time may use it."""
+    """Generates. One thread at a time may use it."""
 
     def __init__(
         self,
@@ -53,23 +57,23 @@ class Engine:
         quantized: QuantizedWeights | None = None,
         drafts: bool = True,
     ) -> None:
-        """Room for `slots` answers at once.
+        """Room for `slots` outputs at once.
 
         Args:
             model: the network, on its device. Its weights must not change while this lives.
-            tokenizer: makes text of tokens; None: answers have tokens only.
+            tokenizer: decodes tokens to text; None: outputs have tokens only.
             slots: rows of the cache; further requests wait.
-            max_length: tokens of prompt and answer together; None: the model's context.
-            native: use the C++ forward pass where it is ready (float32 on a CPU).
+            max_length: tokens of prompt and output together; None: the model's context.
+            native: use the C++ forward pass once it is compiled (float32 on a CPU).
             quantized: its int8 weights, from `quantize_model`, which has rounded the model too.
-            drafts: guess ahead where that cannot change the answer (see `drafting.py`).
+            drafts: decode speculatively where that cannot change the output (see `draft`).
         """
-        weight = model.lm_head.weight
+        weight = model.lm_head.weight  # (vocab, hidden)
         self.model, self.tokenizer = model, tokenizer
         self.context = max_length or model.config.max_position_embeddings
         self.cache = KVCache(model.config, slots, self.context, weight.device, weight.dtype)
         self.slots = [Slot(number) for number in range(slots)]
-        self.queue: deque[Answer] = deque()
+        self.queue: deque[GenerationOutput] = deque()
         self.forward: Forward = TorchForward(model, self.cache)
         self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
         self.quantized, self.may_draft = quantized, drafts
@@ -77,12 +81,12 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """Answers that have a slot."""
-        return sum(slot.answer is not None for slot in self.slots)
+        """Outputs that have a slot."""
+        return sum(slot.output is not None for slot in self.slots)
 
     @property
     def waiting(self) -> int:
-        """Requests that have none yet."""
+        """Requests that have no slot yet."""
         return len(self.queue)
 
     @property
@@ -90,41 +94,56 @@ class Engine:
         """Whether there is anything to do."""
         return bool(self.queue) or self.running > 0
 
-    def submit(self, request: Request) -> Answer:
-        """Takes a request; it is answered while the engine steps.
+    def submit(self, request: GenerationRequest) -> GenerationOutput:
+        """Queues a request; its output grows while the engine steps.
 
         Raises:
             UserError: the prompt leaves no room in the context.
         """
-        check_prompt(request.prompt, self.context)
-        answer = Answer(request, self.tokenizer)
-        self.queue.append(answer)
-        return answer
+        output = self.prepare(request)
+        self.queue.append(output)
+        return output
+
+    def prepare(self, request: GenerationRequest) -> GenerationOutput:
+        """The output of a request that is not queued yet (a server queues it in another thread).
+
+        Raises:
+            UserError: the prompt leaves no room in the context.
+        """
+        length = len(request.prompt)
+        assert length > 0, "a prompt needs a token to start from"
+        if length >= self.context:
+            raise UserError(
+                f"the prompt has {length} tokens, but the model's context is {self.context}: "
+                "shorten it"
+            )
+        return GenerationOutput(request, self.tokenizer)
 
     @torch.inference_mode()
-    def step(self) -> list[Answer]:
-        """Runs everything one token further; the answers that grew or ended."""
+    def step(self) -> list[GenerationOutput]:
+        """Runs every output one token further; returns those that grew or ended."""
         changed = self.drop_cancelled()
         self.admit()
-        works = self.plan()
+        works = self.schedule()
         if not works:
             return changed
-        self.cache.lengths = [len(slot.held) for slot in self.slots]
-        logits = self.best_forward()(works)
+        self.cache.lengths = [len(slot.cached) for slot in self.slots]
+        logits = self.best_forward()(works)  # (all outputs, vocab)
         row = 0
-        choosing: list[tuple[Slot, Tensor, list[int]]] = []
+        due: list[tuple[Slot, Tensor, list[int]]] = []
         for work in works:
             slot = self.slots[work.slot]
-            slot.held += work.ids
+            slot.cached += work.ids
             if work.outputs:
+                # Of 1 + k checked tokens, the k last ones are drafts.
                 drafted = list(work.ids[len(work.ids) - work.outputs + 1 :])
-                choosing.append((slot, logits[row : row + work.outputs], drafted))
+                due.append((slot, logits[row : row + work.outputs], drafted))
                 row += work.outputs
-        self.choose(choosing)
-        for slot, _, _ in choosing:
-            assert slot.answer
-            changed.append(slot.answer)
-            if slot.answer.finish_reason:
+        self.choose(due)
+        for slot, _, _ in due:
+            assert slot.output
+            changed.append(slot.output)
+            if slot.output.finish_reason:
                 self.release(slot)
         return changed
 
@@ -134,169 +153,224 @@ class Engine:
             self.forward = NativeForward(self.model, self.cache, self.quantized)
         return self.forward
 
-    def drop_cancelled(self) -> list[Answer]:
-        """Ends what was cancelled."""
-        dropped = [answer for answer in self.queue if answer.cancelled]
-        self.queue = deque(answer for answer in self.queue if not answer.cancelled)
+    def drop_cancelled(self) -> list[GenerationOutput]:
+        """Ends what was cancelled, in the queue and in slots."""
+        dropped = [output for output in self.queue if output.cancelled]
+        self.queue = deque(output for output in self.queue if not output.cancelled)
         for slot in self.slots:
-            if slot.answer and slot.answer.cancelled:
-                dropped.append(slot.answer)
+            if slot.output and slot.output.cancelled:
+                dropped.append(slot.output)
                 self.release(slot)
-        for answer in dropped:
-            answer.finish("cancelled")
+        for output in dropped:
+            output.finish("length" if output.cut_by else "cancelled", output.cut_by)
         return dropped
 
     def admit(self) -> None:
         """Gives free slots to the requests that have waited longest."""
         while self.queue:
             prompt = list(self.queue[0].request.prompt)
-            free = [slot for slot in self.slots if slot.answer is None]
-            # The same prompt is being read in another slot: its cache can be had when that is done.
-            if not free or any(s.todo[1:] and s.held + s.todo == prompt for s in self.slots):
+            free = [slot for slot in self.slots if slot.output is None]
+            # While another slot reads the same prompt, waiting is cheaper than reading it twice:
+            # when it is done, its keys and values can be copied.
+            if not free or any(
+                s.pending[1:] and s.cached + s.pending == prompt for s in self.slots
+            ):
                 return
-            self.begin(self.queue.popleft(), free)
+            self.assign(self.queue.popleft(), free)
 
-    def begin(self, answer: Answer, free: Sequence[Slot]) -> None:
-        """Starts an answer in the free slot that holds most of its prompt, with what another slot
-        holds of it where that is more."""
-        request = answer.request
+    def assign(self, output: GenerationOutput, free: Sequence[Slot]) -> None:
+        """Starts an output in the free slot that holds most of its prompt, with a copy of what
+        another slot holds of it where that is more."""
+        request = output.request
         prompt = list(request.prompt)
-        most = len(prompt) - 1  # the last token must be read, to know what follows
-        shared = {s.number: min(most, common_prefix(s.held, prompt)) for s in self.slots}
+        # The last token is always run: its logits choose the first new one.
+        most = len(prompt) - 1
+        shared = {s.number: min(most, common_prefix(s.cached, prompt)) for s in self.slots}
         slot = max(free, key=lambda s: (shared[s.number], -s.used))
-        if shared[slot.number] < min(most, 16):  # little is lost: take the one unused for longest
+        if shared[slot.number] < min(most, LEAST_PREFIX):  # evict the least recently used
             slot = min(free, key=lambda s: s.used)
         source = max(self.slots, key=lambda s: shared[s.number])
         if shared[source.number] > shared[slot.number]:
             self.cache.copy(source.number, slot.number, shared[source.number])
-        answer.reused = shared[source.number]
+        output.cached_tokens = shared[source.number]
         self.clock += 1
-        slot.used, slot.answer = self.clock, answer
-        slot.held, slot.todo = prompt[: answer.reused], prompt[answer.reused :]
+        slot.used, slot.output = self.clock, output
+        slot.cached, slot.pending = prompt[: output.cached_tokens], prompt[output.cached_tokens :]
         slot.limit = min(request.sampling.max_tokens, self.context - len(prompt))
-        (slot.generator,) = make_generators(request.sampling.seed, 1)
-        self.prepare_penalties(slot)
+        slot.generator = make_generator(request.sampling.seed)
+        self.prepare_penalties(slot, request)
 
-    def prepare_penalties(self, slot: Slot) -> None:
-        """Makes the memory that an answer's penalties need."""
-        assert slot.answer
-        sampling, weight = slot.answer.request.sampling, self.model.lm_head.weight
+    def prepare_penalties(self, slot: Slot, request: GenerationRequest) -> None:
+        """Allocates the tensors (vocab,) that a request's penalties need."""
+        sampling, weight = request.sampling, self.model.lm_head.weight
         slot.seen = slot.counts = None
         if sampling.repetition_penalty != 1:
             slot.seen = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
-            slot.seen[list(slot.answer.request.prompt)] = True
+            slot.seen[list(request.prompt)] = True
         if sampling.presence_penalty or sampling.frequency_penalty:
             slot.counts = torch.zeros(weight.shape[0], device=weight.device)
 
-    def plan(self) -> list[Work]:
-        """What each slot does in this step."""
+    def schedule(self) -> list[Work]:
+        """What each slot runs in this step: a token of each output, and prompts in pieces, oldest
+        first, of PREFILL_TOKENS together."""
         works, room = [], PREFILL_TOKENS
         for slot in sorted(self.slots, key=lambda s: s.used):
-            if slot.answer is None:
+            if slot.output is None:
                 continue
-            if len(slot.todo) == 1:
-                ids = slot.todo + self.drafts(slot)
-                works.append(Work(slot.number, len(slot.held), ids, outputs=len(ids)))
-                slot.todo = []
+            if len(slot.pending) == 1:
+                ids = slot.pending + self.draft_for(slot)
+                works.append(Work(slot.number, len(slot.cached), ids, outputs=len(ids)))
+                slot.pending = []
             elif room:
-                ids, slot.todo = slot.todo[:room], slot.todo[room:]
+                ids, slot.pending = slot.pending[:room], slot.pending[room:]
                 room -= len(ids)
-                outputs = 0 if slot.todo else 1
-                works.append(Work(slot.number, len(slot.held), ids, outputs))
+                outputs = 0 if slot.pending else 1
+                works.append(Work(slot.number, len(slot.cached), ids, outputs))
         return works
 
-    def drafts(self, slot: Slot) -> list[int]:
-        """Tokens that probably follow, to be checked in the same pass; for greedy answers on the
-        native forward pass, where a checked token is the same to the bit."""
-        assert slot.answer
-        answer, sampling = slot.answer, slot.answer.request.sampling
+    def draft_for(self, slot: Slot) -> list[int]:
+        """Tokens that probably follow, to be verified in the same pass (speculative decoding, arXiv
+        2211.17192). Only for a greedy output on its own, on the native forward pass, where logits
+        are the same to the bit however many tokens run together: there the output is exact."""
+        assert slot.output
+        output, sampling = slot.output, slot.output.request.sampling
         penalised = slot.seen is not None or slot.counts is not None
         exact = isinstance(self.forward, NativeForward)
         if sampling.temperature or penalised or not (exact and self.may_draft):
             return []
-        if answer.request.top_logprobs is not None or self.running > 1:
+        if output.request.top_logprobs is not None or self.running > 1:
             return []
-        left = slot.limit - len(answer.tokens) - 1
-        return draft([*answer.request.prompt, *answer.ids], left)
+        left = slot.limit - len(output.tokens) - 1
+        return draft([*output.request.prompt, *output.ids], left)
 
-    def choose(self, choosing: Sequence[tuple[Slot, Tensor, list[int]]]) -> None:
-        """Chooses the next tokens; slots with the same settings together."""
+    def choose(self, due: Sequence[tuple[Slot, Tensor, list[int]]]) -> None:
+        """Samples the next tokens; slots with the same settings together.
+
+        Args:
+            due: slots with their logits (1 + drafts, vocab) and drafts.
+        """
         groups: dict[SamplingConfig, list[tuple[Slot, Tensor]]] = {}
-        for slot, logits, drafted in choosing:
-            assert slot.answer
+        for slot, logits, drafted in due:
+            assert slot.output
             if drafted:
-                self.check_drafts(slot, logits, drafted)
+                self.verify_drafts(slot, logits, drafted)
                 continue
-            settings = replace(slot.answer.request.sampling, seed=None, max_tokens=1)
+            settings = replace(slot.output.request.sampling, seed=None, max_tokens=1)
             groups.setdefault(settings, []).append((slot, logits))
         for sampling, members in groups.items():
             slots = [slot for slot, _ in members]
-            logits = torch.cat([rows for _, rows in members]).float()
-            seen = stack([slot.seen for slot in slots])
-            counts = stack([slot.counts for slot in slots])
+            logits = torch.cat([rows for _, rows in members]).float()  # (members, vocab)
+            seen = stack([slot.seen for slot in slots])  # (members, vocab) or None
+            counts = stack([slot.counts for slot in slots])  # (members, vocab) or None
             generators = [slot.generator for slot in slots]
             tokens = sample(logits, sampling, generators, seen, counts).tolist()
             for slot, row, token in zip(slots, logits, tokens, strict=True):
-                self.take(slot, row, token)
+                self.append(slot, row, token)
 
-    def check_drafts(self, slot: Slot, logits: Tensor, drafted: Sequence[int]) -> None:
-        """Takes the drafted tokens as far as they are the likeliest ones, and the likeliest after
-        them; forgets the rest."""
-        assert slot.answer
-        chosen = logits.argmax(dim=-1).tolist()
-        taken = 0
+    def verify_drafts(self, slot: Slot, logits: Tensor, drafted: Sequence[int]) -> None:
+        """Accepts drafts as long as each is the likeliest token, and the likeliest after them: 1 to
+        1 + len(drafted) tokens by one pass. What was rejected leaves the cache."""
+        assert slot.output
+        chosen = logits.argmax(dim=-1).tolist()  # (1 + drafts,)
+        accepted = 0
         for row, token, expected in zip(logits, chosen, [*drafted, None], strict=True):
-            taken += 1
-            self.take(slot, row, token)
-            if slot.answer.finish_reason or token != expected:
+            accepted += 1
+            self.append(slot, row, token)
+            if slot.output.finish_reason or token != expected:
                 break
-        del slot.held[len(slot.held) - (len(chosen) - taken) :]
-        slot.todo = slot.todo[-1:]
+        del slot.cached[len(slot.cached) - (len(chosen) - accepted) :]
+        slot.pending = slot.pending[-1:]
 
-    def take(self, slot: Slot, logits: Tensor, token: int) -> None:
-        """Adds a token to an answer, or ends the answer with it.
+    def append(self, slot: Slot, logits: Tensor, token: int) -> None:
+        """Appends a token to an output, or ends the output by it.
 
         Args:
-            slot: where the answer is made.
+            slot: where the output is generated.
             logits: (vocab,), what the token was chosen by.
             token: its id.
         """
-        answer = slot.answer
-        assert answer
-        if token in answer.request.stop_ids:
-            answer.finish("stop")
+        output = slot.output
+        assert output
+        if token in output.request.stop_ids:
+            output.finish("stop")
             return
-        answer.take(described(token, logits, answer.request.top_logprobs))
-        slot.todo = [token]
+        output.append(with_logprobs(token, logits, output.request.top_logprobs))
+        slot.pending = [token]
         if slot.seen is not None:
             slot.seen[token] = True
         if slot.counts is not None:
             slot.counts[token] += 1
-        if not answer.finish_reason and len(answer.tokens) >= slot.limit:
-            answer.finish("length")
+        if not output.finish_reason and len(output.tokens) >= slot.limit:
+            full = slot.limit == output.request.sampling.max_tokens
+            output.finish("length", "max_tokens" if full else "context")
 
     def release(self, slot: Slot) -> None:
-        """Frees a slot; what it holds stays for prompts that begin alike."""
-        slot.answer, slot.todo = None, []
-        # Torch computes on idle slots too, at the place after what they hold.
-        del slot.held[self.context - 1 :]
+        """Frees a slot; what it holds stays for prompts with the same beginning."""
+        slot.output, slot.pending = None, []
+        # Torch computes on idle slots too, at the place after what they hold: leave it one.
+        del slot.cached[self.context - 1 :]
 
 
-def described(token: int, logits: Tensor, top: int | None) -> Token:
-    """A token with its log-probabilities, where they are wanted; its text comes later."""
+def generate_batch(
+    model: Etude,
+    prompts: Sequence[Sequence[int]],
+    sampling: SamplingConfig,
+    stop_ids: Collection[int],
+    batch_size: int = 64,
+    native: bool = True,
+) -> list[GenerationResult]:
+    """Continues many prompts, batch_size at a time, by an engine of their own; results in the
+    prompts' order.
+
+    With a seed, prompt i is continued with the seed seed + i.
+
+    Raises:
+        UserError: a prompt fills the context.
+    """
+    if not prompts:
+        return []
+    longest = max(map(len, prompts)) + sampling.max_tokens
+    length = min(longest, model.config.max_position_embeddings)
+    engine = Engine(model, slots=min(batch_size, len(prompts)), max_length=length, native=native)
+    outputs = [
+        engine.submit(GenerationRequest(prompt, with_seed(sampling, number), stop_ids))
+        for number, prompt in enumerate(prompts)
+    ]
+    while engine.busy:
+        engine.step()
+    return [output.result() for output in outputs]
+
+
+def draft(ids: Sequence[int], most: int) -> list[int]:
+    """The tokens that followed the last time the text ended as it does now (prompt lookup decoding,
+    github.com/apoorvumang/prompt-lookup-decoding): a draft without a draft model.
+
+    Args:
+        ids: prompt and output so far.
+        most: no more tokens than this.
+    """
+    most = min(most, DRAFT_TOKENS)
+    if most < 1:
+        return []
+    for length in NGRAMS:
+        ending = list(ids[-length:])
+        for at in range(len(ids) - length - 1, -1, -1):
+            if ids[at + length - 1] == ending[-1] and list(ids[at : at + length]) == ending:
+                return list(ids[at + length : at + length + most])
+    return []
+
+
+def with_logprobs(token: int, logits: Tensor, top: int | None) -> Token:
+    """A token with its log-probabilities, where they are requested; its text comes later."""
     if top is None:
         return Token(token, "")
-    logprobs = logits.log_softmax(dim=-1)
+    logprobs = logits.log_softmax(dim=-1)  # (vocab,)
     best = logprobs.topk(min(top, len(logprobs)))
     alternatives = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return Token(token, "", float(logprobs[token]), tuple(alternatives))
 
 
-def check_prompt(prompt: Sequence[int], context: int) -> None:
-    """Raises UserError when a prompt leaves no room in the context; an empty one is a fault of
-    ours."""
-    assert len(prompt) > 0, "a prompt needs a token to start from"
-    if len(prompt) >= context:
-        raise UserError(
-            f"the prompt has {len(prompt)} tokens, but the model's context is {context}: shorten it"
-        )
+def stack(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """Tensors (vocab,) as one (rows, vocab); None where there are none."""
+    present = [row for row in rows if row is not None]
+    return torch.stack(present) if present else None

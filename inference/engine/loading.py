@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from config import DeviceName, QuantizeName, UserError
+from inference.engine.answers import TokenBytes
 from inference.engine.engine import Engine
-from inference.engine.native import LIBRARY
-from inference.engine.quantization import quantize_model
+from inference.engine.native import LIBRARY, quantize_model
 from model.device import pick_device
 from model.directory.pretrained import is_chat_model, load_pretrained
 from model.tokenizer import EtudeTokenizer
@@ -21,7 +22,7 @@ DEMO = (
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model that answers."""
+    """A model with its tokenizer, ready to generate."""
 
     engine: Engine
     tokenizer: EtudeTokenizer
@@ -34,21 +35,31 @@ class LoadedModel:
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """The tokens that end its answers."""
+        """The tokens that end its outputs."""
         return self.tokenizer.end_ids(self.is_chat)
+
+    @cached_property
+    def token_bytes(self) -> TokenBytes:
+        """The bytes of its tokens."""
+        return TokenBytes(self.tokenizer)
+
+    def render_text(self, text: str) -> list[int]:
+        """The ids of a text to be continued; <|endoftext|> comes first, as before every document in
+        training."""
+        return [self.tokenizer.end_of_text_id, *self.tokenizer.encode(text)]
 
 
 def load_model(
     directory: Path, device_name: DeviceName, slots: int = 1, quantize: QuantizeName = "none"
 ) -> LoadedModel:
-    """Reads a model directory, and begins to compile the native forward pass where that was never
-    done on this machine.
+    """Reads a model directory, and starts compiling the native forward pass if this machine has
+    not done so yet.
 
     Args:
         directory: the model's.
         device_name: as in the settings.
-        slots: answers at once.
-        quantize: int8 rounds the weights; only the native forward pass on a CPU is faster by it.
+        slots: outputs at once.
+        quantize: int8 rounds the weights; only the native forward pass on a CPU gets faster.
 
     Raises:
         UserError: there is no such device or model.
@@ -69,6 +80,6 @@ def load_model(
 
 
 def require_model(directory: Path, remedy: str = DEMO) -> None:
-    """Raises UserError, with the way to a model, when a directory holds none."""
+    """Raises UserError, with the way to a model, when a directory holds no model."""
     if not (directory / "config.json").is_file():
         raise UserError(f"{directory}: there is no model here; {remedy}")

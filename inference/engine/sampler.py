@@ -2,20 +2,21 @@
 
 Pure functions on logits (batch, vocab), with the meaning and the order of transformers' logits
 processors: repetition penalty, (OpenAI's presence and frequency penalties,) temperature, top-k,
-top-p, min-p. Chance comes in as one generator a row, so a row's text depends neither on the rows
-beside it nor on the device.
+top-p, min-p. Randomness comes in as one generator a row, so a row's text depends neither on the
+rows beside it nor on the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from config import SamplingConfig
 
-GREEDY_BELOW = 1e-5  # a temperature this low would only overflow
+GREEDY_BELOW = 1e-5  # logits / temperature would overflow: the limit is the argmax
 
 
 def sample(
@@ -25,15 +26,15 @@ def sample(
     seen: Tensor | None = None,
     counts: Tensor | None = None,
 ) -> Tensor:
-    """Chooses a token for each row.
+    """Samples a token for each row.
 
     Args:
         logits: (batch, vocab), of any float type.
         sampling: how to choose.
         generators: one CPU generator a row; not used when the temperature is 0.
-        seen: (batch, vocab) of bool, the tokens of prompt and text; needed for a repetition
+        seen: (batch, vocab) of bool, the tokens of prompt and output; needed for a repetition
             penalty.
-        counts: (batch, vocab), how often each token is in the text; needed for a presence or
+        counts: (batch, vocab), how often each token is in the output; needed for a presence or
             frequency penalty.
 
     Returns:
@@ -50,16 +51,16 @@ def sample(
 
 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Moves the logits of seen tokens down: negative ones times, others through the penalty (CTRL,
-    arXiv 1909.05858)."""
+    """Lowers the logits of seen tokens: negative ones are multiplied by the penalty, others divided
+    (CTRL, arXiv 1909.05858)."""
     penalised = torch.where(logits < 0, logits * penalty, logits / penalty)
     return torch.where(seen, penalised, logits)
 
 
 def penalise_counts(logits: Tensor, counts: Tensor, sampling: SamplingConfig) -> Tensor:
-    """Moves the logits of tokens that are in the text down: by the presence penalty once, and by
-    the frequency penalty each time (OpenAI's API reference, `frequency_penalty`)."""
-    present = (counts > 0).to(logits.dtype)
+    """Lowers the logits of tokens that are in the output: by the presence penalty once, and by the
+    frequency penalty each time (OpenAI's API reference, `frequency_penalty`)."""
+    present = (counts > 0).to(logits.dtype)  # (batch, vocab): 0 or 1
     return logits - sampling.presence_penalty * present - sampling.frequency_penalty * counts
 
 
@@ -72,11 +73,12 @@ def candidates(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor
     logits = logits / sampling.temperature
     width = logits.shape[-1]
     if 0 < sampling.top_k < width:
-        last = logits.topk(sampling.top_k).values[:, -1:]
+        last = logits.topk(sampling.top_k).values[:, -1:]  # (batch, 1)
         logits = logits.masked_fill(logits < last, -torch.inf)
         width = int((logits >= last).sum(dim=-1).amax())  # more than top_k where some are equal
-    ids = logits.topk(width, sorted=False).indices.sort(dim=-1).values
-    # Equal logits come in the order of their ids, so that chance alone decides between them.
+    # Sorting the few that top-k leaves, not the whole vocabulary, is what makes this fast.
+    ids = logits.topk(width, sorted=False).indices.sort(dim=-1).values  # (batch, width)
+    # Equal logits in the order of their ids: topk's own order depends on the device.
     values, order = logits.gather(1, ids).sort(dim=-1, descending=True, stable=True)
     ids = ids.gather(1, order)
     if sampling.top_p < 1:
@@ -87,11 +89,12 @@ def candidates(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor
 
 
 def keep_top_p(descending: Tensor, p: float) -> Tensor:
-    """Keeps the fewest likeliest tokens that hold a share p of the probability (arXiv 1904.09751),
-    one at least; logits come and go in falling order."""
+    """Keeps the fewest likeliest tokens that hold a share p of the probability, one at least
+    (nucleus sampling, arXiv 1904.09751); logits come and go in falling order."""
+    # Summed from the least likely up, as transformers does: the mass that is dropped is <= 1 - p.
     ascending = descending.flip(-1)
     drop = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
-    drop[:, -1] = False
+    drop[:, -1] = False  # the likeliest stays, also for p = 0
     return descending.masked_fill(drop.flip(-1), -torch.inf)
 
 
@@ -103,20 +106,36 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 
 
 def draw(ids: Tensor, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """One of the ids a row (batch,), by inverting the cumulative distribution at a uniform number
-    from the row's generator.
+    """Samples one of the ids of each row, by inverting the cumulative distribution at a uniform
+    number from the row's generator.
 
-    One number a row, drawn on the CPU: `torch.multinomial` would need a call a row to keep rows
-    apart.
+    One number a row, drawn on the CPU: `torch.multinomial` takes one generator for all rows, and
+    would need a call a row to keep them independent.
+
+    Args:
+        ids: (batch, candidates).
+        logits: (batch, candidates).
+        generators: one CPU generator a row.
+
+    Returns:
+        Token ids (batch,).
     """
-    cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)  # float32 sums lose rare tokens
+    # In float64: a sum near 1 in float32 loses tokens of less than 6e-8.
+    cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)  # (batch, candidates)
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
-    points = uniform.to(cumulative)[:, None] * cumulative[:, -1:]
-    places = torch.searchsorted(cumulative, points, right=True)
+    points = uniform.to(cumulative)[:, None] * cumulative[:, -1:]  # (batch, 1)
+    places = torch.searchsorted(cumulative, points, right=True)  # (batch, 1)
     return ids.gather(1, places.clamp(max=ids.shape[1] - 1))[:, 0]
 
 
-def make_generators(seed: int | None, count: int) -> list[torch.Generator]:
-    """Generators for `count` rows: row i has the seed seed + i; None: a seed from the system."""
-    first = torch.Generator().seed() if seed is None else seed
-    return [torch.Generator().manual_seed((first + row) % 2**63) for row in range(count)]
+def make_generator(seed: int | None) -> torch.Generator:
+    """A generator with a seed; None: with one from the system."""
+    generator = torch.Generator()
+    return generator.manual_seed(generator.seed() % 2**63 if seed is None else seed % 2**63)
+
+
+def with_seed(sampling: SamplingConfig, number: int) -> SamplingConfig:
+    """The settings of one of several outputs: its seed is the first one's + number."""
+    if sampling.seed is None:
+        return sampling
+    return replace(sampling, seed=(sampling.seed + number) % 2**63)

@@ -1,19 +1,21 @@
 """Both ends of a terminal: what a person types, and what they are shown.
 
-Answers go to standard output; greetings and notes go to standard error, so that what is piped on is
-the answers alone.
+Answers go to standard output; greetings and notes go to standard error, so that a pipe gets the
+answers alone.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from unicodedata import east_asian_width
 
-from inference.terminal.session import readable
+from inference.engine.answers import Spell, Token, token_text
 
 CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 """Characters that would move a terminal's cursor or ring its bell, as a badly trained model may."""
@@ -22,15 +24,26 @@ PROMPT = "\n> "
 MORE = "… "
 """Stands before the further lines of a message."""
 
+WIDTH = 16
+"""Columns for a token."""
+BAR = 10
+"""Columns for a probability."""
+
 ReadLine = Callable[[], str | None]
 """Gives the user's next message; None at the end of the input."""
 
 
 def prepare_streams() -> None:
-    """Lets no text fail for want of an encoding."""
+    """Makes standard streams replace what their encoding cannot hold, in place of raising."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # else it was replaced, as in a test
             stream.reconfigure(errors="replace")
+
+
+def readable(text: str) -> str:
+    """A text without half surrogate pairs, which stand for bytes that were not UTF-8 on a command
+    line."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def show(text: str) -> None:
@@ -39,15 +52,15 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
-def tell(*lines: str, style: str = "2") -> None:
+def notify(*lines: str, style: str = "2") -> None:
     """Writes lines about the chat, on a terminal dim or in another style."""
     for line in lines:
         print(paint(line, style), file=sys.stderr, flush=True)
 
 
 def paint(text: str, style: str) -> str:
-    """A text in a style of the terminal's (ECMA-48, SGR); as it is where standard error is none, or
-    where colours are not wanted (no-color.org)."""
+    """A text in a style of the terminal's (ECMA-48, SGR); unchanged where standard error is not a
+    terminal, or colours are switched off (no-color.org)."""
     if not text or not style or not sys.stderr.isatty() or "NO_COLOR" in os.environ:
         return text
     return f"\033[{style}m{text}\033[0m"
@@ -58,8 +71,7 @@ def open_input() -> ReadLine:
     if not sys.stdin.isatty():
         return read_pipe
     if sys.stdout.isatty():
-        with suppress(ImportError):
-            return open_editor(history_file())
+        return open_editor(history_file())
     with suppress(ImportError):  # not on Windows
         import readline  # noqa: F401  # its import gives input() line editing
     return read_typed
@@ -74,7 +86,7 @@ def read_pipe() -> str | None:
 
 
 def read_typed() -> str | None:
-    """The next message of a person; a backslash at the end of a line says that another follows."""
+    """The next message of a person; a backslash at the end of a line continues it."""
     lines: list[str] = []
     try:
         while True:
@@ -84,23 +96,19 @@ def read_typed() -> str | None:
                 return "\n".join(lines)
             lines[-1] = lines[-1][:-1]
     except EOFError:
-        tell("")
+        notify("")
         return None
 
 
 def history_file() -> Path:
-    """Where the messages that were typed are kept, readable by their writer alone (XDG Base
+    """Where typed messages are kept, readable by their writer alone (XDG Base
     Directory Specification)."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "etude" / "chat_history"
 
 
 def open_editor(history: Path) -> ReadLine:
-    """Reads with prompt_toolkit: editing, a history, messages of several lines.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+    """Reads with prompt_toolkit: editing, a history, messages of several lines."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings
@@ -131,3 +139,56 @@ def open_editor(history: Path) -> ReadLine:
             return None
 
     return read
+
+
+def view_tokens(tokens: Sequence[Token], spell: Spell) -> Iterator[str]:
+    """Lines that show an answer's tokens: its text, coloured by surprise, then a line for each
+    token with its probability and the alternatives."""
+    yield from tinted(tokens).split("\n")
+    yield ""
+    for token in tokens:
+        logprob = token.logprob or 0.0
+        bar = "▇" * round(BAR * math.exp(logprob))
+        others = [
+            f"{visible(spell(other))} {percent(value)}"
+            for other, value in token.alternatives
+            if other != token.id
+        ]
+        name = padded(visible(spell(token.id)), WIDTH)
+        line = f"{percent(logprob):>6} {bar:<{BAR}} {paint(name, style(logprob))} "
+        yield line + paint("  ".join(others), "2")
+
+
+def tinted(tokens: Sequence[Token]) -> str:
+    """The text, each token in the colour of its surprise."""
+    parts = []
+    for token in tokens:
+        lines = token.text.translate(CONTROL).split("\n")
+        parts.append("\n".join(paint(line, style(token.logprob or 0.0)) for line in lines))
+    return "".join(parts)
+
+
+def style(logprob: float) -> str:
+    """The colour of a token's surprise (SGR): none for a likely token, cyan, yellow, red."""
+    bits = -logprob / math.log(2)
+    return "31" if bits > 6 else "33" if bits > 3 else "36" if bits > 1 else ""
+
+
+def percent(logprob: float) -> str:
+    """A probability in per cent, rounded."""
+    share = 100 * math.exp(logprob)
+    return "<0.1 %" if share < 0.095 else f"{share:.{int(share < 9.95)}f} %"
+
+
+def visible(data: bytes) -> str:
+    """A token on its own: blanks as symbols, bytes that are no character in hexadecimal."""
+    text = token_text(data)
+    if text.startswith("bytes:") and "\\x" in text:
+        return f"<{data.hex(' ').upper()}>"
+    return text.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥").translate(CONTROL)
+
+
+def padded(text: str, width: int) -> str:
+    """A text filled up to some columns; Chinese characters take two."""
+    taken = sum(1 + (east_asian_width(character) in "WF") for character in text)
+    return text + " " * (width - taken)

@@ -1,111 +1,110 @@
-"""A conversation: what was said, what still fits into the model's context, what the user is told
-about it."""
+"""A conversation: its turns, what of them still fits into the model's context, and its file.
+
+Files hold JSON in the form of the training data, as the web page exports it too:
+{"conversations": [{"role": "user", "content": "..."}, {"role": "assistant", "content": ...}]}
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from config import ChatConfig, UserError
-from inference.terminal.speaker import Speaker, Speech, Write
-from model.chat import Message, fit_turns
-
-
-@dataclass(frozen=True)
-class Reply:
-    """How an answer went."""
-
-    text: str
-    """What was written."""
-    notes: list[str]
-    """What the user should know about it: left-out turns, a cut."""
-    speech: Speech
-    """What the model did."""
+from config import UserError
+from inference.engine.answers import GenerationResult
+from inference.terminal.backends import Backend, OnText
+from inference.terminal.console import readable
+from inference.terminal.settings import TransformersChatConfig
+from model.chat import Message, check_messages, fit_turns
 
 
 class Session(Protocol):
-    """Something to talk to."""
+    """A conversation, or the continuation of texts."""
 
-    speaker: Speaker
+    backend: Backend
+    notes: list[str]
+    """What the user should know about the last answer: left-out turns, a cut."""
 
-    def ask(self, text: str, write: Write, top_logprobs: int | None = None) -> Reply:
-        """Answers a text, and writes the answer as it comes.
+    def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
+        """Answers a text; `on_text` gets the answer as it comes.
 
         Raises:
             UserError: the text does not fit into the context.
         """
 
-    def answer_again(self, write: Write, top_logprobs: int | None = None) -> Reply:
-        """Answers the last text once more; the new answer takes the place of the old one.
+    def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
+        """Answers the last text once more; the new answer replaces the old one.
 
         Raises:
             UserError: there was none.
         """
 
     def clear(self) -> str:
-        """Forgets what was said, and says so."""
+        """Forgets the turns, and returns a line that says so."""
 
 
 class ChatSession:
     """A conversation with a chat model."""
 
-    def __init__(self, speaker: Speaker, system: str | None) -> None:
-        self.speaker = speaker
+    def __init__(self, backend: Backend, system: str | None) -> None:
+        self.backend = backend
         self.system = system or ""
         self.turns: list[Message] = []
+        self.notes: list[str] = []
         self.question = ""
-        """The last message that was asked, for another answer."""
+        """The last message of the user, for another answer."""
         self.before: list[Message] = []
         """The turns before it."""
 
     @property
     def messages(self) -> list[Message]:
         """The conversation with its system prompt."""
-        system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, *self.turns]
+        return [*self.system_messages(), *self.turns]
 
-    def ask(self, text: str, write: Write, top_logprobs: int | None = None) -> Reply:
+    def system_messages(self) -> list[Message]:
+        """The system prompt, where there is one."""
+        return [{"role": "system", "content": self.system}] if self.system else []
+
+    def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
         """Answers a message.
 
         When the conversation outgrows the context, the oldest turns go first. An answer stopped by
         Ctrl-C stays in the conversation as far as it came.
         """
-        before = self.turns
-        turns: list[Message] = [*before, {"role": "user", "content": text}]
-        system = self.messages[: len(self.messages) - len(before)]
-        room = prompt_room(self.speaker)
-        prompt, dropped = fit_turns(self.speaker.render_chat, [*system, *turns], room)
+        turns: list[Message] = [*self.turns, {"role": "user", "content": text}]
+        messages = [*self.system_messages(), *turns]
+        room = prompt_room(self.backend)
+        prompt, dropped = fit_turns(self.backend.render_chat, messages, room)
         turns = turns[dropped:]
-        notes = []
+        result = self.backend.generate(prompt, on_text, top_logprobs)
+        self.notes = notes_on(result, self.backend)
         if dropped:
-            notes.append(
-                f"the conversation outgrew the context: the oldest {dropped} messages are forgotten"
-            )
-        reply = listen(self.speaker, prompt, write, notes, top_logprobs)
+            note = f"the oldest {dropped} messages are forgotten"
+            self.notes.insert(0, f"the conversation outgrew the context: {note}")
         self.question, self.before = text, turns[:-1]
-        if reply.text.strip():  # without an answer, it is as if nothing had been asked
-            self.turns = [*turns, {"role": "assistant", "content": reply.text}]
-        return reply
+        if result.text.strip():  # without an answer, it is as if nothing had been asked
+            self.turns = [*turns, {"role": "assistant", "content": result.text}]
+        return result
 
-    def answer_again(self, write: Write, top_logprobs: int | None = None) -> Reply:
+    def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
         """Answers the last message once more."""
         if not self.question:
             raise UserError("there is no answer yet that could be made again: write a message")
         turns, self.turns = self.turns, self.before
         try:
-            return self.ask(self.question, write, top_logprobs)
+            return self.ask(self.question, on_text, top_logprobs)
         except UserError:  # a longer system prompt, say
             self.turns = turns
             raise
 
     def clear(self) -> str:
-        """Forgets what was said; a system prompt stays."""
-        self.take_up([])
-        return "the conversation starts anew"
+        """Forgets the turns; a system prompt stays."""
+        self.resume([])
+        return "a new conversation"
 
-    def take_up(self, turns: Sequence[Message]) -> None:
-        """Goes on from another conversation.
+    def resume(self, turns: Sequence[Message]) -> None:
+        """Continues another conversation.
 
         Args:
             turns: of user and assistant, complete exchanges.
@@ -116,91 +115,104 @@ class ChatSession:
 
 
 class CompletionSession:
-    """Texts continued by a pretrained model, each for itself."""
+    """Texts continued by a pretrained model, each independent of the others."""
 
-    def __init__(self, speaker: Speaker) -> None:
-        self.speaker = speaker
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.notes: list[str] = []
         self.text: str | None = None
         """The last text, for another continuation."""
 
-    def ask(self, text: str, write: Write, top_logprobs: int | None = None) -> Reply:
+    def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
         """Continues a text; of one that is too long, its end."""
         self.text = text
-        prompt, notes = self.speaker.render_text(text), []
-        room = prompt_room(self.speaker)
+        prompt, room = self.backend.render_text(text), prompt_room(self.backend)
+        result = self.backend.generate(prompt[-room:], on_text, top_logprobs)
+        self.notes = notes_on(result, self.backend)
         if len(prompt) > room:
-            notes.append(f"the text has {len(prompt)} tokens: only the last {room} were read")
-            prompt = prompt[-room:]
-        return listen(self.speaker, prompt, write, notes, top_logprobs)
+            note = f"the text has {len(prompt)} tokens: only the last {room} were read"
+            self.notes.insert(0, note)
+        return result
 
-    def answer_again(self, write: Write, top_logprobs: int | None = None) -> Reply:
+    def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
         """Continues the last text once more."""
         if self.text is None:
             raise UserError("there is no text yet that could be continued again: write one")
-        return self.ask(self.text, write, top_logprobs)
+        return self.ask(self.text, on_text, top_logprobs)
 
     def clear(self) -> str:
         """Nothing is kept between texts."""
-        return "each text is continued for itself: there is nothing to forget"
+        return "each text is continued independently: there is nothing to forget"
 
 
-def open_session(speaker: Speaker, config: ChatConfig) -> Session:
+def open_session(backend: Backend, config: TransformersChatConfig) -> Session:
     """The session that fits a model: a chat, or the continuation of texts.
 
     Raises:
-        UserError: a system prompt for a model that only continues texts, or one that is too long.
+        UserError: a system prompt for a model that only continues texts, or an empty one.
     """
-    if not speaker.is_chat:
+    if not backend.is_chat:
         if config.system is not None:
             raise UserError(
                 f"--system: {config.model_dir} is a pretrained model, which only continues texts; "
                 "leave --system out, or name a fine-tuned model with --model_dir"
             )
-        return CompletionSession(speaker)
+        return CompletionSession(backend)
     system = (config.system or "").strip()
     if config.system is not None and not system:
         raise UserError("--system is empty: write what the model should be, or leave it out")
-    return ChatSession(speaker, readable(system))
+    return ChatSession(backend, readable(system))
 
 
-def prompt_room(speaker: Speaker) -> int:
+def prompt_room(backend: Backend) -> int:
     """Most tokens of a prompt, so that a quarter of the context is left for an answer (less when
     max_tokens is less)."""
-    return speaker.context - max(1, min(speaker.sampling.max_tokens, speaker.context // 4))
+    return backend.context - max(1, min(backend.sampling.max_tokens, backend.context // 4))
 
 
-def listen(
-    speaker: Speaker,
-    prompt: list[int],
-    write: Write,
-    notes: Sequence[str],
-    top_logprobs: int | None,
-) -> Reply:
-    """Lets a model speak until it ends or Ctrl-C stops it; notes on how it ended are added."""
-    pieces: list[str] = []
-
-    def hear(text: str) -> None:
-        pieces.append(text)
-        write(text)
-
-    speech = speaker.speak(prompt, hear, top_logprobs)
-    text = "".join(pieces)
-    return Reply(text, [*notes, *notes_on(speech, text, speaker)], speech)
-
-
-def notes_on(speech: Speech, text: str, speaker: Speaker) -> list[str]:
+def notes_on(result: GenerationResult, backend: Backend) -> list[str]:
     """What the user should know about the end of an answer."""
-    if speech.finish_reason == "cancelled":
+    if result.finish_reason == "cancelled":
         return ["stopped"]
-    if speech.finish_reason == "stop":
-        return [] if text.strip() else ["the model has nothing to say to this"]
-    most = speaker.sampling.max_tokens
-    if speech.prompt_tokens + most < speaker.context:
-        return [f"cut after --max_tokens {most}"]
-    return [f"cut: the context of {speaker.context} tokens is full"]
+    if result.finish_reason == "stop":
+        return [] if result.text.strip() else ["the model has nothing to say to this"]
+    if result.cut_by == "max_tokens":
+        return [f"cut after --max_tokens {backend.sampling.max_tokens}"]
+    return [f"cut: the context of {backend.context} tokens is full"]
 
 
-def readable(text: str) -> str:
-    """A text without half surrogate pairs, which stand for bytes that were not UTF-8 on a command
-    line."""
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+def save_conversation(path: Path, messages: Sequence[Message]) -> None:
+    """Writes a conversation to a file, which is replaced as a whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = json.dumps({"conversations": list(messages)}, ensure_ascii=False, indent=2)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be written ({error.strerror})") from error
+
+
+def load_conversation(path: Path) -> list[Message]:
+    """Reads a conversation: maybe a system turn, then exchanges; a question without an answer at
+    the end is left out.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: it cannot be read ({error.strerror})") from error
+    except ValueError as error:  # not UTF-8, not JSON
+        raise UserError(f"{path}: this is no conversation in JSON ({error})") from error
+    messages = content.get("conversations") if isinstance(content, dict) else None
+    if problem := check_messages(messages):
+        raise UserError(f"{path}: {problem}")
+    found: list[Message] = [
+        {"role": message["role"], "content": message["content"]} for message in messages or []
+    ]
+    return found[:-1] if found[-1]["role"] == "user" else found

@@ -16,9 +16,8 @@ from config import ModelConfig, SamplingConfig
 from inference.api.app import make_app
 from inference.api.listener import Listener, listen
 from inference.api.service import Service
-from inference.api.serving import Serving
 from inference.api.settings import ServeConfig
-from inference.engine.answers import Answer, Request
+from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
 from inference.engine.native import LIBRARY
@@ -34,7 +33,7 @@ class Server:
     """A server that runs."""
 
     address: str
-    serving: Serving
+    service: Service
     listener: Listener
     thread: threading.Thread
 
@@ -46,7 +45,7 @@ class Server:
         """Whether all slots become free within some seconds."""
         end = time.monotonic() + within
         while time.monotonic() < end:
-            if not self.serving.service.jobs and not self.serving.service.engine.busy:
+            if not self.service.jobs and not self.service.engine.busy:
                 return True
             time.sleep(0.01)
         return False
@@ -78,22 +77,22 @@ def running(
 ) -> Iterator[Server]:
     """Lets a server run."""
     listening = listen(config.host, config.port)
-    serving = Serving(config, model, Service(model.engine, config.max_queue))
+    service = Service(config, model)
     ready = threading.Event()
-    listener = Listener(make_app(serving, key), serving, ready.set)
+    listener = Listener(make_app(service, key), service, ready.set)
     thread = threading.Thread(target=listener.run, args=([listening],), daemon=True)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     thread.start()
     assert ready.wait(20)
     try:
-        yield Server(address, serving, listener, thread)
+        yield Server(address, service, listener, thread)
     finally:
         listener.stop()
         thread.join(20)
         assert not thread.is_alive()
 
 
-def offline(model: LoadedModel, request: Request) -> Answer:
+def offline(model: LoadedModel, request: GenerationRequest) -> GenerationOutput:
     """The answer of an engine of its own."""
     engine = Engine(model.engine.model, model.tokenizer, slots=1)
     answer = engine.submit(request)

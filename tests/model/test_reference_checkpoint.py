@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from config import ModelConfig, SamplingConfig
-from inference.engine.batch import generate_batch
+from inference.engine.engine import generate_batch
 from model.transformer import Etude
 
 BOS = 1

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import ModelConfig, RopeScaling, SamplingConfig
-from inference.engine.batch import generate_batch
+from inference.engine.engine import generate_batch
 from model.directory.pretrained import scaling_fields, weights_of
 from model.kv_cache import KVCache
 from model.transformer import Etude

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from config import ModelConfig, SamplingConfig
-from inference.engine.batch import generate_batch
+from inference.engine.engine import generate_batch
 from model.chat import Message, render, render_prompt
 from model.directory.pretrained import load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer

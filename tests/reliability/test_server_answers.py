@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from config import ModelConfig, SamplingConfig
-from inference.engine.answers import Request
+from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel, load_model
 from inference.engine.native import LIBRARY
@@ -88,7 +88,7 @@ def ask_alone(model: LoadedModel, body: dict[str, Any]) -> Said:
     for index in range(body.get("n", 1)):
         engine = Engine(model.engine.model, tokenizer, slots=1)
         seeded = replace(sampling, seed=body["seed"] + index)
-        answer = engine.submit(Request(prompt, seeded, model.stop_ids, stop))
+        answer = engine.submit(GenerationRequest(prompt, seeded, model.stop_ids, stop))
         while engine.busy:
             engine.step()
         said.append((index, answer.text, str(answer.finish_reason)))

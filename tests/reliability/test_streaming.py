@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from config import ModelConfig, SamplingConfig
-from inference.engine.batch import generate_batch
-from inference.engine.text_stream import TextStream
+from inference.engine.answers import TextStream
+from inference.engine.engine import generate_batch
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.reliability.trials import Trials

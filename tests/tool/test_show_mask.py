@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, EtudeConfig, PathConfig, SFTConfig, UserError
-from inference.engine.token_bytes import byte_letters
+from inference.engine.answers import byte_letters
 from model.chat import Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer

@@ -21,10 +21,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from config import SamplingConfig
-from inference.engine.answers import Request
+from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
-from inference.engine.native import LIBRARY
-from inference.engine.quantization import quantize_model
+from inference.engine.native import LIBRARY, quantize_model
 from model.directory.pretrained import weights_of
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
@@ -166,9 +165,9 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         for slot in engine.slots:
-            slot.held = []  # nothing of an earlier prompt may be of use
+            slot.cached = []  # nothing of an earlier prompt may be of use
         greedy = SamplingConfig(temperature=0.0, max_tokens=count)
-        answers = [engine.submit(Request(prompt, greedy, ())) for prompt in prompts]
+        answers = [engine.submit(GenerationRequest(prompt, greedy, ())) for prompt in prompts]
         while engine.busy:
             engine.step()
         return [made.ids for made in answers]

@@ -16,8 +16,8 @@ import transformers
 from torch import Tensor
 
 from config import SamplingConfig
-from inference.engine.batch import generate_batch
-from inference.engine.slots import common_prefix
+from inference.engine.cache import common_prefix
+from inference.engine.engine import generate_batch
 from model.chat import Message, render, render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from config import SamplingConfig
-from inference.engine.batch import generate_batch
-from inference.engine.slots import common_prefix
+from inference.engine.cache import common_prefix
+from inference.engine.engine import generate_batch
 from model.directory.pretrained import is_chat_model, load_pretrained
 from tool.benchmarks.measuring import Failure, run_apart
 from tool.conversion.hf_proof import ProofFailed, make_prompts

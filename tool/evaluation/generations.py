@@ -14,7 +14,7 @@ from config import SamplingConfig, UserError
 from data_process.records.jsonl import read_records
 from data_process.records.kinds import question_problems
 from data_process.sample.evaluation import is_right
-from inference.engine.batch import generate_batch
+from inference.engine.engine import generate_batch
 from model.chat import Message, render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

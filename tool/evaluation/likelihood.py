@@ -16,7 +16,7 @@ from torch import Tensor
 
 from config import QuantizeName
 from data_process.cleaning.language import script_of
-from inference.engine.quantization import quantize_model
+from inference.engine.native import quantize_model
 from model.chat import render, render_prompt
 from model.device import pick_device
 from model.directory.pretrained import is_chat_model, load_pretrained

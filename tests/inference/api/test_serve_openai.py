@@ -11,7 +11,7 @@ import pytest
 from openai import OpenAI
 
 from config import ModelConfig, SamplingConfig
-from inference.engine.answers import Answer, Request
+from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.loading import LoadedModel
 from model.chat import Message, render_prompt
 from model.tokenizer import EtudeTokenizer
@@ -48,9 +48,9 @@ def chat_offline(
     messages: list[Message],
     sampling: SamplingConfig,
     stop: tuple[str, ...] = (),
-) -> Answer:
+) -> GenerationOutput:
     prompt = render_prompt(model.tokenizer, messages)
-    return offline(model, Request(prompt, sampling, model.stop_ids, stop, top_logprobs=3))
+    return offline(model, GenerationRequest(prompt, sampling, model.stop_ids, stop, top_logprobs=3))
 
 
 @pytest.mark.parametrize("messages", [USER, CHAT], ids=["one turn", "several"])
@@ -58,7 +58,7 @@ def chat_offline(
 def test_a_chat_is_what_the_engine_says(
     server: Server, client: Any, messages: list[Message], temperature: float
 ) -> None:
-    expected = chat_offline(server.serving.model, messages, sampled(temperature=temperature))
+    expected = chat_offline(server.service.model, messages, sampled(temperature=temperature))
     reply = client.chat.completions.create(
         model=NAME,
         messages=messages,
@@ -106,7 +106,7 @@ def test_n_answers_have_seeds_that_follow_each_other(client: Any) -> None:
 
 def test_a_stop_text_ends_an_answer_and_is_not_in_it(server: Server, client: Any) -> None:
     sampling = sampled(temperature=1.0, max_tokens=40)
-    text = chat_offline(server.serving.model, USER, sampling).text
+    text = chat_offline(server.service.model, USER, sampling).text
     stop = text[5:8]
     for given in (stop, [stop, "never"]):
         reply = client.chat.completions.create(
@@ -122,7 +122,7 @@ def test_a_stop_text_ends_an_answer_and_is_not_in_it(server: Server, client: Any
 
 
 def test_log_probabilities_are_the_engines(server: Server, client: Any) -> None:
-    expected = chat_offline(server.serving.model, USER, sampled(temperature=0, max_tokens=9))
+    expected = chat_offline(server.service.model, USER, sampled(temperature=0, max_tokens=9))
     asked = {"model": NAME, "messages": USER, "temperature": 0, "max_tokens": 9}
     asked |= {"logprobs": True, "top_logprobs": 3}
     reply = client.chat.completions.create(**asked)
@@ -154,8 +154,8 @@ def test_penalties_and_filters_reach_the_sampler(server: Server, client: Any) ->
         ("repetition_penalty", 3.0),
     ):
         settings = {**plain, name: value}
-        expected = chat_offline(server.serving.model, USER, sampled(max_tokens=30, **settings))
-        usual = chat_offline(server.serving.model, USER, sampled(max_tokens=30, **plain))
+        expected = chat_offline(server.service.model, USER, sampled(max_tokens=30, **settings))
+        usual = chat_offline(server.service.model, USER, sampled(max_tokens=30, **plain))
         reply = client.chat.completions.create(
             model=NAME,
             messages=USER,
@@ -168,9 +168,11 @@ def test_penalties_and_filters_reach_the_sampler(server: Server, client: Any) ->
 
 
 def test_a_text_is_continued(server: Server, client: Any) -> None:
-    model = server.serving.model
+    model = server.service.model
     prompt = [model.tokenizer.end_of_text_id, *model.tokenizer.encode("Once upon")]
-    expected = offline(model, Request(prompt, sampled(max_tokens=16), model.stop_ids, (), 2))
+    expected = offline(
+        model, GenerationRequest(prompt, sampled(max_tokens=16), model.stop_ids, (), 2)
+    )
     reply = client.completions.create(model=NAME, prompt="Once upon", seed=7, logprobs=2)
     choice = reply.choices[0]
     assert choice.text == expected.text

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from config import SamplingConfig, UserError
-from inference.engine.answers import Answer, Request
-from inference.engine.batch import generate_batch
-from inference.engine.engine import Engine
+from inference.engine.answers import GenerationOutput, GenerationRequest
+from inference.engine.engine import Engine, generate_batch
 from inference.engine.native import LIBRARY
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -42,7 +41,7 @@ def make_engine(model: Etude, tokenizer: EtudeTokenizer, native: bool) -> MakeEn
     return make
 
 
-def finish(engine: Engine, *requests: Request) -> list[Answer]:
+def finish(engine: Engine, *requests: GenerationRequest) -> list[GenerationOutput]:
     answers = [engine.submit(request) for request in requests]
     while engine.busy:
         engine.step()
@@ -60,20 +59,20 @@ def greedy_by_hand(model: Etude, prompt: list[int], count: int) -> list[int]:
 
 def test_greedy_equals_argmax_of_the_full_forward(model: Etude, make_engine: MakeEngine) -> None:
     for prompt in PROMPTS:
-        (answer,) = finish(make_engine(), Request(prompt, GREEDY, ()))
+        (answer,) = finish(make_engine(), GenerationRequest(prompt, GREEDY, ()))
         assert answer.ids == greedy_by_hand(model, prompt, 20)
 
 
 def test_repetition_penalty_counts_prompt_and_text(make_engine: MakeEngine) -> None:
     penalised = replace(GREEDY, repetition_penalty=100.0)
-    (answer,) = finish(make_engine(), Request([5, 6, 7], penalised, ()))
+    (answer,) = finish(make_engine(), GenerationRequest([5, 6, 7], penalised, ()))
     assert len({5, 6, 7, *answer.ids}) == 3 + 20  # nothing twice
 
 
 def test_frequency_penalty_counts_the_answer_alone(model: Etude, make_engine: MakeEngine) -> None:
     first = greedy_by_hand(model, [5], 1)
     penalised = replace(GREEDY, presence_penalty=100.0)
-    (answer,) = finish(make_engine(), Request([5, *first], penalised, ()))
+    (answer,) = finish(make_engine(), GenerationRequest([5, *first], penalised, ()))
     assert len(set(answer.ids)) == 20
     assert answer.ids[0] == greedy_by_hand(model, [5, *first], 1)[0]
 
@@ -108,7 +107,7 @@ def test_requests_that_come_and_go_do_not_disturb_each_other(
         sampling = SamplingConfig(
             temperature=1.0, max_tokens=1 + number % 25, seed=number, top_k=number % 3 * 20
         )
-        requests.append(Request(prompt, sampling, range(3)))
+        requests.append(GenerationRequest(prompt, sampling, range(3)))
     alone = [finish(make_engine(slots=1), request)[0] for request in requests]
     engine, answers = make_engine(slots=4), []
     for request in requests:
@@ -123,19 +122,19 @@ def test_requests_that_come_and_go_do_not_disturb_each_other(
 
 def test_the_next_turn_reads_only_what_is_new(model: Etude, make_engine: MakeEngine) -> None:
     engine = make_engine(slots=2)
-    (first,) = finish(engine, Request([9] * 30, GREEDY, ()))
-    assert first.reused == 0
+    (first,) = finish(engine, GenerationRequest([9] * 30, GREEDY, ()))
+    assert first.cached_tokens == 0
     prompt = [*[9] * 30, *first.ids, 7, 8]
-    (second,) = finish(engine, Request(prompt, GREEDY, ()))
-    assert second.reused >= 30 + 19
+    (second,) = finish(engine, GenerationRequest(prompt, GREEDY, ()))
+    assert second.cached_tokens >= 30 + 19
     assert second.ids == greedy_by_hand(model, prompt, 20)
 
 
 def test_equal_prompts_are_read_once(make_engine: MakeEngine) -> None:
     sampling = SamplingConfig(temperature=1.0, max_tokens=10)
-    requests = [Request([7] * 50, replace(sampling, seed=n), ()) for n in range(4)]
+    requests = [GenerationRequest([7] * 50, replace(sampling, seed=n), ()) for n in range(4)]
     together = finish(make_engine(), *requests)
-    assert [answer.reused for answer in together] == [0, 49, 49, 49]
+    assert [answer.cached_tokens for answer in together] == [0, 49, 49, 49]
     assert len({tuple(answer.ids) for answer in together}) == 4
     alone = [finish(make_engine(), request)[0].ids for request in requests]
     assert [answer.ids for answer in together] == alone
@@ -146,23 +145,23 @@ def test_a_long_prompt_does_not_hold_up_the_others(
 ) -> None:
     monkeypatch.setattr("inference.engine.engine.PREFILL_TOKENS", 16)
     engine = make_engine()
-    quick = engine.submit(Request([5], GREEDY, ()))
+    quick = engine.submit(GenerationRequest([5], GREEDY, ()))
     engine.step()
-    slow = engine.submit(Request([9] * 80, GREEDY, ()))
+    slow = engine.submit(GenerationRequest([9] * 80, GREEDY, ()))
     for step in range(1, 6):
         engine.step()
         assert len(quick.tokens) == step + 1
         assert len(slow.tokens) == (step == 5)
     while engine.busy:
         engine.step()
-    assert slow.ids == finish(make_engine(), Request([9] * 80, GREEDY, ()))[0].ids
+    assert slow.ids == finish(make_engine(), GenerationRequest([9] * 80, GREEDY, ()))[0].ids
 
 
 def test_a_cancelled_answer_frees_its_slot(make_engine: MakeEngine) -> None:
     engine = make_engine(slots=1)
-    running = engine.submit(Request([5], GREEDY, ()))
-    waiting = engine.submit(Request([6], GREEDY, ()))
-    other = engine.submit(Request([7], GREEDY, ()))
+    running = engine.submit(GenerationRequest([5], GREEDY, ()))
+    waiting = engine.submit(GenerationRequest([6], GREEDY, ()))
+    other = engine.submit(GenerationRequest([7], GREEDY, ()))
     engine.step()
     assert (engine.running, engine.waiting) == (1, 2)
     running.cancel()
@@ -177,23 +176,23 @@ def test_a_cancelled_answer_frees_its_slot(make_engine: MakeEngine) -> None:
 def test_stop_token_ends_the_text_and_is_left_out(model: Etude, make_engine: MakeEngine) -> None:
     full = greedy_by_hand(model, [5], 20)
     stop = full[7]
-    (answer,) = finish(make_engine(), Request([5], GREEDY, [stop]))
+    (answer,) = finish(make_engine(), GenerationRequest([5], GREEDY, [stop]))
     assert answer.ids == full[: full.index(stop)]
     assert answer.finish_reason == "stop"
 
 
 def test_stop_text_ends_the_text_and_is_left_out(make_engine: MakeEngine) -> None:
     sampling = SamplingConfig(temperature=1.0, max_tokens=60, seed=5)
-    (full,) = finish(make_engine(), Request([5], sampling, ()))
+    (full,) = finish(make_engine(), GenerationRequest([5], sampling, ()))
     stop = full.text[20:24]
-    (answer,) = finish(make_engine(), Request([5], sampling, (), stop=(stop, "never")))
+    (answer,) = finish(make_engine(), GenerationRequest([5], sampling, (), stop=(stop, "never")))
     assert answer.text == full.text[: full.text.index(stop)]
     assert answer.finish_reason == "stop"
     assert len(answer.tokens) < 60
 
 
 def test_max_tokens_ends_the_text(make_engine: MakeEngine) -> None:
-    (answer,) = finish(make_engine(), Request([5], replace(GREEDY, max_tokens=3), ()))
+    (answer,) = finish(make_engine(), GenerationRequest([5], replace(GREEDY, max_tokens=3), ()))
     assert len(answer.tokens) == 3
     assert answer.finish_reason == "length"
 
@@ -204,12 +203,16 @@ def test_text_ends_at_the_edge_of_the_context(
 ) -> None:
     endless = replace(GREEDY, max_tokens=1000)
     engine = make_engine(slots=2)
-    long, short = finish(engine, Request([9] * length, endless, ()), Request([5, 6], endless, ()))
+    long, short = finish(
+        engine, GenerationRequest([9] * length, endless, ()), GenerationRequest([5, 6], endless, ())
+    )
     assert len(long.ids) == 128 - length
     assert long.finish_reason == "length"
     assert len(short.ids) == 126
     assert long.ids == greedy_by_hand(model, [9] * length, 128 - length)
-    (again,) = finish(engine, Request([9] * length, endless, ()))  # from what the full slot holds
+    (again,) = finish(
+        engine, GenerationRequest([9] * length, endless, ())
+    )  # from what the full slot holds
     assert again.ids == long.ids
 
 
@@ -240,13 +243,13 @@ def test_log_probabilities_are_those_of_the_full_forward(
     model: Etude, make_engine: MakeEngine
 ) -> None:
     sampling = SamplingConfig(temperature=1.0, max_tokens=10, seed=1)
-    (answer,) = finish(make_engine(), Request([5, 6], sampling, (), top_logprobs=3))
+    (answer,) = finish(make_engine(), GenerationRequest([5, 6], sampling, (), top_logprobs=3))
     with torch.no_grad():
         logits = model(torch.tensor([[5, 6, *answer.ids]]))[0, 1:-1]
     for token, expected in zip(answer.tokens, logits.log_softmax(-1), strict=True):
         assert token.logprob == pytest.approx(float(expected[token.id]), abs=1e-4)
         assert [i for i, _ in token.alternatives] == expected.topk(3).indices.tolist()
-    (plain,) = finish(make_engine(), Request([5, 6], sampling, ()))
+    (plain,) = finish(make_engine(), GenerationRequest([5, 6], sampling, ()))
     assert plain.ids == answer.ids
     assert plain.tokens[0].logprob is None
 
@@ -268,20 +271,20 @@ def test_drafts_change_the_number_of_steps_and_nothing_else(
     steps: list[int] = []
     found: list[list[object]] = []
     for most in (6, 0):
-        monkeypatch.setattr("inference.engine.drafting.MOST", most)
+        monkeypatch.setattr("inference.engine.engine.DRAFT_TOKENS", most)
         steps.append(0)
         found.append([])
         for prompt, length in itertools.product(prompts, (1, 2, 60)):
             engine = Engine(model, tokenizer, slots=2)
             greedy = replace(GREEDY, max_tokens=length)
-            answer = engine.submit(Request(prompt, greedy, ()))
+            answer = engine.submit(GenerationRequest(prompt, greedy, ()))
             engine.step()
             while engine.busy:
                 engine.step()
                 steps[-1] += 1
             turn = [*prompt, *answer.ids, 3]
             found[-1].append((answer.ids, answer.text))
-            found[-1].append(finish(engine, Request(turn, greedy, ()))[0].ids)
+            found[-1].append(finish(engine, GenerationRequest(turn, greedy, ()))[0].ids)
     assert found[0] == found[1]
     assert steps[0] < 0.7 * steps[1]
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from config import ROOT, ModelConfig
-from inference.engine.native import LIBRARY, NativeForward
-from inference.engine.quantization import quantize_model, quantize_rows
-from inference.engine.work import Work
+from inference.engine.cache import Work
+from inference.engine.native import LIBRARY, NativeForward, quantize_model, quantize_rows
 from model.kv_cache import KVCache
 from model.transformer import Etude
 

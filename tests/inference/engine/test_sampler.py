@@ -20,7 +20,7 @@ from transformers.generation.logits_process import (
 from config import SamplingConfig
 from inference.engine.sampler import (
     candidates,
-    make_generators,
+    make_generator,
     penalise_counts,
     penalise_repetition,
     sample,
@@ -71,7 +71,7 @@ def test_presence_and_frequency_penalties_are_those_of_openai() -> None:
     assert penalise_counts(logits, counts, sampling).tolist() == [[0.0, -0.75, -1.25]]
     greedy = replace(sampling, temperature=0.0)
     tilted = torch.tensor([[0.0, 0.7, 1.2]])
-    assert sample(tilted, greedy, make_generators(1, 1), counts=counts).item() == 0
+    assert sample(tilted, greedy, [make_generator(1)], counts=counts).item() == 0
 
 
 def test_equal_logits_at_the_edge_of_top_k_all_stay() -> None:
@@ -82,27 +82,33 @@ def test_equal_logits_at_the_edge_of_top_k_all_stay() -> None:
 
 def test_temperature_zero_is_the_likeliest_token() -> None:
     logits = random_logits()
-    chosen = sample(logits, replace(PLAIN, temperature=0.0), make_generators(1, 5))
+    chosen = sample(
+        logits, replace(PLAIN, temperature=0.0), [make_generator(1 + row) for row in range(5)]
+    )
     assert torch.equal(chosen, logits.argmax(-1))
 
 
 def test_greedy_heeds_the_repetition_penalty() -> None:
     logits, seen = torch.tensor([[3.0, 2.0, -1.0]]), torch.tensor([[True, False, False]])
     greedy = replace(PLAIN, temperature=0.0, repetition_penalty=2.0)
-    assert sample(logits, greedy, make_generators(1, 1), seen).item() == 1
+    assert sample(logits, greedy, [make_generator(1)], seen).item() == 1
 
 
 def test_tiny_temperature_does_not_overflow() -> None:
     logits = random_logits()
     for temperature in (1e-40, 1e-6, 1e-4):
-        chosen = sample(logits, replace(PLAIN, temperature=temperature), make_generators(1, 5))
+        chosen = sample(
+            logits,
+            replace(PLAIN, temperature=temperature),
+            [make_generator(1 + row) for row in range(5)],
+        )
         assert torch.equal(chosen, logits.argmax(-1))
 
 
 def test_draws_follow_the_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.0, 0.2, 0.3])
     logits = probabilities.log().expand(20_000, 4)
-    generators = make_generators(5, 1) * 20_000  # one stream of numbers
+    generators = [make_generator(5)] * 20_000  # one stream of numbers
     counts = torch.bincount(sample(logits, PLAIN, generators), minlength=4) / 20_000
     assert counts[1] == 0
     assert torch.allclose(counts, probabilities, atol=0.02)
@@ -110,16 +116,16 @@ def test_draws_follow_the_probabilities() -> None:
 
 def test_a_row_is_drawn_alike_alone_and_in_a_batch() -> None:
     logits = random_logits()
-    together = sample(logits, PLAIN, make_generators(9, 5))
+    together = sample(logits, PLAIN, [make_generator(9 + row) for row in range(5)])
     alone = [
-        sample(logits[row : row + 1], PLAIN, make_generators(9 + row, 1)).item() for row in range(5)
+        sample(logits[row : row + 1], PLAIN, [make_generator(9 + row)]).item() for row in range(5)
     ]
     assert together.tolist() == alone
 
 
 def test_without_a_seed_draws_differ() -> None:
     logits = torch.zeros(1, 100_000)
-    first, second = (sample(logits, PLAIN, make_generators(None, 1)).item() for _ in range(2))
+    first, second = (sample(logits, PLAIN, [make_generator(None)]).item() for _ in range(2))
     assert first != second
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from inference.engine.text_stream import TextStream
+from inference.engine.answers import TextStream
 from model.tokenizer import EtudeTokenizer
 
 HARD = "a🙂é中👨‍👩‍👧e\u0301 ꙮ\ufffd<|im_end|>日本\n\tfin"
@@ -55,7 +55,7 @@ def test_a_stop_text_ends_it_wherever_tokens_are_cut(tokenizer: EtudeTokenizer) 
 
 def test_what_may_be_a_stop_text_is_held_back(tokenizer: EtudeTokenizer) -> None:
     stream = TextStream(tokenizer, ("END", "N!"))
-    pieces = [stream.pass_on(piece, at_end=False) for piece in ("aE", "N", "x", "EN", "!b")]
+    pieces = [stream.release(piece, at_end=False) for piece in ("aE", "N", "x", "EN", "!b")]
     assert pieces == ["a", "", "ENx", "", "E"]
     assert stream.stopped
     assert stream.finish() == ""

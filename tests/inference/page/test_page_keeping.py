@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from inference.terminal.conversation_file import load_conversation
+from inference.terminal.session import load_conversation
 from tests.inference.page.conftest import SECONDS, Visitor
 from tests.inference.page.scripted_server import PageServer, Refusal
 

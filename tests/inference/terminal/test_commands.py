@@ -1,4 +1,4 @@
-"""What a chat can be told to do: commands, JSON for scripts, an editor for people."""
+"""What a chat can be reply to do: commands, JSON for scripts, an editor for people."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from config import SamplingConfig, UserError
 from inference.engine.answers import Token
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
-from inference.terminal.commands import Talk, is_command, obey
-from inference.terminal.console import CONTROL, open_editor, read_typed
-from inference.terminal.conversation_file import load_conversation
-from inference.terminal.session import ChatSession, CompletionSession
-from inference.terminal.settings import TerminalConfig
-from inference.terminal.speaker import EtudeSpeaker
-from inference.terminal.terminal import run_chat
-from inference.terminal.token_view import padded, percent, style, view_tokens, visible
+from inference.terminal.backends import EtudeBackend
+from inference.terminal.chat import ChatState, is_command, run_chat, run_command
+from inference.terminal.console import (
+    CONTROL,
+    open_editor,
+    padded,
+    percent,
+    read_typed,
+    style,
+    view_tokens,
+    visible,
+)
+from inference.terminal.session import ChatSession, CompletionSession, load_conversation
+from inference.terminal.settings import ChatConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
@@ -32,40 +38,41 @@ Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture
-def speaker(model: Etude, tokenizer: EtudeTokenizer) -> EtudeSpeaker:
+def backend(model: Etude, tokenizer: EtudeTokenizer) -> EtudeBackend:
     loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", True, "")
-    return EtudeSpeaker(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
+    return EtudeBackend(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
 
 
 @pytest.fixture
-def talk(speaker: EtudeSpeaker) -> Talk:
-    return Talk(ChatSession(speaker, None), top_logprobs=3)
+def state(backend: EtudeBackend) -> ChatState:
+    return ChatState(ChatSession(backend, None), top_logprobs=3)
 
 
-def run(monkeypatch: Patch, speaker: EtudeSpeaker, lines: str = "", **flags: object) -> None:
+def run(monkeypatch: Patch, backend: EtudeBackend, lines: str = "", **flags: object) -> None:
     """Runs the chat in this process, with lines on a pipe."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    run_chat(speaker, replace(TerminalConfig(), **flags))  # type: ignore[arg-type]
+    config = replace(ChatConfig(), **flags)  # type: ignore[arg-type]
+    run_chat(backend, config, config.logprobs)
 
 
-def ask(talk: Talk, text: str) -> str:
-    talk.last = talk.session.ask(text, lambda _: None, talk.top_logprobs)
-    return talk.last.text
+def ask(state: ChatState, text: str) -> str:
+    state.last = state.session.ask(text, lambda _: None, state.top_logprobs)
+    return state.last.text
 
 
-def test_settings_change_what_is_said(talk: Talk, capsys: Capture) -> None:
-    obey(talk, "/temperature 1.5")
-    obey(talk, "/set seed 4")
-    obey(talk, "/set max_tokens 5")
-    sampling = talk.session.speaker.sampling
+def test_settings_change_what_is_said(state: ChatState, capsys: Capture) -> None:
+    run_command(state, "/temperature 1.5")
+    run_command(state, "/set seed 4")
+    run_command(state, "/set max_tokens 5")
+    sampling = state.session.backend.sampling
     assert sampling == SamplingConfig(temperature=1.5, seed=4, max_tokens=5)
-    ask(talk, "Hello")
-    assert talk.last
-    assert talk.last.speech.completion_tokens == 5
-    obey(talk, "/set seed none")
-    assert talk.session.speaker.sampling.seed is None
+    ask(state, "Hello")
+    assert state.last
+    assert len(state.last.tokens) == 5
+    run_command(state, "/set seed none")
+    assert state.session.backend.sampling.seed is None
     capsys.readouterr()
-    obey(talk, "/set")
+    run_command(state, "/set")
     assert "temperature = 1.5\ntop_k = 50\n" in capsys.readouterr().err
 
 
@@ -84,17 +91,17 @@ def test_settings_change_what_is_said(talk: Talk, capsys: Capture) -> None:
         ("/quite", "there is no /quite; /help shows the commands"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(talk: Talk, line: str, said: str) -> None:
-    before = talk.session.speaker.sampling
+def test_a_mistake_is_named_in_a_sentence(state: ChatState, line: str, said: str) -> None:
+    before = state.session.backend.sampling
     with pytest.raises(UserError, match=said):
-        obey(talk, line)
-    assert talk.session.speaker.sampling == before
+        run_command(state, line)
+    assert state.session.backend.sampling == before
 
 
-def test_every_command_is_in_the_help(talk: Talk, capsys: Capture) -> None:
-    from inference.terminal.commands import COMMANDS
+def test_every_command_is_in_the_help(state: ChatState, capsys: Capture) -> None:
+    from inference.terminal.chat import COMMANDS
 
-    obey(talk, "/help")
+    run_command(state, "/help")
     text = capsys.readouterr().err
     assert all(f"{name} " in text for name in COMMANDS)
 
@@ -107,52 +114,52 @@ def test_what_is_a_command() -> None:
     assert not is_command("/system is a word\nin two lines")
 
 
-def test_the_system_prompt_is_heard_from_the_next_answer_on(talk: Talk) -> None:
-    chat = talk.session
+def test_the_system_prompt_counts_from_the_next_answer_on(state: ChatState) -> None:
+    chat = state.session
     assert isinstance(chat, ChatSession)
-    obey(talk, "/system You are  kind. 你很善良。")
-    ask(talk, "Hello")
+    run_command(state, "/system You are  kind. 你很善良。")
+    ask(state, "Hello")
     assert chat.messages[0] == {"role": "system", "content": "You are  kind. 你很善良。"}
-    obey(talk, "/system none")
+    run_command(state, "/system none")
     assert [m["role"] for m in chat.messages] == ["user", "assistant"]
 
 
-def test_regenerate_replaces_the_last_answer(talk: Talk, capsys: Capture) -> None:
-    chat = talk.session
+def test_regenerate_replaces_the_last_answer(state: ChatState, capsys: Capture) -> None:
+    chat = state.session
     assert isinstance(chat, ChatSession)
-    first = ask(talk, "Hello")
-    obey(talk, "/temperature 5")
-    obey(talk, "/regenerate")
-    assert talk.last
-    assert talk.last.text != first
-    assert capsys.readouterr().out == talk.last.text + "\n"
+    first = ask(state, "Hello")
+    run_command(state, "/temperature 5")
+    run_command(state, "/regenerate")
+    assert state.last
+    assert state.last.text != first
+    assert capsys.readouterr().out == state.last.text + "\n"
     assert chat.turns == [
         {"role": "user", "content": "Hello"},
-        {"role": "assistant", "content": talk.last.text},
+        {"role": "assistant", "content": state.last.text},
     ]
 
 
-def test_a_saved_conversation_goes_on_where_it_was(talk: Talk, tmp_path: Path) -> None:
-    chat = talk.session
+def test_a_saved_conversation_goes_on_where_it_was(state: ChatState, tmp_path: Path) -> None:
+    chat = state.session
     assert isinstance(chat, ChatSession)
-    obey(talk, "/system 你很善良。")
-    ask(talk, "Hello 你好")
+    run_command(state, "/system 你很善良。")
+    ask(state, "Hello 你好")
     path = tmp_path / "my talk.json"
-    obey(talk, f"/save {path}")
+    run_command(state, f"/save {path}")
     kept = chat.messages
     assert json.loads(path.read_text(encoding="utf-8")) == {"conversations": kept}
-    ask(talk, "more")
-    obey(talk, f"/save {path}")  # its own file
+    ask(state, "more")
+    run_command(state, f"/save {path}")  # its own file
     following = chat.messages[-1]
-    obey(talk, "/clear")
-    obey(talk, "/system none")
-    ask(talk, "Hi")
+    run_command(state, "/clear")
+    run_command(state, "/system none")
+    ask(state, "Hi")
     with pytest.raises(UserError, match="is there already"):
-        obey(talk, f"/save {path}")
-    obey(talk, f"/load {path}")
+        run_command(state, f"/save {path}")
+    run_command(state, f"/load {path}")
     assert chat.messages[: len(kept)] == kept
     assert chat.messages[-1] == following
-    obey(talk, "/regenerate")
+    run_command(state, "/regenerate")
     assert chat.messages[-1] == following  # the same context gives the same greedy answer
 
 
@@ -179,24 +186,24 @@ def test_a_question_without_an_answer_is_left_out(tmp_path: Path) -> None:
     assert load_conversation(path) == turns
 
 
-def test_a_pretrained_model_has_no_conversation(speaker: EtudeSpeaker) -> None:
-    talk = Talk(CompletionSession(speaker))
+def test_a_pretrained_model_has_no_conversation(backend: EtudeBackend) -> None:
+    state = ChatState(CompletionSession(backend))
     for line in ("/system x", "/save x.json", "/load x.json"):
         with pytest.raises(UserError, match="only continues texts"):
-            obey(talk, line)
+            run_command(state, line)
 
 
-def test_tokens_tell_what_else_might_have_come(talk: Talk, capsys: Capture) -> None:
-    ask(talk, "Hello")
-    obey(talk, "/tokens")
-    assert talk.last
+def test_tokens_show_what_else_might_have_come(state: ChatState, capsys: Capture) -> None:
+    ask(state, "Hello")
+    run_command(state, "/tokens")
+    assert state.last
     lines = capsys.readouterr().err.splitlines()
-    assert "\n".join(lines).startswith(talk.last.text.translate(CONTROL))
+    assert "\n".join(lines).startswith(state.last.text.translate(CONTROL))
     rows = [line for line in lines if " %" in line]
     assert len(rows) == 8
-    for token, row in zip(talk.last.speech.tokens, rows, strict=True):
+    for token, row in zip(state.last.tokens, rows, strict=True):
         assert row.startswith(f"{percent(token.logprob or 0):>6}")
-        assert visible(talk.session.speaker.spell(token.id)) in row
+        assert visible(state.session.backend.token_bytes(token.id)) in row
         assert row.count(" %") == 3
     assert lines[-1].startswith("8 tokens, ")
 
@@ -213,9 +220,9 @@ def test_tokens_are_shown_as_they_are() -> None:
 
 
 def test_json_is_a_line_an_answer(
-    speaker: EtudeSpeaker, monkeypatch: Patch, capsys: Capture
+    backend: EtudeBackend, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    run(monkeypatch, speaker, "Hello\n你好\n" + "much " * 200 + "\n", json=True, logprobs=2)
+    run(monkeypatch, backend, "Hello\n你好\n" + "much " * 200 + "\n", json=True, logprobs=2)
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
     usage = first["usage"]
     assert usage["completion_tokens"] == len(first["tokens"]) == 8
@@ -231,20 +238,22 @@ def test_json_is_a_line_an_answer(
     assert "shorten it" in third["error"]
 
 
-def test_json_tells_no_tokens_unless_asked(
-    speaker: EtudeSpeaker, monkeypatch: Patch, capsys: Capture
+def test_json_has_no_tokens_unless_asked(
+    backend: EtudeBackend, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    run(monkeypatch, speaker, prompt="Hello", json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert "tokens" not in told
-    assert told["text"]
+    run(monkeypatch, backend, prompt="Hello", json=True)
+    reply = json.loads(capsys.readouterr().out)
+    assert "tokens" not in reply
+    assert reply["text"]
 
 
 def test_logprobs_are_for_json() -> None:
-    assert TerminalConfig(logprobs=3).problems() == [
+    assert ChatConfig(logprobs=3).problems() == [
         "logprobs is only for --json; in a chat, /tokens shows them"
     ]
-    assert TerminalConfig(logprobs=21, json=True).problems() == ["logprobs is 21: choose 0 to 20"]
+    assert ChatConfig(logprobs=21, json=True).problems() == [
+        "logprobs is 21: use a value at least 0 and at most 20"
+    ]
 
 
 @pytest.fixture

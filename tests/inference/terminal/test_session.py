@@ -6,32 +6,33 @@ from collections.abc import Sequence
 
 import pytest
 
-from config import ChatConfig, SamplingConfig, UserError
-from inference.engine.answers import FinishReason
+from config import SamplingConfig, UserError
+from inference.engine.answers import CutBy, FinishReason, GenerationResult, Token
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
+from inference.terminal.backends import EtudeBackend, OnText
+from inference.terminal.console import readable
 from inference.terminal.session import (
     ChatSession,
     CompletionSession,
     open_session,
     prompt_room,
-    readable,
 )
-from inference.terminal.speaker import EtudeSpeaker, Speech, Write
+from inference.terminal.settings import ChatConfig
 from model.chat import Message
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 
-class ScriptedSpeaker:
-    """Says what it is told to; a token is a character."""
+class ScriptedBackend:
+    """Gives scripted answers; a token is a character."""
 
     def __init__(self, answers: Sequence[str], context: int = 400, is_chat: bool = True) -> None:
         self.answers, self.context, self.is_chat = list(answers), context, is_chat
         self.title = "scripted"
         self.sampling = SamplingConfig(max_tokens=100)
         self.reason: FinishReason = "stop"
-        self.heard: list[str] = []
+        self.prompts: list[str] = []
 
     def render_chat(self, messages: Sequence[Message]) -> list[int]:
         return self.render_text("".join(f"{m['role'][0]}:{m['content']};" for m in messages))
@@ -39,14 +40,19 @@ class ScriptedSpeaker:
     def render_text(self, text: str) -> list[int]:
         return [ord(character) for character in text]
 
-    def speak(self, prompt: list[int], write: Write, top_logprobs: int | None = None) -> Speech:
-        self.heard.append("".join(map(chr, prompt)))
+    def generate(
+        self, prompt: list[int], on_text: OnText, top_logprobs: int | None = None
+    ) -> GenerationResult:
+        self.prompts.append("".join(map(chr, prompt)))
         answer = self.answers.pop(0)
         for character in answer:
-            write(character)
-        return Speech(self.reason, len(prompt), len(answer), 1.0)
+            on_text(character)
+        fits = len(prompt) + self.sampling.max_tokens < self.context
+        tokens = tuple(Token(ord(character), character) for character in answer)
+        cut_by: CutBy = "max_tokens" if fits else "context"
+        return GenerationResult(answer, tokens, self.reason, cut_by, len(prompt))
 
-    def spell(self, token: int) -> bytes:
+    def token_bytes(self, token: int) -> bytes:
         return chr(token).encode()
 
 
@@ -55,132 +61,139 @@ def ignore(text: str) -> None:
 
 
 def test_turns_are_remembered() -> None:
-    speaker = ScriptedSpeaker(["one", "two"])
-    session = ChatSession(speaker, "be kind")
+    backend = ScriptedBackend(["one", "two"])
+    session = ChatSession(backend, "be kind")
     written: list[str] = []
     assert session.ask("first", written.append).text == "one"
     assert written == ["o", "n", "e"]
     session.ask("second", ignore)
-    assert speaker.heard[1] == "s:be kind;u:first;a:one;u:second;"
+    assert backend.prompts[1] == "s:be kind;u:first;a:one;u:second;"
 
 
 def test_clear_forgets_the_turns_and_keeps_the_system_prompt() -> None:
-    speaker = ScriptedSpeaker(["one", "two"])
-    session = ChatSession(speaker, "be kind")
+    backend = ScriptedBackend(["one", "two"])
+    session = ChatSession(backend, "be kind")
     session.ask("first", ignore)
     session.clear()
     session.ask("second", ignore)
-    assert speaker.heard[1] == "s:be kind;u:second;"
+    assert backend.prompts[1] == "s:be kind;u:second;"
 
 
 def test_the_oldest_turns_go_first_and_the_user_is_told_once() -> None:
-    speaker = ScriptedSpeaker(["A" * 20, "B" * 20, "C" * 5, "D" * 5], context=100)
-    session = ChatSession(speaker, "sys")
-    assert session.ask("1" * 10, ignore).notes == []
-    assert session.ask("2" * 10, ignore).notes == []
-    reply = session.ask("3" * 10, ignore)
-    assert reply.notes == [
+    backend = ScriptedBackend(["A" * 20, "B" * 20, "C" * 5, "D" * 5], context=100)
+    session = ChatSession(backend, "sys")
+    session.ask("1" * 10, ignore)
+    assert session.notes == []
+    session.ask("2" * 10, ignore)
+    assert session.notes == []
+    session.ask("3" * 10, ignore)
+    assert session.notes == [
         "the conversation outgrew the context: the oldest 2 messages are forgotten"
     ]
-    assert speaker.heard[2] == f"s:sys;u:{'2' * 10};a:{'B' * 20};u:{'3' * 10};"
-    assert session.ask("4", ignore).notes == []
-    assert speaker.heard[3] == f"s:sys;u:{'2' * 10};a:{'B' * 20};u:{'3' * 10};a:{'C' * 5};u:4;"
+    assert backend.prompts[2] == f"s:sys;u:{'2' * 10};a:{'B' * 20};u:{'3' * 10};"
+    session.ask("4", ignore)
+    assert session.notes == []
+    assert backend.prompts[3] == f"s:sys;u:{'2' * 10};a:{'B' * 20};u:{'3' * 10};a:{'C' * 5};u:4;"
 
 
 def test_a_message_too_long_is_refused_and_the_conversation_stays() -> None:
-    speaker = ScriptedSpeaker(["one", "two"], context=100)
-    session = ChatSession(speaker, None)
+    backend = ScriptedBackend(["one", "two"], context=100)
+    session = ChatSession(backend, None)
     session.ask("first", ignore)
     with pytest.raises(UserError, match="only 75 fit: shorten it"):
         session.ask("x" * 90, ignore)
     session.ask("second", ignore)
-    assert speaker.heard[-1] == "u:first;a:one;u:second;"
+    assert backend.prompts[-1] == "u:first;a:one;u:second;"
 
 
 def test_a_stopped_answer_stays_as_far_as_it_came() -> None:
-    speaker = ScriptedSpeaker(["half an ans", "two"])
-    session = ChatSession(speaker, None)
-    speaker.reason = "cancelled"
+    backend = ScriptedBackend(["half an ans", "two"])
+    session = ChatSession(backend, None)
+    backend.reason = "cancelled"
     reply = session.ask("first", ignore)
-    assert (reply.text, reply.notes) == ("half an ans", ["stopped"])
-    speaker.reason = "stop"
+    assert (reply.text, session.notes) == ("half an ans", ["stopped"])
+    backend.reason = "stop"
     session.ask("second", ignore)
-    assert speaker.heard[1] == "u:first;a:half an ans;u:second;"
+    assert backend.prompts[1] == "u:first;a:half an ans;u:second;"
 
 
 @pytest.mark.parametrize("answer", ["", "  \n"])
 def test_without_an_answer_nothing_was_asked(answer: str) -> None:
-    speaker = ScriptedSpeaker([answer, "two"])
-    session = ChatSession(speaker, None)
-    assert session.ask("first", ignore).notes == ["the model has nothing to say to this"]
+    backend = ScriptedBackend([answer, "two"])
+    session = ChatSession(backend, None)
+    session.ask("first", ignore)
+    assert session.notes == ["the model has nothing to say to this"]
     session.ask("second", ignore)
-    assert speaker.heard[1] == "u:second;"
+    assert backend.prompts[1] == "u:second;"
 
 
 def test_a_cut_answer_says_what_cut_it() -> None:
-    speaker = ScriptedSpeaker(["one", "two"], context=100)
-    speaker.reason = "length"
-    speaker.sampling = SamplingConfig(max_tokens=10)
-    assert ChatSession(speaker, None).ask("x", ignore).notes == ["cut after --max_tokens 10"]
-    speaker.sampling = SamplingConfig(max_tokens=1000)
-    notes = ChatSession(speaker, None).ask("x", ignore).notes
-    assert notes == ["cut: the context of 100 tokens is full"]
+    backend = ScriptedBackend(["one", "two"], context=100)
+    backend.reason = "length"
+    backend.sampling = SamplingConfig(max_tokens=10)
+    session = ChatSession(backend, None)
+    session.ask("x", ignore)
+    assert session.notes == ["cut after --max_tokens 10"]
+    backend.sampling = SamplingConfig(max_tokens=1000)
+    session.ask("y", ignore)
+    assert session.notes == ["cut: the context of 100 tokens is full"]
 
 
 def test_completion_keeps_the_end_of_a_long_text() -> None:
-    speaker = ScriptedSpeaker(["z", "z"], context=100, is_chat=False)
-    session = CompletionSession(speaker)
-    assert session.ask("short", ignore).notes == []
-    reply = session.ask("x" * 40 + "y" * 75, ignore)
-    assert reply.notes == ["the text has 115 tokens: only the last 75 were read"]
-    assert speaker.heard == ["short", "y" * 75]
+    backend = ScriptedBackend(["z", "z"], context=100, is_chat=False)
+    session = CompletionSession(backend)
+    session.ask("short", ignore)
+    assert session.notes == []
+    session.ask("x" * 40 + "y" * 75, ignore)
+    assert session.notes == ["the text has 115 tokens: only the last 75 were read"]
+    assert backend.prompts == ["short", "y" * 75]
 
 
 def test_room_is_left_for_the_answer() -> None:
-    speaker = ScriptedSpeaker([], context=512)
+    backend = ScriptedBackend([], context=512)
     for max_tokens, context, room in ((512, 512, 384), (20, 512, 492), (20, 2, 1)):
-        speaker.context, speaker.sampling = context, SamplingConfig(max_tokens=max_tokens)
-        assert prompt_room(speaker) == room
+        backend.context, backend.sampling = context, SamplingConfig(max_tokens=max_tokens)
+        assert prompt_room(backend) == room
 
 
 def test_another_answer_takes_the_place_of_the_last_one() -> None:
-    speaker = ScriptedSpeaker(["one", "two", "2", "three"])
-    session = ChatSession(speaker, None)
+    backend = ScriptedBackend(["one", "two", "2", "three"])
+    session = ChatSession(backend, None)
     with pytest.raises(UserError, match="no answer yet"):
-        session.answer_again(ignore)
+        session.regenerate(ignore)
     session.ask("first", ignore)
     session.ask("second", ignore)
-    assert session.answer_again(ignore).text == "2"
-    assert speaker.heard[2] == speaker.heard[1]
+    assert session.regenerate(ignore).text == "2"
+    assert backend.prompts[2] == backend.prompts[1]
     session.ask("third", ignore)
-    assert speaker.heard[3] == "u:first;a:one;u:second;a:2;u:third;"
+    assert backend.prompts[3] == "u:first;a:one;u:second;a:2;u:third;"
 
 
 def test_another_answer_that_does_not_fit_leaves_the_old_one() -> None:
-    speaker = ScriptedSpeaker(["one"], context=100)
-    session = ChatSession(speaker, None)
+    backend = ScriptedBackend(["one"], context=100)
+    session = ChatSession(backend, None)
     session.ask("first", ignore)
     session.system = "x" * 100
     with pytest.raises(UserError, match="shorten it"):
-        session.answer_again(ignore)
+        session.regenerate(ignore)
     assert session.turns[-1]["content"] == "one"
 
 
 def test_a_text_is_continued_again() -> None:
-    speaker = ScriptedSpeaker(["a", "b"], is_chat=False)
-    session = CompletionSession(speaker)
+    backend = ScriptedBackend(["a", "b"], is_chat=False)
+    session = CompletionSession(backend)
     with pytest.raises(UserError, match="no text yet"):
-        session.answer_again(ignore)
+        session.regenerate(ignore)
     session.ask("x", ignore)
-    assert session.answer_again(ignore).text == "b"
-    assert speaker.heard == ["x", "x"]
+    assert session.regenerate(ignore).text == "b"
+    assert backend.prompts == ["x", "x"]
 
 
 def test_system_prompt_is_refused_where_it_means_nothing() -> None:
     with pytest.raises(UserError, match=r"--system: .* only continues texts"):
-        open_session(ScriptedSpeaker([], is_chat=False), ChatConfig(system="be kind"))
+        open_session(ScriptedBackend([], is_chat=False), ChatConfig(system="be kind"))
     with pytest.raises(UserError, match="--system is empty"):
-        open_session(ScriptedSpeaker([]), ChatConfig(system="  "))
+        open_session(ScriptedBackend([]), ChatConfig(system="  "))
 
 
 def test_half_surrogate_pairs_become_replacement_characters() -> None:
@@ -192,16 +205,16 @@ def test_half_surrogate_pairs_become_replacement_characters() -> None:
 def test_a_long_chat_never_outgrows_a_real_context(model: Etude, tokenizer: EtudeTokenizer) -> None:
     sampling = SamplingConfig(seed=1, max_tokens=30)
     loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", True, "")
-    speaker = EtudeSpeaker(loaded, sampling)
-    session = ChatSession(speaker, "You are kind.")
+    backend = EtudeBackend(loaded, sampling)
+    session = ChatSession(backend, "You are kind.")
     notes = []
     reused = []
     for number in range(12):
         reply = session.ask(f"hello {number} 你好", ignore)
-        notes += reply.notes
-        reused.append((reply.speech.cached_tokens, reply.speech.prompt_tokens))
+        notes += session.notes
+        reused.append((reply.cached_tokens, reply.prompt_tokens))
     assert any("outgrew" in note for note in notes)
-    ids = session.speaker.render_chat([*session.messages, *ask("again")])
+    ids = session.backend.render_chat([*session.messages, *ask("again")])
     assert len(ids) < 300  # far less than twelve turns have
     cached, prompt = reused[1]
     assert cached > prompt / 2  # what the first turn has read is not read again

@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from config import ROOT, ChatConfig, SamplingConfig, UserError
+from config import ROOT, SamplingConfig, UserError
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
-from inference.terminal.settings import TerminalConfig
-from inference.terminal.speaker import EtudeSpeaker
-from inference.terminal.terminal import run_chat
+from inference.terminal.backends import EtudeBackend
+from inference.terminal.chat import run_chat
+from inference.terminal.settings import ChatConfig
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -48,40 +48,43 @@ def run(*args: str, cwd: Path, text: str | None = None) -> subprocess.CompletedP
 
 
 def chat(
-    monkeypatch: pytest.MonkeyPatch, speaker: EtudeSpeaker, lines: str, **flags: object
+    monkeypatch: pytest.MonkeyPatch, backend: EtudeBackend, lines: str, **flags: object
 ) -> None:
     """Runs the chat in this process, with lines on a pipe."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
-    run_chat(speaker, replace(TerminalConfig(), **flags))  # type: ignore[arg-type]
+    config = replace(ChatConfig(), **flags)  # type: ignore[arg-type]
+    run_chat(backend, config, config.logprobs)
 
 
 @pytest.fixture
-def speaker(model: Etude, tokenizer: EtudeTokenizer) -> EtudeSpeaker:
-    return speaker_of(model, tokenizer, True)
+def backend(model: Etude, tokenizer: EtudeTokenizer) -> EtudeBackend:
+    return backend_of(model, tokenizer, True)
 
 
-def speaker_of(model: Etude, tokenizer: EtudeTokenizer, is_chat: bool) -> EtudeSpeaker:
+def backend_of(model: Etude, tokenizer: EtudeTokenizer, is_chat: bool) -> EtudeBackend:
     loaded = LoadedModel(Engine(model, tokenizer, slots=1), tokenizer, "tiny", is_chat, "")
-    return EtudeSpeaker(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
+    return EtudeBackend(loaded, SamplingConfig(temperature=0.0, max_tokens=8))
 
 
 def test_one_shot_prints_only_the_answer_from_any_folder(tmp_path: Path, model_dir: Path) -> None:
     flags = ("--model_dir", "etude_sft_model", "--temperature", "0", "--max_tokens", "9")
     result = run(SCRIPT, *flags, "--prompt", "Hello 你好", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    speaker = EtudeSpeaker.load(
+    backend = EtudeBackend.load(
         ChatConfig(model_dir, sampling=SamplingConfig(temperature=0.0, max_tokens=9))
     )
     pieces: list[str] = []
-    speaker.speak(speaker.render_chat([{"role": "user", "content": "Hello 你好"}]), pieces.append)
+    backend.generate(
+        backend.render_chat([{"role": "user", "content": "Hello 你好"}]), pieces.append
+    )
     assert result.stdout == "".join(pieces) + "\n"
     assert result.stderr == "cut after --max_tokens 9\n"
 
 
 def test_piped_lines_are_answered_one_by_one(
-    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    backend: EtudeBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chat(monkeypatch, speaker, "Hello\n\n   \nHello\n/clear\nHello\n/exit\nHello\n")
+    chat(monkeypatch, backend, "Hello\n\n   \nHello\n/clear\nHello\n/exit\nHello\n")
     out = capsys.readouterr().out.removesuffix("\n").split("\n")
     assert len(out) == 3
     assert out[0] == out[2]  # after /clear the same question has the same answer
@@ -108,35 +111,35 @@ def test_piped_bytes_that_are_not_text_do_not_end_the_chat(model_dir: Path) -> N
 
 
 def test_commands_speak_on_standard_error(
-    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    backend: EtudeBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chat(monkeypatch, speaker, "/help\n/clear\n/quite\n /exit \n")
+    chat(monkeypatch, backend, "/help\n/clear\n/quite\n /exit \n")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "/clear              begin a new conversation" in captured.err
-    assert "the conversation starts anew" in captured.err
+    assert "a new conversation" in captured.err
     assert "there is no /quite; /help shows the commands" in captured.err
 
 
 def test_a_script_is_told_how_to_see_tokens(
-    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    backend: EtudeBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chat(monkeypatch, speaker, "Hello\n/tokens\n")
+    chat(monkeypatch, backend, "Hello\n/tokens\n")
     assert "scripts get them by --json --logprobs 5" in capsys.readouterr().err
 
 
 def test_a_message_too_long_does_not_end_the_chat(
-    speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    backend: EtudeBackend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chat(monkeypatch, speaker, "much " * 200 + "\nHello\n")
+    chat(monkeypatch, backend, "much " * 200 + "\nHello\n")
     captured = capsys.readouterr()
     assert "shorten it" in captured.err
     assert captured.out.strip()
 
 
-def test_an_empty_prompt_is_refused(speaker: EtudeSpeaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_prompt_is_refused(backend: EtudeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--prompt is empty"):
-        chat(monkeypatch, speaker, "", prompt=" ")
+        chat(monkeypatch, backend, "", prompt=" ")
 
 
 def test_a_pretrained_model_continues_even_nothing(
@@ -145,7 +148,7 @@ def test_a_pretrained_model_continues_even_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    chat(monkeypatch, speaker_of(model, tokenizer, False), "", prompt="")
+    chat(monkeypatch, backend_of(model, tokenizer, False), "", prompt="")
     assert capsys.readouterr().out.strip()
 
 
@@ -263,7 +266,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     person.types(CTRL_C)
     person.sees("stopped.*> ")
     person.types("/clear\r")
-    person.sees("anew.*> ")
+    person.sees("new conversation.*> ")
     person.types(CTRL_C)
     person.sees("Ctrl-C again leaves.*> ")
     person.types("你好\r")

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from config import ModelConfig, RopeScaling, SamplingConfig
-from inference.engine.batch import generate_batch
+from inference.engine.engine import generate_batch
 from model.chat import Message, render, render_prompt
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer

@@ -14,7 +14,7 @@ import torch
 from matplotlib import pyplot
 
 from config import ROOT, UserError
-from inference.engine.quantization import quantize_model
+from inference.engine.native import quantize_model
 from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

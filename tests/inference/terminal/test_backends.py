@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from config import ChatConfig, SamplingConfig, UserError
+from config import SamplingConfig, UserError
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
-from inference.terminal.speaker import EtudeSpeaker
+from inference.terminal.backends import EtudeBackend
+from inference.terminal.settings import ChatConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
@@ -24,11 +25,11 @@ TEXTS = [
 ]
 
 
-def speaker_of(
+def backend_of(
     model: Etude, tokenizer: EtudeTokenizer, is_chat: bool, sampling: SamplingConfig
-) -> EtudeSpeaker:
+) -> EtudeBackend:
     engine = Engine(model, tokenizer, slots=1)
-    return EtudeSpeaker(LoadedModel(engine, tokenizer, "tiny", is_chat, ""), sampling)
+    return EtudeBackend(LoadedModel(engine, tokenizer, "tiny", is_chat, ""), sampling)
 
 
 def streamed(tokenizer: EtudeTokenizer, ids: list[int]) -> list[str]:
@@ -92,7 +93,7 @@ def test_a_written_answer_never_shows_half_a_character(
     monkeypatch.setattr("inference.engine.engine.sample", lambda *_: torch.tensor([next(chosen)]))
     pieces: list[str] = []
     sampling = SamplingConfig(max_tokens=len(ids))
-    speaker_of(model, tokenizer, True, sampling).speak([1], pieces.append)
+    backend_of(model, tokenizer, True, sampling).generate([1], pieces.append)
     assert "".join(pieces[:-1]) == TEXTS[1]
     assert pieces[-1] == "\ufffd"  # what was held back comes at the end
 
@@ -101,26 +102,28 @@ def test_same_seed_same_answer(model: Etude, tokenizer: EtudeTokenizer) -> None:
     def answer(seed: int) -> str:
         sampling = SamplingConfig(temperature=1.0, seed=seed, max_tokens=40)
         pieces: list[str] = []
-        speaker_of(model, tokenizer, True, sampling).speak([5, 6], pieces.append)
+        backend_of(model, tokenizer, True, sampling).generate([5, 6], pieces.append)
         return "".join(pieces)
 
     assert answer(1) == answer(1)
     assert answer(1) != answer(2)
 
 
-def test_a_speech_tells_what_was_asked(model: Etude, tokenizer: EtudeTokenizer) -> None:
-    speaker = speaker_of(model, tokenizer, True, SamplingConfig(max_tokens=6, temperature=0))
-    plain = speaker.speak([5, 6], lambda _: None)
-    told = speaker.speak([5, 6], lambda _: None, top_logprobs=2)
-    assert (plain.finish_reason, plain.completion_tokens, plain.tokens) == ("length", 6, ())
-    assert told.cached_tokens == 1
-    assert [len(token.alternatives) for token in told.tokens] == [2] * 6
-    assert [token.alternatives[0][0] for token in told.tokens] == [t.id for t in told.tokens]
-    assert told.tokens_per_second == 6 / told.seconds
+def test_a_result_has_what_was_asked_for(model: Etude, tokenizer: EtudeTokenizer) -> None:
+    backend = backend_of(model, tokenizer, True, SamplingConfig(max_tokens=6, temperature=0))
+    plain = backend.generate([5, 6], lambda _: None)
+    asked = backend.generate([5, 6], lambda _: None, top_logprobs=2)
+    assert (plain.finish_reason, [t.logprob for t in plain.tokens]) == ("length", [None] * 6)
+    assert asked.cached_tokens == 1
+    assert [len(token.alternatives) for token in asked.tokens] == [2] * 6
+    assert [token.alternatives[0][0] for token in asked.tokens] == [t.id for t in asked.tokens]
+    assert asked.tokens_per_second == 6 / asked.seconds
 
 
-def test_ctrl_c_ends_a_speech_and_frees_the_engine(model: Etude, tokenizer: EtudeTokenizer) -> None:
-    speaker = speaker_of(model, tokenizer, True, SamplingConfig(temperature=0))
+def test_ctrl_c_ends_an_answer_and_frees_the_engine(
+    model: Etude, tokenizer: EtudeTokenizer
+) -> None:
+    backend = backend_of(model, tokenizer, True, SamplingConfig(temperature=0))
     pieces: list[str] = []
 
     def write(text: str) -> None:
@@ -128,31 +131,32 @@ def test_ctrl_c_ends_a_speech_and_frees_the_engine(model: Etude, tokenizer: Etud
         if len(pieces) == 4:
             raise KeyboardInterrupt
 
-    speech = speaker.speak([5, 6], write, top_logprobs=0)
-    assert speech.finish_reason == "cancelled"
-    assert speech.completion_tokens == len(speech.tokens) == 4
+    result = backend.generate([5, 6], write, top_logprobs=0)
+    assert result.finish_reason == "cancelled"
+    assert len(result.tokens) == 4
+    assert not backend.engine.busy
     whole: list[str] = []
-    speaker.sampling = SamplingConfig(temperature=0, max_tokens=9)
-    speaker.speak([5, 6], whole.append)
+    backend.sampling = SamplingConfig(temperature=0, max_tokens=9)
+    backend.generate([5, 6], whole.append)
     assert "".join(whole).startswith("".join(pieces))
-    assert not speaker.engine.busy
+    assert not backend.engine.busy
 
 
 def test_a_text_begins_after_a_document_border(model: Etude, tokenizer: EtudeTokenizer) -> None:
-    speaker = speaker_of(model, tokenizer, False, SamplingConfig())
-    assert speaker.render_text("<|im_end|>")[0] == tokenizer.end_of_text_id
-    assert tokenizer.im_end_id not in speaker.render_text("<|im_end|>")
-    assert speaker.model.stop_ids == (tokenizer.end_of_text_id,)
+    backend = backend_of(model, tokenizer, False, SamplingConfig())
+    assert backend.render_text("<|im_end|>")[0] == tokenizer.end_of_text_id
+    assert tokenizer.im_end_id not in backend.render_text("<|im_end|>")
+    assert backend.model.stop_ids == (tokenizer.end_of_text_id,)
 
 
 def test_a_missing_model_names_the_demo(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"make demo.*--model_dir weight/demo/etude_sft_model"):
-        EtudeSpeaker.load(ChatConfig(model_dir=tmp_path / "none"))
+        EtudeBackend.load(ChatConfig(model_dir=tmp_path / "none"))
 
 
 def test_a_device_that_is_not_there_is_refused(model_dir: Path) -> None:
     with pytest.raises(UserError, match="--device abacus"):
-        EtudeSpeaker.load(ChatConfig(model_dir=model_dir, device="abacus"))
+        EtudeBackend.load(ChatConfig(model_dir=model_dir, device="abacus"))
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"--device cuda: .* use --device cpu"):
-            EtudeSpeaker.load(ChatConfig(model_dir=model_dir, device="cuda"))
+            EtudeBackend.load(ChatConfig(model_dir=model_dir, device="cuda"))

@@ -1,0 +1,328 @@
+"""The JSON of requests and responses, field by field, as in OpenAI's API.
+
+Names and ranges are OpenAI's (platform.openai.com/docs/api-reference); top_k, min_p and
+repetition_penalty are additions. Values are not converted: "5" is not a number. Fields of OpenAI's
+that change nothing here are accepted; those that would change an answer in a way that this server
+cannot are accepted only where they ask for nothing, such as an empty list of tools.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from inference.engine.answers import CutBy
+
+STOP_CHARACTERS = 1_000
+TOP_LOGPROBS = 20
+"""Most alternatives to a token, as in OpenAI's API."""
+
+Nothing = Annotated[list[Any], Field(max_length=0)]
+StopText = Annotated[str, Field(max_length=STOP_CHARACTERS)]
+
+
+# Requests
+
+
+class Strict(BaseModel):
+    """Values are not converted, and no field is ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class TextPart(Strict):
+    """A part of a content; pictures and sound are not supported."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(Strict):
+    """A turn of a conversation; a message that this API sent can be sent back."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: Nothing | None = None
+    annotations: Nothing | None = None
+
+    @property
+    def text(self) -> str:
+        """Its content, parts joined."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class StreamOptions(Strict):
+    """What a stream sends beside the answer."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class TextFormat(Strict):
+    """Plain text."""
+
+    type: Literal["text"]
+
+
+class GenerateRequest(Strict):
+    """Fields of both kinds of requests."""
+
+    model: str | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=1_000_000, description="0 or -1: all tokens.")
+    min_p: float | None = Field(None, ge=0, le=1)
+    repetition_penalty: float | None = Field(None, ge=0.01, le=100)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    n: int | None = Field(None, ge=1)
+    stop: StopText | list[StopText] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with token counts."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        """The texts that end an answer."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(filter(None, given))
+
+
+class ChatCompletionRequest(GenerateRequest):
+    """A conversation to be answered."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
+
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    parallel_tool_calls: bool | None = None
+
+    tools: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    functions: Nothing | None = None
+    function_call: Literal["none", "auto"] | None = None
+    response_format: TextFormat | None = None
+    modalities: list[Literal["text"]] | None = None
+    reasoning_effort: Literal["none"] | None = None
+    verbosity: Literal["medium"] | None = None
+    audio: None = None
+    prediction: None = None
+    web_search_options: None = None
+
+
+class CompletionRequest(GenerateRequest):
+    """A text to be continued, or several; as text or as token ids."""
+
+    prompt: str | list[str] | list[int] | list[list[int]] = ""
+    logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
+
+    suffix: Literal[""] | None = None
+    echo: bool | None = None
+    best_of: int | None = Field(None, ge=1)
+
+
+REQUESTS = (
+    ChatCompletionRequest,
+    CompletionRequest,
+    ChatMessage,
+    TextPart,
+    StreamOptions,
+    TextFormat,
+)
+FIELDS = frozenset(name for model in REQUESTS for name in model.model_fields)
+"""All names of fields, to tell them from the branches of unions in pydantic's errors."""
+
+NOT_SUPPORTED = frozenset(
+    {
+        *("logit_bias", "tools", "tool_choice", "functions", "function_call", "response_format"),
+        *("modalities", "reasoning_effort", "verbosity", "audio", "prediction"),
+        *("web_search_options", "suffix", "tool_calls", "annotations", "refusal"),
+    }
+)
+"""Fields whose only accepted values ask for nothing."""
+
+# Responses
+
+Finish = Literal["stop", "length"]
+
+
+class PromptTokensDetails(BaseModel):
+    """More about the tokens of a prompt."""
+
+    cached_tokens: int
+    """Tokens whose keys and values were in the cache already."""
+
+
+class Usage(BaseModel):
+    """Token counts of a request and its answers."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+
+class TokenLogprob(BaseModel):
+    """A token that could stand at a place, with its log-probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChosenTokenLogprob(TokenLogprob):
+    """A token of an answer, and the likeliest at its place."""
+
+    top_logprobs: list[TokenLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """The tokens of an answer or of a part of it."""
+
+    content: list[ChosenTokenLogprob]
+    refusal: None = None
+
+
+class AssistantMessage(BaseModel):
+    """An answer."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    """One of the answers to a request."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Finish
+    cut_by: CutBy | None
+    """Not OpenAI's: what ended an answer of finish_reason length."""
+
+
+class ChatCompletion(BaseModel):
+    """The response to a conversation."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class Delta(TypedDict, total=False):
+    """What is new since the last chunk."""
+
+    role: Literal["assistant"]
+    content: str
+
+
+class ChatChunkChoice(BaseModel):
+    """A piece of an answer."""
+
+    index: int
+    delta: Delta
+    logprobs: ChatLogprobs | None
+    finish_reason: Finish | None
+    cut_by: CutBy | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """An event of a stream."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+
+
+class TextLogprobs(BaseModel):
+    """The tokens of a continuation or of a piece of it."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+    """Where each token's text begins, in characters."""
+    bytes: list[list[int]]
+    """Not OpenAI's: each token's bytes, since a token may be a part of a character."""
+
+
+class TextChoice(BaseModel):
+    """A continuation or a piece of one."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Finish | None
+    cut_by: CutBy | None
+
+
+class Completion(BaseModel):
+    """The response to a text, whole or an event of a stream."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: Usage | None = None
+
+
+class Model(BaseModel):
+    """The model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    kind: Literal["chat", "completion"]
+    """Not OpenAI's: whether it answers messages, or only continues texts."""
+    context_length: int
+    """Not OpenAI's: most tokens of prompt and answer together."""
+    title: str
+    """Not OpenAI's: one line about it."""
+    sampling: dict[str, Any]
+    """Not OpenAI's: how tokens are chosen where a request does not say."""
+
+
+class Models(BaseModel):
+    """All models, of which there is one."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    """That a token could be made."""
+
+    status: Literal["ok"] = "ok"
+    model: str

@@ -1,0 +1,305 @@
+"""A chat in the terminal: message after message, or one answer and no more; text, or JSON for
+scripts; and the commands that begin with a slash."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from config import SamplingConfig, UserError
+from inference.engine.answers import GenerationResult, chat_logprobs
+from inference.terminal.backends import Backend
+from inference.terminal.console import (
+    ReadLine,
+    notify,
+    open_input,
+    prepare_streams,
+    readable,
+    show,
+    view_tokens,
+)
+from inference.terminal.session import (
+    ChatSession,
+    Session,
+    load_conversation,
+    open_session,
+    save_conversation,
+)
+from inference.terminal.settings import TransformersChatConfig
+
+ALTERNATIVES = 5
+"""Alternatives to a token that /tokens shows."""
+
+HELP = """\
+/system TEXT        set the system prompt (alone: show it; none: remove it)
+/temperature NUMBER how random the answers are; 0: always the likeliest token
+/set NAME VALUE     any setting of sampling (alone: show them)
+/regenerate         another answer in the place of the last one
+/tokens             the last answer's tokens, their probabilities and alternatives
+/save FILE          keep the conversation
+/load FILE          go on from one that was kept
+/clear              begin a new conversation
+/help               show this
+/exit               leave (as does Ctrl-D, or Ctrl-C twice)
+Alt-Enter           a new line in a message
+Ctrl-C              stop the answer"""
+
+
+@dataclass
+class ChatState:
+    """A session at a terminal."""
+
+    session: Session
+    top_logprobs: int | None = None
+    """Log-probabilities to ask the model for beside text."""
+    last: GenerationResult | None = None
+    """The last answer."""
+    own_files: set[Path] = field(default_factory=set)
+    """Files of this conversation, which may be written again."""
+
+
+def run_chat(backend: Backend, config: TransformersChatConfig, logprobs: int | None = None) -> None:
+    """A chat in the terminal; with a prompt, one answer.
+
+    Args:
+        backend: the model.
+        config: the flags.
+        logprobs: alternatives to each token for --json; None: no log-probabilities.
+
+    Raises:
+        UserError: the flags do not fit the model, or the prompt does not fit the context.
+    """
+    prepare_streams()
+    person = sys.stdin.isatty() and config.prompt is None and not config.json
+    # Probabilities cost a little; a script that did not ask for them does not see them.
+    state = ChatState(
+        open_session(backend, config), top_logprobs=ALTERNATIVES if person else logprobs
+    )
+    answer = answer_in_json if config.json else answer_in_text
+    if config.prompt is not None:
+        if backend.is_chat and not config.prompt.strip():
+            raise UserError("--prompt is empty: write a message, or leave it out to chat")
+        answer(state, readable(config.prompt))
+        if state.last and state.last.finish_reason == "cancelled":
+            raise KeyboardInterrupt
+        return
+    if person:
+        kind = "" if backend.is_chat else "A pretrained model: it continues what you write. "
+        notify(backend.title, f"{kind}/help shows the commands, Ctrl-D leaves.")
+    converse(state, open_input(), config.json)
+
+
+def converse(state: ChatState, read: ReadLine, as_json: bool) -> None:
+    """Answers message after message, until the input ends or the user leaves."""
+    warned = False  # the last thing that happened was a Ctrl-C at the prompt
+    while True:
+        try:
+            text = read()
+            warned = False
+            if text is None or text.strip() == "/exit":
+                return
+            respond(state, text, as_json)
+        except KeyboardInterrupt:
+            if warned:
+                notify("")
+                return
+            warned = True
+            notify("", "Ctrl-C again leaves, as does Ctrl-D.")
+
+
+def respond(state: ChatState, text: str, as_json: bool) -> None:
+    """Answers a message, or runs it as a command."""
+    line = text.strip()
+    try:
+        if is_command(line):
+            run_command(state, line)
+        elif line and as_json:
+            answer_in_json(state, text)
+        elif line:
+            if not state.session.backend.is_chat and sys.stdin.isatty():
+                show(text)  # so that it reads as one with its continuation
+            answer_in_text(state, text)
+    except UserError as error:
+        if as_json:  # a script waits for a line a message
+            print(json.dumps({"error": str(error)}, ensure_ascii=False), flush=True)
+        else:
+            notify(str(error))
+
+
+def answer_in_text(state: ChatState, text: str) -> None:
+    """Writes an answer as it comes."""
+    state.last = state.session.ask(text, show, state.top_logprobs)
+    print(flush=True)
+    notify(*state.session.notes)
+
+
+def answer_in_json(state: ChatState, text: str) -> None:
+    """Writes an answer as a line of JSON when it is complete."""
+    session = state.session
+    result = state.last = session.ask(text, lambda _: None, state.top_logprobs)
+    reply = {
+        "text": result.text,
+        "finish_reason": result.finish_reason,
+        "usage": {
+            "prompt_tokens": result.prompt_tokens,
+            "cached_tokens": result.cached_tokens,
+            "completion_tokens": len(result.tokens),
+            "total_tokens": result.prompt_tokens + len(result.tokens),
+        },
+        "seconds": round(result.seconds, 4),
+        "tokens_per_second": round(result.tokens_per_second, 1),
+        "notes": session.notes,
+    }
+    if state.top_logprobs is not None and result.tokens:
+        reply["tokens"] = chat_logprobs(result.tokens, session.backend.token_bytes)
+    print(json.dumps(reply, ensure_ascii=False), flush=True)
+
+
+def run_command(state: ChatState, line: str) -> None:
+    """Runs a line that begins with a slash.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    name, _, argument = line.partition(" ")
+    if name not in COMMANDS:
+        raise UserError(f"there is no {name}; /help shows the commands")
+    COMMANDS[name](state, argument.strip())
+
+
+def is_command(line: str) -> bool:
+    """Whether a line is a command and not a message: /word, maybe with an argument on the same
+    line."""
+    name = line.partition(" ")[0]
+    return name.startswith("/") and name[1:].isalpha() and "\n" not in line
+
+
+def show_help(state: ChatState, argument: str) -> None:
+    """/help"""
+    notify(*HELP.splitlines())
+
+
+def clear(state: ChatState, argument: str) -> None:
+    """/clear"""
+    state.last = None
+    state.own_files.clear()
+    notify(state.session.clear())
+
+
+def chat_of(state: ChatState) -> ChatSession:
+    """The conversation of a chat model."""
+    if not isinstance(state.session, ChatSession):
+        raise UserError("a pretrained model only continues texts: it has no conversation")
+    return state.session
+
+
+def set_system(state: ChatState, argument: str) -> None:
+    """/system TEXT"""
+    chat = chat_of(state)
+    if argument:
+        chat.system = "" if argument == "none" else readable(argument)
+    notify(f"system prompt: {chat.system}" if chat.system else "there is no system prompt")
+
+
+def set_temperature(state: ChatState, argument: str) -> None:
+    """/temperature NUMBER"""
+    set_value(state, f"temperature {argument}")
+
+
+def set_value(state: ChatState, argument: str) -> None:
+    """/set NAME VALUE"""
+    sampling = state.session.backend.sampling
+    name, _, value = argument.partition(" ")
+    known = [f.name for f in dataclasses.fields(sampling)]
+    if name and name not in known:
+        raise UserError(f"there is no setting {name}: choose one of {', '.join(known)}")
+    if value:
+        changed = replace(sampling, **{name: number_of(name, value.strip())})
+        if problems := changed.problems():
+            raise UserError("; ".join(problems))
+        state.session.backend.sampling = sampling = changed
+    for shown in [name] if name else known:
+        notify(f"{shown} = {getattr(sampling, shown)}")
+
+
+def number_of(name: str, value: str) -> Any:
+    """A setting's value from its text."""
+    if name == "seed" and value == "none":
+        return None
+    try:
+        return float(value) if isinstance(getattr(SamplingConfig(), name), float) else int(value)
+    except ValueError as error:
+        raise UserError(f"{name} must be a number, not {value!r}") from error
+
+
+def regenerate(state: ChatState, argument: str) -> None:
+    """/regenerate"""
+    state.last = state.session.regenerate(show, state.top_logprobs)
+    print(flush=True)
+    notify(*state.session.notes)
+    if state.session.backend.sampling.seed is not None:
+        notify("the seed is fixed, so the answer is the same: /set seed none")
+
+
+def show_tokens(state: ChatState, argument: str) -> None:
+    """/tokens"""
+    if state.last is None:
+        raise UserError("there is no answer yet: write something first")
+    tokens = state.last.tokens
+    if not tokens or tokens[0].logprob is None:
+        asked = state.top_logprobs is not None
+        remedy = "it has none" if asked else "scripts get them by --json --logprobs 5"
+        raise UserError(f"nothing is known about the tokens of the last answer: {remedy}")
+    notify(*view_tokens(tokens, state.session.backend.token_bytes), style="")
+    notify(f"{len(tokens)} tokens, {state.last.tokens_per_second:.0f} tokens/s")
+
+
+def save(state: ChatState, argument: str) -> None:
+    """/save FILE"""
+    messages = chat_of(state).messages
+    path = path_of(argument, "/save")
+    if not chat_of(state).turns:
+        raise UserError("there is nothing to save yet: write something first")
+    if path.exists() and path.resolve() not in state.own_files:
+        raise UserError(f"{path} is there already: choose another name")
+    save_conversation(path, messages)
+    state.own_files.add(path.resolve())
+    notify(f"saved as {path}")
+
+
+def load(state: ChatState, argument: str) -> None:
+    """/load FILE"""
+    chat = chat_of(state)
+    path = path_of(argument, "/load")
+    messages = load_conversation(path)
+    has_system = messages[:1] and messages[0]["role"] == "system"
+    chat.system = messages[0]["content"] if has_system else ""
+    chat.resume(messages[1:] if has_system else messages)
+    state.last, state.own_files = None, {path.resolve()}
+    for message in chat.messages:
+        notify(f"{message['role']}: {message['content']}")
+
+
+def path_of(argument: str, command: str) -> Path:
+    """The file that a command names."""
+    if not argument:
+        raise UserError(f"name a file: {command} talk.json")
+    return Path(argument).expanduser()
+
+
+COMMANDS: dict[str, Callable[[ChatState, str], None]] = {
+    "/help": show_help,
+    "/clear": clear,
+    "/system": set_system,
+    "/temperature": set_temperature,
+    "/set": set_value,
+    "/regenerate": regenerate,
+    "/tokens": show_tokens,
+    "/save": save,
+    "/load": load,
+}
