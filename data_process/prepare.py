@@ -10,6 +10,7 @@ command goes on where it was.
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +21,11 @@ import tyro
 from cli import parse_flags, run_script
 from config import TRAINING_DATA, UserError
 from data_process.cleaning.language import check_languages
-from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, nothing_left
-from data_process.pipeline.inputs import find_inputs
-from data_process.pipeline.report import make_report, stage_table
-from data_process.pipeline.report_files import report_paths, write_report
+from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, find_inputs
+from data_process.pipeline.report import make_report, report_paths, write_report
 from data_process.records.input_files import find_files
+from data_process.running.run import StepConfig
+from data_process.running.step import MAIN
 from data_process.running.work_dir import (
     held,
     join_streams,
@@ -32,11 +33,10 @@ from data_process.running.work_dir import (
     remove_work_dir,
     work_dir_of,
 )
-from data_process.running.workers import Execution
 
 
 @dataclass(frozen=True)
-class PrepareConfig:
+class PrepareConfig(StepConfig):
     """From what there is to what is trained on."""
 
     input_files: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -47,20 +47,16 @@ class PrepareConfig:
     end."""
     rejected: Path | None = None
     """JSONL file for what is dropped in any stage, each record with its reason."""
-    overwrite: bool = False
-    """Replace files that exist with other content."""
     keep_intermediate: bool = False
     """Keep OUTPUT.work with what each stage has written: the same command with other settings then
     repeats only the stages that they concern."""
     chain: ChainSettings = field(default_factory=ChainSettings)
     """What is done."""
-    execution: Execution = field(default_factory=Execution)
-    """How the work is spread."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = self.chain.problems() + self.execution.problems()
-        return found if self.input_files else [*found, "input_files: name at least one file"]
+    def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
+        """Raises UserError when a file that will be written is in the way, or is read too."""
+        outputs = (self.output, self.rejected, *report_paths(self.output))
+        refuse_outputs(outputs, (*self.input_files, *also_read), self.overwrite)
 
 
 def main() -> None:
@@ -70,8 +66,7 @@ def main() -> None:
     start = time.perf_counter()
     inputs = find_inputs(config.input_files)
     against = tuple(find_files(config.chain.against, (".jsonl",)))
-    outputs = [config.output, config.rejected, *report_paths(config.output)]
-    refuse_outputs(outputs, [*config.input_files, *against], config.overwrite)
+    config.refuse_outputs(against)
     check_languages(config.chain.languages)
     work_dir = work_dir_of(config.output)
     chain = Chain(inputs, config.chain, against, work_dir, config.execution)
@@ -79,23 +74,22 @@ def main() -> None:
         stages = []
         for stage in chain.run():
             stages.append(stage)
-            for line in stage_table(stage):
-                print(line)
+            print("\n".join(stage.table()))
         damages = [damage for stage in stages for damage in stage.result.damages]
         notes = [*inputs.notes, *(note for stage in stages for note in stage.result.notes)]
         if config.rejected:
             chain.write_rejected(stages, config.rejected, config.overwrite)
         if stages[-1].name != DEDUP or not stages[-1].counts["out"]:
-            raise UserError("\n".join([nothing_left(stages[-1]), *damages]))
-        join_streams(work_dir / DEDUP, "main", config.output, config.overwrite)
+            raise UserError("\n".join([stages[-1].nothing_left(), *damages]))
+        join_streams(work_dir / DEDUP, MAIN, config.output, config.overwrite)
         report = make_report(chain, stages)
-        write_report(report, chain, config.output, [*damages, *notes])
+        write_report(report, config.output, [*damages, *notes])
     if not config.keep_intermediate:
         remove_work_dir(work_dir)
-    for line in (*report.table(time.perf_counter() - start), *(f"note: {note}" for note in notes)):
+    written = filter(None, (config.output, config.rejected, *report_paths(config.output)))
+    table = report.table(time.perf_counter() - start)
+    for line in (*table, *(f"note: {note}" for note in notes), *written):
         print(line)
-    for path in filter(None, outputs):
-        print(path)
     if damages:
         raise UserError("\n".join(damages))
 

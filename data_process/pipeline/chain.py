@@ -1,10 +1,10 @@
-"""The chain from dumps, texts and records to training text.
+"""The chain from dumps, texts and records to training text, and its input files.
 
-    WORK_DIR/extract     articles of dumps (extraction_step.py)
-    WORK_DIR/split       samples of texts (split_step.py)
-    WORK_DIR/clean       what is clean, of both and of the records (cleaning.py)
-    WORK_DIR/dedup       what is left of that (deduplication.py)
-    WORK_DIR/count       what it holds (record_counts.py)
+    WORK_DIR/extract     articles of dumps (wiki/)
+    WORK_DIR/split       samples of texts (text/)
+    WORK_DIR/clean       what is clean, of both and of the records (cleaning/)
+    WORK_DIR/dedup       what is left of that (dedup/)
+    WORK_DIR/count       what it holds (records/counts.py)
 
 A stage reads what the parts of the one before have written, where they wrote it. Each has a plan,
 so one that is done is not done again, unless its settings or its input changed.
@@ -13,25 +13,28 @@ so one that is done is not done again, unless its settings or its input changed.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
-from config import Settings, in_range, positive
+from annotated_types import Interval
+
+from config import Count, Settings, UserError
 from data_process.cleaning.step import CleaningSettings, clean
 from data_process.dedup.decontamination import Decontamination
 from data_process.dedup.deduplication import Deduplication, DedupSettings
 from data_process.dedup.fingerprints import Comparison
-from data_process.pipeline.inputs import ChainInputs
 from data_process.records.documents import BadRecords
 from data_process.records.jsonl_parts import jsonl_parts
-from data_process.records.output import writing
-from data_process.running.run import StepResult
-from data_process.running.step import REJECTED, stream_files
+from data_process.running.run import StepResult, outcome
+from data_process.running.step import MAIN, REJECTED, stream_files
+from data_process.running.work_dir import open_output
 from data_process.running.workers import Execution
 from data_process.text.split_step import (
     SplitSettings,
@@ -41,8 +44,10 @@ from data_process.text.split_step import (
     split,
 )
 from data_process.wiki.extraction import (
+    DUMP_NAME,
     ExtractionSettings,
     extract,
+    natural_order,
     plan_extraction,
 )
 from data_process.wiki.text.wikitext import CleaningSettings as WikitextSettings
@@ -55,9 +60,112 @@ STAGES = {
     CLEAN: "cleaning",
     DEDUP: "dropping duplicates",
 }
-"""Those that make text, in their order, and how they are called."""
+"""Those that make text, in their order, with their headings."""
 DROPPED = "dropped: "
 """Before the reason, in what is counted."""
+Kind = Literal["dump", "text", "records"]
+INDEX_NAME = re.compile(r"multistream-index\d*\.txt")
+"""Lies beside a dump, and is no text."""
+SHOWN = 10
+"""Most files that are named when they are passed over."""
+
+
+@dataclass
+class ChainInputs:
+    """Files by what they are, each kind in the order of the output."""
+
+    dumps: list[Path] = field(default_factory=list)
+    texts: dict[Path, str] = field(default_factory=dict)
+    """With the source that their samples name: the file, in a folder with its place there."""
+    records: list[Path] = field(default_factory=list)
+    """JSONL."""
+    passed_over: list[Path] = field(default_factory=list)
+    """Other files of folders."""
+
+    @property
+    def files(self) -> list[tuple[Path, Kind]]:
+        """All that are read."""
+        found: list[tuple[Path, Kind]] = [(path, "dump") for path in self.dumps]
+        found += [(path, "text") for path in self.texts]
+        return [*found, *((path, "records") for path in self.records)]
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence about files that were passed over."""
+        if not self.passed_over:
+            return []
+        names = ", ".join(str(path) for path in self.passed_over[:SHOWN])
+        more = f" and {len(self.passed_over) - SHOWN:,} more" if self.passed_over[SHOWN:] else ""
+        return [f"passed over, for they are no dump, text or JSONL by their names: {names}{more}"]
+
+
+def find_inputs(places: Sequence[Path]) -> ChainInputs:
+    """Sorts files, and those in folders and the folders inside: dumps in the order of the numbers
+    in their names, the rest by name.
+
+    Raises:
+        UserError: a path is not there, is nothing that can be read, or is given twice, or a folder
+            has no file that can be read.
+    """
+    inputs, taken = ChainInputs(), set[Path]()
+    for place in places:
+        kinds = {path: kind_of(path) for path in files_of(place)}
+        known = [path for path, kind in kinds.items() if kind]
+        if not known:
+            raise nothing_to_read(place)
+        for path in known:
+            if path.resolve() in taken:
+                raise UserError(f"{path} is given twice: name each file once")
+            taken.add(path.resolve())
+        dumps = [path for path in known if kinds[path] == "dump"]
+        inputs.dumps += sorted(dumps, key=lambda path: (path.parent, natural_order(path)))
+        texts = [path for path in known if kinds[path] == "text"]
+        inputs.texts.update({path: source_of(path, place) for path in texts})
+        inputs.records += [path for path in known if kinds[path] == "records"]
+        others = [path for path, kind in kinds.items() if kind is None]
+        inputs.passed_over += [path for path in others if not INDEX_NAME.search(path.name)]
+    return inputs
+
+
+def files_of(place: Path) -> list[Path]:
+    """A file, or the files of a folder that are not hidden, by their places in it."""
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise UserError(
+            f"{place}: there is no such file or folder; check its name (a pipe can be read only "
+            "once: give it to extract_wiki.py, and its shards to this script)"
+        )
+    inside = [path for path in place.rglob("*") if path.is_file()]
+    seen = [p for p in inside if not any(n[0] == "." for n in p.relative_to(place).parts)]
+    return sorted(seen, key=lambda path: source_of(path, place))
+
+
+def source_of(path: Path, place: Path) -> str:
+    """A file's place in a folder that was named, or its name."""
+    return path.relative_to(place).as_posix() if place.is_dir() else path.name
+
+
+def kind_of(path: Path) -> Kind | None:
+    """What a file is by its name."""
+    if DUMP_NAME.search(path.name):
+        return "dump"
+    if path.suffix.lower() == ".jsonl":
+        return "records"
+    is_text = path.suffix.lower() == ".txt" and not INDEX_NAME.search(path.name)
+    return "text" if is_text else None
+
+
+def nothing_to_read(place: Path) -> UserError:
+    """The error about a file that was named, or a folder, without anything to read."""
+    if place.is_dir():
+        return UserError(
+            f"{place}: no dump (.xml, .xml.bz2, .xml.gz), text (.txt) or .jsonl is in this folder"
+        )
+    return UserError(
+        f"{place}: neither a dump (.xml, .xml.bz2, .xml.gz) nor a text (.txt) nor JSONL (.jsonl); "
+        "unpack it, or let its name say what it is"
+    )
 
 
 @dataclass(frozen=True)
@@ -68,13 +176,13 @@ class ChainSettings(Settings):
     """Language of the dumps, such as zh; None: what the head of each one says."""
     variant: VariantName = "zh-cn"
     """Chinese dumps: whose words are taken where a page names those of several regions."""
-    min_length: int = 50
+    min_length: Count = 50
     """Shortest article of a dump that is taken, in characters."""
     languages: tuple[str, ...] = ()
     """Languages to keep, such as: zh en; none: all."""
     mask_personal_data: bool = False
     """Put [EMAIL], [PHONE], [ID], [IP] and [CARD] in place of such data."""
-    threshold: float = 0.7
+    threshold: Annotated[float, Interval(ge=0.1, le=1)] = 0.7
     """Documents whose sets of n-grams are as similar as this (Jaccard), from 0 to 1, are near
     duplicates."""
     against: tuple[Path, ...] = ()
@@ -82,10 +190,6 @@ class ChainSettings(Settings):
     bad_records: BadRecords = "stop"
     """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
     named. skip: they are passed over or mended, and counted."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return positive(self, "min_length") + in_range(self, 0.1, 1.0, "threshold")
 
 
 @dataclass(frozen=True)
@@ -115,6 +219,19 @@ class Stage:
         names.sort(key=lambda name: (-self.counts[name], name))
         return [(name.removeprefix(DROPPED), self.counts[name]) for name in names]
 
+    def table(self) -> list[str]:
+        """What is printed of it when it has ended."""
+        lines = outcome(self.counts, self.bytes_in, self.seconds or 0.0)
+        return [f"{STAGES[self.name]}:", *(lines if self.seconds is not None else lines[:-1])]
+
+    def nothing_left(self) -> str:
+        """The error when this stage, the last one, has dropped everything."""
+        reasons = ", ".join(f"{reason} ({number:,})" for reason, number in self.dropped()[:3])
+        return (
+            f"nothing is left after {STAGES[self.name]}: {self.counts['in']:,} documents went in; "
+            f"dropped: {reasons or 'none'}; see --rejected, and choose other settings"
+        )
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -143,7 +260,7 @@ class Chain:
         if made and (clean := self.output_of(CLEAN)):
             yield self.stage(DEDUP, partial(self.deduplicate, clean))
 
-    def output_of(self, stage: str, stream: str = "main") -> list[Path]:
+    def output_of(self, stage: str, stream: str = MAIN) -> list[Path]:
         """The files that a stage has written; none if it has nothing to do."""
         has_input = {EXTRACT: self.inputs.dumps, SPLIT: self.inputs.texts}
         if not has_input.get(stage, True):
@@ -152,7 +269,7 @@ class Chain:
 
     def write_rejected(self, stages: Sequence[Stage], destination: Path, overwrite: bool) -> None:
         """Writes what stages have dropped, in their order, into one file."""
-        with writing(destination, overwrite) as file:
+        with open_output(destination, overwrite) as file:
             for stage in stages:
                 for path in self.output_of(stage.name, REJECTED):
                     with path.open("rb") as part:
@@ -213,12 +330,3 @@ def with_sources(step: SplitStep, sources: dict[Path, str]) -> SplitStep:
         for group in step.groups
     )
     return dataclasses.replace(step, groups=groups)
-
-
-def nothing_left(stage: Stage) -> str:
-    """Says that a stage, the last one, has dropped everything."""
-    reasons = ", ".join(f"{reason} ({number:,})" for reason, number in stage.dropped()[:3])
-    return (
-        f"nothing is left after {STAGES[stage.name]}: {stage.counts['in']:,} documents went in; "
-        f"dropped: {reasons or 'none'}; see --rejected, and choose other settings"
-    )

@@ -1,79 +1,148 @@
-"""What became of everything that went into the chain, in numbers."""
+"""The report on a chain: what went in, what became of it, what came out; as JSON and as a page to
+look at."""
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
-from data_process.pipeline.chain import CLEAN, COUNT, DEDUP, EXTRACT, SPLIT, STAGES, Chain, Stage
-from data_process.records.counts import CountStep, Found, gather
+from data_process.pipeline.chain import COUNT, DEDUP, EXTRACT, SPLIT, STAGES, Chain, Stage
+from data_process.records.counts import CountStep, Found, gather, quantiles
+from data_process.records.jsonl import read_raw_lines
 from data_process.records.jsonl_parts import jsonl_parts
 from data_process.records.record_lines import Reading
-from data_process.running.run import outcome, run_step
+from data_process.records.stats import SHARE_NAMES, SHARES
+from data_process.running.run import run_step
+from data_process.running.step import MAIN, done_parts, part_counts, part_folder
+from model.directory.storage import json_writer, replace_file
+
+SAMPLES, SAMPLE_LENGTH = 10, 300
+"""How many documents are shown, and how many characters of each."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What went in, what became of it, and what came out. Times are no part of it: two runs write
-    the same."""
+    """What a chain did. Times are no part of it: two runs write the same."""
 
+    chain: Chain
     stages: tuple[Stage, ...]
     found: Found
     """What the output holds."""
-    input_bytes: int
-    """Of dumps unpacked, of texts and records."""
-    input_documents: int
-    """Pages, texts and records."""
 
     def steps(self) -> Iterator[tuple[str, int, int]]:
         """Documents and bytes of the input and after each stage; those of extracting and splitting,
-        and the records that need neither, together."""
-        yield "input", self.input_documents, self.input_bytes
-        for stage in self.stages:
-            if stage.name == CLEAN:
-                yield "extracted, split", stage.counts["in"], stage.bytes_in
-                yield "cleaned", stage.counts["out"], stage.bytes_out
-            if stage.name == DEDUP:
-                yield "deduplicated", stage.counts["out"], stage.bytes_out
-
-    def dropped(self) -> list[tuple[str, str, int]]:
-        """Stage, reason and number of documents that were dropped, in the order of the stages, the
-        most frequent reason of each first."""
-        return [(stage.name, reason, n) for stage in self.stages for reason, n in stage.dropped()]
+        and the records that need neither, together. Bytes of dumps are those of unpacked XML."""
+        made = [stage for stage in self.stages if stage.name in (EXTRACT, SPLIT)]
+        clean, dedup = self.stages[-2:]
+        records = clean.counts["in"] - sum(stage.counts["out"] for stage in made)
+        records_bytes = sum(path.stat().st_size for path in self.chain.inputs.records)
+        documents = sum(stage.counts["in"] for stage in made) + records
+        yield "input", documents, sum(stage.bytes_in for stage in made) + records_bytes
+        yield "extracted, split", clean.counts["in"], clean.bytes_in
+        yield "cleaned", clean.counts["out"], clean.bytes_out
+        yield "deduplicated", dedup.counts["out"], dedup.bytes_out
 
     def table(self, seconds: float) -> list[str]:
-        """What is told when all is done; the speed only when it was done in one go."""
-        lines = [f"{'documents':>14}  {'MB':>12}", *(step_told(*step) for step in self.steps())]
+        """What is printed when all is done; the speed only when it was done in one go."""
+        steps = list(self.steps())
+        lines = [
+            f"{documents:>14,}  {size / 1e6:>12,.2f}  {name}" for name, documents, size in steps
+        ]
         if all(stage.seconds is not None for stage in self.stages):
-            speed = self.input_bytes / max(seconds, 1e-9) / 1e6
+            speed = steps[0][2] / max(seconds, 1e-9) / 1e6
             lines.append(f"{seconds:>13,.1f}s  {speed:,.1f} MB/s")
-        return ["all together:", *lines]
-
-
-def step_told(name: str, documents: int, size: int) -> str:
-    """A line of a table."""
-    return f"{documents:>14,}  {size / 1e6:>12,.2f}  {name}"
+        return ["all together:", f"{'documents':>14}  {'MB':>12}", *lines]
 
 
 def make_report(chain: Chain, stages: Sequence[Stage]) -> Report:
     """Counts what the output of a chain holds that has run to its end, and what its stages did."""
-    files = tuple(jsonl_parts(chain.output_of(DEDUP)))
-    step = CountStep(files, None, True, Reading())
+    step = CountStep(tuple(jsonl_parts(chain.output_of(DEDUP))), None, True, Reading())
     work_dir = chain.work_dir / COUNT
     found = gather(run_step(step, work_dir, chain.execution), work_dir)
-    made = [stage for stage in stages if stage.name in (EXTRACT, SPLIT)]
-    clean = next(stage for stage in stages if stage.name == CLEAN)
-    records = clean.counts["in"] - sum(stage.counts["out"] for stage in made)
-    return Report(
-        tuple(stages),
-        found,
-        sum(stage.bytes_in for stage in made)
-        + sum(path.stat().st_size for path in chain.inputs.records),
-        sum(stage.counts["in"] for stage in made) + records,
+    return Report(chain, tuple(stages), found)
+
+
+def report_paths(output: Path) -> tuple[Path, Path]:
+    """Where the report on an output goes, as JSON and as a picture."""
+    return (
+        output.with_name(f"{output.stem}_report.json"),
+        output.with_name(f"{output.stem}_report.png"),
     )
 
 
-def stage_table(stage: Stage) -> list[str]:
-    """What is told of a stage when it has ended."""
-    lines = outcome(stage.counts, stage.bytes_in, stage.seconds or 0.0)
-    return [f"{STAGES[stage.name]}:", *(lines if stage.seconds is not None else lines[:-1])]
+def write_report(report: Report, output: Path, problems: Sequence[str]) -> None:
+    """Writes both, each whole.
+
+    Args:
+        report: what was done.
+        output: the file it made.
+        problems: what is wrong with the input.
+    """
+    from data_process.pipeline.figures import draw_report, save  # matplotlib is slow to import
+
+    data, page = report_paths(output)
+    content = as_json(report, problems)
+    replace_file(data, json_writer(content))
+    counted = content["output"]
+    title = (
+        f"{output.name}: {counted['documents']:,} documents, {counted['characters']:,} characters"
+    )
+    dropped = {heading: list[tuple[str, int]]() for heading in STAGES.values()}
+    dropped.update({STAGES[stage.name]: stage.dropped() for stage in report.stages})
+    figure = draw_report(title, list(report.steps()), dropped, report.found)
+    replace_file(page, lambda path: save(figure, path, "png"))
+
+
+def as_json(report: Report, problems: Sequence[str]) -> dict[str, Any]:
+    """All that is in the report's file."""
+    found, chain = report.found, report.chain
+    lengths = found.lengths["characters"]
+    return {
+        "input": [
+            {"file": str(path), "kind": kind, "bytes": path.stat().st_size}
+            for path, kind in chain.inputs.files
+        ],
+        "problems": list(problems),
+        "settings": {**asdict(chain.settings), "against": [str(path) for path in chain.against]},
+        "steps": [{"step": s, "documents": d, "bytes": b} for s, d, b in report.steps()],
+        "stages": [
+            {
+                "stage": stage.name,
+                "bytes in": stage.bytes_in,
+                "bytes out": stage.bytes_out,
+                "counts": {name: n for name, n in sorted(stage.counts.items()) if n},
+            }
+            for stage in report.stages
+        ],
+        "output": {
+            "documents": found.counts["in"],
+            "characters": sum(length * count for length, count in lengths.items()),
+            "bytes of text": found.counts["bytes of text"],
+            "characters in a document": dict(
+                zip(SHARE_NAMES, quantiles(lengths, SHARES), strict=True)
+            ),
+            "languages": dict(found.share_of("language ")),
+            "scripts": dict(found.share_of("script ")),
+        },
+        "samples": list(samples(chain.work_dir / DEDUP)),
+    }
+
+
+def samples(work_dir: Path) -> Iterator[dict[str, Any]]:
+    """The beginnings of some documents that a stage wrote, drawn at random, always the same; with
+    the keys that say where they come from."""
+    written = [(number, part_counts(work_dir, number)["out"]) for number in done_parts(work_dir)]
+    total = sum(count for _, count in written)
+    drawn = sorted(random.Random(1).sample(range(total), min(SAMPLES, total)))
+    before = 0
+    for part, count in written:
+        for number in (n for n in drawn if before <= n < before + count):
+            lines = read_raw_lines(part_folder(work_dir, part) / f"{MAIN}.jsonl")
+            record = json.loads(next(islice(lines, number - before, None))[1])
+            yield {**record, "text": record["text"][:SAMPLE_LENGTH]}
+        before += count

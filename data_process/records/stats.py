@@ -106,11 +106,8 @@ def table(found: Found) -> list[str]:
 
 def write_picture(found: Found, path: Path, kind: str) -> None:
     """Draws, and writes the picture whole."""
-    from data_process.pipeline.counts_picture import (
-        draw,
-        save,
-    )  # matplotlib takes a while to import
+    from data_process.pipeline.figures import draw_counts, save  # matplotlib is slow to import
 
-    figure = draw(found)
+    figure = draw_counts(found)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda place: save(figure, place, kind))

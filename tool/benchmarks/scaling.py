@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from config import LADDER, SHAPE, ModelConfig, UserError, nano, rung
-from data_process.pipeline.figure_style import COLOURS, font_families, style
+from data_process.pipeline.figures import COLOURS, font_families, style
 from model.directory.storage import SUMMARY, replace_file
 from model.transformer import Etude
 from tool.benchmarks.measuring import run_repository_script

@@ -20,10 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from config import UserError
-from data_process.pipeline.figure_style import (
+from data_process.pipeline.figures import (
     COLOURS,
-    TIME_UNITS,
-    TOKEN_UNITS,
+    GREY,
     font_families,
     missing_characters,
     style,
@@ -38,7 +37,8 @@ BEGINNING = 0.1
 """Share of a run in which steps do not rule the axis: the loss falls too fast there."""
 FIRST_POINT = 0.02
 """The same for evaluations, which are few: the one before training is left out."""
-GREY = "#666666"
+TOKEN_UNITS = ((1e9, "billion tokens"), (1e6, "million tokens"), (1e3, "thousand tokens"))
+TIME_UNITS = ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 LEGEND_WIDTH = 110
 """Characters that fit in a line of the legend."""
 
@@ -184,12 +184,6 @@ def draw(runs: Sequence[Run]) -> tuple[Figure, list[str]]:
         add_legend(figure, runs, labels, panels)
         figure.align_ylabels()
     return figure, notes
-
-
-def save(figure: Figure, path: Path, kind: str) -> None:
-    """Writes a figure as png, pdf or svg."""
-    with matplotlib.rc_context(style(font_families())):
-        figure.savefig(path, format=kind)
 
 
 def drawable_labels(labels: Sequence[str], families: Sequence[str]) -> tuple[list[str], list[str]]:

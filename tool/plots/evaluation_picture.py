@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 
-from data_process.pipeline.figure_style import COLOURS, font_families, style
+from data_process.pipeline.figures import COLOURS, font_families, style
 from model.directory.storage import replace_file
 
 matplotlib.use("Agg")

@@ -18,9 +18,8 @@ from typing import Any
 import pytest
 
 from config import ROOT, UserError
-from data_process.pipeline.chain import Chain, ChainSettings, nothing_left
-from data_process.pipeline.inputs import find_inputs
-from data_process.pipeline.report_files import report_paths
+from data_process.pipeline.chain import Chain, ChainSettings, find_inputs
+from data_process.pipeline.report import report_paths
 from data_process.running.work_dir import work_dir_of
 from data_process.running.workers import Execution
 from tests.data_process.dumps import dump, page
@@ -288,7 +287,7 @@ def test_a_chain_that_keeps_nothing_says_so(tmp_path: Path) -> None:
     assert [stage.name for stage in stages] == ["clean"]
     poor.write_rejected(stages, tmp_path / "rejected.jsonl", overwrite=False)
     assert [r["text"] for r in records_in(tmp_path / "rejected.jsonl")] == ["$ 1", "$ 2"]
-    assert nothing_left(stages[-1]) == (
+    assert stages[-1].nothing_left() == (
         "nothing is left after cleaning: 2 documents went in; dropped: too short (2); "
         "see --rejected, and choose other settings"
     )

@@ -1,0 +1,233 @@
+"""Pictures: their colours, sizes, fonts and units; what files of records hold; and the page with
+what the chain of prepare.py did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from data_process.records.counts import Found, quantiles
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Distinct with any kind of colour blindness (Okabe and Ito, "Color Universal Design", 2008)."""
+
+STYLE: dict[str, Any] = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.35,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # TrueType: journals refuse matplotlib's default, Type 3
+    "savefig.dpi": 200,
+}
+
+LATIN_FONT = "DejaVu Sans"
+"""Comes with matplotlib."""
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",  # the first face of the collection file that holds SC too
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "Source Han Sans CN",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+    "Arial Unicode MS",
+)
+GREY = "#666666"
+BINS, MOST_BARS, MOST_REASONS = 50, 8, 18
+SHARE_LABELS = (("language ", "language"), ("script ", "script"), ("role ", "turns by role"))
+SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+LAYOUT = (("documents", "bytes", "reasons"), ("lengths", "languages", "reasons"))
+
+
+def font_families() -> list[str]:
+    """The fonts to take characters from, in this order: of those wanted, the installed ones."""
+    installed = {entry.name for entry in font_manager.fontManager.ttflist}
+    return [LATIN_FONT, *(name for name in CHINESE_FONTS if name in installed)]
+
+
+def style(families: Sequence[str]) -> Any:
+    """The settings of matplotlib for a picture in some fonts."""
+    return {**STYLE, "font.family": list(families)}
+
+
+def missing_characters(text: str, families: Sequence[str]) -> str:
+    """The characters of a text that none of the fonts has."""
+    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
+    return "".join(c for c in text if not any(font.get_char_index(ord(c)) for font in fonts))
+
+
+def unit_for(largest: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    """The largest unit that an axis up to `largest` holds, else the smallest."""
+    return next((unit for unit in units if largest >= unit[0]), units[-1])
+
+
+def save(figure: Figure, path: Path, kind: str) -> None:
+    """Writes a figure as png, pdf or svg."""
+    with matplotlib.rc_context(style(font_families())):
+        figure.savefig(path, format=kind)
+
+
+def draw_counts(found: Found) -> Figure:
+    """A panel for each length, and one for languages (or scripts) and roles."""
+    families = font_families()
+    shares = [(p, title) for p, title in SHARE_LABELS if found.share_of(p)]
+    if found.share_of("language "):
+        shares = [share for share in shares if share[1] != "script"]
+    panels = len(found.lengths) + len(shares)
+    columns = 2 if panels in (2, 4) else min(panels, 3)
+    rows = -(-panels // columns)
+    with matplotlib.rc_context(style(families)):
+        figure = Figure(figsize=(2.4 * columns + 0.4, 2.0 * rows + 0.2), layout="constrained")
+        places = iter(figure.subplots(rows, columns, squeeze=False).flat)
+        for number, (name, lengths) in enumerate(found.lengths.items()):
+            draw_lengths(next(places), name, lengths, COLOURS[number])
+        for prefix, title in shares:
+            draw_shares(next(places), found, prefix, title, families)
+        for unused in places:
+            unused.set_axis_off()
+    return figure
+
+
+def draw_lengths(place: Axes, name: str, lengths: Counter[int], colour: str) -> None:
+    """How many records are how long, with the median; on a logarithmic axis when they differ by
+    more than a hundred times, or by one when there are few lengths."""
+    values = np.array(sorted(lengths), dtype=float)
+    weights = np.array([lengths[int(value)] for value in values], dtype=float)
+    low, high = max(values[0], 1.0), max(values[-1], 1.0)
+    if high - values[0] < BINS:
+        edges = np.arange(values[0] - 0.5, high + 1.0)
+        place.xaxis.set_major_locator(MaxNLocator(integer=True))
+    elif high / low > 100:
+        edges = np.geomspace(low, high * 1.0001, BINS + 1)
+        place.set_xscale("log")
+    else:
+        edges = np.linspace(values[0], high, BINS + 1)
+    place.hist(np.maximum(values, edges[0]), bins=list(edges), weights=weights, color=colour)
+    median = quantiles(lengths, [0.5])[0]
+    place.axvline(median, color="black", linewidth=0.8, linestyle="--")
+    place.set_title(f"median {median:,}", color=GREY)
+    place.set_xlabel(f"{name} in a record")
+    place.set_ylabel("records")
+    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    place.grid(axis="x", visible=False)
+
+
+def draw_shares(place: Axes, found: Found, prefix: str, title: str, families: list[str]) -> None:
+    """Shares of all, as bars; the rarest together."""
+    counts = found.share_of(prefix)
+    rest = sum(count for _, count in counts[MOST_BARS:])
+    shown = counts[:MOST_BARS] + ([("others", rest)] if rest else [])
+    total = sum(count for _, count in counts)
+    names = [
+        n if not missing_characters(n, families) else f"(name {i})"
+        for i, (n, _) in enumerate(shown, 1)
+    ]
+    shares = [100 * count / total for _, count in shown]
+    bars = place.barh(names, shares, color=COLOURS[5], height=0.7)
+    place.bar_label(bars, [f" {rounded(share)}" for share in shares], fontsize=7, color=GREY)
+    place.invert_yaxis()
+    place.set_xlim(0, 115)
+    place.set_xlabel("share (%)")
+    place.set_title(title, color=GREY)
+    place.grid(axis="y", visible=False)
+
+
+def rounded(percent: float) -> str:
+    """A share in few digits; one that rounds to nothing is not nothing."""
+    return f"{percent:.1f}" if percent >= 0.05 else "<0.1"
+
+
+def draw_report(
+    title: str,
+    steps: Sequence[tuple[str, int, int]],
+    dropped: Mapping[str, Sequence[tuple[str, int]]],
+    found: Found,
+) -> Figure:
+    """The page with what the chain did.
+
+    Args:
+        title: what stands above it.
+        steps: name of each step, documents and bytes after it.
+        dropped: reasons why documents were dropped and their numbers, by the name of the stage.
+        found: what the output holds.
+    """
+    families = font_families()
+    with matplotlib.rc_context(style(families)):
+        figure = Figure(figsize=(10.5, 5.4), layout="constrained")
+        places = figure.subplot_mosaic([list(row) for row in LAYOUT], width_ratios=[1.0, 1.0, 1.15])
+        figure.suptitle(title if not missing_characters(title, families) else "", fontsize=9)
+        names, documents, sizes = zip(*steps, strict=True)
+        draw_bars(places["documents"], names, documents, [f"{n:,}" for n in documents])
+        size, unit = unit_for(max(sizes), SIZE_UNITS)
+        draw_bars(places["bytes"], names, sizes, [f"{n / size:,.1f} {unit}" for n in sizes])
+        draw_reasons(places["reasons"], dropped)
+        draw_lengths(places["lengths"], "characters", found.lengths["characters"], COLOURS[0])
+        draw_shares(places["languages"], found, "language ", "languages", families)
+        for name in ("documents", "bytes"):
+            places[name].set_title(f"{name} after each stage", color=GREY)
+    return figure
+
+
+def draw_bars(
+    place: Axes, names: Sequence[str], values: Sequence[float], labels: Sequence[str]
+) -> None:
+    """A bar for each step, from the top."""
+    bars = place.barh(names, values, color=COLOURS[5], height=0.7)
+    place.bar_label(bars, [f" {label}" for label in labels], fontsize=7, color=GREY)
+    place.invert_yaxis()
+    place.set_xlim(0, 1.3 * max(values))
+    place.set_xticks([])
+    place.grid(visible=False)
+
+
+def draw_reasons(place: Axes, dropped: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+    """How many documents were dropped for each reason, coloured by stage; of many, the most
+    frequent."""
+    rows = [(stage, *reason) for stage, reasons in dropped.items() for reason in reasons]
+    place.set_title("dropped, by reason", color=GREY)
+    if not rows:
+        place.text(0.5, 0.5, "nothing was dropped", ha="center", color=GREY)
+        place.set_axis_off()
+        return
+    least = sorted((n for _, _, n in rows), reverse=True)[:MOST_REASONS][-1]
+    shown = [row for row in rows if row[2] >= least][:MOST_REASONS]
+    for stage, colour in zip(dropped, COLOURS, strict=False):
+        if of_stage := [(y, n) for y, (other, _, n) in enumerate(shown) if other == stage]:
+            ys, counts = zip(*of_stage, strict=True)
+            bars = place.barh(ys, counts, color=colour, height=0.7, label=stage)
+            place.bar_label(bars, [f" {n:,}" for n in counts], fontsize=7, color=GREY)
+    place.set_yticks(range(len(shown)), [reason for _, reason, _ in shown])
+    if len(shown) < len(rows):
+        place.set_xlabel(f"and {len(rows) - len(shown):,} rarer reasons")
+    place.set_xlim(0, 1.25 * max(n for _, _, n in shown))
+    place.set_ylim(max(len(shown), 6) - 0.4, -0.6)
+    place.set_xticks([])
+    place.grid(visible=False)
+    place.legend(loc="upper right", bbox_to_anchor=(1, 0))
