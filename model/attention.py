@@ -17,23 +17,26 @@ def rotary_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
     """Angles per position (head_dim / 2,), and what sines and cosines are multiplied by; with the
     scaling for longer contexts as in transformers' modeling_rope_utils."""
     scaling, dim = config.rope_scaling, config.head_dim
-    exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
-    plain = 1.0 / config.rope_theta**exponents
-    slowed = plain / scaling.factor
+    exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim  # (head_dim / 2,)
+    plain = 1.0 / config.rope_theta**exponents  # (head_dim / 2,) radians per position
+    slowed = plain / scaling.factor  # (head_dim / 2,) as if positions were divided
+    # (head_dim / 2,) full turns within the original context: channels that turn often encode
+    # neighbourhoods and are kept, those that do not get round once are slowed down.
     turns = plain * scaling.original_max_position_embeddings / (2 * math.pi)
     if scaling.rope_type == "linear":
         return slowed, 1.0
     if scaling.rope_type == "llama3":
         low, high = scaling.low_freq_factor, scaling.high_freq_factor
-        keep = ((turns - low) / (high - low)).clamp(0, 1)
+        keep = ((turns - low) / (high - low)).clamp(0, 1)  # (head_dim / 2,) 1: as trained
         return keep * plain + (1 - keep) * slowed, 1.0
     if scaling.rope_type == "yarn":
         first, last = (
             yarn_channel(config, beta) for beta in (scaling.beta_fast, scaling.beta_slow)
         )
         first, last = max(math.floor(first), 0), min(math.ceil(last), dim - 1)
-        ramp = (torch.arange(dim // 2) - first) / (last - first or 0.001)
-        keep = 1 - ramp.clamp(0, 1)
+        ramp = (torch.arange(dim // 2) - first) / (last - first or 0.001)  # (head_dim / 2,)
+        keep = 1 - ramp.clamp(0, 1)  # (head_dim / 2,) 1: as trained
+        # The factor sharpens attention, which longer contexts flatten (section 3.4).
         return keep * plain + (1 - keep) * slowed, 0.1 * math.log(scaling.factor) + 1
     return plain, 1.0
 
@@ -56,7 +59,7 @@ class RotaryEmbedding(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         frequencies, factor = rotary_frequencies(config)
-        positions = torch.arange(config.max_position_embeddings, dtype=torch.float32)
+        positions = torch.arange(config.max_position_embeddings, dtype=torch.float32)  # (context,)
         angles = torch.outer(positions, frequencies).repeat(1, 2)  # (context, head_dim)
         self.register_buffer("cos", angles.cos() * factor, persistent=False)
         self.register_buffer("sin", angles.sin() * factor, persistent=False)
@@ -66,16 +69,17 @@ class RotaryEmbedding(nn.Module):
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines for positions (seq,) or (batch, seq): each (1 or batch, 1, seq,
         head_dim)."""
-        cos, sin = self.cos[positions], self.sin[positions]
+        cos, sin = self.cos[positions], self.sin[positions]  # (seq, head_dim) or (batch, ...)
         if positions.dim() == 1:
-            cos, sin = cos[None], sin[None]
-        return cos[:, None], sin[:, None]
+            cos, sin = cos[None], sin[None]  # (1, seq, head_dim): the same for all rows
+        return cos[:, None], sin[:, None]  # (1 or batch, 1, seq, head_dim): for all heads
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns the heads x (batch, heads, seq, head_dim) by the angles of their positions."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    first, second = x.chunk(2, dim=-1)  # (batch, heads, seq, head_dim / 2) each
+    # A turn of the plane (first, second): (a cos - b sin, b cos + a sin).
+    return x * cos + torch.cat((-second, first), dim=-1) * sin  # (batch, heads, seq, head_dim)
 
 
 class MultiHeadAttention(nn.Module):
@@ -107,12 +111,14 @@ class MultiHeadAttention(nn.Module):
         causality. With a cache, x continues what the cache holds.
         """
         batch, seq, _ = x.shape
+        # (batch, seq, heads * head_dim) -> (batch, heads, seq, head_dim): heads apart like rows
         q = self.q_proj(x).view(batch, seq, self.num_heads, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
         if cache is not None:
-            k, v = cache.append(k, v)
+            k, v = cache.append(k, v)  # (batch, kv_heads, keys, head_dim), the earlier ones too
+        # attended: (batch, heads, seq, head_dim). torch's fused CPU kernel is slow in bfloat16.
         if torch.compiler.is_compiling() and x.device.type == "cpu" and cache is None:
             attended = blockwise_attention(q, k, v, mask)
         else:
@@ -124,4 +130,5 @@ class MultiHeadAttention(nn.Module):
                 is_causal=mask is None and seq > 1,
                 enable_gqa=self.num_heads != self.num_kv_heads,
             )
-        return self.o_proj(attended.transpose(1, 2).reshape(batch, seq, -1))
+        merged = attended.transpose(1, 2).reshape(batch, seq, -1)  # (batch, seq, heads * head_dim)
+        return self.o_proj(merged)  # (batch, seq, hidden)

@@ -48,17 +48,21 @@ class BlockwiseAttention(torch.autograd.Function):
         """The result; keeps each block's weights and their sums."""
         kept, parts = [], []
         for first, end in blocks(q.shape[2]):
+            # (batch * kv_heads, groups * block, head_dim) and (batch * kv_heads, end, head_dim)
             queries, keys = grouped(q[:, :, first:end], k), flat(k[:, :, :end])
+            # scores: (batch, heads, block, end), in float32 from here to the weights
             scores = torch.bmm(queries, keys.mT).view(*q.shape[:2], end - first, end)
             scores = scores.float() * q.shape[-1] ** -0.5
             scores = scores.masked_fill(~allowed(mask, first, end, q.device), -math.inf)
+            # The sum is taken of the rounded weights: it is what the product divides by, and else
+            # the compiler would keep them in float32 to sum them up.
             weights = (scores - scores.amax(dim=-1, keepdim=True)).exp().to(v.dtype)
             total = weights.float().sum(dim=-1, keepdim=True)  # (batch, heads, block, 1)
-            weights = grouped(weights, k)
+            weights = grouped(weights, k)  # (batch * kv_heads, groups * block, end)
             attended = torch.bmm(weights, flat(v[:, :, :end])).view(*q.shape[:2], end - first, -1)
             parts.append((attended.float() / total).to(v.dtype))
             kept += [weights, total]
-        attended = torch.cat(parts, dim=2)
+        attended = torch.cat(parts, dim=2)  # (batch, heads, seq, head_dim)
         ctx.save_for_backward(q, k, v, attended, *kept)
         return attended
 
@@ -71,12 +75,15 @@ class BlockwiseAttention(torch.autograd.Function):
         grad_q: list[Tensor] = []
         grad_k: list[Tensor] = []  # of the keys of each block, summed over the blocks after it
         grad_v: list[Tensor] = []
+        # (batch, heads, seq, 1): the row sum of weights * their gradient, without the weights
         products = (grad.float() * attended.float()).sum(dim=-1, keepdim=True)
         for place, (first, end) in enumerate(blocks(q.shape[2])):
             weights, total = kept[2 * place : 2 * place + 2]
             block = slice(first, end)
             queries, keys = grouped(q[:, :, block], k), flat(k[:, :, :end])
+            # g of the formula above: (batch * kv_heads, groups * block, head_dim)
             of_result = grouped((grad[:, :, block].float() / total).to(v.dtype), k)
+            # (batch * kv_heads, groups * block, end) like the weights
             of_weights = torch.bmm(of_result, flat(v[:, :, :end]).mT).float()
             of_weights = of_weights - grouped(products[:, :, block] / total, k)
             of_scores = (weights.float() * of_weights * q.shape[-1] ** -0.5).to(v.dtype)
@@ -96,8 +103,9 @@ def allowed(mask: Tensor | None, first: int, end: int, device: torch.device) -> 
     """Where the queries first to end may look among the keys before end."""
     if mask is not None:
         return mask[:, :, first:end, :end]
-    positions = torch.arange(end, device=device, dtype=torch.int32)
-    return positions[first:end, None] >= positions[None, :]
+    # int32: with 64 bits the comparison takes twice as long
+    positions = torch.arange(end, device=device, dtype=torch.int32)  # (end,)
+    return positions[first:end, None] >= positions[None, :]  # (block, end)
 
 
 def flat(heads: Tensor) -> Tensor:
@@ -114,7 +122,7 @@ def grouped(heads: Tensor, k: Tensor) -> Tensor:
 def add_blocks(sums: list[Tensor], gradient: Tensor, k: Tensor) -> None:
     """Adds the gradient of all keys so far, (batch * kv_heads, keys, head_dim), to those of the
     blocks before, and appends that of the last block."""
-    gradient = gradient.view(*k.shape[:2], -1, k.shape[-1])
+    gradient = gradient.view(*k.shape[:2], -1, k.shape[-1])  # (batch, kv_heads, keys, head_dim)
     begin = 0
     for place, before in enumerate(sums):
         end = begin + before.shape[2]

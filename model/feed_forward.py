@@ -19,4 +19,5 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x and result: (batch, seq, hidden)."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_proj(x), self.up_proj(x)  # (batch, seq, intermediate) each
+        return self.down_proj(F.silu(gate) * up)  # (batch, seq, hidden)

@@ -33,6 +33,7 @@ class KVCache:
             self.max_length,
             config.head_dim,
         )
+        # (layers, batch, kv_heads, max_length, head_dim) each
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.lengths = [0] * batch_size
@@ -49,18 +50,18 @@ class KVCache:
         if longest + seq > self.max_length:
             raise ValueError(f"{longest} + {seq} tokens do not fit a cache of {self.max_length}")
         device = self.keys.device
-        steps = torch.arange(seq, device=device)
+        steps = torch.arange(seq, device=device)  # (seq,)
         uniform = min(self.lengths) == longest
         if uniform:
-            positions = steps + longest
+            positions = steps + longest  # (seq,)
         else:
-            positions = torch.tensor(self.lengths, device=device)[:, None] + steps
+            positions = torch.tensor(self.lengths, device=device)[:, None] + steps  # (batch, seq)
         # No mask where causality alone says it all: an empty cache, or one new token after equal
         # rows.
         mask = None
         if not (uniform and (longest == 0 or seq == 1)):
-            seen = torch.arange(longest + seq, device=device)
-            rows = positions.expand(1, 1, seq) if uniform else positions[:, None]
+            seen = torch.arange(longest + seq, device=device)  # (keys,)
+            rows = positions.expand(1, 1, seq) if uniform else positions[:, None]  # (.., 1, seq)
             mask = seen <= rows[..., None]  # (1 or batch, 1, seq, longest + seq)
         layers = [
             LayerCache(keys, values, positions, longest + seq)
@@ -78,12 +79,13 @@ class KVCache:
         """Rows first to end - 1 as a cache of their own, on the same memory."""
         view = object.__new__(KVCache)
         view.max_length, view.lengths = self.max_length, self.lengths[first:end]
+        # (layers, end - first, kv_heads, max_length, head_dim) each
         view.keys, view.values = self.keys[:, first:end], self.values[:, first:end]
         return view
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Gives a row the first `length` tokens of another."""
-        for tensor in (self.keys, self.values):
+        for tensor in (self.keys, self.values):  # (layers, kv_heads, length, head_dim) is copied
             tensor[:, target, :, :length] = tensor[:, source, :, :length]
 
 
@@ -97,11 +99,14 @@ class LayerCache:
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Stores new keys and values (batch, kv_heads, seq, head_dim) and returns all held."""
         if self.positions.dim() == 1:
-            start = self.end - k.shape[2]
+            start = self.end - k.shape[2]  # all rows end at the same place: one slice
             self.keys[:, :, start : self.end] = k
             self.values[:, :, start : self.end] = v
         else:
-            index = self.positions[:, None, :, None].expand_as(k)
+            index = self.positions[:, None, :, None].expand_as(
+                k
+            )  # (batch, kv_heads, seq, head_dim)
             self.keys.scatter_(2, index, k)
             self.values.scatter_(2, index, v)
+        # (batch, kv_heads, end, head_dim) each
         return self.keys[:, :, : self.end], self.values[:, :, : self.end]

@@ -51,7 +51,7 @@ class EtudeTokenizer:
         """Reads `tokenizer.json` in a tokenizer or model directory.
 
         Raises:
-            UserError: there is none, it cannot be read, or it lacks a special token.
+            UserError: it is missing, cannot be read, or lacks a special token.
         """
         recover(directory)
         path = directory / "tokenizer.json"
@@ -115,7 +115,7 @@ class StreamDecoder:
         self.sent = ""
 
     def step(self, token: int) -> str:
-        """The text that becomes certain with this token; often empty inside a multi-byte
+        """The text finalised by this token; often empty inside a multi-byte
         character."""
         self.ids.append(token)
         text = self.stream.step(self.tokenizer.backend, token) or ""

@@ -28,7 +28,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x and result: (..., hidden)."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)  # (..., hidden)
 
 
 class TransformerBlock(nn.Module):
@@ -50,8 +50,12 @@ class TransformerBlock(nn.Module):
         cache: LayerCache | None = None,
     ) -> Tensor:
         """x and result: (batch, seq, hidden); mask and cache as in MultiHeadAttention."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        # Pre-norm (arXiv 2002.04745): the stream itself is never normalised, so that gradients
+        # reach the first block undiminished.
+        x = x + self.self_attn(
+            self.input_layernorm(x), cos, sin, mask, cache
+        )  # (batch, seq, hidden)
+        return x + self.mlp(self.post_attention_layernorm(x))  # (batch, seq, hidden)
 
 
 class Transformer(nn.Module):
@@ -81,24 +85,24 @@ class Transformer(nn.Module):
         seq = input_ids.shape[1]
         assert cache is None or document_ids is None
         if cache is None:
-            positions = torch.arange(seq, device=input_ids.device)
+            positions = torch.arange(seq, device=input_ids.device)  # (seq,)
             mask = None if document_ids is None else same_document(document_ids)
             layer_caches: list[LayerCache | None] = [None] * len(self.layers)
         else:
             positions, mask, views = cache.begin(seq)
             layer_caches = [*views]
-        cos, sin = self.rotary_emb(positions)
+        cos, sin = self.rotary_emb(positions)  # (1 or batch, 1, seq, head_dim), once for all layers
         x = self.embed_tokens(input_ids)  # (batch, seq, hidden)
         for layer, layer_cache in zip(self.layers, layer_caches, strict=True):
-            x = layer(x, cos, sin, mask, layer_cache)
-        return self.norm(x)
+            x = layer(x, cos, sin, mask, layer_cache)  # (batch, seq, hidden)
+        return self.norm(x)  # (batch, seq, hidden)
 
 
 def same_document(document_ids: Tensor) -> Tensor:
     """document_ids (batch, seq) -> (batch, 1, seq, seq), True where a position (third) may look at
     another (fourth): the same document, and not later."""
-    same = document_ids[:, :, None] == document_ids[:, None, :]
-    return same.tril()[:, None]
+    same = document_ids[:, :, None] == document_ids[:, None, :]  # (batch, seq, seq)
+    return same.tril()[:, None]  # (batch, 1, seq, seq), for all heads
 
 
 class Etude(nn.Module):
@@ -119,7 +123,8 @@ class Etude(nn.Module):
         document_ids: Tensor | None = None,
     ) -> Tensor:
         """input_ids (batch, seq) -> logits (batch, seq, vocab); see Transformer.forward."""
-        return self.lm_head(self.model(input_ids, cache, document_ids))
+        hidden = self.model(input_ids, cache, document_ids)  # (batch, seq, hidden)
+        return self.lm_head(hidden)  # (batch, seq, vocab)
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:

@@ -125,7 +125,7 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 
 def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
-    """The newest undamaged checkpoint of a run, or None when there is none at all.
+    """The newest undamaged checkpoint of a run, or None when there are no checkpoints.
 
     Damaged ones are named and passed over.
 
@@ -146,7 +146,7 @@ def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
     if found:
         raise UserError(
             f"{directory}: every checkpoint is damaged; restore one, or move the directory away to "
-            "begin anew"
+            "start over"
         )
     return None
 
@@ -185,7 +185,7 @@ def check_identity(path: Path, identity: Identity) -> None:
     if differences := identity.differences(state):
         raise UserError(
             f"{path.parent.parent} holds a run that differs: {'; '.join(differences)}. To continue "
-            "it, give the same settings and files; to begin anew, name another model directory or "
+            "it, give the same settings and files; to start over, name another model directory or "
             "move this one away"
         )
 
@@ -219,7 +219,7 @@ def restore(
 def optimizer_tensors(
     optimizers: Mapping[str, torch.optim.Optimizer], world: World | None = None
 ) -> dict[str, Tensor]:
-    """The state of all optimizers by name, such as adamw.3.exp_avg: optimizer, parameter number,
+    """The state of all optimizers, keyed like adamw.3.exp_avg: optimizer, parameter number,
     field.
 
     Tensors are whole and on the CPU, so the number of processes that saved them does not matter.

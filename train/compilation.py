@@ -41,7 +41,7 @@ def training_loss(
         model: the network; where gradients are recorded, its blocks run the compiled code from here
             on.
         dtype: format of the matrix products.
-        compile: compile, where a compiler is found; else one line says that there is none.
+        compile: compile, where a compiler is found; else print one line that none was.
         gradient_checkpointing: keep one activation a block and compute the others again in the
             backward pass: less memory, a third more work.
         whole: compile network and loss as one piece.
@@ -120,21 +120,21 @@ class Compiled:
         except TorchDynamoException as error:
             if self.function is self.plain:
                 raise
-            say_uncompiled(f"compiling failed ({type(error).__name__})")
+            warn_uncompiled(f"compiling failed ({type(error).__name__})")
             self.function = self.plain
             return self.function(*args)
 
 
 def compiler_found() -> bool:
-    """Whether there is a C++ compiler; one line says so when there is none."""
+    """Whether there is a C++ compiler; without one a line is printed."""
     found = bool(os.environ.get("CXX")) or any(shutil.which(name) for name in COMPILERS)
     if not found:
-        say_uncompiled("no C++ compiler found")
+        warn_uncompiled("no C++ compiler found")
     return found
 
 
-def say_uncompiled(reason: str) -> None:
-    """Tells why training is not compiled."""
+def warn_uncompiled(reason: str) -> None:
+    """Prints why training is not compiled."""
     print(f"  {reason}: training runs uncompiled, more slowly; install g++ or clang", flush=True)
 
 

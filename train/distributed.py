@@ -1,6 +1,6 @@
 """Training in several processes: who is who, what they agree on, how they share the model.
 
-torchrun starts the processes and tells each its number. The model's mathematics, the order of the
+torchrun starts the processes and gives each its number. The model's mathematics, the order of the
 rows and the checkpoints do not depend on how many there are. Without torchrun nothing here does
 anything.
 """

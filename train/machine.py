@@ -41,7 +41,7 @@ def keep_freed_memory() -> None:
 
 def memory_in_use(device: torch.device) -> int:
     """Bytes: the largest allocation so far on a GPU, else the process's resident memory (its
-    largest so far where the system does not tell the present one)."""
+    largest so far where the system does not report the present one)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):

@@ -24,7 +24,7 @@ kellerjordan.github.io/posts/muon)."""
 def build_optimizers(
     model: Etude, config: TrainConfig, dtype: torch.dtype = torch.float32
 ) -> dict[str, torch.optim.Optimizer]:
-    """The optimizers of a model by name; each group keeps its peak rate in "peak_lr".
+    """The optimizers of a model, "adamw" and "muon"; each group keeps its peak rate in "peak_lr".
 
     Args:
         model: the network, on its device.
@@ -135,7 +135,7 @@ def orthogonalize_parts(parts: Tensor, like: Tensor, steps: int, dtype: torch.dt
 
     Args:
         parts: (count, rows that this process holds, columns).
-        like: one of the parameters, which tells how they are spread.
+        like: one of the parameters: how they are spread over the processes.
         steps: as in `orthogonalize`.
         dtype: likewise.
     """

@@ -13,8 +13,9 @@ from model.transformer import Etude
 from train.checkpoint import Identity
 from train.data.batches import TokenRows
 from train.data.packing import PackingReport
+from train.data.token_files import TokenisedData
 from train.distributed import World
-from train.evaluation import ValidationGroup
+from train.evaluation import ValidationGroup, validation_groups
 from train.machine import pick_dtype
 from train.objective import Objective
 from train.run.directory import saved_settings
@@ -65,6 +66,51 @@ class Stage:
         shape = dataclasses.asdict(self.model.config)
         kept = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
         return Identity({"stage": self.name, **kept, **shape}, self.fingerprints)
+
+
+def make_stage(
+    name: str,
+    config: TrainConfig,
+    model: Etude,
+    tokenizer: EtudeTokenizer,
+    data: TokenisedData,
+    packed: tuple[TokenRows, PackingReport],
+    output_dir: Path,
+    is_chat: bool,
+    objective: Objective,
+    built_on: Mapping[str, str] | None = None,
+) -> Stage:
+    """A stage over tokenised data: adds the validation rows, and the fingerprints of data and
+    tokenizer to those of what else the run builds on.
+
+    Raises:
+        UserError: no answer of the validation data begins within a row.
+    """
+    rows, report = packed
+    validation = validation_groups(
+        data.validation,
+        config.max_length,
+        tokenizer,
+        config.cross_document_attention,
+        config.validation_bytes,
+    )
+    return Stage(
+        name=name,
+        config=config,
+        model=model,
+        tokenizer=tokenizer,
+        rows=rows,
+        packing=report,
+        validation=validation,
+        output_dir=output_dir,
+        is_chat=is_chat,
+        fingerprints={
+            "data": data.fingerprint,
+            "tokenizer": tokenizer.fingerprint,
+            **(built_on or {}),
+        },
+        objective=objective,
+    )
 
 
 def with_dtype(stage: Stage, world: World) -> Stage:

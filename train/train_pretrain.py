@@ -46,10 +46,9 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from train.data.packing import concatenate
     from train.data.token_files import tokenise_texts
     from train.distributed import main_first
-    from train.evaluation import validation_groups
     from train.objective import CrossEntropy
     from train.run.auto_shape import choose_shape
-    from train.stage import Stage
+    from train.stage import make_stage
 
     settings, paths = config.pretrain, config.paths
     tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
@@ -57,26 +56,26 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         data = tokenise_texts(
             paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
         )
-    crossing = settings.cross_document_attention
-    rows, report = concatenate(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
+    packed = concatenate(
+        data.train,
+        settings.max_length,
+        tokenizer.end_of_text_id,
+        settings.cross_document_attention,
+    )
     shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
     if config.preset == "auto":
-        shape = choose_shape(shape, settings, rows, paths.pretrained_model_dir, world)
+        shape = choose_shape(shape, settings, packed[0], paths.pretrained_model_dir, world)
     model = Etude(shape)
     model.initialize(torch.Generator().manual_seed(settings.seed))
-    return Stage(
-        name="pretrain",
-        config=settings,
-        model=model,
-        tokenizer=tokenizer,
-        rows=rows,
-        packing=report,
-        validation=validation_groups(
-            data.validation, settings.max_length, tokenizer, crossing, settings.validation_bytes
-        ),
-        output_dir=paths.pretrained_model_dir,
+    return make_stage(
+        "pretrain",
+        settings,
+        model,
+        tokenizer,
+        data,
+        packed,
+        paths.pretrained_model_dir,
         is_chat=False,
-        fingerprints={"data": data.fingerprint, "tokenizer": tokenizer.fingerprint},
         objective=CrossEntropy(),
     )
 

@@ -44,9 +44,8 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     from train.data.packing import pack
     from train.data.token_files import tokenise_conversations
     from train.distributed import main_first
-    from train.evaluation import validation_groups
     from train.objective import CrossEntropy
-    from train.stage import Stage
+    from train.stage import make_stage
 
     settings, paths = config.sft, config.paths
     model, tokenizer = load_pretrained(paths.pretrained_model_dir)
@@ -59,26 +58,23 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
         data = tokenise_conversations(
             paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
         )
-    crossing = settings.cross_document_attention
-    rows, report = pack(data.train, settings.max_length, tokenizer.end_of_text_id, crossing)
-    return Stage(
-        name="sft",
-        config=settings,
-        model=model,
-        tokenizer=tokenizer,
-        rows=rows,
-        packing=report,
-        validation=validation_groups(
-            data.validation, settings.max_length, tokenizer, crossing, settings.validation_bytes
-        ),
-        output_dir=paths.sft_model_dir,
+    packed = pack(
+        data.train,
+        settings.max_length,
+        tokenizer.end_of_text_id,
+        settings.cross_document_attention,
+    )
+    return make_stage(
+        "sft",
+        settings,
+        model,
+        tokenizer,
+        data,
+        packed,
+        paths.sft_model_dir,
         is_chat=True,
-        fingerprints={
-            "data": data.fingerprint,
-            "tokenizer": tokenizer.fingerprint,
-            "pretrained model": sha256_of(paths.pretrained_model_dir / WEIGHTS),
-        },
         objective=CrossEntropy(),
+        built_on={"pretrained model": sha256_of(paths.pretrained_model_dir / WEIGHTS)},
     )
 
 

@@ -46,8 +46,8 @@ def parse_stage(args: Sequence[str]) -> tuple[str, EtudeConfig]:
     prog = f"{Path(sys.argv[0]).name} {{{','.join(STAGES)}}}"
     stage, flags = (args[0], args[1:]) if args and args[0] in STAGES else ("", args)
     if not stage and not {"-h", "--help"} & set(args):
-        given = f"{args[0]!r} is no stage" if args else "no stage is given"
-        raise UserError(f"{given}: begin with one of {', '.join(STAGES)} (--help tells more)")
+        given = f"{args[0]!r} is not a stage" if args else "no stage is given"
+        raise UserError(f"{given}: begin with one of {', '.join(STAGES)} (see --help)")
     return stage, parse_config(("tokenizer", "paths"), __doc__ or "", flags, prog)
 
 

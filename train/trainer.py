@@ -37,7 +37,7 @@ from train.evaluation import bits_per_byte, generate_samples, sample_prompts
 from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, lr_scale, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
-from train.run.logs import Journal
+from train.run.logs import RunLogger
 from train.run.plan import announcement
 from train.run.signals import StopRequest
 from train.stage import Stage, with_dtype
@@ -139,8 +139,8 @@ class Run:
             self.stage.validation, self.stage.tokenizer, self.stage.is_chat
         )
         step, seconds = self.progress.step, self.progress.seconds
-        self.journal = Journal(self.stage, world, step, self.total, seconds)
-        self.journal.say(plan)
+        self.logger = RunLogger(self.stage, world, step, self.total, seconds)
+        self.logger.echo(plan)
 
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
@@ -148,18 +148,18 @@ class Run:
             finished = self.run_steps() and self.evaluate()
         finally:
             self.batches.close()
-            self.journal.close()
+            self.logger.close()
         if not finished:
             return self.leave()
         self.write_model()
-        self.journal.tell_end(self.progress.step)
+        self.logger.log_end(self.progress.step)
         return 0
 
     def run_steps(self) -> bool:
         """Trains, evaluates and saves until the last step is saved; False when a signal came."""
         config, saved = self.config, self.progress.step
         if config.max_minutes is not None and not saved:
-            self.evaluate()  # tells how much time the last evaluation will need
+            self.evaluate()  # measures how much time the last evaluation will need
         while not self.is_over():
             step = self.progress.step
             interrupted = step and step % config.eval_steps == 0 and not self.evaluate()
@@ -181,7 +181,7 @@ class Run:
         """Whether the last step is done: by number, or by the clock."""
         if self.progress.step >= self.total or self.config.max_minutes is None:
             return self.progress.step >= self.total
-        return self.world.same(self.journal.seconds >= self.seconds_to_train)
+        return self.world.same(self.logger.seconds >= self.seconds_to_train)
 
     @property
     def seconds_to_train(self) -> float:
@@ -194,7 +194,7 @@ class Run:
         step = self.progress.step
         if self.config.max_minutes is None:
             return step
-        share = min(1.0, self.journal.seconds / self.seconds_to_train)
+        share = min(1.0, self.logger.seconds / self.seconds_to_train)
         return self.world.same(max(float(step), share * (self.total - 1)))
 
     def train_step(self) -> None:
@@ -211,13 +211,13 @@ class Run:
         self.took("step", began)
 
     def read_records(self, everything: bool = False) -> None:
-        """Tells the steps whose numbers have arrived.
+        """Logs finished steps whose numbers have arrived on the host.
 
         Raises:
             UserError: too many steps in a row were bad.
         """
         for record in self.records.take(everything):
-            self.journal.tell_step(record)
+            self.logger.log_step(record)
             if record["skipped_in_a_row"] >= self.config.max_skipped_steps:
                 self.refuse_divergence(record)
 
@@ -231,11 +231,11 @@ class Run:
             f"gradient norm {record['grad_norm']:.4g}) and were skipped: the run diverged and "
             f"stops here. Their rows were {some}; the last good "
             f"checkpoint is in {self.checkpoints}. Lower --learning_rate (and "
-            "--muon_learning_rate) and begin anew in another model directory"
+            "--muon_learning_rate) and start over in another model directory"
         )
 
     def evaluate(self) -> bool:
-        """Measures bits per byte, generates samples, and tells both; False when a signal came."""
+        """Measures bits per byte, generates samples, and logs both; False when a signal came."""
         self.read_records(everything=True)
         began = time.perf_counter()
         measured = bits_per_byte(
@@ -243,7 +243,7 @@ class Run:
         )
         if measured is None:
             return False
-        self.journal.tell_evaluation(self.progress.step, measured, self.samples())
+        self.logger.log_evaluation(self.progress.step, measured, self.samples())
         self.took("evaluate", began)
         return True
 
@@ -261,7 +261,7 @@ class Run:
         """Notes how long something took."""
         self.durations[what] = time.perf_counter() - began
         if what != "step":
-            self.journal.resume_clock()
+            self.logger.resume_clock()
 
     def save(self) -> None:
         """Writes a checkpoint of the present step.
@@ -277,8 +277,8 @@ class Run:
             | random_state()
             | {GUARD: self.guard.state}
         )
-        self.progress.seconds = self.journal.seconds
-        if log := self.journal.log:
+        self.progress.seconds = self.logger.seconds
+        if log := self.logger.log:
             log.sync()
             save_checkpoint(
                 self.checkpoints,
@@ -303,7 +303,7 @@ class Run:
 
     def leave(self) -> int:
         """Says where the run stands after a signal, and returns the exit code."""
-        self.journal.say(
+        self.logger.echo(
             f"stopped and saved at step {self.progress.step} of {self.total}; the same command "
             "continues"
         )
@@ -324,9 +324,9 @@ class Run:
             "stage": self.stage.name,
             "step": step,
             "total_steps": self.total,
-            "tokens_seen": self.journal.tokens_at(step),
-            "bits_per_byte": self.journal.bits_per_byte,
-            "seconds": round(self.journal.seconds, 1),
+            "tokens_seen": self.logger.tokens_at(step),
+            "bits_per_byte": self.logger.bits_per_byte,
+            "seconds": round(self.logger.seconds, 1),
             "command": sys.argv,
             "git_commit": git_commit(),
             "machine": describe_machine(self.world.device),

@@ -131,7 +131,7 @@ def model_files(
     summary: Mapping[str, Any],
     is_chat: bool,
 ) -> dict[str, Writer]:
-    """The files of a model directory, by name, as writers for `model/directory/storage.py`.
+    """The files of a model directory, keyed by name, as writers for `model/directory/storage.py`.
 
     Args:
         config: the shape.

@@ -226,7 +226,7 @@ def verify(directory: Path, *names: str) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of ours; DamagedDirectory when it holds none."""
+    """The JSON object in a file that Etude wrote; DamagedDirectory when it holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -237,7 +237,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(directory: Path) -> dict[str, tuple[int, str]]:
-    """Size in bytes and sha256 of each file by name, as they were written; raises as `verify`
+    """Size in bytes and sha256 of each file as it was written, keyed by name; raises as `verify`
     does."""
     path = directory / MANIFEST
     try:

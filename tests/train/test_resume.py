@@ -12,7 +12,7 @@ import pytest
 
 from tests.reliability.runs import Outcome
 from tests.train.conftest import Workspace
-from train.run.logs import LOSS_LOG, RunLog
+from train.run.logs import LOSS_LOG, LogFiles
 
 
 def test_a_finished_run_says_so_and_a_lost_model_is_written_again(workspace: Workspace) -> None:
@@ -41,13 +41,13 @@ def test_a_run_keeps_the_number_format_it_began_with(workspace: Workspace) -> No
 
 def test_a_log_is_kept_whatever_its_samples_say(tmp_path: Path) -> None:
     """Unicode has line ends of its own, and a young model writes them."""
-    log = RunLog(tmp_path, 0)
+    log = LogFiles(tmp_path, 0)
     log.write({"step": 1, "loss": 2.0})
     log.write({"step": 1, "samples": [{"text": "one\x85two\u2028three"}]})
     log.write({"step": 2, "loss": 1.0})
     log.close()
     before = (tmp_path / LOSS_LOG).read_bytes()
-    RunLog(tmp_path, 2).close()
+    LogFiles(tmp_path, 2).close()
     assert (tmp_path / LOSS_LOG).read_bytes() == before
 
 
@@ -56,6 +56,6 @@ def test_a_damaged_line_in_the_middle_of_a_log_is_named_and_left_out(
 ) -> None:
     lines = [b'{"step": 1, "loss": 3.0}', b'{"step": 2, "l\xffss": ', b'{"step": 3, "loss": 1.0}']
     (tmp_path / LOSS_LOG).write_bytes(b"\n".join(lines) + b"\n" + bytes(50))
-    RunLog(tmp_path, 3).close()
+    LogFiles(tmp_path, 3).close()
     assert (tmp_path / LOSS_LOG).read_bytes() == lines[0] + b"\n" + lines[2] + b"\n"
     assert f"{LOSS_LOG}:2: the line is damaged" in capsys.readouterr().out

@@ -82,7 +82,7 @@ def fit(trials: Sequence[Trial]) -> ScalingLaw:
             both size and tokens.
     """
     if len(trials) < 5:
-        raise ValueError(f"{len(trials)} trials cannot tell the five numbers of the law")
+        raise ValueError(f"{len(trials)} trials are too few for the five numbers of the law")
     lowest, highest = EXPONENTS
     step = (highest - lowest) / (COARSE - 1)
     places = np.linspace(lowest, highest, COARSE)
@@ -144,7 +144,7 @@ def rounded(law: ScalingLaw) -> ScalingLaw:
 
 
 LAW = ScalingLaw(1.3804, 0.1876, 0.52, 1.0124, 0.3)
-"""In bits per byte, as docs/recipes.md tells: what --preset auto goes by."""
+"""In bits per byte, as docs/recipes.md describes: what --preset auto uses."""
 
 
 STARTING_SECONDS = 30.0
@@ -183,7 +183,7 @@ def measured_shape(
     seconds = STEPPING_SHARE * max(limit - STARTING_SECONDS, 0.3 * limit)
     timed = dataclasses.replace(config, dtype=pick_dtype(config.dtype, world.device))
     unique = float(len(rows) * config.max_length)
-    chosen, lowest, told = sizes(shape), float("inf"), ""
+    chosen, lowest, summary = sizes(shape), float("inf"), ""
     for place in LADDER:
         tried = dataclasses.replace(shape, **sizes(rung(*place)))
         model = Etude(tried)
@@ -194,11 +194,11 @@ def measured_shape(
         if loss >= lowest:
             break
         chosen, lowest = sizes(tried), loss
-        told = (
+        summary = (
             f"preset auto: {model.num_parameters() / 1e6:.1f}M parameters, {place[0]} wide, "
             f"{place[1]} layers; about {tokens / 1e6:.1f}M tokens in {config.max_minutes:g} min"
         )
-    print(told)
+    print(summary)
     return chosen
 
 

@@ -56,7 +56,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class RunLog:
+class LogFiles:
     """The two logs of a run, continued at a step, and where else its metrics go."""
 
     def __init__(self, directory: Path, step: int, writers: Sequence[MetricsWriter] = ()) -> None:
@@ -132,7 +132,7 @@ def kept_lines(path: Path, step: int) -> list[str]:
 
 
 def fields_of(line: bytes) -> dict[str, Any] | None:
-    """The fields of a log's line, or None when it is none."""
+    """The fields of a log's line, or None when it is not a line of a log."""
     try:
         fields = json.loads(line.decode("utf-8"))
     except ValueError:
@@ -141,8 +141,9 @@ def fields_of(line: bytes) -> dict[str, Any] | None:
     return fields if is_line else None
 
 
-class Journal:
-    """The voice of a run. Every process has one, for its clock; only the main one's speaks."""
+class RunLogger:
+    """Console, progress bar and log files of a run. Every process has one, for its clock; only the
+    main process prints and writes."""
 
     def __init__(self, stage: Stage, world: World, step: int, total: int, seconds: float) -> None:
         """Goes on at a step of total, after the seconds that earlier starts took."""
@@ -160,13 +161,13 @@ class Journal:
             total=total, initial=step, desc=stage.name, unit="step", disable=silent
         )
 
-    def open_log(self) -> RunLog:
+    def open_log(self) -> LogFiles:
         """The run's logs, continued at its first step."""
         directory, step = self.stage.output_dir, self.first_step
         name = f"{self.stage.name} {directory.name}"
         settings = dict(self.stage.identity.settings)
         writers = make_writers(self.stage.config.log_to, directory, name, settings)
-        return RunLog(directory, step, writers)
+        return LogFiles(directory, step, writers)
 
     @property
     def seconds(self) -> float:
@@ -181,8 +182,8 @@ class Journal:
         """What happened since the last step (an evaluation, a save) is not a step's time."""
         self.last = time.perf_counter()
 
-    def tell_step(self, record: Mapping[str, Any]) -> None:
-        """A step, by its record."""
+    def log_step(self, record: Mapping[str, Any]) -> None:
+        """Logs a step's record."""
         now = time.perf_counter()
         speed = self.tokens_at(1) / (now - self.last)
         self.last = now
@@ -204,10 +205,10 @@ class Journal:
             "seconds": round(self.seconds, 1),
         }
 
-    def tell_evaluation(
+    def log_evaluation(
         self, step: int, bits_per_byte: dict[str, float], samples: list[dict[str, str]]
     ) -> None:
-        """An evaluation: bits per byte over all ("all") and by script, and what the model says."""
+        """Logs an evaluation: bits per byte over all ("all") and by script, and samples."""
         self.bits_per_byte = bits_per_byte
         if not self.log:
             return
@@ -221,21 +222,23 @@ class Journal:
         if samples:
             self.log.write({**at, "samples": samples}, seconds)
         groups = "  ".join(f"{n} {v:.3f}" for n, v in bits_per_byte.items() if n != "all")
-        self.say(f"step {step:>6}  validation {bits_per_byte['all']:.3f} bits per byte  ({groups})")
+        self.echo(
+            f"step {step:>6}  validation {bits_per_byte['all']:.3f} bits per byte  ({groups})"
+        )
         for sample in samples:
-            self.say(f"             {one_line(sample['prompt'])} | {one_line(sample['text'])}")
+            self.echo(f"             {one_line(sample['prompt'])} | {one_line(sample['text'])}")
 
-    def say(self, line: str) -> None:
+    def echo(self, line: str) -> None:
         """A line on the console, above the progress bar."""
         if self.world.is_main:
             self.bar.write(line, file=sys.stdout)
 
-    def tell_end(self, step: int) -> None:
-        """What was done by this start of the run."""
+    def log_end(self, step: int) -> None:
+        """Prints what this start of the run did."""
         seconds, steps = time.perf_counter() - self.began, step - self.first_step
         tokens = self.tokens_at(steps)
         speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
-        self.say(
+        self.echo(
             f"{self.stage.name} done: {step} steps, {self.tokens_at(step) / 1e6:.2f}M "
             f"tokens{speed}, "
             f"{self.bits_per_byte['all']:.3f} bits per byte; the model is in "

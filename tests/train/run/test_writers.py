@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from config import ROOT, UserError
-from train.run.logs import RunLog
+from train.run.logs import LogFiles
 from train.run.writers import FailsafeWriter, make_writers, run_id
 
 EXACT = {"grad_norm": 0.5, "learning_rate": 1e-3, "trained_tokens": 90}
@@ -25,7 +25,7 @@ EXACT = {"grad_norm": 0.5, "learning_rate": 1e-3, "trained_tokens": 90}
 def train_steps(directory: Path, first: int, last: int, names: tuple[str, ...]) -> None:
     """One start of a run from a checkpoint at `first`: a line a step, an evaluation every fourth,
     which comes after the save."""
-    log = RunLog(directory, first, make_writers(names, directory, "sft run", {"seed": 1}))
+    log = LogFiles(directory, first, make_writers(names, directory, "sft run", {"seed": 1}))
     if first and first % 4 == 0:
         evaluate(log, first)
     for step in range(first + 1, last + 1):
@@ -37,7 +37,7 @@ def train_steps(directory: Path, first: int, last: int, names: tuple[str, ...]) 
     log.close()
 
 
-def evaluate(log: RunLog, step: int) -> None:
+def evaluate(log: LogFiles, step: int) -> None:
     at, seconds = {"step": step, "tokens": 100 * step}, {"seconds": 2.0 * step}
     log.write({**at, "bits_per_byte": 1.0 / step}, seconds)
     log.write({**at, "samples": [{"prompt": "你好", "text": f"text {step}"}]}, seconds)
@@ -205,7 +205,7 @@ def test_a_failing_writer_warns_once_and_training_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Broken()
-    log = RunLog(tmp_path, 0, [FailsafeWriter("wandb", broken)])
+    log = LogFiles(tmp_path, 0, [FailsafeWriter("wandb", broken)])
     for step in range(1, 5):
         log.write({"step": step, "loss": 1.0})
     log.close()

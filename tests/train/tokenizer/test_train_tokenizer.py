@@ -207,7 +207,7 @@ def test_every_file_is_read_to_its_end_before_anything_is_made(data: Path, tmp_p
     ("args", "sentence"),
     [
         ([], "no stage is given: begin with one of config, train, verify, all"),
-        (["learn"], "'learn' is no stage: begin with one of"),
+        (["learn"], "'learn' is not a stage: begin with one of"),
         (["train", "--vocab_size", "10"], "vocab_size is 10: use a value at least 259"),
         (["train", "--max_bytes", "0"], "max_bytes is 0: use a value above 0"),
         (["train", "--min_frequency", "-1"], "min_frequency is -1: use a value above 0"),
