@@ -26,7 +26,8 @@ from typing import Any
 from config import UserError
 from data_process.wiki.dump.reader import DumpPart, DumpReader
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
-from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner, is_redirect
+from data_process.wiki.text.kinds import is_redirect
+from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
 from tool.benchmarks.measuring import Failure, processor_name, run_apart
 from tool.benchmarks.prose import lost_sentences
 from tool.settings import CleaningBenchmarkConfig

@@ -1,4 +1,8 @@
-"""Regions whose text is no wikitext: comments, references, nowiki, code, formulas, galleries."""
+"""Regions whose text is not wikitext: comments, references, nowiki, code, formulas, galleries.
+
+Where a page shows markup (nowiki, code, formulas, entities), a space is put into it: `[ [`, `{ {`,
+`< ref`. Nothing then takes it for markup, and it still reads as what it was.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from data_process.wiki.text.captions import is_sentence
-from data_process.wiki.text.literals import kept_apart
+from data_process.wiki.text.inline import ENTITY, TAG_NAMES, character, decode_entities
 from data_process.wiki.text.marks import (
     BLOCK,
     BLOCK_END,
@@ -16,8 +19,8 @@ from data_process.wiki.text.marks import (
     GAP,
     LITERAL,
     LITERAL_END,
+    is_sentence,
 )
-from data_process.wiki.text.tags import decode_entities
 
 DROPPED = (
     "ref|references|timeline|score|imagemap|graph|mapframe|maplink|templatestyles|indicator|hiero|"
@@ -31,6 +34,16 @@ PRIMES = re.compile("'{2,}")
 STORED = re.compile(f"{LITERAL}([0-9]+){LITERAL_END}")
 STORED_BLOCK = re.compile(f"{BLOCK}([0-9]+){BLOCK_END}")
 INDENT = "    "
+
+RARE = "[]{}|~_"
+PAIRS = ("[[", "]]", "{{", "}}", "{|", "|}", "-{", "}-", "~~~", "__")
+INSIDE = re.compile(
+    r"(?<=\[)(?=\[)|(?<=\])(?=\])|(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\|)(?=\})|(?<=-)(?=\{)"
+    r"|(?<=~)(?=~)|(?<=_)(?=_[A-Za-z\u3040-\u9fff])"
+)
+LINK = re.compile(r"\[(?=(?:https?:|ftps?:|news:|irc:)?//|mailto:)", re.IGNORECASE)
+QUOTES = re.compile("'(?=')")
+TAG = re.compile(rf"<(?=!--|/?(?:{TAG_NAMES})\b)", re.IGNORECASE)
 
 
 @dataclass
@@ -170,6 +183,25 @@ def show_gallery(_: str, content: str, literals: Literals) -> str:
     lines = (line.partition("|")[2].strip() for line in content.split("\n"))
     kept = (f"{CAPTION}{line}{CAPTION_END}" for line in lines if is_sentence(line))
     return "\n" + "\n".join(kept) + "\n"
+
+
+def kept_apart(text: str) -> str:
+    """A text with a space in each piece of markup that it has."""
+    if any(sign in text for sign in RARE):
+        if any(pair in text for pair in PAIRS):
+            text = INSIDE.sub(" ", text)
+        if "[" in text:
+            text = LINK.sub("[ ", text)
+    if "''" in text:
+        text = QUOTES.sub("' ", text)
+    if "<" in text:
+        text = TAG.sub("< ", text)
+    return ENTITY.sub(apart, text) if "&" in text else text
+
+
+def apart(match: re.Match[str]) -> str:
+    """An entity that no one takes for one; what only looks like one stays."""
+    return match[0] if character(match) == match[0] else f"& {match[1]};"
 
 
 RENDERERS: dict[str, Callable[[str, str, Literals], str]] = {

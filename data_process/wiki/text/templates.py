@@ -1,23 +1,65 @@
-"""Templates: those that are text are shown, the others dropped."""
+"""Templates: those that are text are rendered, the others dropped (infoboxes, navigation,
+citations, notes to editors, pronunciations).
+
+`templates.json` lists the names of the known ones, in lower case: under `arguments`, those that
+show the first of the given arguments that is not empty (a number is an unnamed argument, from 1; a
+string a named one); under `lists`, those that join their unnamed arguments; under `functions`,
+those that a function of `renderers.py` renders; under `characters`, those that are a fixed text.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
 
-from data_process.wiki.text import words
-from data_process.wiki.text.arguments import Arguments, or_gap
-from data_process.wiki.text.braces import replace_templates
-from data_process.wiki.text.known_templates import CHARACTERS, Renderer
+from data_process.wiki.text import renderers
 from data_process.wiki.text.marks import GAP
-from data_process.wiki.text.units import grouped
+from data_process.wiki.text.renderers import Arguments
 
+BRACES = re.compile(r"\{\{+|\}\}+")
+MAX_DEPTH = 40
+"""As in MediaWiki. What is nested deeper is dropped, so that no text is copied more often."""
 LANGUAGE = re.compile(r"lang-([a-z]{2,3}(?:-[a-z]+)?)(-short)?$")
 FUNCTION = re.compile(r"(lc|uc|lcfirst|ucfirst|formatnum|subst|safesubst)\s*:\s*(.*)", re.DOTALL)
 TITLE = ("pagename", "subjectpagename", "fullpagename", "basepagename", "rootpagename", "lemma")
 SPANS = (" span", "-span", "範囲", "範囲2")
-"""How English and Japanese templates end that mark the text which they are given as doubtful."""
+"""How the names of English and Japanese templates end that mark their argument as doubtful."""
 WORD_RULES = ("noteta", "noteta/lua", "noteta-lite")
+
+Renderer = Callable[[str, Arguments], str]
+"""From the language of the wiki and the arguments to text; empty: a gap."""
+
+
+@cache
+def template_table() -> dict[str, Any]:
+    """The content of `templates.json`."""
+    return json.loads(Path(__file__).with_name("templates.json").read_text(encoding="utf-8"))
+
+
+@cache
+def known_templates() -> dict[str, Renderer]:
+    """What renders each template, by its name in lower case.
+
+    Raises:
+        ValueError: a template is listed twice.
+    """
+    table = template_table()
+    found: list[tuple[str, Renderer]] = []
+    for render, section in ((renderers.chosen, "arguments"), (renderers.joined, "lists")):
+        for rule in table[section]:
+            found += [(name, partial(render, rule)) for name in rule["templates"]]
+    for function, names in table["functions"].items():
+        found += [(name, getattr(renderers, function)) for name in names]
+    found += [(prefix.lower(), partial(renderers.ship, prefix)) for prefix in table["ships"]]
+    names = [name for name, _ in found] + list(table["characters"])
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"templates.json: listed twice: {', '.join(sorted(twice))}")
+    return dict(found)
 
 
 @dataclass
@@ -27,9 +69,10 @@ class TemplateCleaner:
     wiki: str
     """The language of the wiki."""
     title: str
-    renderers: dict[str, Renderer]
+    known: dict[str, Renderer] = field(default_factory=known_templates)
+    characters: dict[str, str] = field(default_factory=lambda: template_table()["characters"])
     word_rules: list[str] = field(default_factory=list)
-    """What NoteTA says: words of the Chinese variants."""
+    """The rules of NoteTA: words of the Chinese variants."""
 
     def clean(self, text: str) -> str:
         """A text without templates."""
@@ -41,29 +84,27 @@ class TemplateCleaner:
         name = name.strip().lower()
         if "_" in name:
             name = name.replace("_", " ")
-        renderer = self.renderers.get(name)
-        if renderer:
-            return or_gap(renderer(self.wiki, Arguments.parse(rest)))
-        if (character := CHARACTERS.get(name)) is not None:
+        if renderer := self.known.get(name):
+            return renderer(self.wiki, Arguments.parse(rest)) or GAP
+        if (character := self.characters.get(name)) is not None:
             return character
         if name in WORD_RULES:
-            given = Arguments.parse(rest)
-            self.word_rules += [v for k, v in given.named.items() if k.isdecimal()]
+            named = Arguments.parse(rest).named
+            self.word_rules += [rule for key, rule in named.items() if key.isdecimal()]
             return ""
-        return self.render_special(name, body, rest)
+        return self.render_special(name, body, rest) or GAP
 
     def render_special(self, name: str, body: str, rest: str) -> str:
-        """Names of languages, functions and variables; a gap for all that is not text."""
+        """Names of languages, functions and variables; empty for all that is not text."""
         if match := LANGUAGE.match(name):
-            given = Arguments.parse(rest)
-            return or_gap(words.named_language(self.wiki, match[1], given))
+            return renderers.named_language(match[1], self.wiki, Arguments.parse(rest))
         if name in TITLE:
             return self.title
         if name.endswith(SPANS):
-            return or_gap(Arguments.parse(rest).at(0))
+            return Arguments.parse(rest).get(1)
         if ":" in name and (function := FUNCTION.match(body.strip())):
-            return or_gap(self.call(function[1], function[2]))
-        return GAP
+            return self.call(function[1], function[2])
+        return ""
 
     def call(self, function: str, value: str) -> str:
         """The value of a parser function."""
@@ -71,7 +112,7 @@ class TemplateCleaner:
             return self.render(value)
         value = value.strip()
         if function == "formatnum":
-            return grouped(value.partition("|")[0])
+            return renderers.grouped(value.partition("|")[0])
         first, rest = value[:1], value[1:]
         changed = {
             "lc": value.lower(),
@@ -80,3 +121,55 @@ class TemplateCleaner:
             "ucfirst": first.upper() + rest,
         }
         return changed[function]
+
+
+def replace_templates(text: str, render: Callable[[str], str]) -> str:
+    """Replaces each {{...}} by what render makes of its inside, in one pass from the inside to the
+    outside.
+
+    {{{name|default}}} becomes its default. Braces without a partner go, what follows them stays.
+    """
+    if "{{" not in text and "}}" not in text:
+        return text
+    pieces: list[str] = []
+    stack: list[tuple[int, int]] = []  # place in pieces, number of braces
+    position = 0
+    for match in BRACES.finditer(text):
+        start, end = match.span()
+        pieces.append(text[position:start])
+        position = end
+        number = end - start
+        if text[start] == "{":
+            if number == 3 and start and text[start - 1] == "-":  # -{ and {{
+                pieces.append("{")
+                number = 2
+            stack.append((len(pieces), number))
+            pieces.append("{" * number)
+            continue
+        kept = number == 3 and text[end : end + 1] == "-"
+        left = close(pieces, stack, number - kept, render)
+        pieces.append("}" * (left % 2 + kept))
+    for place, opened in stack:
+        pieces[place] = "{" * (opened % 2)
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def close(
+    pieces: list[str], stack: list[tuple[int, int]], number: int, render: Callable[[str], str]
+) -> int:
+    """Closes what so many braces close; returns how many are left."""
+    while number >= 2 and stack:
+        place, opened = stack.pop()
+        used = 3 if opened >= 3 and number >= 3 and opened != 4 else 2
+        inside = pieces[place + 1 :]
+        del pieces[place:]
+        if opened - used:
+            if opened - used > 1:
+                stack.append((place, opened - used))
+            pieces.append("{" * (opened - used))
+        if len(stack) < MAX_DEPTH:
+            body = "".join(inside)
+            pieces.append(render(body) if used == 2 else body.partition("|")[2])
+        number -= used
+    return number

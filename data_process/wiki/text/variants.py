@@ -37,7 +37,7 @@ class VariantChooser:
 
         Args:
             text: the page.
-            word_rules: what its NoteTA says.
+            word_rules: the rules of its NoteTA.
         """
         words: dict[str, str] = {}
         for rule in word_rules:
@@ -90,14 +90,14 @@ class VariantChooser:
         }
 
     def chosen(self, alternatives: dict[str, str], otherwise: str) -> str:
-        """The word of the nearest variant; of none, the first word that there is."""
+        """The word of the nearest variant, else the first one."""
         for variant in self.order:
             if variant in alternatives:
                 return alternatives[variant]
         return next(iter(alternatives.values()), otherwise)
 
     def learn(self, words: dict[str, str], body: str) -> None:
-        """Adds to words what a rule says: each other variant's word becomes the chosen one."""
+        """Adds a rule: each other variant's word becomes the chosen one."""
         alternatives = self.alternatives(body)
         if not alternatives:
             return

@@ -10,28 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from data_process.wiki.text.captions import place_captions
-from data_process.wiki.text.gaps import close_gaps
-from data_process.wiki.text.kinds import is_disambiguation, is_redirect
-from data_process.wiki.text.known_templates import known_templates
-from data_process.wiki.text.lines import LineCleaner
-from data_process.wiki.text.links import LinkCleaner
-from data_process.wiki.text.literals import kept_apart
-from data_process.wiki.text.marks import without_marks
-from data_process.wiki.text.namespaces import Namespaces
-from data_process.wiki.text.regions import Literals, take_regions
-from data_process.wiki.text.tables import drop_tables
-from data_process.wiki.text.tags import decode_entities, strip_magic, strip_quotes, strip_tags
+from config import Settings
+from data_process.wiki.text.blocks import LineCleaner, drop_tables
+from data_process.wiki.text.inline import (
+    LinkCleaner,
+    decode_entities,
+    strip_magic,
+    strip_quotes,
+    strip_tags,
+)
+from data_process.wiki.text.kinds import Namespaces
+from data_process.wiki.text.marks import close_gaps, place_captions, without_marks
+from data_process.wiki.text.regions import Literals, kept_apart, take_regions
 from data_process.wiki.text.templates import TemplateCleaner
 from data_process.wiki.text.variants import VariantChooser
-
-__all__ = ["CleaningSettings", "WikitextCleaner", "is_disambiguation", "is_redirect"]
 
 VariantName = Literal["zh-hans", "zh-hant", "zh-cn", "zh-tw", "zh-hk", "zh-mo", "zh-sg", "zh-my"]
 
 
 @dataclass(frozen=True)
-class CleaningSettings:
+class CleaningSettings(Settings):
     """What is kept of the markup."""
 
     variant: VariantName = "zh-cn"
@@ -54,14 +52,15 @@ class WikitextCleaner:
         """
         Args:
             settings: what is kept.
-            namespaces: names by number, as the dump's head says.
+            namespaces: names by number, as in the dump's head.
             language: the wiki's, such as zh; it decides how templates read.
         """
         self.settings = settings
         self.language = language.lower().split("-")[0] or "en"
+        if self.language == "simple":
+            self.language = "en"
         self.links = LinkCleaner(Namespaces.of(namespaces))
         self.variants = VariantChooser(settings.variant)
-        self.renderers = known_templates()
 
     def clean(self, wikitext: str, title: str) -> str:
         """The plain text of a page.
@@ -73,7 +72,7 @@ class WikitextCleaner:
         text = without_marks(wikitext.replace("\r\n", "\n").replace("\r", "\n"))
         literals = Literals(latex=self.settings.math == "latex")
         text = take_regions(text, literals)
-        templates = TemplateCleaner(self.language, without_marks(title), self.renderers)
+        templates = TemplateCleaner(self.language, without_marks(title))
         text = drop_tables(templates.clean(text))
         if "-{" in text or templates.word_rules:
             text = self.variants.clean(text, templates.word_rules)

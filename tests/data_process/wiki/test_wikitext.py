@@ -6,12 +6,8 @@ from typing import Any
 
 import pytest
 
-from data_process.wiki.text.wikitext import (
-    CleaningSettings,
-    WikitextCleaner,
-    is_disambiguation,
-    is_redirect,
-)
+from data_process.wiki.text.kinds import is_disambiguation, is_redirect
+from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
 
 
 def clean(wikitext: str, language: str = "en", **settings: Any) -> str:

@@ -108,3 +108,4 @@ def test_text_that_is_marked_as_doubtful_is_text() -> None:
 
 def test_a_language_without_known_words_shows_the_text_alone() -> None:
     assert clean("{{lang-en|B}}", "xx") == "B"
+    assert clean("{{lang-tlh|B}}", "bg") == "B"

@@ -1,0 +1,385 @@
+"""What templates show: words, quotations, languages, places, dates, numbers and units.
+
+Which template is rendered by which function is listed in `templates.json`, and the words that the
+functions put into the text are in `words.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from data_process.wiki.text.inline import superscript
+from data_process.wiki.text.marks import CAPTION, CAPTION_END, GAP, PIPE, is_sentence
+
+LINK = re.compile(r"\[\[[^\[\]]*\]\]")
+ANGLE = re.compile(r"[-+]?\d+(?:\.\d+)?")
+IN_TEXT = frozenset(("inline", "i", "it", "ti"))
+"""Values of display that show coordinates where the template stands."""
+CJK = {"zh", "ja"}
+AS_OF = {"zh": "截至{}", "ja": "{}現在"}
+COLON = {"zh": "：", "bg": ": "}
+NUMBER = re.compile(r"[-+−]?[\d.,]*\d(?:[-+/ ]*\d+/\d+)?(?:[eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of one template, without the spaces around them."""
+
+    unnamed: tuple[str, ...]
+    named: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str) -> Arguments:
+        """Splits arguments at each | outside links."""
+        if "[[" in text and "|" in text:
+            text = LINK.sub(lambda match: match[0].replace("|", PIPE), text)
+        unnamed: list[str] = []
+        named: dict[str, str] = {}
+        for part in text.split("|"):
+            name, is_named, value = part.partition("=")
+            name = name.strip()
+            if is_named and is_name(name):
+                named[name] = value.replace(PIPE, "|").strip()
+            else:
+                unnamed.append(part.replace(PIPE, "|").strip())
+        for number, value in enumerate(unnamed, 1):
+            named.setdefault(str(number), value)
+        while len(unnamed) < 20 and (extra := named.get(str(len(unnamed) + 1))) is not None:
+            unnamed.append(extra)
+        return cls(tuple(unnamed), named)
+
+    def get(self, *keys: int | str) -> str:
+        """The first of these arguments that is not empty, else the empty string: numbers are
+        unnamed arguments, from 1."""
+        for key in keys:
+            if isinstance(key, str):
+                value = self.named.get(key, "")
+            else:
+                value = self.unnamed[key - 1] if key <= len(self.unnamed) else ""
+            if value:
+                return value
+        return ""
+
+    def words(self) -> list[str]:
+        """The unnamed arguments that are not empty."""
+        return [value for value in self.unnamed if value]
+
+
+def is_name(name: str) -> bool:
+    """Whether what stands before a = names an argument: no link, tag or sentence does."""
+    return len(name) < 40 and not any(sign in name for sign in "[]<>{}'\"&/:;,") and name != GAP
+
+
+@cache
+def words_of(kind: str) -> Any:
+    """A list or table of `words.json`."""
+    return json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))[kind]
+
+
+def chosen(rule: dict[str, Any], _: str, given: Arguments) -> str:
+    """{{lang|fr|bonjour}}: bonjour; {{US$|5}}: US$5."""
+    text = given.get(*rule["shows"])
+    return f"{rule.get('before', '')}{text}{rule.get('after', '')}" if text else ""
+
+
+def joined(rule: dict[str, Any], _: str, given: Arguments) -> str:
+    """{{hlist|a|b}}: a, b; {{floruit|1500|1520}}: fl. 1500–1520."""
+    return rule.get("before", "") + rule["separator"].join(given.words()[: rule.get("most")])
+
+
+def ship(prefix: str, _: str, given: Arguments) -> str:
+    """{{USS|Monitor|1861}}: USS Monitor (1861), in the form that the third argument selects."""
+    name, number, form = given.get(1), given.get(2), given.get(3)
+    if form == "6":
+        return name
+    return f"{prefix} {name} ({number})" if number and form != "2" else f"{prefix} {name}"
+
+
+def last(_: str, given: Arguments) -> str:
+    """{{transl|ar|DIN|salam}}: the last argument."""
+    return (given.words() or [""])[-1]
+
+
+def quotation(_: str, given: Arguments) -> str:
+    """A quotation in a paragraph of its own, with its author and source."""
+    text = given.get("text", "quote", "quotetext", "content", "1", "內容", "内容")
+    if not text:
+        return ""
+    author = given.get("author", "sign", "by", "2", "4")
+    whom = ", ".join(filter(None, (author, given.get("source", "title", "3", "5"))))
+    return f"\n\n{text}{f' — {whom}' if whom else ''}\n\n"
+
+
+def block(_: str, given: Arguments) -> str:
+    """{{div col|...}}: its content, on lines of its own."""
+    return f"\n{given.get('1', 'content', 'text')}\n"
+
+
+def bullets(_: str, given: Arguments) -> str:
+    """{{bulleted list|a|b}}: a line for each."""
+    return "".join(f"\n* {word}" for word in given.words()) + "\n"
+
+
+def nihongo(_: str, given: Arguments) -> str:
+    """{{nihongo|English|漢字|romaji|extra}}: English (漢字, romaji, extra)."""
+    words = given.words()
+    if len(words) < 2 or not given.get(1):
+        return words[0] if words else ""
+    return f"{words[0]} ({', '.join(words[1:])})"
+
+
+def ruby(_: str, given: Arguments) -> str:
+    """{{ruby|漢字|かんじ}}: 漢字（かんじ）."""
+    return f"{given.get(1)}（{given.get(2)}）" if given.get(2) else given.get(1)
+
+
+def named_language(code: str, wiki: str, given: Arguments, place: int = 1) -> str:
+    """{{lang-el|λόγος|lógos|lit=word}}: Greek: λόγος, lógos, lit. 'word'."""
+    text = given.get(place)
+    if not text:
+        return ""
+    latin = given.get(place + 1, "translit")
+    meaning = given.get(place + 2, "lit")
+    text += f", {latin}" if latin and latin != "-" else ""
+    text += f", lit. '{meaning}'" if meaning else ""
+    name = words_of("languages").get(wiki, {}).get(code)
+    if not name or given.get("label") == "none" or given.get("links") == "none":
+        return text
+    name = f"на {name}" if wiki == "bg" and name != "иврит" else name
+    return f"{name}{COLON.get(wiki, ': ')}{text}"
+
+
+def langx(wiki: str, given: Arguments) -> str:
+    """{{langx|el|λόγος}}."""
+    return named_language(given.get(1), wiki, given, 2)
+
+
+def chinese(wiki: str, given: Arguments) -> str:
+    """{{zh|s=..|t=..|p=..}}: simplified Chinese: ..; traditional Chinese: ..; pinyin: ..."""
+    parts = []
+    for name, words in words_of("chinese").items():
+        if text := given.get(name):
+            if given.get("labels", "label") == "no":
+                parts.append(text)
+            else:
+                parts.append(f"lit. '{text}'" if name == "l" else f"{words}: {text}")
+    return "; ".join(parts) or named_language("zh", wiki, given)
+
+
+def literal(_: str, given: Arguments) -> str:
+    """{{literal translation|a|b}}: lit. 'a' or 'b'."""
+    return "lit. " + " or ".join(f"'{word}'" for word in given.words())
+
+
+def captions(_: str, given: Arguments) -> str:
+    """{{multiple image|caption1=..|footer=..}}, {{wide image|file|size|caption}}: the captions that
+    are sentences."""
+    named = (v for k, v in given.named.items() if k.startswith(("caption", "footer", "3")))
+    return "".join(f"{CAPTION}{text}{CAPTION_END}" for text in named if is_sentence(text))
+
+
+def accidental(_: str, given: Arguments) -> str:
+    """{{music|flat}}: ♭."""
+    return words_of("accidentals").get(given.get(1), given.get(1))
+
+
+def named_source(_: str, given: Arguments) -> str:
+    """{{harvtxt|Boolos|Jeffrey|1974}}: Boolos and Jeffrey (1974), which is part of a sentence."""
+    *names, year = given.words() or [""]
+    if len(names) > 3:
+        names = [f"{names[0]} et al."]
+    who = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+    return f"{who} ({year})" if who else year
+
+
+def rupees(_: str, given: Arguments) -> str:
+    """{{INRConvert|5|c}}: ₹5 crore."""
+    amount, scale = given.get(1), words_of("rupees").get(given.get(2), "")
+    return f"₹{amount} {scale}".rstrip() if amount else ""
+
+
+def coordinates(_: str, given: Arguments) -> str:
+    """{{coord|13|19|N|169|9|W}}: 13°19′N 169°9′W; empty if they stand beside the title alone."""
+    display = given.get("display").lower().replace(" ", "")
+    if display and not IN_TEXT & set(display.split(",")):
+        return ""
+    shown: list[str] = []
+    angles: list[str] = []
+    for word in given.words():
+        if word in ("N", "S", "E", "W") and angles:
+            shown.append("".join(map(str.__add__, angles, ("°", "′", "″"))) + word)
+            angles = []
+        elif ANGLE.fullmatch(word):
+            angles.append(word)
+        else:
+            break  # type:city_region:FR and the like
+    if not shown and len(angles) == 2:
+        return f"{decimal(angles[0], 'NS')} {decimal(angles[1], 'EW')}"
+    return " ".join(shown) if len(shown) == 2 else ""
+
+
+def decimal(angle: str, halves: str) -> str:
+    """-71.5 of "EW": 71.5°W."""
+    return f"{angle.lstrip('+-')}°{halves[angle.startswith('-')]}"
+
+
+def whole_number(text: str) -> int | None:
+    """A number of at most four digits; None for any other text."""
+    return int(text) if re.fullmatch(r"[0-9]{1,4}", text) else None
+
+
+def written_date(wiki: str, parts: list[str], day_first: bool = False) -> str:
+    """A date in words.
+
+    Args:
+        wiki: the language.
+        parts: year, month, day; the later ones may be missing.
+        day_first: 5 May 1818 in place of May 5, 1818.
+    """
+    year, month, day = [*map(whole_number, parts), None, None, None][:3]
+    if year is None:
+        return " ".join(part for part in parts if part)
+    if wiki in CJK:
+        rest = f"{month}月" if month else ""
+        return f"{year}年{rest}" + (f"{day}日" if month and day else "")
+    if not month or month > 12:
+        return str(year)
+    if wiki != "en":
+        return ".".join(f"{n}" for n in (day, month, year) if n)
+    name = words_of("months")[month - 1]
+    if not day:
+        return f"{name} {year}"
+    return f"{day} {name} {year}" if day_first else f"{name} {day}, {year}"
+
+
+def date(wiki: str, given: Arguments) -> str:
+    """{{birth date|1818|5|5}}, {{start date|1818|5|5|df=y}}; a date in words stays."""
+    parts = [part for part in given.unnamed[:3] if part]
+    day_first = given.get("df", "dayfirst") not in ("", "no", "n")
+    return written_date(wiki, parts, day_first)
+
+
+def death_date(wiki: str, given: Arguments) -> str:
+    """{{death date and age|1883|3|14|1818|5|5}}: with the age."""
+    text = date(wiki, given)
+    numbers = [whole_number(part) for part in given.unnamed[:6]]
+    if len(numbers) < 6 or None in numbers:
+        return text
+    died, born = numbers[:3], numbers[3:]
+    age = (died[0] or 0) - (born[0] or 0) - ((died[1] or 0, died[2] or 0) < (born[1], born[2]))
+    forms = {"zh": f"{text}（{age}岁）", "ja": f"{text}（{age}歳没）", "en": f"{text} (aged {age})"}
+    return forms.get(wiki, text)
+
+
+def as_of(wiki: str, given: Arguments) -> str:
+    """{{as of|2010|5}}: As of May 2010."""
+    if alternative := given.get("alt"):
+        return alternative
+    text = written_date(wiki, given.words()[:3], day_first=True)
+    if wiki in AS_OF:
+        return AS_OF[wiki].format(text)
+    word = "since" if given.get("since") else "as of"
+    return f"{word if given.get('lc') else word.capitalize()} {text}{given.get('post')}"
+
+
+def about(wiki: str, given: Arguments) -> str:
+    """{{circa|1500}}: c. 1500."""
+    years = given.words()[:2]
+    if wiki == "zh":
+        return "约" + "—".join(years)
+    return " – ".join(f"c. {year}" for year in years) or "c."
+
+
+def lifetime(_: str, given: Arguments) -> str:
+    """{{bd|1818年|5月5日|1883年|3月14日}}, in brackets as it is shown."""
+    born, died = given.get(1) + given.get(2), given.get(3) + given.get(4)
+    if not born and not died:
+        return ""
+    return f"（{born}－{died}）" if died else f"（{born}－）"
+
+
+def old_style_date(_: str, given: Arguments) -> str:
+    """{{OldStyleDate|5 May|1818|23 April}}: 5 May [O.S. 23 April] 1818."""
+    day, year, old_day = given.get(1), given.get(2), given.get(3)
+    return " ".join(filter(None, (day, f"[O.S. {old_day}]" if old_day else "", year)))
+
+
+def converted(wiki: str, given: Arguments) -> str:
+    """{{convert|10|km|mi}}: the number and the unit as they were measured, without the other
+    unit, which follows from them."""
+    parts = [part.replace("&nbsp;", " ") for part in given.unnamed]
+    if not parts:
+        return ""
+    ranges = words_of("ranges")
+    text, place, unit = parts[0], 1, ""
+    while place + 1 < len(parts) and parts[place].lower() in ranges:
+        text += ranges[parts[place].lower()] + parts[place + 1]
+        place += 2
+    if place < len(parts):
+        unit = parts[place]
+    pair = parts[place : place + 3]  # 6 ft 2 in
+    if len(pair) == 3 and NUMBER.fullmatch(pair[1]) and pair[2] in words_of("units"):
+        halves = ((text, unit), (pair[1], pair[2]))
+        return " ".join(named_unit(wiki, given, *half) for half in halves)
+    return named_unit(wiki, given, grouped(text), unit)
+
+
+def grouped(number: str) -> str:
+    """A number with commas between thousands, as the template shows it."""
+    if re.fullmatch(r"\d{4,}(\.\d+)?", number):
+        whole, dot, rest = number.partition(".")
+        return f"{int(whole):,}{dot}{rest}"
+    return number.replace("-", "−", 1) if number.startswith("-") else number
+
+
+def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
+    """A number with its unit in words or as a symbol."""
+    symbol = words_of("symbols").get(unit, unit)
+    names = words_of("units").get(unit)
+    if wiki != "en" or given.get("abbr") in ("on", "in", "y", "~") or not names:
+        return f"{number}{'' if symbol[:1] in '/°' and symbol[:2] != '°' else ' '}{symbol}".strip()
+    if given.get("sp") == "us":
+        names = [name.replace("metre", "meter").replace("litre", "liter") for name in names]
+    if given.get("adj") in ("on", "mid"):
+        return f"{number}-{names[0].replace(' ', '-')}"
+    return f"{number} {names[number not in ('1', '-1', '−1')]}"
+
+
+def value(_: str, given: Arguments) -> str:
+    """{{val|1.6|0.1|e=5|u=km}}: 1.6±0.1×10⁵ km."""
+    text = given.get(1)
+    if error := given.get(2):
+        text += f"±{error}" if not error.startswith("+") else error
+    if power := given.get("e"):
+        text += f"×10{superscript(power)}" if text else f"10{superscript(power)}"
+    unit, per = given.get("u", "ul"), given.get("up", "upl")
+    return text + (f" {unit}" if unit else "") + (f"/{per}" if per else "") + given.get("end", "s")
+
+
+def exponent(_: str, given: Arguments) -> str:
+    """{{e|5}}: ×10⁵."""
+    return f"×10{superscript(given.get(1))}" if given.get(1) else ""
+
+
+def fraction(_: str, given: Arguments) -> str:
+    """{{frac|3|1|2}}: 3 1/2."""
+    words = given.words()
+    if len(words) == 3:
+        return f"{words[0]} {words[1]}/{words[2]}"
+    return "/".join(words) if len(words) == 2 else f"1/{words[0]}" if words else ""
+
+
+def height(_: str, given: Arguments) -> str:
+    """{{height|ft=5|in=7}}: 5 ft 7 in."""
+    parts = [(given.get(unit), unit) for unit in ("ft", "in", "m", "cm")]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
+def number(_: str, given: Arguments) -> str:
+    """{{formatnum|12345}}: 12,345."""
+    return grouped(given.get(1))
