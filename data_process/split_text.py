@@ -17,8 +17,8 @@ import tyro
 
 from cli import parse_flags, run_script
 from config import TRAINING_DATA
-from data_process.running.run import StepConfig, StepResult, run_and_join
-from data_process.text.split_step import SplitSettings, plan_splitting, split
+from data_process.running.run import StepConfig, run_and_join
+from data_process.text.splitting import SplitSettings, split
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,8 @@ class SplitTextConfig(StepConfig):
 def main() -> None:
     """Finds the encodings of all files and splits their texts."""
     config = parse_flags(SplitTextConfig(), __doc__ or "")
-
-    def work(work_dir: Path) -> StepResult:
-        step = plan_splitting(config.input_files, config.splitting)
-        return split(step, work_dir, config.execution)
-
-    run_and_join(config, work)
+    files, settings = config.input_files, config.splitting
+    run_and_join(config, lambda work_dir: split(files, settings, work_dir, config.execution))
 
 
 if __name__ == "__main__":

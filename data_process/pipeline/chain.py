@@ -12,7 +12,6 @@ so one that is done is not done again, unless its settings or its input changed.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 import time
@@ -36,13 +35,7 @@ from data_process.running.run import StepResult, outcome
 from data_process.running.step import MAIN, REJECTED, stream_files
 from data_process.running.work_dir import open_output
 from data_process.running.workers import Execution
-from data_process.text.split_step import (
-    SplitSettings,
-    SplitStep,
-    TextSpan,
-    plan_splitting,
-    split,
-)
+from data_process.text.splitting import SplitSettings, split
 from data_process.wiki.extraction import (
     DUMP_NAME,
     ExtractionSettings,
@@ -296,8 +289,8 @@ class Chain:
     def split(self, work_dir: Path) -> StepResult:
         """Texts to samples."""
         settings = SplitSettings(bad_records=self.settings.bad_records)
-        step = with_sources(plan_splitting(list(self.inputs.texts), settings), self.inputs.texts)
-        return split(step, work_dir, self.execution)
+        sources = self.inputs.texts
+        return split(list(sources), settings, work_dir, self.execution, sources)
 
     def clean(self, paths: Sequence[Path], work_dir: Path) -> StepResult:
         """Records to clean ones."""
@@ -317,16 +310,3 @@ class Chain:
         )
         files = tuple(jsonl_parts(paths))
         return Deduplication(files, self.against, settings, work_dir, self.execution).run()
-
-
-def with_sources(step: SplitStep, sources: dict[Path, str]) -> SplitStep:
-    """The same step, with other names of what samples come from."""
-    groups = tuple(
-        tuple(
-            dataclasses.replace(span, source=sources[span.file.path])
-            for span in group
-            if isinstance(span, TextSpan)
-        )
-        for group in step.groups
-    )
-    return dataclasses.replace(step, groups=groups)

@@ -8,11 +8,25 @@ charset-normalizer guesses.
 from __future__ import annotations
 
 import codecs
+import functools
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
-from data_process.text.common_characters import COMMON, best_fit
+
+COMMON_CHARACTERS = Path(__file__).with_name("common_characters.json")
+"""Characters beyond ASCII that texts are full of, by the encodings that these texts come in. Text
+that is read in the encoding it was written in has many of them, read in another one hardly any."""
+USUAL_SHARE = 0.9
+"""The share of them in a text."""
+USUAL_SHARE_OF_MANY = dict.fromkeys(
+    ("gb18030", "utf_16_le", "utf_16_be", "big5", "big5hkscs", "euc_kr", "cp949"), 0.55
+)
+"""The same where writing has thousands of characters."""
+ENOUGH = 0.6
+"""Of the usual share; below it no encoding fits."""
 
 BOMS = (
     (codecs.BOM_UTF8, "utf_8_sig"),
@@ -36,7 +50,12 @@ NO_TEXT = {
     b"\x7fELF": "a program",
 }
 """First bytes of files that people mistake for text."""
-CANDIDATES = [*COMMON, "cp1254", "cp1255", "cp1256", "latin_1", "iso8859_5", "iso8859_7", "cp866"]
+OTHER_ENCODINGS = ("cp1254", "cp1255", "cp1256", "latin_1", "iso8859_5", "iso8859_7", "cp866")
+"""What charset-normalizer may say beside the encodings with common characters."""
+USUAL = re.compile(
+    r"[\t\r\n\x20-\u05ff\u2010-\u2030\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uff5e]"
+)
+"""Characters that writing is made of."""
 SAMPLE = 1 << 16
 """Bytes that an encoding is guessed from."""
 
@@ -98,17 +117,7 @@ def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
 def letters_in(data: bytes, encoding: str) -> float:
     """The share of characters that writing is made of (0 when most bytes are no characters)."""
     text = data.decode(encoding, errors="replace")
-    usual = sum(
-        "\x20" <= c <= "\u05ff"
-        or "\u3000" <= c <= "\u30ff"
-        or "\u4e00" <= c <= "\u9fff"
-        or "\uac00" <= c <= "\ud7a3"
-        or "\u2010" <= c <= "\u2030"
-        or "\uff00" <= c <= "\uff5e"
-        or c in "\t\r\n"
-        for c in text
-    )
-    return usual / len(text) if text else 0.0
+    return len(USUAL.findall(text)) / max(1, len(text))
 
 
 def first_byte_not_utf8(path: Path) -> int | None:
@@ -138,7 +147,7 @@ def guessed_encoding(path: Path, first_error: int) -> Encoding:
     name = best_fit(sample) or likeliest(sample)
     if name is None:
         raise UserError(
-            f"{path}: the encoding cannot be told (byte {first_error + 1:,} is not UTF-8, and "
+            f"{path}: the encoding is unknown (byte {first_error + 1:,} is not UTF-8, and "
             "no other encoding fits); name it with --encoding, or take the file out"
         )
     return Encoding(name, "guessed")
@@ -163,9 +172,35 @@ def damage_as(sample: bytes, encoding: str) -> float:
     return wrong / max(right, 1)
 
 
+@functools.cache
+def common_characters() -> dict[str, frozenset[str]]:
+    """By encoding, the characters that texts in it are full of."""
+    table = json.loads(COMMON_CHARACTERS.read_text(encoding="utf-8"))
+    return {
+        encoding: frozenset("".join(table["characters"][name] for name in names))
+        for encoding, names in table["encodings"].items()
+    }
+
+
+def best_fit(sample: bytes) -> str | None:
+    """The encoding whose common characters are common in a text; None when none fits."""
+    fits = {encoding: fit(sample, encoding) for encoding in common_characters()}
+    best = max(fits, key=lambda encoding: fits[encoding])
+    return best if fits[best] >= ENOUGH else None
+
+
+def fit(sample: bytes, encoding: str) -> float:
+    """How well bytes fit an encoding: 0 not at all, about 1 as a usual text does; bytes that are no
+    text count against it."""
+    beyond = [c for c in sample.decode(encoding, errors="replace") if c > "\x7f"]
+    common = sum(c in common_characters()[encoding] for c in beyond)
+    return common / max(1, len(beyond)) / USUAL_SHARE_OF_MANY.get(encoding, USUAL_SHARE)
+
+
 def likeliest(sample: bytes) -> str | None:
     """What charset-normalizer says; None when nothing fits."""
     from charset_normalizer import from_bytes  # slow to import
 
-    best = from_bytes(sample, cp_isolation=CANDIDATES).best()
+    candidates = [*common_characters(), *OTHER_ENCODINGS]
+    best = from_bytes(sample, cp_isolation=candidates).best()
     return None if best is None else best.encoding

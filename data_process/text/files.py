@@ -7,13 +7,15 @@ before it. Line ends become `\\n`, as Python's `open` reads them.
 from __future__ import annotations
 
 import codecs
+import functools
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from config import UserError
+from data_process.running.step import Part
 from data_process.text.encoding import Encoding, detect_encoding
 
 CHUNK = 1 << 20
@@ -24,33 +26,31 @@ NEAR = 1 << 16
 
 @dataclass(frozen=True)
 class TextPart:
-    """Whole lines of a text file."""
+    """Whole lines of a text file, as a part of a step."""
 
+    path: Path
+    encoding: Encoding
+    """The file's."""
     begin: int
     """Byte at which it begins."""
     end: int
     """Byte after its last."""
     characters_before: int
     """Characters of the file before it."""
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """What a text file holds."""
-
-    path: Path
-    encoding: Encoding
-    parts: tuple[TextPart, ...]
-    """Together they are the whole file."""
-    characters: int
-    """Characters in it."""
-    damaged: int
+    damaged: int = 0
     """Places that are no text in this encoding; they are read as U+FFFD."""
+    source: str = ""
+    """What its pieces are said to come from."""
+
+    @property
+    def part(self) -> Part:
+        """Its name and size."""
+        return Part(f"{self.path} from byte {self.begin + 1:,}", self.end - self.begin)
 
 
-def survey_text(
+def text_parts(
     path: Path, part_bytes: int, encoding: str | None = None, mend: bool = False
-) -> TextFile:
+) -> list[TextPart]:
     """Reads a text file once, to know its encoding and where to cut it.
 
     Args:
@@ -66,22 +66,21 @@ def survey_text(
         if not path.stat().st_size:
             raise UserError(f"{path}: the file is empty; take it out, or put text into it")
         found = detect_encoding(path, encoding)
-        return measured(path, found, part_borders(path, found.name, part_bytes), mend)
+        return measured_parts(path, found, part_bytes, mend)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror or error}); check its name and permissions"
         ) from error
 
 
-def measured(path: Path, encoding: Encoding, borders: Sequence[int], mend: bool) -> TextFile:
-    """Counts the characters of every part, and what is no text."""
+def measured_parts(path: Path, encoding: Encoding, part_bytes: int, mend: bool) -> list[TextPart]:
+    """Cuts a file, and counts the characters of every part and what is no text."""
     parts: list[TextPart] = []
-    characters = damaged = 0
-    line = 1
-    for begin, end in pairwise(borders):
-        part = TextPart(begin, end, characters)
-        parts.append(part)
-        for text in read_part(path, encoding.name, part, "replace" if mend else "strict"):
+    characters, line = 0, 1
+    for begin, end in pairwise(part_borders(path, encoding.name, part_bytes)):
+        before, damaged = characters, 0
+        part = TextPart(path, encoding, begin, end, before)
+        for text in text_chunks(part, mend):
             characters += len(text)
             damaged += text.count("\ufffd") if mend else 0
             if "\0" in text:
@@ -91,108 +90,81 @@ def measured(path: Path, encoding: Encoding, borders: Sequence[int], mend: bool)
                     "or mend it"
                 )
             line += text.count("\n")
-    return TextFile(path, encoding, tuple(parts), characters, damaged)
+        parts.append(TextPart(path, encoding, begin, end, before, damaged))
+    return parts
 
 
 def part_borders(path: Path, encoding: str, part_bytes: int) -> list[int]:
-    """The bytes at which the parts of a file begin, and its size."""
+    """The bytes at which the parts of a file begin, and its size. A file in which a line does not
+    end with the byte of `\\n` (UTF-16, UTF-32) is one part."""
     size = path.stat().st_size
     borders = [0]
-    with path.open("rb") as file:
-        mark = file.read(4)
-        newline = "\n".encode(unmarked(encoding, mark))
-        while (wished := borders[-1] + part_bytes) < size:
-            border = line_end_after(file, wished - wished % 4, newline, size)
-            if border >= size:
-                break
-            borders.append(border)
+    if "a\n".encode(encoding).endswith(b"a\n"):
+        with path.open("rb") as file:
+            while (border := line_end_after(file, borders[-1] + part_bytes)) < size:
+                borders.append(border)
     return [*borders, size]
 
 
-def line_end_after(file: io.BufferedReader, begin: int, newline: bytes, size: int) -> int:
-    """The byte after the first blank line after `begin`, or else after the first line; the size of
+def line_end_after(file: io.BufferedReader, begin: int) -> int:
+    """The byte after the first blank line near `begin`, or else after the first line; the size of
     the file when there is none."""
-    width = len(newline)
-    while begin < size:
-        file.seek(begin)
-        data = file.read(NEAR)
-        blank = aligned_find(data, newline + newline, width)
-        if blank >= 0:
-            return begin + blank + 2 * width
-        line = aligned_find(data, newline, width)
-        if line >= 0:
-            return begin + line + width
-        begin += NEAR
-    return size
+    file.seek(begin)
+    while data := file.read(NEAR):
+        for end in (b"\n\n", b"\n"):
+            if (place := data.find(end)) >= 0:
+                return begin + place + len(end)
+        begin += len(data)
+    return begin
 
 
-def aligned_find(data: bytes, wanted: bytes, width: int) -> int:
-    """The first place of some bytes that is a multiple of the width, or -1."""
-    place = data.find(wanted)
-    while place >= 0 and place % width:
-        place = data.find(wanted, place + 1)
-    return place
-
-
-def unmarked(encoding: str, mark: bytes) -> str:
-    """The same encoding without a byte-order mark, for bytes from the middle of a file."""
-    if encoding == "utf_8_sig":
-        return "utf_8"
-    little = mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE))
-    name = codecs.lookup(encoding).name
-    if name in ("utf-16", "utf-32"):
-        return f"{name}-{'le' if little else 'be'}"
-    return encoding
-
-
-def text_chunks(file: TextFile, part: TextPart) -> Iterator[str]:
-    """The text of a part, in chunks."""
-    return read_part(file.path, file.encoding.name, part, "replace" if file.damaged else "strict")
-
-
-def read_part(path: Path, encoding: str, part: TextPart, errors: str) -> Iterator[str]:
+def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
     """The text of a part, in chunks, with `\\n` as line end and without a byte-order mark.
 
+    Args:
+        part: which part.
+        mend: read bytes that are no text as U+FFFD; in a damaged part this is always done.
+
     Raises:
-        UserError: bytes are no text in this encoding, and errors is "strict".
+        UserError: bytes are no text in this encoding, and are not mended.
     """
-    with path.open("rb") as file:
-        codec = unmarked(encoding, file.read(4))
-        decoder = io.IncrementalNewlineDecoder(
-            codecs.getincrementaldecoder(codec)(errors), translate=True
-        )
+    make_decoder = codecs.getincrementaldecoder(part.encoding.name)
+    errors = "replace" if mend or part.damaged else "strict"
+    decoder = io.IncrementalNewlineDecoder(make_decoder(errors), translate=True)
+    with part.path.open("rb") as file:
         file.seek(part.begin)
         position, is_first = part.begin, part.begin == 0
         while position < part.end:
             data = file.read(min(CHUNK, part.end - position))
             if not data:
-                raise UserError(f"{path}: the file became shorter while it was read; run again")
+                raise UserError(
+                    f"{part.path}: the file became shorter while it was read; run again"
+                )
             position += len(data)
             try:
                 text = decoder.decode(data, final=position >= part.end)
             except UnicodeDecodeError as error:
                 begin = position - len(error.object)  # bytes that waited are among them
-                raise damaged_text(path, encoding, begin + error.start) from error
+                raise damaged_text(part, begin + error.start) from error
             yield text.removeprefix("\ufeff") if is_first else text
             is_first = False
 
 
-def damaged_text(path: Path, encoding: str, byte: int) -> UserError:
-    """Says where a file is no text."""
-    newline = "\n".encode(encoding if "16" not in encoding and "32" not in encoding else "utf_8")
+def damaged_text(part: TextPart, byte: int) -> UserError:
+    """Names the place where a file is no text."""
     return UserError(
-        f"{path}:{lines_before(path, byte, newline) + 1}: not text in {encoding}, the encoding of "
-        f"the rest (byte {byte + 1:,}); mend the file, name another with --encoding, or let "
-        "--bad_records skip put U+FFFD there"
+        f"{part.path}:{lines_before(part.path, byte) + 1}: not text in {part.encoding.name}, the "
+        f"encoding of the rest (byte {byte + 1:,}); mend the file, name another with --encoding, "
+        "or let --bad_records skip put U+FFFD there"
     )
 
 
-def lines_before(path: Path, byte: int, newline: bytes) -> int:
+def lines_before(path: Path, byte: int) -> int:
     """How many line ends stand before a byte."""
     count = position = 0
     with path.open("rb") as file:
         while position < byte and (data := file.read(min(CHUNK, byte - position))):
-            count += data.count(newline)
+            count += data.count(b"\n")
             position += len(data)
     return count
 
@@ -205,3 +177,11 @@ def is_encoding(name: str) -> bool:
         )
     except (LookupError, ValueError):
         return False
+
+
+@functools.cache
+def word_list(path: Path) -> frozenset[str]:
+    """The words of a file that comes with the code, read once; a line that begins with # is a
+    comment."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return frozenset(word for line in lines if line[:1] != "#" for word in line.split())

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data_process.text.files import word_list
 
 Finder = Callable[[str, int, int], Iterator[int]]
 """Gives the places to cut in text[low : high + 1], in order; it may look a little around them."""
@@ -26,11 +29,20 @@ LINE_END = re.compile(r"\n(?:[^\S\n]*\n)*")
 CLAUSE_END = re.compile(rf"(?:——+|……|--+|[，；：、]|[,;:—–](?=[\s—–]))[{CLOSERS}]*{SPACE}")
 WORD_END = re.compile(rf"(?=\s){SPACE}")
 WIDE = r"\u2e80-\u303f\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-WIDE_BORDER = re.compile(rf"(?<=[{WIDE}])(?=[{WIDE}])")
-NOT_BEFORE = set("，。、；：！？…—～·ー々〜ぁぃぅぇぉっゃゅょァィゥェォッャュョ%％℃") | set(
-    CLOSERS
-) - {"\\"}
-NOT_AFTER = set(OPENERS) - {"\\"}
+NOT_BEFORE = f"，。、；：！？…—～·ー々〜ぁぃぅぇぉっゃゅょァィゥェォッャュョ%％℃{CLOSERS}"
+WIDE_BORDER = re.compile(rf"(?<=[{WIDE}])(?<![{OPENERS}])(?=[{WIDE}])(?![{NOT_BEFORE}])")
+"""Between Chinese or Japanese characters where a line may be broken."""
+
+JOINING = re.compile(
+    "[\u200c\u200d\udc00-\udfff\uff9e\uff9f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
+)
+"""What belongs to the character before it, beside marks."""
+HANGUL_LETTER = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7fb]")
+HANGUL = re.compile("[\u1100-\u11ff\ua960-\ua97f\uac00-\ud7a3\ud7b0-\ud7fb]")
+"""Letters that join to syllables; and these letters or syllables."""
+
+FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+"""Regional indicators; two make a flag."""
 
 REACH = 200
 """Characters looked at around a place: more than any abbreviation or run of marks that makes
@@ -38,174 +50,22 @@ sense."""
 HEADING = 60
 """A paragraph of one line without an end mark, shorter than this in characters, is a heading."""
 
-TITLES = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "prof",
-        "st",
-        "sr",
-        "jr",
-        "mt",
-        "ft",
-        "rev",
-        "hon",
-        "gen",
-        "col",
-        "maj",
-        "capt",
-        "cmdr",
-        "lt",
-        "sgt",
-        "cpl",
-        "pvt",
-        "adm",
-        "gov",
-        "sen",
-        "rep",
-        "pres",
-        "supt",
-        "messrs",
-        "mme",
-        "mlle",
-        "fr",
-        "bros",
-        "vs",
-        "cf",
-        "viz",
-        "al",
-        "fig",
-        "figs",
-        "eq",
-        "no",
-        "nos",
-        "vol",
-        "vols",
-        "ch",
-        "chap",
-        "sec",
-        "pp",
-        "ed",
-        "eds",
-        "trans",
-        "approx",
-        "est",
-        "dept",
-        "univ",
-        "assn",
-        "inc",
-        "ltd",
-        "co",
-        "corp",
-        "ave",
-        "blvd",
-        "rd",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-        "mon",
-        "tue",
-        "tues",
-        "wed",
-        "thu",
-        "thurs",
-        "fri",
-        "sat",
-        "sun",
-        "ca",
-        "bzw",
-        "usw",
-        "z.b",
-        "d.h",
-        "nr",
-        "str",
-        "hr",
-        "г",
-        "ул",
-        "стр",
-        "им",
-        "т.е",
-        "т.д",
-    ]
-)
-"""Words whose full stop says nothing about the sentence."""
-STARTERS = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "he",
-        "she",
-        "it",
-        "they",
-        "we",
-        "you",
-        "this",
-        "that",
-        "these",
-        "those",
-        "there",
-        "then",
-        "but",
-        "and",
-        "so",
-        "however",
-        "in",
-        "on",
-        "at",
-        "when",
-        "while",
-        "after",
-        "before",
-        "if",
-        "his",
-        "her",
-        "its",
-        "their",
-        "our",
-        "my",
-        "as",
-        "for",
-        "although",
-        "meanwhile",
-        "what",
-        "who",
-        "why",
-        "how",
-        "where",
-    ]
-)
+ABBREVIATIONS = Path(__file__).with_name("abbreviations.txt")
+"""Words whose full stop does not end a sentence."""
+STARTERS = Path(__file__).with_name("sentence_starters.txt")
 """Words that begin a sentence when they are capital after `U.S.` or `p.m.`."""
-ABBREVIATION = re.compile(r"(?:(?<=[^\w.])|^)((?:[^\W\d_]\.)*[^\W\d_]+)$")
+LAST_WORD = re.compile(r"(?:(?<=[^\w.])|^)((?:[^\W\d_]\.)*[^\W\d_]+)$")
+NEXT_WORD = re.compile(r"[^\W\d_]+")
 NUMBER_OF_LINE = re.compile(r"(?:^|\n)[ \t]*(?:\d{1,3}|[ivxIVX]{1,5}|[a-zA-Z])$")
 SAID = (
     "said|says|asked|cried|replied|answered|shouted|whispered|exclaimed|muttered|added|called|"
     "continued|remarked|thought|laughed|sighed|returned|observed"
 )
-SPEAKER = re.compile(
+WHO_SPOKE = re.compile(
     rf"(?:[A-Z]\S*|[Tt]he \w+)(?: \w+)? (?:{SAID})\b"
     r"|[^。！？，：；“”「」\s]{0,9}?[说說道问問喊叫答笑想嚷]"
 )
 """Who spoke, after a quotation: it belongs to it."""
-
-
-def sentence_ends(text: str, low: int, high: int) -> Iterator[int]:
-    """Places after whole sentences."""
-    for found in SENTENCE_END.finditer(text, max(0, low - REACH), high + REACH):
-        place = found.end()
-        if low <= place <= high and ends_sentence(text, found):
-            yield place
 
 
 def ends_sentence(text: str, found: re.Match[str]) -> bool:
@@ -221,7 +81,7 @@ def ends_sentence(text: str, found: re.Match[str]) -> bool:
         return False  # 3.14, example.com, e.g.this
     if following.islower() or following in "，。、；：！？…—,;:.!?)）":
         return False
-    if found["close"] and SPEAKER.match(text, place):
+    if found["close"] and WHO_SPOKE.match(text, place):
         return False
     return mark != "." or not is_abbreviation(text, found)
 
@@ -231,15 +91,16 @@ def is_abbreviation(text: str, found: re.Match[str]) -> bool:
     if is_number_of_line(text, found):
         return True
     before = text[max(0, found.start() - 20) : found.start()]
-    word = ABBREVIATION.search(before)
+    word = LAST_WORD.search(before)
     if word is None:
         return False
     name = word.group(1)
-    if name.lower() in TITLES:
+    if name.lower() in word_list(ABBREVIATIONS):
         return True
     if "." in name or (len(name) == 1 and name.isupper() and name != "I"):
-        next_word = re.compile(r"[^\W\d_]+").search(text, found.end(), found.end() + 20)
-        return not (next_word and next_word.group().lower() in STARTERS and len(name) > 1)
+        following = NEXT_WORD.search(text, found.end(), found.end() + 20)
+        starts = following and following.group().lower() in word_list(STARTERS)
+        return not (starts and len(name) > 1)
     return False
 
 
@@ -255,22 +116,6 @@ def is_wide(character: str) -> bool:
     return "\u2e80" <= character <= "\u9fff" or "\uf900" <= character <= "\uffef"
 
 
-def line_ends(text: str, low: int, high: int) -> Iterator[int]:
-    """Places after lines."""
-    for found in LINE_END.finditer(text, max(0, low - REACH), high + REACH):
-        if low <= found.end() <= high:
-            yield found.end()
-
-
-def paragraph_ends(text: str, low: int, high: int) -> Iterator[int]:
-    """Places after paragraphs: at a blank line that does not follow a heading, or at the end of a
-    line that ends a sentence."""
-    for found in LINE_END.finditer(text, max(0, low - REACH), high + REACH):
-        place = found.end()
-        if low <= place <= high and ends_paragraph(text, found):
-            yield place
-
-
 def ends_paragraph(text: str, found: re.Match[str]) -> bool:
     """Whether a line end is the end of a paragraph, and not within one or after a heading."""
     tail = text[max(0, found.start() - 20) : found.start()].rstrip().rstrip(CLOSERS)
@@ -284,36 +129,28 @@ def ends_paragraph(text: str, found: re.Match[str]) -> bool:
     return not (is_short and first_of_paragraph)
 
 
-def clause_ends(text: str, low: int, high: int) -> Iterator[int]:
-    """Places after clauses: commas, semicolons, colons, dashes."""
-    for found in CLAUSE_END.finditer(text, max(0, low - REACH), high + REACH):
-        if low <= found.end() <= high:
-            yield found.end()
+def ends_of(
+    pattern: re.Pattern[str],
+    accepts: Callable[[str, re.Match[str]], bool] | None = None,
+    reach: int = REACH,
+) -> Finder:
+    """Gives the places after what a pattern finds and `accepts` confirms."""
+
+    def find(text: str, low: int, high: int) -> Iterator[int]:
+        for found in pattern.finditer(text, max(0, low - reach), high + reach):
+            if low <= found.end() <= high and (accepts is None or accepts(text, found)):
+                yield found.end()
+
+    return find
 
 
-def word_ends(text: str, low: int, high: int) -> Iterator[int]:
-    """Places after words, at white space."""
-    for found in WORD_END.finditer(text, max(0, low - REACH), high + REACH):
-        if low <= found.end() <= high:
-            yield found.end()
-
-
-def wide_borders(text: str, low: int, high: int) -> Iterator[int]:
-    """Places between Chinese or Japanese characters where a line may be broken."""
-    for found in WIDE_BORDER.finditer(text, low, high + 1):
-        place = found.start()
-        if text[place] not in NOT_BEFORE and text[place - 1] not in NOT_AFTER:
-            yield place
-
-
-FINDERS: tuple[Finder, ...] = (
-    paragraph_ends,
-    sentence_ends,
-    line_ends,
-    clause_ends,
-    word_ends,
-    wide_borders,
-)
+paragraph_ends = ends_of(LINE_END, ends_paragraph)
+sentence_ends = ends_of(SENTENCE_END, ends_sentence)
+line_ends = ends_of(LINE_END)
+clause_ends = ends_of(CLAUSE_END)
+word_ends = ends_of(WORD_END)
+wide_borders = ends_of(WIDE_BORDER, reach=1)
+FINDERS = (paragraph_ends, sentence_ends, line_ends, clause_ends, word_ends, wide_borders)
 """From the best kind of place to the worst."""
 
 
@@ -330,36 +167,11 @@ def is_character_border(text: str, place: int) -> bool:
         return before != "\u200d" and not (before == "\r" and after == "\n")
     if unicodedata.category(after).startswith("M") or before == "\u200d":
         return False
-    if after in "\u200c\u200d\uff9e\uff9f" or "\U0001f3fb" <= after <= "\U0001f3ff":
-        return False
-    if "\U000e0020" <= after <= "\U000e007f" or "\udc00" <= after <= "\udfff":
-        return False
-    if is_hangul(before) and is_hangul_letter(after):
+    if JOINING.match(after) or (HANGUL.match(before) and HANGUL_LETTER.match(after)):
         return False
     if unicodedata.category(before) == "Mn" and unicodedata.combining(before) == 9:
         return False  # an Indic virama joins the next consonant
-    if "\U0001f1e6" <= after <= "\U0001f1ff":
-        return flags_before(text, place) % 2 == 0
+    if after in FLAG_LETTERS:
+        flags = text[max(0, place - REACH) : place]
+        return (len(flags) - len(flags.rstrip(FLAG_LETTERS))) % 2 == 0
     return True
-
-
-def is_hangul(character: str) -> bool:
-    """Whether a character is a Hangul letter or syllable."""
-    return is_hangul_letter(character) or "\uac00" <= character <= "\ud7a3"
-
-
-def is_hangul_letter(character: str) -> bool:
-    """Whether a character is a Hangul letter that joins others to a syllable."""
-    return (
-        "\u1100" <= character <= "\u11ff"
-        or "\ua960" <= character <= "\ua97f"
-        or ("\ud7b0" <= character <= "\ud7fb")
-    )
-
-
-def flags_before(text: str, place: int) -> int:
-    """How many regional indicators stand directly before a place; two make a flag."""
-    begin = place
-    while begin > max(0, place - REACH) and "\U0001f1e6" <= text[begin - 1] <= "\U0001f1ff":
-        begin -= 1
-    return place - begin

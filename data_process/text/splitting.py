@@ -1,4 +1,4 @@
-"""Long texts into pieces of about one size, cut where a reader would cut them.
+"""Splitting long texts into pieces of about one size, cut where a reader would cut them.
 
 A piece is cut at the best kind of place (paragraph, sentence, line, clause, word, character) that
 its second half holds, so that it is full and still ends well; the last two share what is left. The
@@ -9,11 +9,25 @@ give the text back, to the character.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Annotated, Any
 
+from annotated_types import Ge
+from tqdm import tqdm
+
+from config import Settings
+from data_process.records.documents import BadRecords, read_documents
+from data_process.records.input_files import find_files
+from data_process.records.jsonl_parts import PART_BYTES, JsonlPart, jsonl_parts, refuse_twice
+from data_process.records.known_files import signature_of
+from data_process.running.run import StepResult, run_single
+from data_process.running.step import REJECTED, Part, PartOutput, Step
+from data_process.running.workers import Execution
+from data_process.text.files import TextPart, is_encoding, text_chunks, text_parts
 from data_process.text.sentences import (
     FINDERS,
     Finder,
@@ -23,6 +37,9 @@ from data_process.text.sentences import (
 )
 from model.tokenizer import EtudeTokenizer
 
+ENDINGS = (".txt", ".jsonl")
+REPLACED = "places that were no text, now U+FFFD"
+BLANK = "dropped: nothing but white space"
 BLOCK = 1 << 16
 """Characters that are read at a time."""
 LONGEST_CHARACTER = 1_000
@@ -38,16 +55,6 @@ class Piece:
     overlap: int
     """How many of its first characters end the piece before."""
     text: str
-
-
-class Ruler(Protocol):
-    """How long a text is."""
-
-    def ends(self, text: str) -> Sequence[int]:
-        """For each unit of a text, the character it ends before; never falling."""
-
-    def length(self, text: str) -> int:
-        """Units of a text that stands alone."""
 
 
 class CharacterRuler:
@@ -71,14 +78,21 @@ class TokenRuler:
     def ends(self, text: str) -> Sequence[int]:
         """The character before which each token ends."""
         encoding = self.tokenizer.backend.encode(text, add_special_tokens=False)
-        ends = [end for _, end in encoding.offsets]
-        for index in range(1, len(ends)):  # offsets may leave out white space
-            ends[index] = max(ends[index], ends[index - 1])
-        return ends
+        # Never falling: offsets may leave out white space.
+        return list(accumulate((end for _, end in encoding.offsets), max))
 
     def length(self, text: str) -> int:
         """Number of tokens."""
         return len(self.tokenizer.encode_batch([text])[0])  # `encode` finds offsets too
+
+
+Ruler = CharacterRuler | TokenRuler
+
+
+@lru_cache(maxsize=1)
+def ruler_for(tokenizer_dir: Path | None) -> Ruler:
+    """Measures in tokens of a tokenizer, which is read once a process, or else in characters."""
+    return TokenRuler(EtudeTokenizer.load(tokenizer_dir)) if tokenizer_dir else CharacterRuler()
 
 
 @dataclass(frozen=True)
@@ -153,18 +167,11 @@ def best_place(text: str, low: int, high: int, wanted: int, least: int) -> int:
     for find in FINDERS:
         if found := borders(find, text, low, high):
             return min(found, key=lambda place: abs(place - wanted))
+    nearest = sorted(range(low, high + 1), key=lambda place: abs(place - wanted))
     before, beyond = range(low - 1, least - 1, -1), range(high + 1, high + LONGEST_CHARACTER)
-    places: Iterator[int] = chain(nearest(wanted, low, high), before, beyond)
+    places = chain(nearest, before, beyond)
     place = next((place for place in places if is_character_border(text, place)), high)
     return min(place, len(text))
-
-
-def nearest(wanted: int, low: int, high: int) -> Iterator[int]:
-    """The numbers from `low` to `high`, the nearest to `wanted` first."""
-    for distance in range(high - low + 1):
-        for number in dict.fromkeys((wanted - distance, wanted + distance)):
-            if low <= number <= high:
-                yield number
 
 
 def borders(find: Finder, text: str, low: int, high: int) -> list[int]:
@@ -173,24 +180,196 @@ def borders(find: Finder, text: str, low: int, high: int) -> list[int]:
 
 
 def blocks(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
-    """The same text in blocks of `size` characters up to twice as many, the last one told as
-    such."""
-    waiting: list[str] = []
-    length = 0
-    ready: str | None = None
-    for chunk in (text[at : at + size] for text in chunks for at in range(0, len(text), size)):
-        waiting.append(chunk)
-        length += len(chunk)
-        if length >= size:
-            if ready is not None:
-                yield ready, False
-            ready, waiting, length = "".join(waiting), [], 0
-    if ready is not None and waiting:
-        yield ready, False
-        ready = None
-    yield "".join(waiting) if ready is None else ready, True
+    """The same text in blocks of `size` characters up to twice as many, and whether each is the
+    last."""
+    waiting = ""
+    for piece in (text[at : at + size] for text in chunks for at in range(0, len(text), size)):
+        if len(waiting) >= size:
+            yield waiting, False
+            waiting = ""
+        waiting += piece
+    yield waiting, True
 
 
-def join_pieces(pieces: Iterable[Piece]) -> str:
-    """The text that was cut."""
-    return "".join(piece.text[piece.overlap :] for piece in pieces)
+@dataclass(frozen=True)
+class SplitSettings(Settings):
+    """How texts are split."""
+
+    size: Annotated[int, Ge(16)] = 1_000
+    """Longest piece, in characters, or in tokens with --tokenizer_dir. Pieces are filled to more
+    than half, most of them to nine tenths."""
+    overlap: Annotated[int, Ge(0)] = 0
+    """Most of it that repeats the end of the piece before, in whole sentences; at most half the
+    size."""
+    tokenizer_dir: Path | None = None
+    """Count tokens of this tokenizer, in place of characters."""
+    encoding: str | None = None
+    """Encoding of all text files; None: each one's is found, and listed."""
+    bad_records: BadRecords = "stop"
+    """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
+    named. skip: such lines are passed over, such bytes become U+FFFD, and both are counted."""
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found = []
+        if self.overlap > self.size // 2:
+            found.append(f"overlap is {self.overlap}: use 0 to half the size, {self.size // 2}")
+        if self.encoding is not None and not is_encoding(self.encoding):
+            found.append(
+                f"encoding is {self.encoding}, which Python does not know: use such as utf_8, "
+                "gb18030, big5, cp932, utf_16, latin_1"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class SplitStep(Step):
+    """Splits texts. The streams it writes: main, rejected."""
+
+    groups: tuple[tuple[TextPart | JsonlPart, ...], ...]
+    """What each part reads."""
+    settings: SplitSettings
+    title = "splitting"
+
+    def parts(self) -> Sequence[Part]:
+        """The groups, by the name of their first file."""
+        return [
+            Part(group[0].part.name, sum(member.part.size for member in group))
+            for group in self.groups
+        ]
+
+    def plan(self) -> dict[str, Any]:
+        """The files, how they are cut, the settings, and the tokenizer."""
+        members = [member for group in self.groups for member in group]
+        paths = dict.fromkeys(member.path for member in members)
+        tokenizer = self.settings.tokenizer_dir
+        return {
+            "step": "split_text 2",
+            "files": [[str(path), signature_of(path)] for path in paths],
+            "cuts": [asdict(member.part) for member in members],
+            "encodings": [m.encoding.name for m in members if isinstance(m, TextPart)],
+            "settings": {**asdict(self.settings), "tokenizer_dir": str(tokenizer)},
+            "tokenizer": tokenizer and EtudeTokenizer.load(tokenizer).fingerprint,
+        }
+
+    def run(self, number: int, output: PartOutput) -> None:
+        """Splits the texts of one part."""
+        settings = self.settings
+        splitter = Splitter(ruler_for(settings.tokenizer_dir), settings.size, settings.overlap)
+        for member in self.groups[number]:
+            if isinstance(member, JsonlPart):
+                split_records(member, splitter, settings.bad_records, output)
+            else:
+                split_file(member, splitter, output)
+
+
+def split_records(
+    part: JsonlPart, splitter: Splitter, bad_records: BadRecords, output: PartOutput
+) -> None:
+    """Splits documents; their pieces keep all other keys."""
+    for document in read_documents(part, bad_records, output):
+        write_pieces(splitter.split([document.text]), document.record, 0, output)
+
+
+def split_file(part: TextPart, splitter: Splitter, output: PartOutput) -> None:
+    """Splits a part of a text file."""
+    output.count("in", part.begin == 0)
+    output.count(REPLACED, part.damaged)
+    pieces = splitter.split(text_chunks(part))
+    write_pieces(pieces, {"text": "", "source": part.source}, part.characters_before, output)
+
+
+def write_pieces(
+    pieces: Iterator[Piece], record: dict[str, Any], before: int, output: PartOutput
+) -> None:
+    """Writes pieces that say something, each with the place where it begins."""
+    for piece in pieces:
+        if not piece.text.strip():
+            output.count(BLANK)
+            output.write({**record, "text": piece.text, "reason": BLANK.split(": ")[1]}, REJECTED)
+            continue
+        places = {"text_begin": before + piece.begin}
+        if piece.overlap:
+            places["text_overlap"] = piece.overlap
+        output.count("out")
+        output.write({**record, "text": piece.text, **places})
+
+
+def split(
+    paths: Sequence[Path],
+    settings: SplitSettings,
+    work_dir: Path,
+    execution: Execution,
+    sources: Mapping[Path, str] | None = None,
+) -> StepResult:
+    """Splits the texts of files, after a list of the encodings that were found; see
+    `plan_splitting`."""
+    step = plan_splitting(paths, settings, sources=sources)
+    for line in encodings_found(step):
+        print(line)
+    return run_single(step, work_dir, execution)
+
+
+def plan_splitting(
+    paths: Sequence[Path],
+    settings: SplitSettings,
+    part_bytes: int = PART_BYTES,
+    sources: Mapping[Path, str] | None = None,
+) -> SplitStep:
+    """Finds the files, looks through each one, and cuts them into parts of about one size.
+
+    Args:
+        paths: files and folders.
+        settings: how they are split.
+        part_bytes: about how long a part is.
+        sources: what pieces of text files are said to come from; None: the file, by its path in
+            the folder.
+
+    Raises:
+        UserError: there is nothing to split, or a file is not what it should be.
+    """
+    members: list[TextPart | JsonlPart] = []
+    found = [(place, path) for place in paths for path in find_files([place], ENDINGS)]
+    refuse_twice([path for _, path in found])
+    mend = settings.bad_records == "skip"
+    for place, path in tqdm(
+        found, desc="looking through", unit=" files", delay=1, leave=False, disable=None
+    ):
+        if path.suffix.lower() == ".jsonl":
+            members += jsonl_parts([path], part_bytes)
+            continue
+        source = path.relative_to(place).as_posix() if place.is_dir() else path.name
+        source = sources[path] if sources else source
+        parts = text_parts(path, part_bytes, settings.encoding, mend)
+        members += [replace(part, source=source) for part in parts]
+    return SplitStep(tuple(grouped(members, part_bytes)), settings)
+
+
+def grouped(
+    members: Sequence[TextPart | JsonlPart], part_bytes: int
+) -> Iterator[tuple[TextPart | JsonlPart, ...]]:
+    """Small files go together."""
+    group: list[TextPart | JsonlPart] = []
+    size = 0
+    for member in members:
+        if group and size + member.part.size > part_bytes:
+            yield tuple(group)
+            group, size = [], 0
+        group.append(member)
+        size += member.part.size
+    yield tuple(group)
+
+
+def encodings_found(step: SplitStep) -> list[str]:
+    """A line for each encoding: how many files have it, how that was found, and some of them."""
+    parts = (part for group in step.groups for part in group if isinstance(part, TextPart))
+    encodings = {part.path: part.encoding for part in parts}
+    kinds: dict[str, list[Path]] = {}
+    for path, encoding in encodings.items():
+        kinds.setdefault(f"{encoding.name} ({encoding.evidence})", []).append(path)
+    lines = []
+    for kind, paths in sorted(kinds.items()):
+        names = ", ".join(map(str, paths[:3]))
+        more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+        lines.append(f"{len(paths):>14,}  {kind}: {names}{more}")
+    return lines

@@ -13,7 +13,7 @@ from config import ROOT
 from data_process.running.run import run_step
 from data_process.running.work_dir import join_streams
 from data_process.running.workers import Execution
-from data_process.text.split_step import SplitSettings, plan_splitting
+from data_process.text.splitting import SplitSettings, plan_splitting
 from model.tokenizer import EtudeTokenizer
 from tests.data_process.jsonl_command import Ran, read, run, write
 from train.tokenizer.bpe import save_tokenizer

@@ -21,7 +21,6 @@ from data_process.text.splitting import (
     Splitter,
     TokenRuler,
     blocks,
-    join_pieces,
 )
 from model.tokenizer import EtudeTokenizer
 
@@ -40,6 +39,11 @@ PLAIN = st.lists(st.sampled_from([w for w in WORDS if "\ud83d" not in w]), max_s
 def pieces_of(text: str, size: int, overlap: int = 0) -> list[Piece]:
     """A text cut by characters."""
     return list(Splitter(CharacterRuler(), size, overlap).split([text]))
+
+
+def join_pieces(pieces: list[Piece]) -> str:
+    """The text that was cut."""
+    return "".join(piece.text[piece.overlap :] for piece in pieces)
 
 
 def sentences(text: str) -> list[str]:
