@@ -25,12 +25,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.api.errors import ApiError, of_http, of_validation
+from inference.api.page import PAGE_FILES
 from inference.api.routes import router
 from inference.api.service import Service
 from inference.api.settings import LOOPBACK, ServeConfig
 
 ROUTES = (
-    *("/", "/health", "/metrics", "/openapi.json", "/v1/models"),
+    *PAGE_FILES,
+    *("/health", "/metrics", "/openapi.json", "/v1/models"),
     *("/v1/chat/completions", "/v1/completions"),
 )
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
@@ -38,7 +40,7 @@ OTHER = "other"
 """Label of all other paths and methods: clients must not be able to make up series of numbers."""
 GONE, FAILED = 499, 500
 
-OPEN_PATHS = ("/", "/health")
+OPEN_PATHS = (*PAGE_FILES, "/health")
 """What needs no key: the page, which asks for one, and the health check."""
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from config import SamplingConfig, UserError
 from inference.api.errors import ApiError, ErrorResponse, overloaded
-from inference.api.page import page_response
+from inference.api.page import page_file
 from inference.api.schema import (
     ChatCompletion,
     ChatCompletionRequest,
@@ -136,11 +136,12 @@ async def show_metrics(request: Request) -> Response:
     return Response(page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
-@router.head("/", include_in_schema=False)
-@router.get("/", include_in_schema=False)
-async def show_page() -> Response:
-    """The web page."""
-    return page_response()
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/chat.css", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/chat.js", methods=["GET", "HEAD"], include_in_schema=False)
+async def show_page(request: Request) -> Response:
+    """A file of the web page."""
+    return page_file(request.url.path, request.headers.get("if-none-match", ""))
 
 
 def model_card(service: Service) -> Model:

@@ -242,8 +242,8 @@ def test_a_key_is_asked_for(tokenizer: EtudeTokenizer, model_config: ModelConfig
             assert client.models.list().data
         with server.client() as plain:
             assert plain.get("/metrics").status_code == 401
-            assert plain.get("/health").status_code == 200
-            assert plain.get("/").status_code == 200
+            for path in ("/health", "/", "/chat.css", "/chat.js"):
+                assert plain.get(path).status_code == 200
 
 
 def test_a_pretrained_model_continues_texts_and_says_so(

@@ -224,12 +224,32 @@ def test_the_page_may_run_its_own_script_alone(client: httpx.Client) -> None:
     policy = reply.headers["content-security-policy"]
     assert reply.status_code == 200
     assert "<!DOCTYPE html>" in reply.text
-    assert "default-src 'none'; script-src 'sha256-" in policy
-    assert "connect-src 'self'" in policy
+    assert "<style" not in reply.text
+    assert reply.text.count("<script") == reply.text.count('<script src="chat.js"') == 1
+    assert "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'" in policy
+    assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
     assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("path", ["/", "/health"])
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [("/", "text/html"), ("/chat.css", "text/css"), ("/chat.js", "text/javascript")],
+)
+def test_a_browser_keeps_the_page_until_it_changes(
+    client: httpx.Client, path: str, kind: str
+) -> None:
+    whole = client.get(path)
+    assert (whole.status_code, whole.headers["cache-control"]) == (200, "no-cache")
+    assert whole.headers["content-type"] == f"{kind}; charset=utf-8"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    for known in (whole.headers["etag"], f'"old", W/{whole.headers["etag"]}'):
+        again = client.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == whole.headers["etag"]
+    assert client.get(path, headers={"If-None-Match": '"old"'}).content == whole.content
+
+
+@pytest.mark.parametrize("path", ["/", "/chat.css", "/chat.js", "/health"])
 def test_whether_it_runs_can_be_asked_without_a_body(client: httpx.Client, path: str) -> None:
     whole, head = client.get(path), client.head(path)
     assert (whole.status_code, head.status_code) == (200, 200)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from inference.api.page import page_response
+from inference.api.page import PAGE_FILES, page_file
 
 Piece = str | bytes
 """A token: its text, or its bytes where it is a part of a character."""
@@ -107,10 +107,10 @@ def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
             pass
 
         def do_GET(self) -> None:
-            if self.path == "/":
-                page = page_response()
-                headers = {key.decode(): value.decode() for key, value in page.raw_headers}
-                self.reply(200, bytes(page.body), headers)
+            if self.path in PAGE_FILES:
+                file = page_file(self.path, self.headers.get("If-None-Match", ""))
+                headers = {key.decode(): value.decode() for key, value in file.raw_headers}
+                self.reply(file.status_code, bytes(file.body), headers)
             elif self.path == "/v1/models" and self.may_pass():
                 kind = "chat" if script.chat else "completion"
                 card = {"id": "scripted_model", "kind": kind, "context_length": CONTEXT}

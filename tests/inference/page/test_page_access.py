@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inference.api.page import PAGE
+from inference.api.page import FOLDER
 from tests.inference.page.conftest import Visitor
 from tests.inference.page.scripted_server import PageServer
 
@@ -288,7 +288,7 @@ def test_nothing_is_fetched_from_elsewhere(server: PageServer, visit: Visit) -> 
 
 def test_the_browser_understands_every_style(visit: Visit) -> None:
     """A line that was broken in the middle of a word is passed over without a complaint."""
-    source = PAGE.read_text(encoding="utf-8").split("<style>")[1].split("</style>")[0]
+    source = (FOLDER / "chat.css").read_text(encoding="utf-8")
     rules = re.findall(r"\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
     declarations = [line.split(":", 1) for rule in rules for line in rule.split(";") if ":" in line]
     written = [[n.strip(), v.removesuffix("!important").strip()] for n, v in declarations]
