@@ -4,14 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNTIME := .venv/requirements.stamp
 DEV := .venv/requirements-dev.stamp
+# A process a core; a file's tests stay together, for they share what is slow to make.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo chat serve test lint reliability clean
+.PHONY: help demo chat serve test test-all lint reliability clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## from nothing to a chat with a model of your own, in minutes on a CPU
 	@$(BIN)/python tool/demo.py
@@ -22,8 +24,11 @@ chat: $(RUNTIME) ## talk to the model that make demo trained
 serve: $(RUNTIME) ## the same model as a web page and an OpenAI API, at http://127.0.0.1:8000
 	@$(BIN)/python inference/serve.py --model_dir weight/demo/etude_sft_model
 
-test: lint ## style, types and all tests, in two halves side by side
-	@$(BIN)/python tests/side_by_side.py
+test: lint ## style, types and the tests of the core, in minutes
+	@$(PYTEST) -m "not full" tests
+
+test-all: lint ## style, types and every test, for a release
+	@$(PYTEST) tests
 
 lint: $(DEV) ## style and types alone
 	@$(BIN)/ruff check .

@@ -7,8 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 
-import pytest
-
 from config import ROOT
 from tests.source_tree import FOLDERS, Source, imports_of, is_main_guard, scripts, sources
 
@@ -28,9 +26,6 @@ PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
 SOURCES = sources()
 SCRIPTS = scripts()
 
-each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda source: source.name)
-
 
 def own_imports(source: Source) -> Iterator[tuple[str, int]]:
     """The modules of this repository that a file imports."""
@@ -39,11 +34,12 @@ def own_imports(source: Source) -> Iterator[tuple[str, int]]:
             yield name, line
 
 
-@each_source
-def test_imports_go_one_way(source: Source) -> None:
-    allowed = MAY_IMPORT[source.package] | {source.package}
+def test_imports_go_one_way() -> None:
     wrong = [
-        f"{source.name}:{n} {m}" for m, n in own_imports(source) if m.split(".")[0] not in allowed
+        f"{source.name}:{line} {module}"
+        for source in SOURCES
+        for module, line in own_imports(source)
+        if module.split(".")[0] not in MAY_IMPORT[source.package] | {source.package}
     ]
     assert wrong == []
 
@@ -63,29 +59,30 @@ def test_modules_do_not_import_one_another_in_a_circle() -> None:
     assert sorted(set(graph) - finished) == []
 
 
-@each_script
-def test_a_script_makes_the_repository_importable_before_it_imports_from_it(script: Source) -> None:
-    lines = [ast.unparse(statement) for statement in script.tree.body]
+def test_a_script_makes_the_repository_importable_before_it_imports_from_it() -> None:
     expected = ast.unparse(ast.parse(PATH_LINE))
-    assert lines.count(expected) == 1, f"{script.name} needs the line {PATH_LINE}"
-    line = script.tree.body[lines.index(expected)].lineno
-    early = [name for name, number in own_imports(script) if number < line]
-    assert early == []
+    for script in SCRIPTS:
+        lines = [ast.unparse(statement) for statement in script.tree.body]
+        assert lines.count(expected) == 1, f"{script.name} needs the line {PATH_LINE}"
+        line = script.tree.body[lines.index(expected)].lineno
+        early = [name for name, number in own_imports(script) if number < line]
+        assert early == [], script.name
 
 
-@each_source
-def test_only_scripts_touch_the_import_path(source: Source) -> None:
-    uses = re.findall(r"sys\.path\b|PYTHONPATH|site\.addsitedir", source.text)
-    assert len(uses) == source.is_script, source.name
+def test_only_scripts_touch_the_import_path() -> None:
+    for source in SOURCES:
+        uses = re.findall(r"sys\.path\b|PYTHONPATH|site\.addsitedir", source.text)
+        assert len(uses) == source.is_script, source.name
 
 
-@each_script
-def test_a_script_tells_its_story_in_main(script: Source) -> None:
-    assert [ast.unparse(s) for s in script.tree.body if is_main_guard(s)] == [
-        "if __name__ == '__main__':\n    run_script(main)"
-    ]
-    assert ast.get_docstring(script.tree)
-    assert "main" in [s.name for s in script.tree.body if isinstance(s, ast.FunctionDef)]
+def test_a_script_has_a_docstring_and_runs_its_main() -> None:
+    guard = "if __name__ == '__main__':\n    run_script(main)"
+    for script in SCRIPTS:
+        body = script.tree.body
+        assert [ast.unparse(s) for s in body if is_main_guard(s)] == [guard], script.name
+        assert ast.get_docstring(script.tree), script.name
+        functions = [s.name for s in body if isinstance(s, ast.FunctionDef)]
+        assert "main" in functions, script.name
 
 
 def calls_at_import(node: ast.AST) -> Iterator[ast.Call]:
@@ -106,15 +103,16 @@ WORK = re.compile(
 """Calls that read, write, choose a device, draw random numbers or compile."""
 
 
-@each_source
-def test_nothing_happens_at_import(source: Source) -> None:
-    body = [s for s in source.tree.body if not is_main_guard(s)]
-    found = [call.func for statement in body for call in calls_at_import(statement)]
-    calls = [f"{ast.unparse(function)}(" for function in found]
-    work = [call for call in calls if WORK.search(call) and call != "re.compile("]
-    assert work == []
-    loops = [s.lineno for s in body if isinstance(s, ast.For | ast.While | ast.With | ast.Delete)]
-    assert loops == []
+def test_nothing_happens_at_import() -> None:
+    statements = ast.For | ast.While | ast.With | ast.Delete
+    for source in SOURCES:
+        body = [s for s in source.tree.body if not is_main_guard(s)]
+        found = [call.func for statement in body for call in calls_at_import(statement)]
+        calls = [f"{ast.unparse(function)}(" for function in found]
+        work = [call for call in calls if WORK.search(call) and call != "re.compile("]
+        assert work == [], source.name
+        loops = [s.lineno for s in body if isinstance(s, statements)]
+        assert loops == [], source.name
 
 
 FORBIDDEN = {
@@ -129,13 +127,13 @@ FORBIDDEN = {
 }
 
 
-@each_source
-def test_nothing_forbidden_is_used(source: Source) -> None:
-    code = without_strings(source)
-    text = re.sub(r"\bmodel\.eval\(|\.eval\(", ".evaluate_mode(", code)
-    for pattern, reason in FORBIDDEN.items():
-        found = re.search(pattern, text)
-        assert not found, f"{source.name}: {found and found.group()}: {reason}"
+def test_nothing_forbidden_is_used() -> None:
+    for source in SOURCES:
+        code = without_strings(source)
+        text = re.sub(r"\bmodel\.eval\(|\.eval\(", ".evaluate_mode(", code)
+        for pattern, reason in FORBIDDEN.items():
+            found = re.search(pattern, text)
+            assert not found, f"{source.name}: {found and found.group()}: {reason}"
 
 
 def without_strings(source: Source) -> str:
@@ -147,45 +145,42 @@ def without_strings(source: Source) -> str:
     return ast.unparse(tree)
 
 
-@pytest.mark.parametrize(
-    "name", ["*.py", "*.md", "*.toml", "*.txt", "Makefile", "*.html", ".ci/run"]
-)
-def test_no_file_names_a_place_on_one_machine(name: str) -> None:
+def test_no_file_names_a_place_on_one_machine() -> None:
+    names = ("*.py", "*.md", "*.toml", "*.txt", "Makefile", "*.html", "*.css", "*.js", ".ci/run")
     places = re.compile(r"(?<![\w.:/])/(home|Users|root|work|mnt|tmp|opt|data)/\w|[A-Z]:\\\\?Users")
     wrong = []
-    for place in (ROOT, *(ROOT / folder for folder in (*FOLDERS, "tests"))):
-        for path in place.glob(name) if place == ROOT else place.rglob(name):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            wrong += [f"{path}:{n}" for n, line in enumerate(lines, 1) if places.search(line)]
+    for place in (ROOT, *(ROOT / folder for folder in (*FOLDERS, "tests", "docs"))):
+        for name in names:
+            for path in place.glob(name) if place == ROOT else place.rglob(name):
+                lines = path.read_text(encoding="utf-8").splitlines()
+                wrong += [f"{path}:{n}" for n, line in enumerate(lines, 1) if places.search(line)]
     assert wrong == []
 
 
 OPENERS = {"open", "read_text", "write_text", "fdopen", "NamedTemporaryFile", "TemporaryFile"}
 
 
-@pytest.mark.parametrize(
-    "source",
-    [*SOURCES, *(Source(path) for path in sorted((ROOT / "tests").rglob("*.py")))],
-    ids=lambda source: source.name,
-)
-def test_every_text_file_is_opened_with_an_encoding(source: Source) -> None:
+def test_every_text_file_is_opened_with_an_encoding() -> None:
     """Else Windows reads UTF-8 as something else."""
+    tests = [Source(path) for path in sorted((ROOT / "tests").rglob("*.py"))]
     wrong = []
-    for node in ast.walk(source.tree):
-        if not isinstance(node, ast.Call):
-            continue
-        name = ast.unparse(node.func).split(".")[-1]
-        owner = ast.unparse(node.func).split(".")[0]
-        if name not in OPENERS or (owner in ("webbrowser", "os") and name == "open"):
-            continue
-        arguments = [ast.unparse(a) for a in (*node.args, *(k.value for k in node.keywords))]
-        binary = any(re.fullmatch(r"'[rwxa+]*b[rwxa+]*'", argument) for argument in arguments)
-        encoding = any(k.arg in ("encoding", None) for k in node.keywords) or any(
-            argument in ("'utf-8'", "'utf-8-sig'") for argument in arguments
-        )
-        if not binary and not encoding:
-            wrong.append(f"{source.name}:{node.lineno}: {ast.unparse(node)}")
+    for source in (*SOURCES, *tests):
+        calls = (node for node in ast.walk(source.tree) if isinstance(node, ast.Call))
+        wrong += [
+            f"{source.name}:{c.lineno}: {ast.unparse(c)}" for c in calls if lacks_an_encoding(c)
+        ]
     assert wrong == []
+
+
+def lacks_an_encoding(call: ast.Call) -> bool:
+    """Whether a call opens a text file and does not say in which encoding."""
+    name, owner = ast.unparse(call.func).split(".")[-1], ast.unparse(call.func).split(".")[0]
+    if name not in OPENERS or (owner in ("webbrowser", "os") and name == "open"):
+        return False
+    arguments = [ast.unparse(a) for a in (*call.args, *(k.value for k in call.keywords))]
+    binary = any(re.fullmatch(r"'[rwxa+]*b[rwxa+]*'", argument) for argument in arguments)
+    named = any(k.arg in ("encoding", None) for k in call.keywords)
+    return not binary and not named and not {"'utf-8'", "'utf-8-sig'"} & set(arguments)
 
 
 def test_no_file_hides_a_module_of_the_standard_library_or_of_a_requirement() -> None:

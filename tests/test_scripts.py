@@ -40,16 +40,26 @@ def test_there_are_scripts() -> None:
 
 
 @each_script
-def test_every_script_runs_from_any_folder(script: Source, tmp_path: Path) -> None:
+def test_help_answers_within_two_seconds_wherever_one_stands(
+    script: Source, tmp_path: Path
+) -> None:
+    seconds, text = ask_help(tmp_path, script.path)
+    if seconds >= LIMIT_S:  # the first run writes bytecode
+        seconds, _ = ask_help(tmp_path, script.path)
+    assert seconds < LIMIT_S
+    assert "usage:" in text
+
+
+@pytest.mark.full
+@each_script
+def test_every_script_runs_from_any_folder_and_as_a_module(script: Source) -> None:
     _, expected = ask_help(ROOT, script.name)
     for folder, command in (
         (script.path.parent, [script.path.name]),
-        (tmp_path, [script.path]),
         (ROOT, ["-m", script.module]),
     ):
         _, found = ask_help(folder, *command)
         assert body(found) == body(expected)
-    assert "usage:" in expected
 
 
 def body(text: str) -> str:
@@ -57,13 +67,7 @@ def body(text: str) -> str:
     return text.split("\n", 1)[1]
 
 
-@each_script
-def test_help_answers_within_two_seconds(script: Source) -> None:
-    ask_help(ROOT, script.name)  # the first run writes bytecode
-    seconds = min(ask_help(ROOT, script.name)[0] for _ in range(2))
-    assert seconds < LIMIT_S
-
-
+@pytest.mark.full
 @each_script
 def test_a_wrong_flag_ends_with_an_error_and_no_traceback(script: Source) -> None:
     result = subprocess.run(

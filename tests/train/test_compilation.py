@@ -49,7 +49,7 @@ def test_when_compiling_fails_training_goes_on(
     assert capsys.readouterr().out.count("compiling failed") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler to compile with")
 def test_compiled_loss_and_gradient_are_those_of_the_plain_function(model: Etude) -> None:
     ids = torch.randint(0, model.config.vocab_size, (2, 16))
@@ -67,7 +67,7 @@ def test_compiled_loss_and_gradient_are_those_of_the_plain_function(model: Etude
             torch.testing.assert_close(plain, other, rtol=1e-4, atol=1e-5 * largest)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler to compile with")
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads(whole: bool) -> None:

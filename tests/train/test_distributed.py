@@ -241,7 +241,7 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(workspace: Workspace
 
 
 @pytest.mark.promise("R8")
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes of torchrun in /proc")
 def test_torchrun_ends_or_starts_again_when_a_process_dies_and_saves_when_stopped(
     workspace: Workspace,

@@ -370,7 +370,7 @@ def test_a_job_that_slurm_refuses_is_told_in_a_sentence(
         run_step(shout(source), tmp_path / "work", execution)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:placement_group:DeprecationWarning")  # datatrove's way
 @posix
 def test_ray_gives_the_same_bytes_and_the_same_mistakes(source: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def ask(python: str, model_dir: Path, task_dir: Path, *tasks: str) -> dict[tuple
     return {(row["task"], row["measure"]): row["value"] for row in rows}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("is_chat", [True, False], ids=["chat", "pretrained"])
 def test_lm_eval_finds_the_same_shares_as_we(
     python: str, tmp_path: Path, model: Etude, tokenizer: EtudeTokenizer, is_chat: bool
