@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,8 @@ FILES = (
 """What is uploaded of a directory; checkpoints and logs are not."""
 LANGUAGES = {"han": "zh", "latin": "en"}
 """Of the scripts that a run was measured on."""
-LIMITS = (
-    "A small model makes things up. It knows what its training texts say, and not whether that "
-    "is true; nothing in it keeps it from saying what is wrong or hurtful."
-)
+TEMPLATE = Path(__file__).parent / "conversion" / "model_card.md"
+"""In Jinja, which huggingface_hub fills."""
 
 
 def main() -> None:
@@ -100,19 +97,21 @@ def files_of(directory: Path) -> list[Path]:
 
 
 def model_card(directory: Path, repo_id: str, license: str | None) -> str:
-    """The card of a model directory, as Markdown with a YAML head.
+    """The card of a model directory, as Markdown with a YAML head; its weights are not read.
 
     Raises:
         UserError: there is no model.
     """
+    import torch
     from huggingface_hub import ModelCard, ModelCardData
 
-    from model.directory.pretrained import is_chat_model
+    from model.directory.pretrained import is_chat_model, load_model_config
+    from model.transformer import Etude
 
-    is_chat = is_chat_model(directory)
-    shape = shape_rows(directory)
-    summary = read_json(directory / SUMMARY)
+    shape, summary = load_model_config(directory), read_json(directory / SUMMARY)
     scripts = summary.get("bits_per_byte") or {}
+    with torch.device("meta"):
+        parameters = Etude(shape).num_parameters()
     data = ModelCardData(
         license=license,
         language=[code for script, code in LANGUAGES.items() if script in scripts] or None,
@@ -120,98 +119,18 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
         pipeline_tag="text-generation",
         tags=["etude"],
     )
-    asked = '[{"role": "user", "content": "Hello!"}]' if is_chat else '"Once upon a time"'
-    sections = [
-        f"---\n{data.to_yaml()}\n---",
-        f"# {repo_id.split('/')[-1]}",
-        f"A {'chat' if is_chat else 'text'} model, trained from scratch with Etude: a stock "
-        "`LlamaForCausalLM`.",
-        "## Use",
-        "```python\nfrom transformers import pipeline\n\n"
-        f'generate = pipeline("text-generation", "{repo_id}")\n'
-        f"generate({asked}, max_new_tokens=200)\n```",
-        "## Shape",
-        table(shape),
-        *training_section(summary),
-        *evaluation_section(read_json(directory / "evaluation.json")),
-        f"## Limits\n\n{LIMITS}",
-    ]
-    return str(ModelCard("\n\n".join(sections) + "\n"))
-
-
-def shape_rows(directory: Path) -> dict[str, Any]:
-    """The sizes of a model; its weights are not read.
-
-    Raises:
-        UserError: there is no model.
-    """
-    import torch
-
-    from model.directory.pretrained import load_model_config
-    from model.transformer import Etude
-
-    shape = load_model_config(directory)
-    with torch.device("meta"):
-        parameters = Etude(shape).num_parameters()
-    return {
-        "parameters": parameters,
-        "layers": shape.num_hidden_layers,
-        "hidden size": shape.hidden_size,
-        "feed-forward size": shape.intermediate_size,
-        "heads": shape.num_attention_heads,
-        "heads of keys and values": shape.num_key_value_heads,
-        "context": shape.max_position_embeddings,
-        "vocabulary": shape.vocab_size,
-    }
-
-
-def training_section(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What made the model, as far as its summary says."""
-    bits = summary.get("bits_per_byte") or {}
-    known = {
-        "command": summary.get("command"),
-        "stage": summary.get("stage"),
-        "tokens seen": summary.get("tokens_seen"),
-        "steps": summary.get("step"),
-        **{f"validation bits per byte ({script})": value for script, value in bits.items()},
-        "commit of Etude": summary.get("git_commit"),
-        "machine": summary.get("machine"),
-    }
-    rows = {name: value for name, value in known.items() if value not in (None, "", [], {})}
-    if rows:
-        yield "## Training\n\n" + table(rows)
-
-
-def evaluation_section(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """What was measured, with intervals and chance."""
-    rows = evaluation.get("files") or []
-    if "right" in evaluation or rows:
-        yield "## Evaluation"
-    if "right" in evaluation:
-        yield f"{evaluation['right']:.1%} of {evaluation['questions']} questions right."
-    if rows:
-        lines = ["| file | measure | value | 95% interval | chance |", "|---|---|---|---|---|"]
-        for row in rows:
-            chance = "" if row["chance"] is None else f"{row['chance']:.3f}"
-            lines.append(
-                f"| {row['file']} | {row['measure']} | {row['value']:.3f} | {row['low']:.3f} to "
-                f"{row['high']:.3f} | {chance} |"
-            )
-        yield "\n".join(lines)
-
-
-def table(rows: Mapping[str, Any]) -> str:
-    """Names and values as a Markdown table."""
-    lines = [f"| {name} | {cell(value)} |" for name, value in rows.items()]
-    return "\n".join(["| | |", "|---|---|", *lines])
-
-
-def cell(value: Any) -> str:
-    """A value in a cell."""
-    if isinstance(value, (int, float)):
-        return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    card = ModelCard.from_template(
+        data,
+        str(TEMPLATE),
+        name=repo_id.split("/")[-1],
+        repo_id=repo_id,
+        is_chat=is_chat_model(directory),
+        parameters=parameters,
+        shape=shape,
+        summary=summary,
+        evaluation=read_json(directory / "evaluation.json"),
+    )
+    return str(card)
 
 
 def read_json(path: Path) -> dict[str, Any]:
