@@ -214,15 +214,10 @@ class TrainingSpeedConfig(BenchmarkConfig):
     """Measured steps of a turn."""
     dtype: DtypeName = "auto"
     """Format of the matrix products, except for transformers as its users run it (float32)."""
-    compile_modes: tuple[
-        Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"], ...
-    ] = ("default",)
-    """Modes of torch.compile to try with the tuned transformers; the fastest counts."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        names = ("shapes", "compile_modes")
-        return [f"{n} is empty: name at least one" for n in names if not getattr(self, n)]
+        return [] if self.shapes else ["shapes is empty: name at least one"]
 
 
 @dataclass(frozen=True)
@@ -260,8 +255,6 @@ class DecodingSpeedConfig(BenchmarkConfig):
     """Times that each contender is run, taking turns; the median counts."""
     threads: Count = 2
     """Processor threads of each contender."""
-    compiled: bool = False
-    """Also run transformers compiled with a static cache, which takes a minute a round."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""

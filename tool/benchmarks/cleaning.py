@@ -35,7 +35,6 @@ from tool.settings import CleaningBenchmarkConfig
 ETUDE, EXTRACTOR, STRIP_CODE = "etude", "wikiextractor", "mwparserfromhell"
 NOTE = re.compile(r"<ref\b[^<>]*/>|<ref\b[^<>]*>.*?</ref\s*>", re.DOTALL | re.IGNORECASE)
 FILE_LANGUAGE = re.compile(r"(simple|[a-z]{2,3})wiki")
-ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 MARKUP = {
     "[[": r"\[\[|\]\]",
     "{{": r"\{\{|\}\}",
@@ -71,7 +70,7 @@ class CleaningJob:
     """One run of a contender."""
 
     dump: Path
-    """Unpacked, in UTF-8."""
+    """Unpacked."""
     language: str
     command: str
     """wikiextractor's."""
@@ -146,7 +145,7 @@ def missing_contenders(command: str) -> dict[str, str]:
 
 
 def job_of(path: Path, folder: Path, config: CleaningBenchmarkConfig) -> CleaningJob:
-    """A dump, unpacked into a folder, in UTF-8, since not all contenders read others.
+    """A dump, unpacked into a folder, since not all contenders read others.
 
     Raises:
         UserError: it cannot be read.
@@ -157,13 +156,10 @@ def job_of(path: Path, folder: Path, config: CleaningBenchmarkConfig) -> Cleanin
             content = bz2.decompress(content)
         elif content.startswith(b"\x1f\x8b"):
             content = gzip.decompress(content)
-        text = content.decode(ENCODINGS.get(content[:2], "utf-8-sig"))
     except (OSError, EOFError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); name a dump") from error
     plain = folder / path.name.removesuffix(".bz2").removesuffix(".gz")
-    head, found, rest = text.partition("?>")
-    head = head.replace("UTF-16", "UTF-8").replace("utf-16", "utf-8")
-    plain.write_text(head + found + rest, encoding="utf-8")
+    plain.write_bytes(content)
     return CleaningJob(plain, language_of(path, articles_of(plain)[0]), config.wikiextractor)
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,25 +83,6 @@ class Point:
     bits_per_byte: float
 
 
-class Clock:
-    """Seconds of training, compiling included and measuring not."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self.began
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """What happens inside is not counted."""
-        stopped = time.perf_counter()
-        yield
-        self.began += time.perf_counter() - stopped
-
-
 def train_llama(job: ClockedJob) -> list[Point]:
     """Trains transformers' model until the time is over; its measurements, the last one at the
     end. A run that diverges ends early, with bits per byte that are infinite.
@@ -128,26 +108,26 @@ def train_llama(job: ClockedJob) -> list[Point]:
 def run_clocked(
     job: ClockedJob, step: LlamaTraining, batches: Prefetch, measure: Callable[[], float]
 ) -> list[Point]:
-    """The loop of `train_llama`."""
+    """The loop of `train_llama`; only steps count as time, compiling included, not measuring."""
     limit, points = 60 * job.minutes, list[Point]()
+    step_tokens = job.config.batch_size * job.config.max_length
     number = measured = 0
     seconds = start = 0.0
-    clock = Clock()
     while seconds < limit:
+        began = time.perf_counter()
         rate = learning_rate(job.config, (seconds - start) / (limit - start))
         for group in step.optimizer.param_groups:
             group["lr"] = rate
         loss = float(step(batches(number)[0].to(step.device)))
         number += 1
-        seconds, tokens = clock.seconds, number * job.config.batch_size * job.config.max_length
+        seconds += time.perf_counter() - began
         if number == 1:
             start = seconds  # it may have compiled, which must not use up the warm-up
         if not math.isfinite(loss):
-            return [*points, Point(seconds, tokens, math.inf)]
+            return [*points, Point(seconds, number * step_tokens, math.inf)]
         due = int(job.measurements * min(1.0, seconds / limit))
         if due > measured:
-            with clock.stopped():
-                points.append(Point(seconds, tokens, measure()))
+            points.append(Point(seconds, number * step_tokens, measure()))
             measured = due
     return points
 

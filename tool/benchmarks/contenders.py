@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from config import DtypeName, ModelConfig, PretrainConfig, TrainConfig, nano
+from config import DtypeName, ModelConfig, PretrainConfig, TrainConfig, mini, nano, rung
 from model.device import pick_device
 from model.transformer import Etude
 from tool.benchmarks.measuring import machine_facts
@@ -56,32 +56,8 @@ class Shape:
 
 
 SHAPES = {
-    "T": Shape(
-        ModelConfig(
-            vocab_size=4_096,
-            hidden_size=256,
-            intermediate_size=704,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=256,
-        ),
-        batch_size=32,
-        max_length=256,
-    ),
-    "S": Shape(
-        ModelConfig(
-            vocab_size=6_400,
-            hidden_size=512,
-            intermediate_size=1_408,
-            num_hidden_layers=8,
-            num_attention_heads=8,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-        ),
-        batch_size=8,
-        max_length=512,
-    ),
+    "T": Shape(dataclasses.replace(rung(256, 6), max_position_embeddings=256), 32, 256),
+    "S": Shape(dataclasses.replace(mini().model, max_position_embeddings=512), 8, 512),
 }
 """By name: T as a tiny model on a CPU, S as a small one."""
 
@@ -96,8 +72,6 @@ class LlamaRecipe:
     """Format of the matrix products."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """transformers' attn_implementation; sdpa is its default."""
-    compile_mode: str = "default"
-    """torch.compile's mode."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +127,7 @@ class LlamaTraining:
         self.model = model.train()
         self.loss: Any = self.mean_loss
         if recipe.tuned:
-            self.loss = torch.compile(self.mean_loss, mode=recipe.compile_mode)
+            self.loss = torch.compile(self.mean_loss)
         self.max_grad_norm = config.max_grad_norm
         self.optimizer = torch.optim.AdamW(
             decay_groups(model, config.weight_decay),
@@ -162,7 +136,6 @@ class LlamaTraining:
             eps=config.adam_epsilon,
             fused=True if recipe.tuned else None,
         )
-        self.optimizers = [self.optimizer]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def mean_loss(self, input_ids: Tensor, labels: Tensor) -> Tensor:
@@ -204,7 +177,6 @@ class EtudeTraining:
         set_matmul_precision(device, dtype)
         loss = training_loss(model, dtype, config.compile, whole=config.compile_whole)
         optimizers = build_optimizers(model, config, dtype)
-        self.optimizers = list(optimizers.values())
         guard = StepGuard(config, model.config.vocab_size, dtype, device)
         world = World(device=device)
         clip = config.max_grad_norm

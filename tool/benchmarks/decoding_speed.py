@@ -70,7 +70,7 @@ def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
     """
     machine = machine_facts(config.device)
     print(machine_sentence(machine), flush=True)
-    names = [name for name in CONTENDERS if config.compiled or name != "transformers compiled"]
+    names = list(CONTENDERS)
     if not is_installed():
         print("llama.cpp is left out: pip install xllamacpp to measure it too")
         names = [name for name in names if not name.startswith("llama.cpp")]
@@ -176,14 +176,10 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
 
 
 def measure_transformers(job: DecodingJob) -> DecodingSpeed:
-    """transformers' generate, eager or compiled with a static cache."""
+    """transformers' generate."""
     torch.set_num_threads(job.config.threads)
     model: Any = build_llama(SHAPE.model, "sdpa", torch.device("cpu"))
     model.eval()
-    settings: dict[str, Any] = {"do_sample": False, "use_cache": True, "pad_token_id": 0}
-    if job.name.endswith("compiled"):
-        model.forward = torch.compile(model.forward, dynamic=True)
-        settings["cache_implementation"] = "static"
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         ids = torch.tensor([list(prompt) for prompt in prompts])
@@ -192,7 +188,9 @@ def measure_transformers(job: DecodingJob) -> DecodingSpeed:
             attention_mask=torch.ones_like(ids),
             max_new_tokens=count,
             min_new_tokens=count,
-            **settings,
+            do_sample=False,
+            use_cache=True,
+            pad_token_id=0,
         )
         return [row.tolist() for row in made[:, ids.shape[1] :]]
 
@@ -229,7 +227,6 @@ def write_llama_files(folder: Path, seed: int) -> None:
 
 CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {
     "transformers": measure_transformers,
-    "transformers compiled": measure_transformers,
     **{f"llama.cpp {kind}": measure_llama_cpp for kind in LLAMA_TYPES},
     "etude float32": measure_etude,
     "etude int8": measure_etude,

@@ -13,7 +13,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,15 +37,12 @@ from tool.benchmarks.contenders import (
 from tool.benchmarks.measuring import Failure, RemoteObject, machine_sentence, run_apart
 from tool.settings import TrainingSpeedConfig
 from train.data.batches import Batch
-from train.machine import matmul_speed, memory_in_use, peak_memory
+from train.machine import memory_in_use, peak_memory
 from train.run.plan import flops_per_token
 
 EAGER = "transformers"
-TUNED = "transformers tuned"
 LOSS_TOLERANCE = 0.01
 """Largest difference of two contenders' first losses, as a share; short formats round."""
-OPTIMIZER_STEPS = 3
-"""Steps in which the optimizer's share is measured, after the others: it waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,6 @@ class Facts:
 
     first_step_seconds: float
     """The first step compiles."""
-    optimizer_seconds: float
-    """Of a step, the optimizer's part."""
-    peak_flops: float
-    """Operations per second of a matrix product in the contender's format, measured just before."""
     memory_bytes: int
     """Largest resident memory of the process, or the largest allocation on a GPU."""
     first_loss: float
@@ -70,7 +63,6 @@ class Worker:
     def __init__(self, job: SpeedJob) -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = job.cache_dir
         self.job, self.device = job, pick_device(job.device)
-        self.peak_flops = matmul_speed(self.device, getattr(torch, job.contender.dtype))
         self.train = build(job, self.device)
         self.number = 0
         self.first_loss = self.first_seconds = 0.0
@@ -101,27 +93,9 @@ class Worker:
         on_gpu = self.device.type == "cuda"
         return Facts(
             first_step_seconds=self.first_seconds,
-            optimizer_seconds=self.optimizer_seconds(),
-            peak_flops=self.peak_flops,
             memory_bytes=memory_in_use(self.device) if on_gpu else peak_memory(),
             first_loss=self.first_loss,
         )
-
-    def optimizer_seconds(self) -> float:
-        """Seconds that the optimizers take in one step."""
-        times: list[float] = []
-
-        def note_time(*_: Any) -> None:
-            synchronize(self.device)
-            times.append(time.perf_counter())
-
-        for optimizer in self.train.optimizers:
-            optimizer.register_step_pre_hook(note_time)
-            optimizer.register_step_post_hook(note_time)
-        batch = random_batch(self.job, 0, self.device)
-        for _ in range(OPTIMIZER_STEPS):
-            self.train(batch)
-        return (sum(times[1::2]) - sum(times[::2])) / OPTIMIZER_STEPS
 
 
 def random_batch(job: SpeedJob, number: int, device: torch.device) -> Batch:
@@ -179,15 +153,14 @@ def compare_training_speed(config: TrainingSpeedConfig) -> int:
         raise UserError(f"the machine could not be measured: {probed.reason}")
     machine, dtype = probed
     print(machine_sentence(machine), flush=True)
-    contenders = make_contenders(dtype, config.compile_modes)
+    contenders = make_contenders(dtype)
     results = {name: run_rounds(name, contenders, config) for name in config.shapes}
-    peaks = peak_flops([r for group in results.values() for r in group])
     for name, group in results.items():
-        print(table(name, group, peaks))
+        print(table(name, group))
     shapes = {
         name: {
             "shape": dataclasses.asdict(group[0].shape),
-            "contenders": {r.contender.name: numbers(r, group, peaks) for r in group},
+            "contenders": {r.contender.name: numbers(r, group) for r in group},
         }
         for name, group in results.items()
     }
@@ -195,27 +168,20 @@ def compare_training_speed(config: TrainingSpeedConfig) -> int:
         "benchmark": "train",
         "machine": machine,
         "settings": dataclasses.asdict(config),
-        "peak_flops": peaks,
         "shapes": shapes,
     }
     print(json.dumps(report))
     return int(any(result.failure for group in results.values() for result in group))
 
 
-def make_contenders(dtype: DtypeName, compile_modes: Sequence[str]) -> list[Contender]:
-    """All that are measured; of the tuned transformers, the fastest counts."""
-    tuned = [
-        Contender(
-            f"{TUNED}, {attention} attention" + ("" if mode == "default" else f", {mode}"),
-            dtype,
-            LlamaRecipe(tuned=True, dtype=dtype, attention=attention, compile_mode=mode),
-        )
-        for mode in compile_modes
-        for attention in ("sdpa", "eager")
-    ]
+def make_contenders(dtype: DtypeName) -> list[Contender]:
+    """All that are measured; of the tuned transformers, the faster one counts."""
+    sdpa = LlamaRecipe(tuned=True, dtype=dtype)
+    eager = dataclasses.replace(sdpa, attention="eager")
     return [
         Contender(EAGER, "float32", LlamaRecipe()),
-        *tuned,
+        Contender("transformers tuned, sdpa attention", dtype, sdpa),
+        Contender("transformers tuned, eager attention", dtype, eager),
         Contender("etude, adamw", dtype, optimizer="adamw"),
         Contender("etude, adamw, compiled whole", dtype, optimizer="adamw", whole=True),
         Contender("etude, muon", dtype, optimizer="muon"),
@@ -282,19 +248,7 @@ def same_loss(results: Sequence[Result]) -> list[Result]:
     return checked
 
 
-def peak_flops(results: Sequence[Result]) -> dict[str, float]:
-    """Operations per second of a matrix product by format: the best that any run saw."""
-    peaks: dict[str, float] = {}
-    for result in results:
-        if result.facts:
-            dtype = result.contender.dtype
-            peaks[dtype] = max(peaks.get(dtype, 0.0), result.facts.peak_flops)
-    return peaks
-
-
-def numbers(
-    result: Result, results: Sequence[Result], peaks: Mapping[str, float]
-) -> dict[str, Any]:
+def numbers(result: Result, results: Sequence[Result]) -> dict[str, Any]:
     """A contender's numbers, and its ratios to the others of its shape; null where one failed."""
     speed = result.tokens_per_second
     if speed is None or result.facts is None:
@@ -306,7 +260,6 @@ def numbers(
         "times_eager": ratio(result, [r for r in results if r.contender.name == EAGER]),
         "times_tuned": ratio(result, [r for r in results if r.is_tuned]),
         "flops": flops,
-        "share_of_peak": flops / peaks[result.contender.dtype],
         "dtype": result.contender.dtype,
         "step_seconds": result.step_seconds,
         **dataclasses.asdict(result.facts),
@@ -325,15 +278,15 @@ def ratio(result: Result, others: Sequence[Result]) -> float | None:
     return statistics.median(statistics.median(b) / statistics.median(a) for a, b in pairs)
 
 
-def table(name: str, results: Sequence[Result], peaks: Mapping[str, float]) -> str:
+def table(name: str, results: Sequence[Result]) -> str:
     """The results at a shape as a table."""
     lines = [
         f"\nshape {name}: {results[0].shape.sentence()}",
-        f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} {'of peak':>8} "
-        f"{'step':>8} {'optimizer':>9} {'first step':>10} {'memory':>8}",
+        f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} "
+        f"{'step':>8} {'first step':>10} {'memory':>8}",
     ]
     for result in results:
-        found = numbers(result, results, peaks)
+        found = numbers(result, results)
         if found["error"]:
             lines.append(f"{result.contender.name:38} failed: {found['error']}")
             continue
@@ -343,10 +296,7 @@ def table(name: str, results: Sequence[Result], peaks: Mapping[str, float]) -> s
         )
         lines.append(
             f"{result.contender.name:38} {found['tokens_per_second']:>9,.0f} "
-            f"{eager:>8} {tuned:>8} "
-            f"{found['flops'] / 1e12:>8.3f} {found['share_of_peak']:>8.0%} "
-            f"{found['step_seconds']:>6.3f} s {found['optimizer_seconds']:>7.3f} s "
+            f"{eager:>8} {tuned:>8} {found['flops'] / 1e12:>8.3f} {found['step_seconds']:>6.3f} s "
             f"{found['first_step_seconds']:>8.1f} s {found['memory_bytes'] / 1e9:>5.2f} GB"
         )
-    of = ", ".join(f"{dtype} {peak / 1e12:.3f} TFLOP/s" for dtype, peak in peaks.items())
-    return "\n".join([*lines, f"peak of a matrix product, measured in the same run: {of}"])
+    return "\n".join(lines)

@@ -17,9 +17,8 @@ from config import ModelConfig, PretrainConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
-from tool.benchmarks import time_to_quality
+from tool.benchmarks import clocked_training, time_to_quality
 from tool.benchmarks.clocked_training import (
-    Clock,
     ClockedJob,
     Point,
     TextData,
@@ -74,11 +73,19 @@ def test_transformers_weights_are_measured_as_etudes_are(text_data: TextData, mo
     )
 
 
-def test_measuring_does_not_count_as_training() -> None:
-    clock = Clock()
-    with clock.stopped():
-        time.sleep(0.3)
-    assert clock.seconds < 0.3
+def test_measuring_does_not_count_as_training(
+    text_data: TextData, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> float:
+        time.sleep(3)
+        return 1.0
+
+    monkeypatch.setattr(clocked_training, "measure_llama", slow)
+    training = PretrainConfig(batch_size=2, max_length=16)
+    clocked = ClockedJob(text_data, model_config, LlamaRecipe(), training, 0.01, 1, "cpu")
+    began = time.perf_counter()
+    (point,) = train_llama(clocked)
+    assert time.perf_counter() - began > point.seconds + 3
 
 
 def test_the_rate_rises_and_falls_with_the_clock() -> None:
