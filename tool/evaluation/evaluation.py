@@ -146,7 +146,7 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Re
         keys = record.keys() if isinstance(record, dict) else set()
         found = next((m for m in MEASURES if set(m.keys) <= keys), None)
         if found is None or measure not in (None, found):
-            kinds = "; ".join(", ".join(m.keys) for m in MEASURES)
+            kinds = "; ".join(dict.fromkeys(", ".join(m.keys) for m in MEASURES))
             raise UserError(
                 f"{path}:{number}: found {described(record)}; all lines must have the keys of one "
                 f"kind: {kinds}"
