@@ -138,10 +138,7 @@ def learning_rate(config: PretrainConfig, share: float) -> float:
 
 
 def measure_llama(
-    llama: LlamaForCausalLM,
-    etude: Etude,
-    groups: dict[str, ValidationGroup],
-    device: torch.device,
+    llama: LlamaForCausalLM, etude: Etude, groups: dict[str, ValidationGroup], device: torch.device
 ) -> float:
     """Bits per byte of transformers' weights, by the code that measures Etude: the names of the
     weights are the same."""

@@ -241,9 +241,7 @@ def median_of(rounds: Sequence[DecodingSpeed]) -> DecodingSpeed:
 
 
 def table(
-    medians: Mapping[str, DecodingSpeed],
-    failures: Mapping[str, str],
-    config: DecodingSpeedConfig,
+    medians: Mapping[str, DecodingSpeed], failures: Mapping[str, str], config: DecodingSpeedConfig
 ) -> str:
     """The medians as a table; in brackets, how many times the first contender's."""
     lines = [

@@ -189,7 +189,7 @@ def law_lines(law: ScalingLaw, off: float, budgets: Sequence[dict[str, Any]]) ->
     lines = [
         f"bits per byte = {law.irreducible:g} + {law.size:g} / (parameters / 1M)^"
         f"{law.size_exponent:g} + {law.data:g} / (tokens / 1M)^{law.data_exponent:g}, "
-        f"off by {off:.1%}",
+        f"off by {off:.1%}"
     ]
     for budget in budgets:
         lines.append(

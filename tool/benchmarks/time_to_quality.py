@@ -28,12 +28,7 @@ from tool.benchmarks.clocked_training import (
     train_llama,
 )
 from tool.benchmarks.contenders import SHAPES, LlamaRecipe, Shape, probe
-from tool.benchmarks.measuring import (
-    Failure,
-    machine_sentence,
-    run_apart,
-    run_repository_script,
-)
+from tool.benchmarks.measuring import Failure, machine_sentence, run_apart, run_repository_script
 from tool.settings import TimeToQualityConfig
 from train.run.logs import METRICS, read_log
 
@@ -151,11 +146,7 @@ def prepare_data(config: TimeToQualityConfig) -> TextData:
 
 
 def run_llama(
-    name: str,
-    recipe: LlamaRecipe,
-    config: TimeToQualityConfig,
-    shape: Shape,
-    data: TextData,
+    name: str, recipe: LlamaRecipe, config: TimeToQualityConfig, shape: Shape, data: TextData
 ) -> QualityRun:
     """transformers with the best of the learning rates."""
     tried: dict[float, float] = {}

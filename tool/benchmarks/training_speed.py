@@ -25,15 +25,7 @@ from tqdm import tqdm
 
 from config import DtypeName, UserError
 from model.device import pick_device
-from tool.benchmarks.contenders import (
-    SHAPES,
-    Contender,
-    LlamaRecipe,
-    Shape,
-    SpeedJob,
-    build,
-    probe,
-)
+from tool.benchmarks.contenders import SHAPES, Contender, LlamaRecipe, Shape, SpeedJob, build, probe
 from tool.benchmarks.measuring import Failure, RemoteObject, machine_sentence, run_apart
 from tool.settings import TrainingSpeedConfig
 from train.data.batches import Batch

@@ -191,11 +191,7 @@ def check_logits(llama: Any, model: Etude, prompts: list[list[int]]) -> tuple[fl
 
 @torch.no_grad()
 def check_greedy(
-    llama: Any,
-    model: Etude,
-    prompts: list[list[int]],
-    stop_ids: tuple[int, ...],
-    tie: float,
+    llama: Any, model: Etude, prompts: list[list[int]], stop_ids: tuple[int, ...], tie: float
 ) -> tuple[int, int]:
     """Greedy answers of transformers' generate, with the end that its generation_config says.
 
@@ -208,9 +204,7 @@ def check_greedy(
     for prompt, ours in zip(prompts, generate_batch(model, prompts, greedy, stop_ids), strict=True):
         input_ids = torch.tensor([prompt])
         output = llama.generate(
-            input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            max_new_tokens=greedy.max_tokens,
+            input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=greedy.max_tokens
         )
         theirs = output[0, len(prompt) :].tolist()
         if theirs and theirs[-1] in stop_ids:
