@@ -50,7 +50,7 @@ def evaluate(config: EvaluateConfig) -> None:
         result["lm_eval"] = ask_lm_eval(config)
     if config.eval_files:
         from tool.evaluation.evaluation import HEADER, measure_files
-        from tool.plots.evaluation_picture import draw_evaluation
+        from tool.evaluation.picture import draw_evaluation
 
         print(HEADER)
         result["files"] = measure_files(config)

@@ -17,8 +17,10 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,8 +30,7 @@ from data_process.wiki.dump.reader import DumpPart, DumpReader
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_redirect
 from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
-from tool.benchmarks.measuring import Failure, processor_name, run_apart
-from tool.benchmarks.prose import lost_sentences
+from tool.benchmarks.measuring import processor_name, take_turns
 from tool.settings import CleaningBenchmarkConfig
 
 ETUDE, EXTRACTOR, STRIP_CODE = "etude", "wikiextractor", "mwparserfromhell"
@@ -53,6 +54,29 @@ DANGLING = (
 )
 """Signs of something dropped: empty brackets, a comma beside a bracket or another comma."""
 PER = 1_000_000
+MIN_WORDS = 6
+"""A Chinese or Japanese character is half a word."""
+KEPT_SHARE = 2 / 3
+"""Share of a sentence's groups of words that the other text must have: templates that only one of
+them shows stand in the middle of sentences."""
+GROUP = 3
+"""Words in a group."""
+HAN = "\u3040-\u30ff\u3400-\u9fff"
+BOUNDARY = re.compile(
+    r"(?<=[.!?][\s\"”’)])\s*(?=[^\W\d_a-z])|(?<=[.!?])\s+(?=[\"“‘(])|(?<=[。！？])"
+)
+ENDING = re.compile(r"[.!?。！？][\"'”’»」』)）]*$")
+WORD = re.compile(rf"[{HAN}]|[^\W_{HAN}]+")
+NO_PROSE = re.compile(
+    r"[|={}\[\]<>\\\t_•·]|https?:|''|&[a-z]+;|\bISBN\b|\bpp?\. ?\d|\d{4}\)?\.\s*$"
+    r"|^\W*(?:File|Image):"
+)
+"""Signs of tables, infoboxes, links, formulas and references."""
+FORMULA = re.compile(
+    r"\$(?!\d)[^$\n]*?[\\^_={}][^$\n]*\$|\b(?:formula|codice|math)_\d+", re.IGNORECASE
+)
+MIN_LETTERS = 0.7
+MAX_CAPITALS = 0.4
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,9 @@ class Cleaned:
     """By the number of the page and its title."""
     seconds: float
     """Time of the processor in all processes: the time of one core."""
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s"
 
 
 @dataclass(frozen=True)
@@ -248,16 +275,7 @@ def compare_speed(
     They take turns, each time in a process of its own; what a process needs to begin counts for
     wikiextractor alone, which is run as a command, and is a small part of its time.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    failures: dict[str, str] = {}
-    for number in range(1, rounds + 1):
-        for name in [name for name in names if name not in failures]:
-            cleaned = run_apart(CONTENDERS[name], job)
-            if isinstance(cleaned, Failure):
-                failures[name] = cleaned.reason
-            else:
-                seconds[name].append(cleaned.seconds)
-                print(f"round {number}: {name} {cleaned.seconds:.2f} s", flush=True)
+    results, failures = take_turns({name: partial(CONTENDERS[name], job) for name in names}, rounds)
     megabytes = job.dump.stat().st_size / 1e6
     print(f"\n{job.dump.name}, {megabytes:.1f} MB of XML: MB/s on one core, best of the rounds")
     figures: dict[str, Any] = {}
@@ -266,8 +284,9 @@ def compare_speed(
             figures[name] = {"error": failures[name]}
             print(f"{name:20} failed: {failures[name]}")
         else:
-            speed = megabytes / min(seconds[name])
-            figures[name] = {"mb_per_second": speed, "seconds": seconds[name]}
+            seconds = [cleaned.seconds for cleaned in results[name]]
+            speed = megabytes / min(seconds)
+            figures[name] = {"mb_per_second": speed, "seconds": seconds}
             print(f"{name:20} {speed:>8.1f}", flush=True)
     report = {"dump": job.dump.name, "megabytes": megabytes, "contenders": figures}
     return report, bool(failures)
@@ -275,20 +294,14 @@ def compare_speed(
 
 def measure_quality(
     job: CleaningJob, names: Sequence[str]
-) -> tuple[dict[str, Quality], dict[str, Failure]]:
-    """The quality of all contenders on a dump, and the contenders that failed."""
-    cleaned: dict[str, Cleaned] = {}
-    failures: dict[str, Failure] = {}
-    for name in names:
-        result = run_apart(CONTENDERS[name], dataclasses.replace(job, drop_notes=True))
-        if isinstance(result, Failure):
-            failures[name] = result
-        else:
-            cleaned[name] = result
-    found = {name: quality_of(result.texts) for name, result in cleaned.items()}
-    own = cleaned[ETUDE].texts if ETUDE in cleaned else {}
+) -> tuple[dict[str, Quality], dict[str, str]]:
+    """The quality of all contenders on a dump, and why some failed."""
+    job = dataclasses.replace(job, drop_notes=True)
+    results, failures = take_turns({name: partial(CONTENDERS[name], job) for name in names}, 1)
+    texts = {name: cleaned[0].texts for name, cleaned in results.items() if cleaned}
+    found = {name: quality_of(by_page) for name, by_page in texts.items()}
     for name in found.keys() - {ETUDE}:
-        count_lost(found[name], cleaned[name].texts, own)
+        count_lost(found[name], texts[name], texts.get(ETUDE, {}))
     return found, failures
 
 
@@ -313,6 +326,59 @@ def count_lost(quality: Quality, texts: Mapping[str, str], own: Mapping[str, str
             quality.lost += lost
 
 
+def sentences_in(text: str) -> Iterator[str]:
+    """The sentences of prose of a text.
+
+    A sentence is what stands in one line between the ends of sentences. It is prose if it ends like
+    one, has six words, most of them in small letters, is made of letters for the most part, and
+    shows no sign of a table, link, formula or reference.
+    """
+    for line in text.split("\n"):
+        for piece in BOUNDARY.split(line):
+            if is_prose(piece := piece.strip(" *#:;-")):
+                yield piece
+
+
+def is_prose(sentence: str) -> bool:
+    """Whether a piece of a line is a sentence of prose."""
+    if not ENDING.search(sentence) or NO_PROSE.search(sentence):
+        return False
+    words = WORD.findall(sentence)
+    han = sum(len(word) == 1 and word > "\u3000" for word in words)
+    if len(words) - han / 2 < MIN_WORDS:
+        return False
+    capitals = sum(word[0].isupper() or word[0].isdigit() for word in words)
+    letters = sum(map(str.isalpha, sentence))
+    spaces = sentence.count(" ")
+    return capitals <= MAX_CAPITALS * len(words) and letters >= MIN_LETTERS * (
+        len(sentence) - spaces
+    )
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text for comparison: raised digits are digits, formulas are left out."""
+    return WORD.findall(unicodedata.normalize("NFKC", FORMULA.sub(" ", text)).casefold())
+
+
+def groups_of(words: Sequence[str]) -> set[tuple[str, ...]]:
+    """All groups of words that stand side by side."""
+    return set(zip(*(words[n:] for n in range(GROUP)), strict=False))
+
+
+def lost_sentences(text: str, peer: str) -> tuple[int, list[str]]:
+    """How many sentences of prose a peer's text has, and those of them that a text has not."""
+    known = groups_of(words_of(text))
+    count, lost = 0, []
+    for sentence in sentences_in(peer):
+        groups = groups_of(words_of(sentence))
+        if not groups:
+            continue
+        count += 1
+        if len(groups & known) < KEPT_SHARE * len(groups):
+            lost.append(sentence)
+    return count, lost
+
+
 def quality_json(quality: Quality) -> dict[str, object]:
     """The figures, without the sentences."""
     lost, kept_share = len(quality.lost), quality.kept_share
@@ -320,7 +386,7 @@ def quality_json(quality: Quality) -> dict[str, object]:
 
 
 def quality_table(
-    job: CleaningJob, found: Mapping[str, Quality], failures: Mapping[str, Failure]
+    job: CleaningJob, found: Mapping[str, Quality], failures: Mapping[str, str]
 ) -> str:
     """A dump's figures as a table."""
     head = " ".join(f"{kind:>7}" for kind in MARKUP)
@@ -335,7 +401,7 @@ def quality_table(
         lines.append(
             f"{contender:17} {quality.characters:>10,} {cells} {quality.dangling:>8,.0f} {kept:>15}"
         )
-    lines += [f"{contender:17} failed: {f.reason}" for contender, f in failures.items()]
+    lines += [f"{contender:17} failed: {reason}" for contender, reason in failures.items()]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +29,7 @@ from model.directory.pretrained import weights_of
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.contenders import SHAPES, build_llama
-from tool.benchmarks.measuring import Failure, machine_facts, machine_sentence, run_apart
+from tool.benchmarks.measuring import machine_facts, machine_sentence, take_turns
 from tool.conversion.gguf_export import write_gguf
 from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
@@ -61,6 +62,9 @@ class DecodingSpeed:
     reading: float
     """Prompt tokens until the first token of the answer is there."""
 
+    def __str__(self) -> str:
+        return f"{self.one:,.0f} tokens/s"
+
 
 def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
     """Measures, prints a table and, last, all of it as one line of JSON.
@@ -74,7 +78,13 @@ def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
     if not is_installed():
         print("llama.cpp is left out: pip install xllamacpp to measure it too")
         names = [name for name in names if not name.startswith("llama.cpp")]
-    results, failures = run_rounds(names, config)
+    with TemporaryDirectory() as folder:
+        if is_installed():
+            write_llama_files(Path(folder), config.seed)
+        jobs = {
+            name: partial(CONTENDERS[name], DecodingJob(name, folder, config)) for name in names
+        }
+        results, failures = take_turns(jobs, config.rounds)
     medians = {name: median_of(rounds) for name, rounds in results.items() if rounds}
     print(table(medians, failures, config))
     report = {
@@ -88,26 +98,6 @@ def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
     }
     print(json.dumps(report))
     return int(bool(failures))
-
-
-def run_rounds(
-    names: Sequence[str], config: DecodingSpeedConfig
-) -> tuple[dict[str, list[DecodingSpeed]], dict[str, str]]:
-    """Lets the contenders take turns; the rounds of each, and why some failed."""
-    results: dict[str, list[DecodingSpeed]] = {name: [] for name in names}
-    failures: dict[str, str] = {}
-    with TemporaryDirectory() as folder:
-        if is_installed():
-            write_llama_files(Path(folder), config.seed)
-        for number in range(1, config.rounds + 1):
-            for name in [name for name in names if name not in failures]:
-                found = run_apart(CONTENDERS[name], DecodingJob(name, folder, config))
-                if isinstance(found, Failure):
-                    failures[name] = found.reason
-                else:
-                    results[name].append(found)
-                    print(f"round {number}: {name} {found.one:,.0f} tokens/s", flush=True)
-    return results, failures
 
 
 def measure(job: DecodingJob, generate: Generate) -> DecodingSpeed:

@@ -62,6 +62,27 @@ def failure_of(error: Exception) -> Failure:
     return Failure(f"{type(error).__name__}: {first_line}")
 
 
+def take_turns(
+    contenders: Mapping[str, Callable[[], Result]], rounds: int
+) -> tuple[dict[str, list[Result]], dict[str, str]]:
+    """Runs functions in turns, each time in a process of its own; one that failed is out.
+
+    Returns:
+        The results of each, and why some failed.
+    """
+    results: dict[str, list[Result]] = {name: [] for name in contenders}
+    failures: dict[str, str] = {}
+    for number in range(1, rounds + 1):
+        for name in [name for name in contenders if name not in failures]:
+            found = run_apart(contenders[name])
+            if isinstance(found, Failure):
+                failures[name] = found.reason
+            else:
+                results[name].append(found)
+                print(f"round {number}: {name} {found}", flush=True)
+    return results, failures
+
+
 class RemoteObject:
     """An object in a process of its own, whose methods are called from here. It waits without work
     between the calls, so several of them can take turns."""

@@ -20,14 +20,17 @@ from typing import Any
 
 from config import SHAPE, PretrainConfig, UserError
 from model.directory.storage import SUMMARY, explained, json_writer, replace_file, text_writer
-from tool.benchmarks.clocked_training import (
+from tool.benchmarks.contenders import (
+    SHAPES,
     ClockedJob,
+    LlamaRecipe,
     Point,
+    Shape,
     TextData,
     measure_directory,
+    probe,
     train_llama,
 )
-from tool.benchmarks.contenders import SHAPES, LlamaRecipe, Shape, probe
 from tool.benchmarks.measuring import Failure, machine_sentence, run_apart, run_repository_script
 from tool.settings import TimeToQualityConfig
 from train.run.logs import METRICS, read_log
@@ -150,16 +153,16 @@ def run_llama(
 ) -> QualityRun:
     """transformers with the best of the learning rates."""
     tried: dict[float, float] = {}
-    for rate in config.learning_rates:
-        short = make_job(recipe, config, shape, data, rate)
-        short = dataclasses.replace(short, minutes=config.tune_minutes, measurements=1)
+    jobs = {rate: make_job(recipe, config, shape, data, rate) for rate in config.learning_rates}
+    for rate, job in jobs.items():
+        short = dataclasses.replace(job, minutes=config.tune_minutes, measurements=1)
         points = run_apart(train_llama, short)
         if isinstance(points, Failure):
             return QualityRun(name, (), tried, failure=points)
         tried[rate] = points[-1].bits_per_byte
         print(f"{name}, rate {rate:g}: {sentence(points[-1])}", flush=True)
     best = min(tried, key=tried.__getitem__)
-    points = run_apart(train_llama, make_job(recipe, config, shape, data, best))
+    points = run_apart(train_llama, jobs[best])
     if isinstance(points, Failure):
         return QualityRun(name, (), tried, failure=points)
     print(f"{name}, rate {best:g}: {sentence(points[-1])}", flush=True)
@@ -169,17 +172,13 @@ def run_llama(
 
 
 def make_job(
-    recipe: LlamaRecipe,
-    config: TimeToQualityConfig,
-    shape: Shape,
-    data: TextData,
-    learning_rate: float,
+    recipe: LlamaRecipe, config: TimeToQualityConfig, shape: Shape, data: TextData, rate: float
 ) -> ClockedJob:
     """A run of transformers for the whole time."""
     training = PretrainConfig(
         batch_size=config.batch_size,
         max_length=shape.max_length,
-        learning_rate=learning_rate,
+        learning_rate=rate,
         lr_scheduler_type="cosine",
         warmup_ratio=config.warmup_ratio,
         min_lr_ratio=config.min_lr_ratio,

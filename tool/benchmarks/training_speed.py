@@ -199,31 +199,23 @@ def run_rounds(
             state = f"failed: {failure.reason}" if failure else "is ready"
             print(f"{name}: {contender.name} {state}", flush=True)
         for _ in tqdm(range(config.rounds), f"{name}: rounds", leave=False, disable=None):
-            results = [
-                with_round(r, w, config.steps) for r, w in zip(results, workers, strict=True)
-            ]
-        results = [with_facts(r, w) for r, w in zip(results, workers, strict=True)]
+            for place, worker in enumerate(workers):
+                results[place] = after_call(results[place], worker, "steps", config.steps)
+        for place, worker in enumerate(workers):
+            results[place] = after_call(results[place], worker, "facts")
     return same_loss(results)
 
 
-def with_round(result: Result, worker: RemoteObject, steps: int) -> Result:
-    """A result after one more round, or after the failure of one."""
+def after_call(result: Result, worker: RemoteObject, method: str, *args: object) -> Result:
+    """A result with what one more call of the worker gave: a round, the facts, or its failure."""
     if result.failure:
         return result
-    seconds = worker.call("steps", steps)
-    if isinstance(seconds, Failure):
-        return dataclasses.replace(result, failure=seconds)
-    return dataclasses.replace(result, rounds=(*result.rounds, seconds))
-
-
-def with_facts(result: Result, worker: RemoteObject) -> Result:
-    """A result with all the rest, which is measured after the rounds."""
-    if result.failure:
-        return result
-    facts = worker.call("facts")
-    if isinstance(facts, Failure):
-        return dataclasses.replace(result, failure=facts)
-    return dataclasses.replace(result, facts=facts)
+    given = worker.call(method, *args)
+    if isinstance(given, Failure):
+        return dataclasses.replace(result, failure=given)
+    if isinstance(given, Facts):
+        return dataclasses.replace(result, facts=given)
+    return dataclasses.replace(result, rounds=(*result.rounds, given))
 
 
 def same_loss(results: Sequence[Result]) -> list[Result]:

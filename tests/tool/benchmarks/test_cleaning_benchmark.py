@@ -11,8 +11,14 @@ import pytest
 from config import UserError
 from data_process.wiki.dump.xml_pages import SiteInfo
 from tests.data_process.dumps import dump, page
-from tool.benchmarks.cleaning import EXTRACTOR, compare_cleaning, language_of, quality_of
-from tool.benchmarks.prose import lost_sentences, sentences_in
+from tool.benchmarks.cleaning import (
+    EXTRACTOR,
+    compare_cleaning,
+    language_of,
+    lost_sentences,
+    quality_of,
+    sentences_in,
+)
 from tool.settings import CleaningBenchmarkConfig
 
 SENTENCE = "The old mill by the river has been standing there for years."

@@ -17,17 +17,20 @@ from config import ModelConfig, PretrainConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
-from tool.benchmarks import clocked_training, time_to_quality
-from tool.benchmarks.clocked_training import (
+from tool.benchmarks import contenders, time_to_quality
+from tool.benchmarks.contenders import (
+    SHAPES,
     ClockedJob,
+    LlamaRecipe,
     Point,
+    Shape,
     TextData,
+    build_llama,
     learning_rate,
     measure_etude,
     measure_llama,
     train_llama,
 )
-from tool.benchmarks.contenders import SHAPES, LlamaRecipe, Shape, build_llama
 from tool.benchmarks.time_to_quality import QualityRun, table, verdict
 from tool.settings import TimeToQualityConfig
 from train.tokenizer.bpe import save_tokenizer
@@ -80,7 +83,7 @@ def test_measuring_does_not_count_as_training(
         time.sleep(3)
         return 1.0
 
-    monkeypatch.setattr(clocked_training, "measure_llama", slow)
+    monkeypatch.setattr(contenders, "measure_llama", slow)
     training = PretrainConfig(batch_size=2, max_length=16)
     clocked = ClockedJob(text_data, model_config, LlamaRecipe(), training, 0.01, 1, "cpu")
     began = time.perf_counter()

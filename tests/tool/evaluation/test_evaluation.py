@@ -38,7 +38,7 @@ from tool.evaluation.likelihood import (
     log_likelihoods,
     windows,
 )
-from tool.plots.evaluation_picture import draw_rows
+from tool.evaluation.picture import draw_rows
 from tool.settings import ConvertConfig, EvaluateConfig
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from config import ROOT, UserError
-from tool.plots.curves import Run, distinct_names, draw, read_runs, running_mean
+from tool.evaluation.curves import Run, distinct_names, draw, read_runs, running_mean
 from tool.settings import PlotConfig
 
 SCRIPT = ROOT / "tool" / "plot_training.py"
