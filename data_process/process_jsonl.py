@@ -11,7 +11,7 @@ python data_process/process_jsonl.py cut        the first records, by number or 
 python data_process/process_jsonl.py convert    Alpaca, ShareGPT, OpenAI's messages ... to ours
 python data_process/process_jsonl.py filter     by length, turns, roles, language, patterns, keys
 
-`python data_process/process_jsonl.py check --help` tells what each can be told. Files are read in
+`python data_process/process_jsonl.py check --help` lists the flags of a command. Files are read in
 bounded memory, written whole or not at all, and never replaced without --overwrite; - is standard
 input or output where a command can work so.
 """
@@ -19,13 +19,28 @@ input or output where a command can work so.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
+
+COMMANDS = {
+    "check": "checking",
+    "stats": "stats",
+    "head": "selecting",
+    "sample": "sampling",
+    "shuffle": "shuffling",
+    "split": "sampling",
+    "merge": "selecting",
+    "cut": "selecting",
+    "convert": "conversion",
+    "filter": "filtering",
+}
+"""The module of data_process/records that has a command: for check, CheckConfig and run_check. Only
+that one is imported, for some are slow to import."""
 
 
 def main() -> int:
@@ -36,95 +51,12 @@ def main() -> int:
     parser.add_argument("command", choices=list(COMMANDS), help="what to do")
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="its files and flags")
     given = parser.parse_args()
-    return COMMANDS[given.command](f"{parser.prog} {given.command}", given.flags)
-
-
-def check(prog: str, flags: Sequence[str]) -> int:
-    """Finds every error."""
-    from data_process.records.checking import (
-        CheckConfig,
-        run_check,
-    )  # a command imports what it needs
-
-    return run_check(parse_flags(CheckConfig(), CheckConfig.__doc__ or "", flags, prog))
-
-
-def stats(prog: str, flags: Sequence[str]) -> int:
-    """Tells what is in files."""
-    from data_process.records.stats import StatsConfig, run_stats
-
-    return run_stats(parse_flags(StatsConfig(), StatsConfig.__doc__ or "", flags, prog))
-
-
-def head(prog: str, flags: Sequence[str]) -> int:
-    """Prints the first records."""
-    from data_process.records.selecting import HeadConfig, run_head
-
-    return run_head(parse_flags(HeadConfig(), HeadConfig.__doc__ or "", flags, prog))
-
-
-def sample(prog: str, flags: Sequence[str]) -> int:
-    """Draws records."""
-    from data_process.records.sampling import SampleConfig, run_sample
-
-    return run_sample(parse_flags(SampleConfig(), SampleConfig.__doc__ or "", flags, prog))
-
-
-def shuffle(prog: str, flags: Sequence[str]) -> int:
-    """Brings records into a random order."""
-    from data_process.records.shuffling import ShuffleConfig, run_shuffle
-
-    return run_shuffle(parse_flags(ShuffleConfig(), ShuffleConfig.__doc__ or "", flags, prog))
-
-
-def split(prog: str, flags: Sequence[str]) -> int:
-    """Parts records into training and validation."""
-    from data_process.records.sampling import SplitConfig, run_split
-
-    return run_split(parse_flags(SplitConfig(), SplitConfig.__doc__ or "", flags, prog))
-
-
-def merge(prog: str, flags: Sequence[str]) -> int:
-    """Puts files together."""
-    from data_process.records.selecting import MergeConfig, run_merge
-
-    return run_merge(parse_flags(MergeConfig(), MergeConfig.__doc__ or "", flags, prog))
-
-
-def cut(prog: str, flags: Sequence[str]) -> int:
-    """Takes the first records."""
-    from data_process.records.selecting import CutConfig, run_cut
-
-    return run_cut(parse_flags(CutConfig(), CutConfig.__doc__ or "", flags, prog))
-
-
-def convert(prog: str, flags: Sequence[str]) -> int:
-    """Brings the data of others to our form."""
-    from data_process.records.conversion import ConvertConfig, run_convert
-
-    return run_convert(parse_flags(ConvertConfig(), ConvertConfig.__doc__ or "", flags, prog))
-
-
-def filter_(prog: str, flags: Sequence[str]) -> int:
-    """Chooses records."""
-    from data_process.records.filtering import FilterConfig, run_filter
-
-    return run_filter(parse_flags(FilterConfig(), FilterConfig.__doc__ or "", flags, prog))
-
-
-COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
-    "check": check,
-    "stats": stats,
-    "head": head,
-    "sample": sample,
-    "shuffle": shuffle,
-    "split": split,
-    "merge": merge,
-    "cut": cut,
-    "convert": convert,
-    "filter": filter_,
-}
-"""By the name on the command line; each gets what stands before its flags, and its flags."""
+    name: str = given.command
+    module = importlib.import_module(f"data_process.records.{COMMANDS[name]}")
+    default = getattr(module, f"{name.title()}Config")()
+    config = parse_flags(default, default.__doc__ or "", given.flags, f"{parser.prog} {name}")
+    code: int = getattr(module, f"run_{name}")(config)
+    return code
 
 
 if __name__ == "__main__":
