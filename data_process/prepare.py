@@ -75,8 +75,8 @@ def main() -> None:
         for stage in chain.run():
             stages.append(stage)
             print("\n".join(stage.table()))
-        damages = [damage for stage in stages for damage in stage.result.damages]
-        notes = [*inputs.notes, *(note for stage in stages for note in stage.result.notes)]
+        damages = [damage for stage in stages for damage in stage.damages]
+        notes = [*inputs.notes, *(note for stage in stages for note in stage.notes)]
         if config.rejected:
             chain.write_rejected(stages, config.rejected, config.overwrite)
         if stages[-1].name != DEDUP or not stages[-1].counts["out"]:

@@ -13,9 +13,7 @@ so one that is done is not done again, unless its settings or its input changed.
 from __future__ import annotations
 
 import re
-import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,8 +30,8 @@ from data_process.dedup.fingerprints import Comparison
 from data_process.records.documents import BadRecords
 from data_process.records.jsonl_parts import jsonl_parts
 from data_process.running.run import StepResult, outcome
-from data_process.running.step import MAIN, REJECTED, stream_files
-from data_process.running.work_dir import open_output
+from data_process.running.step import REJECTED, stream_files
+from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
 from data_process.text.splitting import SplitSettings, split
 from data_process.wiki.extraction import (
@@ -185,26 +183,15 @@ class ChainSettings(Settings):
     named. skip: they are passed over or mended, and counted."""
 
 
-@dataclass(frozen=True)
-class Stage:
+@dataclass(frozen=True, kw_only=True)
+class Stage(StepResult):
     """What a stage did."""
 
     name: str
-    result: StepResult
-    bytes_out: int
-    """What it wrote, as JSONL."""
+    output_bytes: int
+    """Size of what it wrote, as JSONL."""
     seconds: float | None
     """Time that it took; None when an earlier start had done a part of it."""
-
-    @property
-    def counts(self) -> Counter[str]:
-        """in, out, `dropped: REASON`, and other things."""
-        return self.result.counts
-
-    @property
-    def bytes_in(self) -> int:
-        """What it read: of dumps, unpacked XML."""
-        return self.result.input_bytes
 
     def dropped(self) -> list[tuple[str, int]]:
         """The reasons why documents were dropped, and how many were, the most frequent first."""
@@ -214,7 +201,7 @@ class Stage:
 
     def table(self) -> list[str]:
         """What is printed of it when it has ended."""
-        lines = outcome(self.counts, self.bytes_in, self.seconds or 0.0)
+        lines = outcome(self.counts, self.input_bytes, self.seconds or 0.0)
         return [f"{STAGES[self.name]}:", *(lines if self.seconds is not None else lines[:-1])]
 
     def nothing_left(self) -> str:
@@ -253,20 +240,18 @@ class Chain:
         if made and (clean := self.output_of(CLEAN)):
             yield self.stage(DEDUP, partial(self.deduplicate, clean))
 
-    def output_of(self, stage: str, stream: str = MAIN) -> list[Path]:
+    def output_of(self, stage: str) -> list[Path]:
         """The files that a stage has written; none if it has nothing to do."""
         has_input = {EXTRACT: self.inputs.dumps, SPLIT: self.inputs.texts}
         if not has_input.get(stage, True):
             return []  # an earlier start may have had some
-        return list(stream_files(self.work_dir / stage, stream))
+        return list(stream_files(self.work_dir / stage))
 
     def write_rejected(self, stages: Sequence[Stage], destination: Path, overwrite: bool) -> None:
         """Writes what stages have dropped, in their order, into one file."""
         with open_output(destination, overwrite) as file:
             for stage in stages:
-                for path in self.output_of(stage.name, REJECTED):
-                    with path.open("rb") as part:
-                        shutil.copyfileobj(part, file)
+                file.writelines(blocks(self.work_dir / stage.name, REJECTED))
 
     def stage(self, name: str, work: Callable[[Path], StepResult]) -> Stage:
         """Runs a stage in its work directory."""
@@ -274,7 +259,7 @@ class Chain:
         result = work(self.work_dir / name)
         seconds = None if is_begun else time.perf_counter() - start
         written = sum(path.stat().st_size for path in self.output_of(name))
-        return Stage(name, result, written, seconds)
+        return Stage(**vars(result), name=name, output_bytes=written, seconds=seconds)
 
     def extract(self, work_dir: Path) -> StepResult:
         """Dumps to articles."""

@@ -22,9 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 STYLE: dict[str, Any] = {
     "font.size": 8,
-    "axes.labelsize": 8,
     "axes.titlesize": 8,
-    "legend.fontsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "axes.linewidth": 0.6,

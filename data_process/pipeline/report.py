@@ -42,10 +42,10 @@ class Report:
         records = clean.counts["in"] - sum(stage.counts["out"] for stage in made)
         records_bytes = sum(path.stat().st_size for path in self.chain.inputs.records)
         documents = sum(stage.counts["in"] for stage in made) + records
-        yield "input", documents, sum(stage.bytes_in for stage in made) + records_bytes
-        yield "extracted, split", clean.counts["in"], clean.bytes_in
-        yield "cleaned", clean.counts["out"], clean.bytes_out
-        yield "deduplicated", dedup.counts["out"], dedup.bytes_out
+        yield "input", documents, sum(stage.input_bytes for stage in made) + records_bytes
+        yield "extracted, split", clean.counts["in"], clean.input_bytes
+        yield "cleaned", clean.counts["out"], clean.output_bytes
+        yield "deduplicated", dedup.counts["out"], dedup.output_bytes
 
     def table(self, seconds: float) -> list[str]:
         """What is printed when all is done; the speed only when it was done in one go."""
@@ -113,8 +113,8 @@ def as_json(report: Report, problems: Sequence[str]) -> dict[str, Any]:
         "stages": [
             {
                 "stage": stage.name,
-                "bytes in": stage.bytes_in,
-                "bytes out": stage.bytes_out,
+                "bytes in": stage.input_bytes,
+                "bytes out": stage.output_bytes,
                 "counts": {name: n for name, n in sorted(stage.counts.items()) if n},
             }
             for stage in report.stages

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -221,18 +222,14 @@ def progress_shown(title: str, work_dir: Path, parts: Sequence[Part]) -> Iterato
     there is a terminal and it takes longer than a second."""
     done = set(done_parts(work_dir))
     total, before = sum(part.size for part in parts), sum(parts[number].size for number in done)
-    with byte_bar(title, total or None, before) as bar:
-        if bar.disable:
-            yield
-            return
-        ended = threading.Event()
-        watcher = threading.Thread(target=watch, args=(bar, work_dir, parts, done, ended))
-        watcher.start()
+    ended = threading.Event()
+    with byte_bar(title, total or None, before) as bar, ThreadPoolExecutor(1) as pool:
+        if not bar.disable:
+            pool.submit(watch, bar, work_dir, parts, done, ended)
         try:
             yield
         finally:
             ended.set()
-            watcher.join()
 
 
 def watch(

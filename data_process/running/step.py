@@ -138,7 +138,11 @@ def run_part(step: Step, number: int, work_dir: Path) -> None:
         try:
             with PartOutput(aside) as output:
                 run_reading(step, number, output)
-            move_unless_done(aside, folder)
+            try:
+                aside.rename(folder)
+            except OSError:  # another process did the part too, and wrote the same bytes
+                if not folder.exists():
+                    raise
             sync_directory(folder.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -156,15 +160,6 @@ def run_reading(step: Step, number: int, output: PartOutput) -> None:
             f"{error.filename}: cannot be read ({error.strerror}); check that it is there, and run "
             "the same command again: what is done is kept"
         ) from error
-
-
-def move_unless_done(aside: Path, folder: Path) -> None:
-    """Gives a part its final name; another process that did it too has written the same bytes."""
-    try:
-        aside.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
 
 
 def part_folder(work_dir: Path, number: int) -> Path:

@@ -10,6 +10,7 @@ whole; a killed run continues there.
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 from collections import Counter
@@ -79,15 +80,15 @@ def begin(work_dir: Path, step: Step, parts: int) -> bool:
     """Prepares the first or another start: removes what another plan left, and keeps what this one
     did. Returns whether this plan was begun before."""
     clear_removed(work_dir)
-    plan = json_text({"format": FORMAT, "parts": parts, **step.plan()})
+    text = json_text({"format": FORMAT, "parts": parts, **step.plan()})
     with explained(work_dir):
-        before = read_plan(work_dir)
+        plan, before = json.loads(text), read_plan(work_dir)
         if plan != before:
             if (work_dir / PARTS).exists():
-                print(f"beginning anew: {what_differs(before, plan)}")
+                print(f"starting over: {what_differs(before, plan)}")
                 remove_directory(work_dir / PARTS)
                 remove(work_dir / LOGS)
-            replace_file(work_dir / PLAN, text_writer(plan))
+            replace_file(work_dir / PLAN, text_writer(text))
         (work_dir / PARTS).mkdir(exist_ok=True)
         for unfinished in (work_dir / PARTS).glob("*.tmp"):
             remove(unfinished)
@@ -99,23 +100,18 @@ def begin(work_dir: Path, step: Step, parts: int) -> bool:
     return plan == before
 
 
-def read_plan(work_dir: Path) -> str:
-    """The plan that a work directory was begun with; empty when there is none."""
-    with suppress(FileNotFoundError, UnicodeDecodeError):
-        return (work_dir / PLAN).read_bytes().decode("utf-8")
-    return ""
+def read_plan(work_dir: Path) -> Any:
+    """The plan that a work directory was begun with; None when it is missing or damaged."""
+    with suppress(FileNotFoundError, ValueError):
+        return json.loads((work_dir / PLAN).read_bytes())
+    return None
 
 
-def what_differs(before: str, now: str) -> str:
+def what_differs(before: Any, now: dict[str, Any]) -> str:
     """Names the entries in which two plans differ."""
-    try:
-        old = json.loads(before)
-    except ValueError:
-        old = None
-    if not isinstance(old, dict):
+    if not isinstance(before, dict):
         return "the earlier work's plan is missing or damaged"
-    new: dict[str, Any] = json.loads(now)
-    names = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     return f"{' and '.join(names)} changed since the earlier start"
 
 
@@ -189,9 +185,11 @@ def refuse_outputs(
     given = [path for path in outputs if path is not None and path != PIPE]
     for path in given:
         refuse_to_overwrite(path, work_dir_of(given[0]), overwrite)
-        refuse_own_input(path, [place for place in inputs if place != PIPE])
         if path.is_dir():
             raise UserError(f"{path} is a folder: name the file to write, such as {path}/out.jsonl")
+        places = {path.resolve(), *path.resolve().parents}
+        if any(source != PIPE and source.resolve() in places for source in inputs):
+            raise UserError(f"{path} would be written into what is read: name another place")
     if len({path.resolve() for path in given}) < len(given):
         raise UserError(f"{given[-1]} would be written twice: name different files")
     return given
@@ -206,17 +204,6 @@ def refuse_to_overwrite(destination: Path, work_dir: Path, overwrite: bool) -> N
         raise UserError(
             f"{destination} exists: move it away, or pass --overwrite to replace what differs"
         )
-
-
-def refuse_own_input(output: Path, inputs: Sequence[Path]) -> None:
-    """Raises UserError when a file that is written is one of those that are read, or lies in a
-    folder that is searched."""
-    place = output.resolve()
-    for path in map(Path.resolve, inputs):
-        if place == path or (path.is_dir() and path in place.parents):
-            raise UserError(
-                f"{output} would be written into what is read: name a file in another place"
-            )
 
 
 def join_streams(work_dir: Path, stream: str, destination: Path, overwrite: bool = False) -> int:
@@ -308,7 +295,8 @@ def blocks(work_dir: Path, stream: str) -> Iterator[bytes]:
 def put_in_place(aside: Path, destination: Path, overwrite: bool) -> None:
     """Gives a file its name; one with the same content stays as it is."""
     if destination.exists():
-        if same_content(aside, destination):
+        filecmp.clear_cache()
+        if filecmp.cmp(aside, destination, shallow=False):
             return
         if not overwrite:
             raise in_the_way(destination)
@@ -321,14 +309,3 @@ def in_the_way(path: Path) -> UserError:
         f"{path} exists with other content: move it away, or pass --overwrite to replace it; what "
         "was done is kept for then"
     )
-
-
-def same_content(one: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes."""
-    if not other.is_file() or one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as first, other.open("rb") as second:
-        while block := first.read(COPIED_BYTES):
-            if block != second.read(COPIED_BYTES):
-                return False
-    return True

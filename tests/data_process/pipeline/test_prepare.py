@@ -238,7 +238,7 @@ def test_a_killed_chain_goes_on_to_the_same_bytes_without_doing_a_stage_twice(
     assert {path.relative_to(work_dir).parts[0] for path in before} >= {"extract", "split", "clean"}
     again = run(folder, output, "--workers", 1, "--keep_intermediate")
     assert again.code == 2
-    assert "beginning anew" not in again.said
+    assert "starting over" not in again.said
     assert "continuing: " in again.said
     after = written(work_dir)
     assert {path: after[path] for path in before} == before
@@ -275,7 +275,7 @@ def test_other_settings_repeat_only_the_stages_that_they_concern(
     stages = list(masked.run())
     assert stages[1].counts["masked: EMAIL"] == 1
     assert written(tmp_path / "work" / "split") == before
-    assert "beginning anew: settings changed" in capsys.readouterr().out
+    assert "starting over: settings changed" in capsys.readouterr().out
     assert "[EMAIL]" in masked.output_of("clean")[0].read_text(encoding="utf-8")
 
 

@@ -90,7 +90,7 @@ def test_work_goes_on_with_the_same_plan_and_begins_anew_with_another(
     begun = [int(line.split()[0]) for line in trace.read_text("utf-8").splitlines()]
     assert begun == [n for n in range(len(step.cut)) if n not in done]
     run_step(shout(source, mark="?"), tmp_path / "work", ONE)
-    assert "beginning anew: mark changed since the earlier start" in capsys.readouterr().out
+    assert "starting over: mark changed since the earlier start" in capsys.readouterr().out
     join_streams(tmp_path / "work", "main", tmp_path / "out.jsonl")
     assert b"?" in (tmp_path / "out.jsonl").read_bytes()
     assert b"!" not in (tmp_path / "out.jsonl").read_bytes()
@@ -103,7 +103,7 @@ def test_a_damaged_plan_begins_anew(
         run_step(shout(source), tmp_path / "work", ONE)
         (tmp_path / "work" / "plan.json").write_bytes(damage)
         run_step(shout(source), tmp_path / "work", ONE)
-        assert "beginning anew: the earlier work's plan is missing" in capsys.readouterr().out
+        assert "starting over: the earlier work's plan is missing" in capsys.readouterr().out
 
 
 def test_what_killed_processes_left_is_cleared_at_the_next_start(
