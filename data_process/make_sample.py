@@ -9,11 +9,14 @@ sentences are text files in data_process/sample/texts/.
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from config import ROOT, Above0, Settings
+from config import ROOT, Settings
 from data_process.sample.build import (
     build_sample,
     is_written,
@@ -31,7 +34,7 @@ class SampleConfig(Settings):
     """Where the three files go."""
     seed: int = 1
     """Another seed gives another sample with another split."""
-    size: Above0 = 1.0
+    size: Annotated[float, Interval(gt=0, le=1_000)] = 1.0
     """Number of training records, as a multiple of the usual one."""
     overwrite: bool = False
     """Replace files that exist with other content."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from config import UserError
 from data_process.sample.conversations import (
@@ -34,7 +34,7 @@ from data_process.sample.conversations import (
     Rule,
     Writer,
 )
-from data_process.sample.questions import Accepted, Holdout, Question
+from data_process.sample.questions import Accepted, Fact, Holdout, Question
 from data_process.sample.templates import AMOUNTS, LANGUAGES
 
 MIN_STORY_CHARACTERS = {"en": 150, "zh": 50}
@@ -60,6 +60,15 @@ def is_right(item: Item, answer: str) -> bool:
     return any(all(occurs(text, answer) for text in option) for option in item["accepted"])
 
 
+class Exam(NamedTuple):
+    """A conversation whose last answer is asked for, and what that answer must be."""
+
+    conversation: Conversation
+    accepted: Accepted
+    rejected: Collection[str] = ()
+    min_characters: int = 0
+
+
 class QuestionWriter(Writer):
     """Makes the held-out questions of one language.
 
@@ -82,38 +91,34 @@ class QuestionWriter(Writer):
 
     def item(self, category: str, number: int) -> Item:
         """The held-out question of a category with this number, from 0 on."""
-        special = {"story": self.story, "memory": self.memory, "system": self.system}
-        if category in special:
-            return special[category](number)
-        if category == "greeting" and number < NAMED_GREETINGS:
-            return self.greeting(number)
-        question = self._held_question(category)
-        conversation = Conversation(None, [(question.prompt, question.answer)])
-        return self._item(category, number, conversation, question.fact.accepted)
-
-    def _item(
-        self,
-        category: str,
-        number: int,
-        conversation: Conversation,
-        accepted: Accepted,
-        **rest: Any,
-    ) -> Item:
-        *messages, reference = conversation.messages()
+        special = {
+            "greeting": self.greeting,
+            "story": self.story,
+            "memory": self.memory,
+            "system": self.system,
+        }
+        exam = special[category](number) if category in special else self.fact(category)
+        *messages, reference = exam.conversation.messages()
         return {
             "id": f"{category}-{self.code}-{number + 1:02}",
             "language": self.code,
             "category": category,
             "messages": messages,
-            "accepted": accepted,
+            "accepted": exam.accepted,
             "reference": reference["content"],
-            "rejected": (),
-            "min_characters": 0,
-        } | rest
+            "rejected": exam.rejected,
+            "min_characters": exam.min_characters,
+        }
+
+    def fact(self, category: str) -> Exam:
+        """A held-out question about a fact."""
+        question = self._held_question(category)
+        conversation = Conversation(None, [(question.prompt, question.answer)])
+        return Exam(conversation, question.fact.accepted)
 
     def _held_question(self, category: str, kinds: Collection[str] = ()) -> Question:
         """The next held-out question that no item has asked yet."""
-        pool = self.holdout.held_questions[category, self.code]
+        pool = self.holdout.held_questions.get((category, self.code), [])
         if category == "arithmetic":
             return self._held_sum(pool)
         for index in range(self.used.get(category, 0), len(pool)):
@@ -133,33 +138,34 @@ class QuestionWriter(Writer):
         key = mine[(number // 5 * share + number % 5) % len(mine)]
         return self.rng.choice([q for q in pool if q.fact.key == key])
 
-    def greeting(self, number: int) -> Item:
-        """A greeting with an unseen name."""
+    def greeting(self, number: int) -> Exam:
+        """A greeting with an unseen name, or a held-out greeting without one."""
+        if number >= NAMED_GREETINGS:
+            return self.fact("greeting")
         name, texts = self.fresh_name(), self.texts.facts
         templates = texts["greetings with a name"]
         prompt = templates[number % len(templates)].fill({"name": name})
         answer = texts.one("answer to a greeting with a name").fill({"name": name})
-        return self._item("greeting", number, Conversation(None, [(prompt, answer)]), ((name,),))
+        return Exam(Conversation(None, [(prompt, answer)]), ((name,),))
 
-    def story(self, number: int) -> Item:
+    def story(self, number: int) -> Exam:
         """Half with known names in a new pair, half with unseen names."""
         pairs = self.holdout.held_stories[self.code]
         if number % 2 == 0 and number // 2 < len(pairs):
             kind, name = pairs[number // 2]
         else:
             kind, name = self.rng.choice(self.texts.story_animals), self.fresh_name()
-        turn = self.story_turn(kind, name, self.name())
+        conversation = Conversation(None, [self.story_turn(kind, name, self.name())])
         shortest = MIN_STORY_CHARACTERS[self.code]
-        conversation, accepted = Conversation(None, [turn]), ((kind, name),)
-        return self._item("story", number, conversation, accepted, min_characters=shortest)
+        return Exam(conversation, ((kind, name),), min_characters=shortest)
 
-    def memory(self, number: int) -> Item:
+    def memory(self, number: int) -> Exam:
         """A thing said one to two turns before the question for it; half of them unseen names."""
         memory = self._held_memory(number)
         categories = self.rng.sample(("capital", "opposite", "colour"), 1 + number % 2)
         between = [self.training.turn(category) for category in categories]
         conversation = Conversation(None, [memory.statement, *between, memory.question])
-        return self._item("memory", number, conversation, ((memory.value,),))
+        return Exam(conversation, ((memory.value,),))
 
     def _held_memory(self, number: int) -> Memory:
         fixed = self.held_memories()
@@ -168,13 +174,12 @@ class QuestionWriter(Writer):
         kind = ("name", "pet", "name", "friend")[number // 2 % 4]
         return self.memory_of(kind, self.fresh_name())
 
-    def system(self, number: int) -> Item:
+    def system(self, number: int) -> Exam:
         """A system prompt: an unseen name, or a rule with a held-out question."""
         if number % 5 == 0:
             name = self.fresh_name()
-            conversation = self.named_assistant(name)
-            names = self.texts.chat.lines("assistant's name: rejected")
-            return self._item("system", number, conversation, ((name,),), rejected=names)
+            rejected = self.texts.chat.lines("assistant's name: rejected")
+            return Exam(self.named_assistant(name), ((name,),), rejected)
         kind = list(RULE_KINDS)[number % 5 - 1]
         rule = self.rule(kind)
         category = self.rng.choice(("capital", "colour", "opposite"))
@@ -182,12 +187,10 @@ class QuestionWriter(Writer):
             category = self.rng.choice(("capital", "colour"))
         question = self._held_question(category, RULE_KINDS[kind])
         conversation = Conversation(rule.system, [self.turn_under(rule, question)])
-        accepted, rejected = self._criteria(rule, question)
-        return self._item("system", number, conversation, accepted, rejected=rejected)
+        return Exam(conversation, *self._criteria(rule, question.fact))
 
-    def _criteria(self, rule: Rule, question: Question) -> tuple[Accepted, Collection[str]]:
+    def _criteria(self, rule: Rule, fact: Fact) -> tuple[Accepted, Collection[str]]:
         """What the answer under a rule must contain, and must not."""
-        fact = question.fact
         if rule.kind == "one word":
             return ((fact.short,),), self.texts.chat.lines("one word: rejected")
         if rule.kind == "other language":

@@ -121,6 +121,14 @@ def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path: P
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("size", ["0", "nan", "inf"])
+def test_an_impossible_size_is_refused(size: str, tmp_path: Path) -> None:
+    result = run_script("--size", size, "--output_dir", tmp_path, cwd=tmp_path)
+    assert result.returncode != 0
+    assert f"size is {float(size)}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_files_have_the_promised_size_and_balance(
     sample: Sample, texts: list[str], conversations: list[Messages]
 ) -> None:
