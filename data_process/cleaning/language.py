@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from config import UserError
+from data_process.text.files import word_list
 
 UNKNOWN = "und"
 """The code (ISO 639) for a text that is too short, or has no words."""
@@ -29,39 +31,7 @@ ONE_LANGUAGE = {"hangul": "ko", "greek": "el", "thai": "th"}
 """Scripts that one language of the model is written in."""
 WEIGHT = {"han": 3.0, "kana": 2.0, "hangul": 2.5}
 """Letters that a character weighs: about what its word has in English."""
-ENGLISH_WORDS = frozenset(
-    [
-        "the",
-        "and",
-        "that",
-        "with",
-        "for",
-        "they",
-        "this",
-        "have",
-        "from",
-        "which",
-        "were",
-        "their",
-        "would",
-        "been",
-        "you",
-        "not",
-        "said",
-        "when",
-        "what",
-        "he",
-        "she",
-        "his",
-        "it",
-        "of",
-        "to",
-        "but",
-        "there",
-        "could",
-        "who",
-    ]
-)
+ENGLISH_WORDS = Path(__file__).with_name("common_english.txt")
 """Common words that few other languages have among theirs."""
 SAMPLE = 900
 """Characters that are looked at: from the begin, the middle and the end of a longer text."""
@@ -124,8 +94,8 @@ def letters_by_script(text: str) -> Counter[str]:
 def is_plain_english(text: str) -> bool:
     """Whether a text has so many of the commonest English words that the model, which takes thirty
     times as long, need not be asked."""
-    words = text.lower().split()
-    common = [word for word in words if word in ENGLISH_WORDS]
+    words, english = text.lower().split(), word_list(ENGLISH_WORDS)
+    common = [word for word in words if word in english]
     return "the" in common and len(set(common)) >= 5 and len(common) >= len(words) / 8
 
 
@@ -143,16 +113,11 @@ def identifier() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def known_languages() -> list[str]:
-    """The codes that can be found."""
-    return sorted(identifier().labels)
-
-
 def check_languages(languages: Sequence[str]) -> None:
     """Raises UserError for a code that is not one of those that can be found."""
     if not languages:
         return
-    known = known_languages()  # reads the model
+    known = sorted(identifier().labels)
     if unknown := [name for name in languages if name not in known]:
         raise UserError(
             f"languages: {' '.join(unknown)} is not known; use codes of two letters such as zh, "

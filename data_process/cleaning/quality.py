@@ -1,21 +1,33 @@
-"""Rules that tell text from rubbish, in the manner of Gopher, C4 and FineWeb, for Chinese too.
+"""Rules that separate text from rubbish, in the manner of Gopher, C4 and FineWeb, for Chinese too.
 
 Rae et al. 2021 (arXiv 2112.11446, table A1), Raffel et al. 2020 (arXiv 1910.10683, section 2.2),
 Penedo et al. 2024 (arXiv 2406.17557). Chinese has no spaces between words, so there a character
 counts as a word, and two of them as one in a run of words. The limits are set so that poems,
 dialogues and nursery tales, which repeat themselves and have short lines, stay.
+
+Lines of navigation, copyright, cookies and the like are removed from texts. A line is boilerplate
+only as a whole and only when it is short; a sentence about cookies stays.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated
 from unicodedata import category
 
-from config import in_range
+from annotated_types import Ge, Interval
+
+from config import Settings, Share
+from data_process.text.files import data_lines, word_list
+
+Number = Annotated[int, Ge(0)]
+Length = Annotated[float, Interval(ge=0, le=1000)]
 
 WIDE = re.compile(r"[\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 OTHER_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -23,51 +35,13 @@ BULLETS = tuple("•●○■□▪▫►▶‣⁃∙·◆◇★☆※-*+")
 ELLIPSES = ("...", "…", "[…]", "[...]")
 PAUSES = tuple(".!?。！？…；;：:，,、\"'”’」』）)》】~—")
 END_MARK = re.compile(r"[.!?。！？…](?=[\s\"'”’」』）)\]]|$)|[。！？…]")
-SPEECH = '。，、？！：；“”‘’「」『』…—《》?!"'
-"""Marks that short sentences of a dialogue are full of; they speak for a text no less than against
-it."""
+DIALOGUE_MARKS = '。，、？！：；“”‘’「」『』…—《》?!"'
+"""Marks that short sentences of a dialogue are full of; they are evidence for a text no less than
+against it."""
 SYMBOL = re.compile(r"#|\.\.\.|…+")
 DAMAGE = re.compile("\ufffd|锟斤拷|烫烫烫|屯屯屯")
 """What is left of characters that were lost: U+FFFD, and how GBK reads it or empty memory."""
-ENGLISH_STOP_WORDS = frozenset(
-    [
-        "the",
-        "be",
-        "to",
-        "of",
-        "and",
-        "that",
-        "have",
-        "with",
-        "is",
-        "was",
-        "it",
-        "in",
-        "he",
-        "she",
-        "you",
-        "i",
-        "for",
-        "on",
-        "as",
-        "at",
-        "his",
-        "her",
-        "they",
-        "not",
-        "are",
-        "we",
-        "a",
-        "this",
-        "but",
-        "from",
-        "had",
-        "my",
-        "what",
-        "all",
-        "your",
-    ]
-)
+ENGLISH_STOP_WORDS = Path(__file__).with_name("stop_words_en.txt")
 CHINESE_STOP_WORDS = re.compile(
     "[的一是了我不人在他有这个上们来到时大地为子你说就之其而以也于者无乎曰与]"
 )
@@ -81,58 +55,57 @@ OFTEN = 5
 FEW_LINES = 4
 """Of fewer lines than this no share is taken."""
 
+LONGEST_LINE = 160
+"""Longer lines are prose, in characters."""
+BOILERPLATE = Path(__file__).with_name("boilerplate_lines.txt")
+"""What boilerplate lines look like."""
+EDGES = '-=*#|•·►▶»←→[]【】()（）"“” \t\u3000'
+LINK_SEPARATOR = re.compile(r"\s*[|｜»›·•/>]\s*|\s{2,}|\u3000")
+
 
 @dataclass(frozen=True)
-class QualityLimits:
+class QualityLimits(Settings):
     """Limits of what is kept; a share is from 0 to 1."""
 
     no_quality_rules: bool = False
     """Keep all, whatever the rules say."""
-    min_words: int = 8
+    min_words: Number = 8
     """Fewest words (Chinese: characters)."""
-    max_words: int = 0
+    max_words: Number = 0
     """Most words (Chinese: characters); 0: any number."""
-    min_letters: float = 0.6
+    min_letters: Share = 0.6
     """Least share of letters in what is no white space (else: tables, code, prices)."""
-    max_symbols: float = 0.1
+    max_symbols: Share = 0.1
     """Most # and ellipses for each word."""
-    min_word_length: float = 2.8
+    min_word_length: Length = 2.8
     """Least mean length of words, in characters; not for Chinese."""
-    max_word_length: float = 10.0
+    max_word_length: Length = 10.0
     """Greatest mean length of words, in characters; not for Chinese."""
-    max_bullet_lines: float = 0.9
+    max_bullet_lines: Share = 0.9
     """Most lines that begin with a bullet, as a share."""
-    max_ellipsis_lines: float = 0.3
+    max_ellipsis_lines: Share = 0.3
     """Most lines that end with an ellipsis, as a share: teasers."""
-    min_paused_lines: float = 0.12
+    min_paused_lines: Share = 0.12
     """Least share of lines that end with a punctuation mark, of ten lines or more: lists."""
-    min_stop_words: int = 2
+    min_stop_words: Number = 2
     """Fewest different stop words (the, of ...; 的, 是, 之 ...) in 100 words (Chinese: 200
     characters) or more."""
-    words_without_end: int = 150
+    words_without_end: Number = 150
     """A text of this many words has at least one end of a sentence; 0: it need not."""
-    max_repeated_lines: float = 0.3
+    max_repeated_lines: Share = 0.3
     """Most lines that stood before, as a share."""
-    max_repeated_line_characters: float = 0.25
+    max_repeated_line_characters: Share = 0.25
     """Most characters in lines that stood before, as a share."""
-    max_top_run: float = 0.2
+    max_top_run: Share = 0.2
     """Most characters in the most frequent run of 2 words (Chinese: 4 characters; half of this for
     4 words), as a share."""
-    max_repeated_runs: float = 0.25
+    max_repeated_runs: Share = 0.25
     """Most characters in runs of 5 words (Chinese: 10 characters; two thirds of this for 10 words)
     that stood before, as a share."""
-    max_damage: float = 0.002
+    max_damage: Share = 0.002
     """Most characters that were lost (U+FFFD, 锟斤拷), as a share."""
     drop_curly_brackets: bool = False
     """Drop every text with a { in it, as C4 does: no code, but no mathematics either."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        names = [name for name, value in vars(QualityLimits()).items() if type(value) is float]
-        shares = [name for name in names if "word_length" not in name]
-        counts = ("min_words", "max_words", "min_stop_words", "words_without_end")
-        found = in_range(self, 0.0, 1.0, *shares) + in_range(self, 0, 10**12, *counts)
-        return found + in_range(self, 0.0, 1000.0, "min_word_length", "max_word_length")
 
 
 def quality_problem(text: str, limits: QualityLimits) -> str | None:
@@ -163,12 +136,12 @@ class Measured:
         self.tokens = text.split()
         self.words = self.wide + len(self.tokens) if not self.is_wide else self.wide
 
-    @cached_property
+    @functools.cached_property
     def lines(self) -> list[str]:
         """Lines that say something, without the space around them."""
         return [line for raw in self.text.split("\n") if (line := raw.strip())]
 
-    @cached_property
+    @functools.cached_property
     def units(self) -> Sequence[str]:
         """What runs are made of: words, or Chinese characters and one `a` for each other word (a
         name that comes again is no run)."""
@@ -198,7 +171,7 @@ def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
         yield "lorem ipsum"
     if limits.drop_curly_brackets and "{" in m.text:
         yield "curly bracket"
-    if m.letters < limits.min_letters * m.characters and is_unspoken(m, limits.min_letters):
+    if m.letters < limits.min_letters * m.characters and lacks_letters(m, limits.min_letters):
         yield "few letters"
     if len(SYMBOL.findall(m.text)) > limits.max_symbols * m.words:
         yield "many symbols"
@@ -212,9 +185,9 @@ def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
         yield "no end of a sentence"
 
 
-def is_unspoken(m: Measured, least: float) -> bool:
+def lacks_letters(m: Measured, least: float) -> bool:
     """Whether a text has few letters even when the marks of sentences are left out."""
-    return m.letters < least * (m.characters - sum(map(m.text.count, SPEECH)))
+    return m.letters < least * (m.characters - sum(map(m.text.count, DIALOGUE_MARKS)))
 
 
 def is_latin(text: str) -> bool:
@@ -228,7 +201,7 @@ def stop_words(m: Measured) -> int:
         return len(set(CHINESE_STOP_WORDS.findall(m.text)))
     if not m.text.isascii() and sum(c > "\u007f" and c.isalpha() for c in m.text) > m.words / 20:
         return 10**6
-    return len(ENGLISH_STOP_WORDS.intersection(word.lower() for word in m.tokens))
+    return len(word_list(ENGLISH_STOP_WORDS).intersection(map(str.lower, m.tokens)))
 
 
 def broken_by_lines(m: Measured, limits: QualityLimits) -> Iterator[str]:
@@ -312,3 +285,58 @@ def repeated_runs(m: Measured, words: int) -> int:
             free = place + n
         seen.add(run)
     return total
+
+
+def without_boilerplate(text: str, repeated: Container[str] = ()) -> tuple[str, int]:
+    """A text without its boilerplate lines, and how many those were.
+
+    Args:
+        text: the text.
+        repeated: `line_key` of the lines that stand in many documents.
+    """
+    lines = text.split("\n")
+    kept = [line for line in lines if not is_boilerplate(line, repeated)]
+    if len(kept) == len(lines):
+        return text, 0
+    joined = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
+    return joined, len(lines) - len(kept)
+
+
+@functools.cache
+def boilerplate() -> re.Pattern[str]:
+    """Matches a boilerplate line as a whole."""
+    lines = "|".join(data_lines(BOILERPLATE))
+    return re.compile(rf"(?:{lines})[.!。！…»>→\s]*", re.IGNORECASE)
+
+
+def is_boilerplate(line: str, repeated: Container[str] = ()) -> bool:
+    """Whether a line is no part of the text it stands in."""
+    if len(line) > LONGEST_LINE or not line or line.isspace():
+        return False
+    core = line.strip(EDGES)
+    if boilerplate().fullmatch(core) or is_menu(core):
+        return True
+    return bool(repeated) and is_countable(line) and line_key(line) in repeated
+
+
+def is_countable(line: str) -> bool:
+    """Whether a line that stands in many documents is boilerplate: not a short answer of a
+    dialogue, nor the name of who answers."""
+    line = line.strip()
+    length = len(line) if line.isascii() else 2 * len(line)
+    return length >= 16 and len(line) <= LONGEST_LINE and not line.endswith((":", "："))
+
+
+def is_menu(line: str) -> bool:
+    """Whether a line is a row of links: `Home | News | Contact us`."""
+    if not any(mark in line for mark in "|｜»›·•"):
+        return False
+    items = [item for item in LINK_SEPARATOR.split(line) if item]
+    links = sum(boilerplate().fullmatch(item) is not None for item in items)
+    return len(items) >= 3 and links * 2 >= len(items)
+
+
+def line_key(line: str) -> str:
+    """What a line is known by when it is counted in many documents; numbers in it do not count."""
+    plain = re.sub(r"\d+", "0", line.strip().lower())
+    return blake2b(plain.encode("utf-8"), digest_size=8).hexdigest()

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import heapq
+import itertools
+import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from config import Settings, in_range
-from data_process.cleaning.boilerplate import is_countable, line_key, without_boilerplate
+from annotated_types import Interval
+
+from config import Settings
 from data_process.cleaning.language import UNKNOWN, language_of
 from data_process.cleaning.normalisation import Normalisation, normalise
 from data_process.cleaning.personal_data import mask_personal_data
-from data_process.cleaning.quality import QualityLimits, quality_problem
-from data_process.records.documents import BadRecords, Document, read_documents
+from data_process.cleaning.quality import (
+    QualityLimits,
+    is_countable,
+    line_key,
+    quality_problem,
+    without_boilerplate,
+)
+from data_process.records.documents import BadRecords, read_documents
 from data_process.records.jsonl_parts import JsonlPart, plan_of
 from data_process.running.run import StepResult, run_single, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, stream_files
@@ -31,7 +40,7 @@ class CleaningSettings(Settings):
 
     keep_boilerplate: bool = False
     """Leave lines of navigation, copyright, cookies and the like."""
-    repeated_lines: int = 0
+    repeated_lines: Annotated[int, Interval(ge=0, le=10**9)] = 0
     """Remove lines that stand in this many documents or more; they are counted in a pass of its own
     before. 0: none."""
     languages: tuple[str, ...] = ()
@@ -49,12 +58,11 @@ class CleaningSettings(Settings):
     quality: QualityLimits = field(default_factory=QualityLimits)
     """What is kept."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = in_range(self, 0, 10**9, "repeated_lines") + self.quality.problems()
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
         if self.drop_unknown_language and not self.languages:
-            found.append("drop_unknown_language needs --languages: name those to keep")
-        return found
+            return ["drop_unknown_language needs --languages: name those to keep"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class CleaningStep(Step):
                     output.count(f"masked: {what}", times)
             output.count("out")
             output.count("changed", text != document.text)
-            output.write(changed(document, text, language if self.settings.add_language else None))
+            added = {"lang": language} if self.settings.add_language else {}
+            output.write({**document.record, "text": text, **added})
 
     def clean(self, text: str, output: PartOutput) -> tuple[str, str, str | None]:
         """A document's clean text, its language, and why it is dropped, if it is."""
@@ -106,12 +115,6 @@ class CleaningStep(Step):
         if problem := language_problem(language, settings):
             return text, language, problem
         return text, language, quality_problem(text, settings.quality)
-
-
-def changed(document: Document, text: str, language: str | None) -> dict[str, Any]:
-    """A record with another text."""
-    record = {**document.record, "text": text}
-    return record if language is None else {**record, "lang": language}
 
 
 def language_problem(language: str, settings: CleaningSettings) -> str | None:
@@ -163,15 +166,12 @@ def clean(
 
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:
     """The lines that `LineCountingStep` found in at least so many documents."""
-    found: list[str] = []
-    current, total = "", 0
-    for key, count in heapq.merge(*(counted_lines(p) for p in stream_files(work_dir, LINES))):
-        if key != current:
-            current, total = key, 0
-        total += count
-        if total >= least and (not found or found[-1] != key):
-            found.append(key)
-    return frozenset(found)
+    counted = heapq.merge(*map(counted_lines, stream_files(work_dir, LINES)))
+    totals = (
+        (key, sum(count for _, count in counts))
+        for key, counts in itertools.groupby(counted, operator.itemgetter(0))
+    )
+    return frozenset(key for key, total in totals if total >= least)
 
 
 def counted_lines(path: Path) -> Iterator[tuple[str, int]]:

@@ -179,9 +179,14 @@ def is_encoding(name: str) -> bool:
         return False
 
 
+def data_lines(path: Path) -> list[str]:
+    """The lines of a list that comes with the code, but for blank ones and those that begin with
+    #."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and line[0] != "#"]
+
+
 @functools.cache
 def word_list(path: Path) -> frozenset[str]:
-    """The words of a file that comes with the code, read once; a line that begins with # is a
-    comment."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return frozenset(word for line in lines if line[:1] != "#" for word in line.split())
+    """The words of such a list, read once."""
+    return frozenset(word for line in data_lines(path) for word in line.split())
