@@ -41,8 +41,7 @@ from data_process.wiki.extraction import (
     natural_order,
     plan_extraction,
 )
-from data_process.wiki.text.wikitext import CleaningSettings as WikitextSettings
-from data_process.wiki.text.wikitext import VariantName
+from data_process.wiki.text.wikitext import VariantName, WikitextSettings
 
 EXTRACT, SPLIT, CLEAN, DEDUP, COUNT = "extract", "split", "clean", "dedup", "count"
 STAGES = {

@@ -27,14 +27,14 @@ from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped
 from data_process.wiki.dump.unpacking import STDIN, is_pipe
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_disambiguation, is_redirect
-from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
+from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 PROBLEMS = "problems"
 """Stream of what is wrong with the dumps, beside main and rejected."""
 LONGEST_TEXT = 4_000_000
 """Characters of wikitext that are cleaned: MediaWiki allows 2 MiB, and what is longer was made to
 take time and memory."""
-CHECKSUM, XML_BYTES = "text not as its SHA-1 says", "bytes of XML"
+CHECKSUM, XML_BYTES = "text does not match its SHA-1", "bytes of XML"
 """What is counted beside pages in, out and dropped."""
 DUMP_NAME = re.compile(r"\.xml(-p\d+p\d+)?(\.bz2|\.gz)?$")
 SHOWN = 10
@@ -46,7 +46,7 @@ class ExtractionSettings(Settings):
     """Which pages are taken, and what becomes of their text."""
 
     lang: str | None = None
-    """The dump's language, such as zh; None: what its head says (which in excerpts may be
+    """The dump's language, such as zh; None: that of its head (which in excerpts may be
     wrong)."""
     namespaces: tuple[int, ...] = (0,)
     """Namespaces to take: 0 articles, 4 the project's own pages, 12 help, 14 categories, 100
@@ -55,7 +55,7 @@ class ExtractionSettings(Settings):
     """Shortest text that is kept, in characters."""
     max_articles: Annotated[int | None, Gt(0)] = None
     """Stop after this many articles, the first of the dump; one process then reads them."""
-    cleaning: CleaningSettings = field(default_factory=CleaningSettings)
+    cleaning: WikitextSettings = field(default_factory=WikitextSettings)
     """What is kept of the markup."""
 
     def conflicts(self) -> list[str]:
@@ -105,7 +105,7 @@ class DumpExtraction:
         self.output.count(XML_BYTES, reader.xml_bytes)
 
     def add(self, page: Page) -> None:
-        """Writes a page's record, or why there is none."""
+        """Writes a page's record, or why it is rejected."""
         self.output.count("in")
         if page.checksum_differs:
             self.report_checksum(page)
@@ -153,10 +153,9 @@ class DumpExtraction:
         try:
             return self.cleaner.clean(page.text or "", page.title)
         except Exception as error:
-            what = (
-                f"the cleaner failed on the page {page.title!r} ({type(error).__name__}: {error})"
-            )
-            self.report(Problem(f"{what}; please report it"))
+            fault = f"{type(error).__name__}: {error}"
+            what = f"the cleaner failed on the page {page.title!r} ({fault}); please report it"
+            self.report(Problem(what))
             self.reject(page.title, "the cleaner failed", page.id)
             return None
 

@@ -1,5 +1,5 @@
 """R10: a dump cannot hurt or fool. Whatever is in the file, within 1 GiB of addresses it is refused
-in one sentence within two seconds, or read; and what is missing is told."""
+in one sentence within two seconds, or read; and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def quote_that_never_ends(_: Path) -> bytes:
 
 REFUSED = "refused"
 """What is expected of a case: that it is refused, or how many pages are lost, of which the damage
-is told."""
+is reported."""
 
 CASES: dict[Callable[[Path], bytes], str | int] = {
     entity_bomb: REFUSED,
@@ -261,11 +261,11 @@ def append(content: bytearray, place: int, size: int, draw: random.Random) -> No
 MUTATIONS = (flip, zero, cut, delete, repeat, insert, append)
 
 
-def test_a_mutated_dump_is_refused_or_read_and_its_losses_are_told(
+def test_a_mutated_dump_is_refused_or_read_and_its_losses_are_reported(
     trials: Trials, reader: ConfinedReader, tmp_path: Path
 ) -> None:
-    """Packed dumps have checksums, so there every page is as it was, or told. In plain XML a change
-    of a name or a number is seen by nobody, but a cut always is."""
+    """Packed dumps have checksums, so there every page is as it was, or reported. In plain XML a
+    change of a name or a number cannot be noticed, but a cut always is."""
     files = write_packings(tmp_path, BODIES)
     undisturbed = reader.extract(files["dump.xml"])
     assert undisturbed.titles == TITLES
@@ -281,15 +281,15 @@ def test_a_mutated_dump_is_refused_or_read_and_its_losses_are_told(
         path.write_bytes(content)
         found = reader.extract(path, draw.choice([None, 500, 3000]))
         same = found.titles == TITLES and found.texts == list(whole.values())
-        told = bool(found.refused or found.damages)
+        reported = bool(found.refused or found.damages)
         intact = all(
             whole.get(t) == text for t, text in zip(found.titles, found.texts, strict=True)
         )
         if name.endswith((".bz2", ".gz")):
-            passed = (same or told) and (intact or name.endswith(".gz"))
+            passed = (same or reported) and (intact or name.endswith(".gz"))
         else:
-            passed = same or told or mutation is not cut or content == original
+            passed = same or reported or mutation is not cut or content == original
         facts = {"refused": found.refused.partition(": ")[2][:200], "crash": found.crash}
         how = {"dump": name, "mutation": mutation.__name__, "place": place, "size": size}
-        trials.record(seed, passed and is_safe(found), **how, **facts, told=told, same=same)
+        trials.record(seed, passed and is_safe(found), **how, **facts, reported=reported, same=same)
     trials.verdict()

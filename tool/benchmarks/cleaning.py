@@ -29,7 +29,7 @@ from config import UserError
 from data_process.wiki.dump.reader import DumpPart, DumpReader
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_redirect
-from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
+from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 from tool.benchmarks.measuring import processor_name, take_turns
 from tool.settings import CleaningBenchmarkConfig
 
@@ -223,7 +223,7 @@ def clean_with_etude(job: CleaningJob) -> Cleaned:
     """Reads and cleans a dump as extract_wiki.py does."""
     start = time.process_time()
     site, pages = articles_of(job.dump)
-    cleaner = WikitextCleaner(CleaningSettings(), dict(site.namespaces), job.language)
+    cleaner = WikitextCleaner(WikitextSettings(), dict(site.namespaces), job.language)
     texts = {page_key(page): cleaner.clean(page.text or "", page.title) for page in pages}
     return Cleaned(texts, time.process_time() - start)
 

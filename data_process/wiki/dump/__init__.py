@@ -1,1 +1,1 @@
-"""Reading a MediaWiki dump: streams, pages, parts."""
+"""Reading MediaWiki dumps: their bytes, pages and parts."""

@@ -73,7 +73,7 @@ class DumpPart:
 
     path: Path
     site: SiteInfo | None = None
-    """What the dump's head says; None: it is read, at the beginning of the part."""
+    """Of the dump's head; None: the head is read, at the beginning of the part."""
     begin: int = 0
     """Byte of the packed file at which it begins; its pages are those that begin from there on (in
     a bz2 file: from the beginning of the next stream on)."""
@@ -149,7 +149,7 @@ class DumpReader:
                     yield from self.end(event)
 
     def read_head(self, xml: bytes) -> Iterator[Found]:
-        """What the head says, unless it is known."""
+        """The wiki that the head describes, unless it is known."""
         if self.site is None:
             self.site = read_site(self.part.path, xml)
             yield self.site

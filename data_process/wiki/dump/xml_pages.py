@@ -27,7 +27,7 @@ DOCTYPE = re.compile(rb"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class SiteInfo:
-    """What the head of a dump says about its wiki."""
+    """A wiki, as the head of its dump describes it."""
 
     language: str
     """Such as `en`; empty: unknown."""

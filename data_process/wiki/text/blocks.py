@@ -80,7 +80,7 @@ def prose_in(table: str) -> list[str]:
 
 
 def without_attributes(cell: str) -> str:
-    """A cell without what says how it looks."""
+    """A cell without its attributes."""
     match = ATTRIBUTES.match(cell)
     return cell[match.end() :] if match else cell
 
@@ -109,7 +109,7 @@ class LineCleaner:
         return "\n".join(self.lines).rstrip("\n")
 
     def end_paragraph(self) -> None:
-        """A blank line, if there is none yet."""
+        """A blank line, unless there is one."""
         if self.lines and self.lines[-1]:
             self.lines.append("")
 

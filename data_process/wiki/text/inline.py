@@ -25,7 +25,7 @@ OPTION = re.compile(
     r"(?:alt|link|upright|thumb|page|lang|class|替代|链接)\s*=.*)\s*",
     re.DOTALL | re.IGNORECASE,
 )
-"""What in a file's link is no caption."""
+"""The parts of a file's link that are not its caption."""
 QUALIFIER = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
 
 INLINE = (

@@ -1,7 +1,7 @@
 """Regions whose text is not wikitext: comments, references, nowiki, code, formulas, galleries.
 
-Where a page shows markup (nowiki, code, formulas, entities), a space is put into it: `[ [`, `{ {`,
-`< ref`. Nothing then takes it for markup, and it still reads as what it was.
+Where a page shows markup (nowiki, code, formulas, entities), a space escapes it: `[ [`, `{ {`,
+`< ref`. It is then no longer taken for markup, and still reads as what it was.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Literals:
 
     def store(self, text: str) -> str:
         """Keeps a text of one line; returns what stands for it."""
-        self.texts.append(kept_apart(text))
+        self.texts.append(escape_markup(text))
         return f"{LITERAL}{len(self.texts) - 1}{LITERAL_END}"
 
     def store_block(self, text: str) -> str:
@@ -64,7 +64,7 @@ class Literals:
         if not (text := text.expandtabs(4).replace("\xa0", " ")).strip():
             return "\n"
         lines = (line.rstrip() for line in text.split("\n"))
-        block = "\n".join(INDENT + kept_apart(line) if line else "" for line in lines)
+        block = "\n".join(INDENT + escape_markup(line) if line else "" for line in lines)
         self.texts.append(re.sub("\n{3,}", "\n\n", block.strip("\n")))
         return f"{BLOCK}{len(self.texts) - 1}{BLOCK_END}"
 
@@ -79,11 +79,11 @@ class Literals:
         return STORED_BLOCK.sub(lambda m: self.texts[int(m[1])], text) if BLOCK in text else text
 
 
-def take_regions(text: str, literals: Literals) -> str:
-    """Drops the regions that are no text, and stores those that are shown as they are.
+def extract_regions(text: str, literals: Literals) -> str:
+    """Drops the regions that are not text, and stores those that are shown as they are.
 
-    A tag that is never closed is no region, as in MediaWiki; a comment that is not goes on to the
-    end.
+    As in MediaWiki, a tag that is never closed begins no region, and an unclosed comment goes on to
+    the end.
     """
     if "<" not in text:
         return text
@@ -127,7 +127,7 @@ def content_of(
         text: the page.
         match: its beginning.
         name: its tag.
-        unclosed: tags that are closed nowhere after here, so that none is looked for twice.
+        unclosed: tags that are closed nowhere after here, so that each is looked for once.
     """
     if match[2].endswith("/"):
         return None, match.start(3)
@@ -185,8 +185,8 @@ def show_gallery(_: str, content: str, literals: Literals) -> str:
     return "\n" + "\n".join(kept) + "\n"
 
 
-def kept_apart(text: str) -> str:
-    """A text with a space in each piece of markup that it has."""
+def escape_markup(text: str) -> str:
+    """A text with a space inside each piece of markup in it."""
     if any(sign in text for sign in RARE):
         if any(pair in text for pair in PAIRS):
             text = INSIDE.sub(" ", text)
@@ -196,11 +196,11 @@ def kept_apart(text: str) -> str:
         text = QUOTES.sub("' ", text)
     if "<" in text:
         text = TAG.sub("< ", text)
-    return ENTITY.sub(apart, text) if "&" in text else text
+    return ENTITY.sub(escape_entity, text) if "&" in text else text
 
 
-def apart(match: re.Match[str]) -> str:
-    """An entity that no one takes for one; what only looks like one stays."""
+def escape_entity(match: re.Match[str]) -> str:
+    """An entity that is not decoded again; what only looks like one stays."""
     return match[0] if character(match) == match[0] else f"& {match[1]};"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -56,9 +57,9 @@ def known_templates() -> dict[str, Renderer]:
     for function, names in table["functions"].items():
         found += [(name, getattr(renderers, function)) for name in names]
     found += [(prefix.lower(), partial(renderers.ship, prefix)) for prefix in table["ships"]]
-    names = [name for name, _ in found] + list(table["characters"])
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"templates.json: listed twice: {', '.join(sorted(twice))}")
+    times = Counter([name for name, _ in found] + list(table["characters"]))
+    if twice := [name for name, number in times.items() if number > 1]:
+        raise ValueError(f"templates.json: listed twice: {', '.join(twice)}")
     return dict(found)
 
 

@@ -21,7 +21,7 @@ from data_process.wiki.text.inline import (
 )
 from data_process.wiki.text.kinds import Namespaces
 from data_process.wiki.text.marks import close_gaps, place_captions, without_marks
-from data_process.wiki.text.regions import Literals, kept_apart, take_regions
+from data_process.wiki.text.regions import Literals, escape_markup, extract_regions
 from data_process.wiki.text.templates import TemplateCleaner
 from data_process.wiki.text.variants import VariantChooser
 
@@ -29,7 +29,7 @@ VariantName = Literal["zh-hans", "zh-hant", "zh-cn", "zh-tw", "zh-hk", "zh-mo", 
 
 
 @dataclass(frozen=True)
-class CleaningSettings(Settings):
+class WikitextSettings(Settings):
     """What is kept of the markup."""
 
     variant: VariantName = "zh-cn"
@@ -47,17 +47,17 @@ class WikitextCleaner:
     """Cleans the pages of one wiki."""
 
     def __init__(
-        self, settings: CleaningSettings, namespaces: Mapping[int, str], language: str = ""
+        self, settings: WikitextSettings, namespaces: Mapping[int, str], language: str = ""
     ) -> None:
         """
         Args:
             settings: what is kept.
             namespaces: names by number, as in the dump's head.
-            language: the wiki's, such as zh; it decides how templates read.
+            language: the wiki's, such as zh; templates are rendered in its words.
         """
         self.settings = settings
         self.language = language.lower().split("-")[0] or "en"
-        if self.language == "simple":
+        if self.language == "simple":  # Simple English has the templates of English
             self.language = "en"
         self.links = LinkCleaner(Namespaces.of(namespaces))
         self.variants = VariantChooser(settings.variant)
@@ -67,11 +67,11 @@ class WikitextCleaner:
 
         Args:
             wikitext: the page as it is edited.
-            title: its title, which the text may ask for.
+            title: its title, which templates such as {{PAGENAME}} show.
         """
         text = without_marks(wikitext.replace("\r\n", "\n").replace("\r", "\n"))
         literals = Literals(latex=self.settings.math == "latex")
-        text = take_regions(text, literals)
+        text = extract_regions(text, literals)
         templates = TemplateCleaner(self.language, without_marks(title))
         text = drop_tables(templates.clean(text))
         if "-{" in text or templates.word_rules:
@@ -81,5 +81,5 @@ class WikitextCleaner:
         text = literals.restore(decode_entities(text))
         text = close_gaps(place_captions(text))
         lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
-        text = literals.restore_blocks(kept_apart(lines.clean(text)))
+        text = literals.restore_blocks(escape_markup(lines.clean(text)))
         return without_marks(text).strip("\n")

@@ -96,7 +96,7 @@ def test_every_packing_and_every_part_size_gives_the_same_pages(
 
 
 @pytest.mark.parametrize("name", PACKINGS)
-def test_a_dump_that_is_cut_anywhere_is_told(
+def test_a_dump_that_is_cut_anywhere_is_reported(
     packed: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
     content = packed[name].read_bytes()
@@ -144,7 +144,7 @@ def test_a_damaged_stream_costs_the_rest_of_its_part_and_is_named(tmp_path: Path
     assert in_parts.titles == names(*range(1, 31), *range(61 - first, 61))
 
 
-def test_every_flipped_bit_of_a_bz2_dump_is_told(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_bz2_dump_is_reported(tmp_path: Path) -> None:
     packed, _ = multistream(BODIES, 3)
     whole = read_bytes(tmp_path, packed, "a.xml.bz2").pages
     for number in range(150):

@@ -1,4 +1,4 @@
-"""From a dump to shards of articles: what is taken, what is told, and that nothing is done
+"""From a dump to shards of articles: what is taken, what is reported, and that nothing is done
 twice."""
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def test_what_is_killed_goes_on_to_the_same_bytes_without_doing_a_part_twice(
     assert {n: part_folder(work_dir, n).stat().st_ino for n in before} == before
 
 
-def test_a_fault_of_the_cleaner_costs_one_page_and_is_told(
+def test_a_fault_of_the_cleaner_costs_one_page_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clean = WikitextCleaner.clean
@@ -244,7 +244,7 @@ def test_a_fault_of_the_cleaner_costs_one_page_and_is_told(
     assert "the cleaner failed on the page 'Page 2' (RecursionError: too deep)" in damages[0]
 
 
-def test_many_damages_are_told_by_the_first_ones(tmp_path: Path) -> None:
+def test_of_many_damages_the_first_ones_are_reported(tmp_path: Path) -> None:
     bodies = [body.replace("</revision>", "</revisiom>") for body in pages(30)]
     extract(tmp_path, dump(bodies))
     damages, _ = read_problems(tmp_path / "work")
@@ -252,7 +252,7 @@ def test_many_damages_are_told_by_the_first_ones(tmp_path: Path) -> None:
     assert damages[-1] == "and 20 more damages"
 
 
-def test_mistakes_are_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_mistake_is_named_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "dump.xml"
     path.write_bytes(dump(pages(1)))
     settings = ExtractionSettings()

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from data_process.wiki.text.kinds import is_disambiguation, is_redirect
-from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
+from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 
 def clean(wikitext: str, language: str = "en", **settings: Any) -> str:
-    return WikitextCleaner(CleaningSettings(**settings), {}, language).clean(wikitext, "The title")
+    return WikitextCleaner(WikitextSettings(**settings), {}, language).clean(wikitext, "The title")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_captions_that_are_sentences_stand_before_their_paragraph() -> None:
 
 
 def test_namespaces_of_the_dump_are_known() -> None:
-    cleaner = WikitextCleaner(CleaningSettings(), {6: "Bestandje", 14: "Soort"}, "xx")
+    cleaner = WikitextCleaner(WikitextSettings(), {6: "Bestandje", 14: "Soort"}, "xx")
     assert cleaner.clean("a[[Bestandje:x.jpg|thumb|b]] [[Soort:x]]c", "T") == "a c"
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
+from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 CLEANERS = [
-    WikitextCleaner(CleaningSettings(), {}, "en"),
-    WikitextCleaner(CleaningSettings(keep_headings=False, keep_lists=False, math="drop"), {}, "zh"),
+    WikitextCleaner(WikitextSettings(), {}, "en"),
+    WikitextCleaner(WikitextSettings(keep_headings=False, keep_lists=False, math="drop"), {}, "zh"),
 ]
 LEFT = re.compile(
     r"\[\[|\]\]|\{\{|\}\}|\{\||\|\}|</?(?:ref|br|nowiki)\b|''|&nbsp;|-\{|\}-|[\0-\x08]|__NOTOC__|~~~"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from data_process.wiki.text.wikitext import CleaningSettings, WikitextCleaner
+from data_process.wiki.text.templates import known_templates, template_table
+from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 
 def clean(wikitext: str, language: str = "en") -> str:
-    return WikitextCleaner(CleaningSettings(), {}, language).clean(wikitext, "The title")
+    return WikitextCleaner(WikitextSettings(), {}, language).clean(wikitext, "The title")
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,10 @@ def test_text_that_is_marked_as_doubtful_is_text() -> None:
 def test_a_language_without_known_words_shows_the_text_alone() -> None:
     assert clean("{{lang-en|B}}", "xx") == "B"
     assert clean("{{lang-tlh|B}}", "bg") == "B"
+
+
+def test_every_template_is_listed_once_in_lower_case() -> None:
+    """Else it would not be found: names are looked up in lower case, with spaces."""
+    names = [*known_templates(), *template_table()["characters"]]
+    assert len(names) > 400
+    assert all(name == name.lower() and "_" not in name for name in names)
