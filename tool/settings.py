@@ -290,7 +290,7 @@ class TimeToQualityConfig(BenchmarkConfig):
     tuned: bool = False
     """Also run transformers compiled, with fused AdamW, in the format that is fastest here."""
     output_dir: Path = WEIGHT / "time_to_quality"
-    """Where the tokenizer, the model, the curves and the result go."""
+    """Where the tokenizer, the model and time_to_quality.json go."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -267,67 +266,58 @@ class ClockedJob:
     config: PretrainConfig
     """Rate, schedule, batch; the data's order."""
     minutes: float
-    measurements: int
-    """Measurements along the way, the last one at the end."""
     device: str
 
 
 @dataclass(frozen=True)
 class Point:
-    """A measurement in a run."""
+    """A measurement in a run, or at its end."""
 
     seconds: float
     tokens: int
     bits_per_byte: float
 
 
-def train_llama(job: ClockedJob) -> list[Point]:
-    """Trains transformers' model until the time is over; its measurements, the last one at the
-    end. A run that diverges ends early, with bits per byte that are infinite.
+def train_llama(job: ClockedJob) -> Point:
+    """Trains transformers' model until the time is over, and measures it; a run that diverges ends
+    early, with bits per byte that are infinite.
 
     Raises:
         UserError: the data cannot be used, or there is no such device.
     """
     device = pick_device(job.device)
     rows, groups, tokenizer = job.data.read()
-    model = ModelConfig(**{**vars(job.model), "vocab_size": len(tokenizer)})
+    shape = dataclasses.replace(job.model, vocab_size=len(tokenizer))
     torch.manual_seed(job.config.seed)  # transformers draws initial weights from it alone
-    llama = build_llama(model, job.recipe.attention, device)
-    measure = partial(measure_llama, llama, Etude(model).to(device), groups, device)
+    llama = build_llama(shape, job.recipe.attention, device)
     step = LlamaTraining(llama, job.recipe, job.config)
     order = RowOrder(len(rows), job.config.batch_size, job.config.seed)
     batches = Prefetch(partial(step_batches, rows, order, job.config, World(device=device)))
     try:
-        return run_clocked(job, step, batches, measure)
+        seconds, steps, finite = run_clocked(job, step, batches)
     finally:
         batches.close()
+    tokens = steps * job.config.batch_size * job.config.max_length
+    etude = Etude(shape).to(device)
+    return Point(seconds, tokens, measure_llama(llama, etude, groups) if finite else math.inf)
 
 
-def run_clocked(
-    job: ClockedJob, step: LlamaTraining, batches: Prefetch, measure: Callable[[], float]
-) -> list[Point]:
-    """The loop of `train_llama`; only steps count as time, compiling included, not measuring."""
-    limit, points = 60 * job.minutes, list[Point]()
-    step_tokens = job.config.batch_size * job.config.max_length
-    number = measured = 0
-    seconds = start = 0.0
-    while seconds < limit:
-        began = time.perf_counter()
+def run_clocked(job: ClockedJob, step: LlamaTraining, batches: Prefetch) -> tuple[float, int, bool]:
+    """The loop of `train_llama`: seconds (compiling included), steps, and whether the last loss is
+    finite."""
+    limit = 60 * job.minutes
+    began = time.perf_counter()
+    steps, seconds, start, loss = 0, 0.0, 0.0, 0.0
+    while seconds < limit and math.isfinite(loss):
         rate = learning_rate(job.config, (seconds - start) / (limit - start))
         for group in step.optimizer.param_groups:
             group["lr"] = rate
-        loss = float(step(batches(number)[0].to(step.device)))
-        number += 1
-        seconds += time.perf_counter() - began
-        if number == 1:
+        loss = float(step(batches(steps)[0].to(step.device)))
+        steps += 1
+        seconds = time.perf_counter() - began
+        if steps == 1:
             start = seconds  # it may have compiled, which must not use up the warm-up
-        if not math.isfinite(loss):
-            return [*points, Point(seconds, number * step_tokens, math.inf)]
-        due = int(job.measurements * min(1.0, seconds / limit))
-        if due > measured:
-            points.append(Point(seconds, number * step_tokens, measure()))
-            measured = due
-    return points
+    return seconds, steps, math.isfinite(loss)
 
 
 def learning_rate(config: PretrainConfig, share: float) -> float:
@@ -336,12 +326,12 @@ def learning_rate(config: PretrainConfig, share: float) -> float:
 
 
 def measure_llama(
-    llama: LlamaForCausalLM, etude: Etude, groups: dict[str, ValidationGroup], device: torch.device
+    llama: LlamaForCausalLM, etude: Etude, groups: dict[str, ValidationGroup]
 ) -> float:
     """Bits per byte of transformers' weights, by the code that measures Etude: the names of the
     weights are the same."""
     etude.load_state_dict(llama.state_dict())
-    return measure_etude(etude, groups, device)
+    return measure_etude(etude, groups, llama.device)
 
 
 def measure_etude(etude: Etude, groups: dict[str, ValidationGroup], device: torch.device) -> float:

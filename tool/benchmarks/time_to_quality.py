@@ -11,15 +11,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from config import SHAPE, PretrainConfig, UserError
-from model.directory.storage import SUMMARY, explained, json_writer, replace_file, text_writer
+from model.directory.storage import SUMMARY, explained, json_writer, replace_file
 from tool.benchmarks.contenders import (
     SHAPES,
     ClockedJob,
@@ -39,21 +37,18 @@ SHARE = 1 / 3
 """Of transformers' time, what Etude gets."""
 DEFAULTS = ("--preset", "nano")
 """Etude's recipe."""
-MEASUREMENTS = 10
-"""Points on the curve of transformers' long run."""
 ETUDE = "etude"
 
 
 @dataclass(frozen=True)
 class QualityRun:
-    """A contender's run: its measurements, the last one at its end."""
+    """A contender's run."""
 
     name: str
     points: tuple[Point, ...]
+    """Measurements, the last one at the end; of transformers only that."""
     learning_rates: Mapping[float, float] = dataclasses.field(default_factory=dict)
     """Bits per byte of each rate that was tried."""
-    wall_seconds: float | None = None
-    """Of the whole process, with imports and reading data; None where that is not counted."""
     failure: Failure | None = None
 
     @property
@@ -68,7 +63,6 @@ class QualityRun:
             "bits_per_byte": finite(self.bits_per_byte),
             "seconds": end and end.seconds,
             "tokens": end and end.tokens,
-            "wall_seconds": self.wall_seconds,
             "learning_rates": {f"{rate:g}": finite(v) for rate, v in self.learning_rates.items()},
             "error": self.failure and self.failure.reason,
         }
@@ -107,8 +101,8 @@ def compare_time_to_quality(config: TimeToQualityConfig) -> int:
         "runs": {run.name: run.to_json() for run in runs},
         "verdicts": {run.name: verdict(run, runs[-1]) for run in runs[:-1]},
     }
-    write_results(config.output_dir, runs, report)
-    print(table(runs, config))
+    replace_file(config.output_dir / "time_to_quality.json", json_writer(report))
+    print(table(runs, config.minutes))
     print(json.dumps(report))
     return int(any(run.failure for run in runs))
 
@@ -155,20 +149,19 @@ def run_llama(
     tried: dict[float, float] = {}
     jobs = {rate: make_job(recipe, config, shape, data, rate) for rate in config.learning_rates}
     for rate, job in jobs.items():
-        short = dataclasses.replace(job, minutes=config.tune_minutes, measurements=1)
-        points = run_apart(train_llama, short)
-        if isinstance(points, Failure):
-            return QualityRun(name, (), tried, failure=points)
-        tried[rate] = points[-1].bits_per_byte
-        print(f"{name}, rate {rate:g}: {sentence(points[-1])}", flush=True)
+        point = run_apart(train_llama, dataclasses.replace(job, minutes=config.tune_minutes))
+        if isinstance(point, Failure):
+            return QualityRun(name, (), tried, failure=point)
+        tried[rate] = point.bits_per_byte
+        print(f"{name}, rate {rate:g}: {sentence(point)}", flush=True)
     best = min(tried, key=tried.__getitem__)
-    points = run_apart(train_llama, jobs[best])
-    if isinstance(points, Failure):
-        return QualityRun(name, (), tried, failure=points)
-    print(f"{name}, rate {best:g}: {sentence(points[-1])}", flush=True)
+    point = run_apart(train_llama, jobs[best])
+    if isinstance(point, Failure):
+        return QualityRun(name, (), tried, failure=point)
+    print(f"{name}, rate {best:g}: {sentence(point)}", flush=True)
     diverged = Failure(f"it diverged with a rate of {best:g}; try lower --learning_rates")
-    failure = None if math.isfinite(points[-1].bits_per_byte) else diverged
-    return QualityRun(name, tuple(points), tried, failure=failure)
+    failure = None if math.isfinite(point.bits_per_byte) else diverged
+    return QualityRun(name, (point,), tried, failure=failure)
 
 
 def make_job(
@@ -184,9 +177,7 @@ def make_job(
         min_lr_ratio=config.min_lr_ratio,
         seed=config.seed,
     )
-    return ClockedJob(
-        data, shape.model, recipe, training, config.minutes, MEASUREMENTS, config.device
-    )
+    return ClockedJob(data, shape.model, recipe, training, config.minutes, config.device)
 
 
 def sentence(point: Point) -> str:
@@ -220,14 +211,12 @@ def run_etude(config: TimeToQualityConfig, shape: Shape, data: TextData) -> Qual
     """
     directory = config.output_dir / ETUDE
     arguments = etude_arguments(config, shape, data)
-    began = time.perf_counter()
     try:
         with TemporaryDirectory() as cache:
             variables = {"TORCHINDUCTOR_CACHE_DIR": cache}
             run_repository_script("train/train_pretrain.py", *arguments, environment=variables)
     except UserError as error:
         return QualityRun(ETUDE, (), failure=Failure(str(error)))
-    wall = time.perf_counter() - began
     measured = run_apart(measure_directory, directory, data, config.device)
     if isinstance(measured, Failure):
         return QualityRun(ETUDE, (), failure=measured)
@@ -238,7 +227,7 @@ def run_etude(config: TimeToQualityConfig, shape: Shape, data: TextData) -> Qual
         if "bits_per_byte" in line and line["step"] < summary["step"]
     ]
     end = Point(summary["seconds"], summary["tokens_seen"], measured)
-    return QualityRun(ETUDE, (*along, end), wall_seconds=wall)
+    return QualityRun(ETUDE, (*along, end))
 
 
 def verdict(run: QualityRun, etude: QualityRun) -> dict[str, Any] | None:
@@ -255,20 +244,7 @@ def verdict(run: QualityRun, etude: QualityRun) -> dict[str, Any] | None:
     }
 
 
-def write_results(directory: Path, runs: Sequence[QualityRun], report: Mapping[str, Any]) -> None:
-    """Writes the report, and the curves of all runs, a measurement a line."""
-    lines = [
-        json.dumps(
-            {"run": run.name, **dataclasses.asdict(p), "bits_per_byte": finite(p.bits_per_byte)}
-        )
-        for run in runs
-        for p in run.points
-    ]
-    replace_file(directory / "curves.jsonl", text_writer("".join(f"{line}\n" for line in lines)))
-    replace_file(directory / "time_to_quality.json", json_writer(dict(report)))
-
-
-def table(runs: Sequence[QualityRun], config: TimeToQualityConfig) -> str:
+def table(runs: Sequence[QualityRun], minutes: float) -> str:
     """The runs as a table, and the verdicts in words."""
     etude = runs[-1]
     lines = [f"\n{'':20} {'bits per byte':>13} {'time':>9} {'tokens':>9}"]
@@ -281,13 +257,8 @@ def table(runs: Sequence[QualityRun], config: TimeToQualityConfig) -> str:
             f"{run.name:20} {end.bits_per_byte:>13.4f} {end.seconds:>7.0f} s "
             f"{end.tokens / 1e6:>7.2f} M"
         )
-    if etude.wall_seconds is not None:
-        lines.append(
-            f"time: of transformers, training and compiling; of etude, also measuring and saving "
-            f"(its whole process, imports and reading data included: {etude.wall_seconds:.0f} s)"
-        )
-    lines += [verdict_sentence(run, etude, config.minutes) for run in runs[:-1]]
-    return "\n".join([*lines, f"curves: {config.output_dir / 'curves.jsonl'}"])
+    lines += [verdict_sentence(run, etude, minutes) for run in runs[:-1]]
+    return "\n".join(lines)
 
 
 def verdict_sentence(run: QualityRun, etude: QualityRun, minutes: float) -> str:

@@ -138,8 +138,8 @@ def read_run(directory: Path, label: str) -> Run:
 
 
 def stage_of(directory: Path, lines: Sequence[dict[str, Any]]) -> str:
-    """The stage of a run: as its summary or a checkpoint's says, else told by whether the first
-    step trained every token."""
+    """The stage of a run: as its summary or a checkpoint's says, else inferred: pretraining trains
+    every token of the first step."""
     for path in [directory / SUMMARY, *sorted(directory.glob(f"checkpoints/*/{SUMMARY}"))]:
         try:
             return str(json.loads(path.read_text(encoding="utf-8"))["stage"])
@@ -151,7 +151,7 @@ def stage_of(directory: Path, lines: Sequence[dict[str, Any]]) -> str:
 
 
 def distinct_names(directories: Sequence[Path]) -> list[str]:
-    """The ends of paths, as short as tells them apart; etude_sft_model alone is called sft."""
+    """The ends of paths, as short as distinguishes them; etude_sft_model alone is called sft."""
     parts = [directory.resolve().parts for directory in directories]
     longest = max(map(len, parts))
     for depth in range(1, longest + 1):

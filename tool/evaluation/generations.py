@@ -57,7 +57,7 @@ def read_questions(path: Path) -> list[Record]:
 def ask(
     model: Etude, tokenizer: EtudeTokenizer, questions: Sequence[Record], max_tokens: int
 ) -> list[Answer]:
-    """The model's greedy answers to all questions, judged."""
+    """The model's greedy answers to all questions, each right or wrong."""
     prompts = [render_prompt(tokenizer, question["messages"]) for question in questions]
     sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
     generations = generate_batch(model, prompts, sampling, tokenizer.stop_ids)
