@@ -6,26 +6,18 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from pydantic import BaseModel
 
 from config import SamplingConfig, UserError
+from inference.api import schema
 from inference.api.errors import ApiError, ErrorResponse, overloaded
 from inference.api.page import page_file
-from inference.api.schema import (
-    ChatCompletion,
-    ChatCompletionRequest,
-    Completion,
-    CompletionRequest,
-    GenerateRequest,
-    Health,
-    Model,
-    Models,
-)
-from inference.api.service import ClosedError, Service
+from inference.api.service import Service
 from inference.api.stream import ChatForm, CompletionForm, GenerateResponse
 from inference.engine.answers import GenerationRequest
 from inference.engine.sampler import with_seed
@@ -33,8 +25,6 @@ from model.chat import Message, render_prompt
 
 COMPLETION_TOKENS = 16
 """Tokens of a continuation where the request does not say: OpenAI's number."""
-
-Value = TypeVar("Value")
 
 REASONS = {
     400: "A field is wrong; it is named.",
@@ -57,7 +47,11 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {s: {"model": ErrorResponse, "description": REASONS[s]} for s in statuses}
 
 
-ASKED = refusals(*REASONS)
+def generated(kind: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """For the OpenAPI description: all refusals, and a success, whole or as a stream."""
+    return {**refusals(*REASONS), 200: {"model": kind, "content": STREAM}}
+
+
 SEEN = refusals(401, 403)
 
 router = APIRouter()
@@ -68,46 +62,33 @@ def service_of(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
-@router.post(
-    "/v1/chat/completions", responses={**ASKED, 200: {"model": ChatCompletion, "content": STREAM}}
-)
-async def answer_chat(body: ChatCompletionRequest, request: Request) -> Response:
+@router.post("/v1/chat/completions", responses=generated(schema.ChatCompletion))
+async def answer_chat(body: schema.ChatCompletionRequest, request: Request) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
     service = service_of(request)
     check_chat(service, body)
-    return GenerateResponse(
-        service,
-        plan=lambda: plan_chat(service, body),
-        count=body.n or 1,
-        form=ChatForm(service, with_logprobs=bool(body.logprobs)),
-        stream=bool(body.stream),
-        with_usage=body.wants_usage,
-    )
+    form = ChatForm(service, with_logprobs=bool(body.logprobs))
+    return GenerateResponse(service, body, form, lambda: plan_chat(service, body), body.n or 1)
 
 
-@router.post("/v1/completions", responses={**ASKED, 200: {"model": Completion, "content": STREAM}})
-async def continue_text(body: CompletionRequest, request: Request) -> Response:
+@router.post("/v1/completions", responses=generated(schema.Completion))
+async def continue_text(body: schema.CompletionRequest, request: Request) -> Response:
     """Continues a text, whole or as a stream of server-sent events."""
     service = service_of(request)
     check_completion(service, body)
-    return GenerateResponse(
-        service,
-        plan=lambda: plan_completion(service, body),
-        count=answer_count(body),
-        form=CompletionForm(service, with_logprobs=body.logprobs is not None),
-        stream=bool(body.stream),
-        with_usage=body.wants_usage,
-    )
+    form = CompletionForm(service, with_logprobs=body.logprobs is not None)
+    count = answer_count(body)
+    return GenerateResponse(service, body, form, lambda: plan_completion(service, body), count)
 
 
 @router.get("/v1/models", responses=SEEN)
-async def list_models(request: Request) -> Models:
+async def list_models(request: Request) -> schema.Models:
     """The model that is served."""
-    return Models(data=[model_card(service_of(request))])
+    return schema.Models(data=[model_card(service_of(request))])
 
 
 @router.get("/v1/models/{name:path}", responses={**SEEN, **refusals(404)})
-async def show_model(name: str, request: Request) -> Model:
+async def show_model(name: str, request: Request) -> schema.Model:
     """One model."""
     service = service_of(request)
     check_name(service, name)
@@ -117,16 +98,12 @@ async def show_model(name: str, request: Request) -> Model:
 # HEAD is what wget --spider, curl -I and load balancers send.
 @router.head("/health", include_in_schema=False)
 @router.get("/health", responses=refusals(403, 503))
-async def check_health(request: Request) -> Health:
+async def check_health(request: Request) -> schema.Health:
     """Generates a token, which proves that the model answers."""
     service = service_of(request)
-    try:
-        well = await service.make_token()
-    except ClosedError as error:
-        raise overloaded(str(error), 1) from error
-    if not well:
+    if not await service.make_token():
         raise overloaded(f"no token was made within {service.config.health_seconds:g} s", 1)
-    return Health(model=service.name)
+    return schema.Health(model=service.name)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=SEEN)
@@ -144,9 +121,9 @@ async def show_page(request: Request) -> Response:
     return page_file(request.url.path, request.headers.get("if-none-match", ""))
 
 
-def model_card(service: Service) -> Model:
+def model_card(service: Service) -> schema.Model:
     """The description of the model."""
-    return Model(
+    return schema.Model(
         id=service.name,
         created=service.created,
         owned_by="etude",
@@ -157,7 +134,7 @@ def model_card(service: Service) -> Model:
     )
 
 
-def check_request(service: Service, body: GenerateRequest) -> None:
+def check_request(service: Service, body: schema.GenerateRequest) -> None:
     """Refuses what is beyond the server's limits, or meant for another model.
 
     Raises:
@@ -179,7 +156,7 @@ def check_name(service: Service, name: str) -> None:
         raise ApiError(404, message, "model", "model_not_found")
 
 
-def check_chat(service: Service, body: ChatCompletionRequest) -> None:
+def check_chat(service: Service, body: schema.ChatCompletionRequest) -> None:
     """The same, for a conversation."""
     check_request(service, body)
     check_limit("messages", len(body.messages), service.config.max_messages)
@@ -187,9 +164,7 @@ def check_chat(service: Service, body: ChatCompletionRequest) -> None:
     check_limit("max_completion_tokens", body.max_completion_tokens or 1, most)
     if body.top_logprobs is not None and not body.logprobs:
         raise ApiError(400, "top_logprobs is only for logprobs: true", "top_logprobs")
-    if None not in (body.max_tokens, body.max_completion_tokens) and (
-        body.max_tokens != body.max_completion_tokens
-    ):
+    if body.max_tokens and body.max_completion_tokens not in (None, body.max_tokens):
         message = "max_tokens is the old name of max_completion_tokens: give one of them"
         raise ApiError(400, message, "max_tokens")
     if not service.model.is_chat:
@@ -197,7 +172,7 @@ def check_chat(service: Service, body: ChatCompletionRequest) -> None:
         raise ApiError(400, message, "model", "model_not_chat")
 
 
-def check_completion(service: Service, body: CompletionRequest) -> None:
+def check_completion(service: Service, body: schema.CompletionRequest) -> None:
     """The same, for texts to be continued."""
     check_request(service, body)
     if not body.prompt and not isinstance(body.prompt, str):
@@ -212,18 +187,17 @@ def check_completion(service: Service, body: CompletionRequest) -> None:
 def check_limit(name: str, value: int, most: int) -> None:
     """Refuses a value, or a number of things, above a limit of the server's."""
     if value > most:
-        raise ApiError(
-            400, f"{name}: {value} is more than this server takes: {most}", name, "above_limit"
-        )
+        message = f"{name}: {value} is more than this server takes: {most}"
+        raise ApiError(400, message, name, "above_limit")
 
 
-def answer_count(body: CompletionRequest) -> int:
+def answer_count(body: schema.CompletionRequest) -> int:
     """How many continuations are wanted: n of each prompt."""
     several = isinstance(body.prompt, list) and not isinstance(body.prompt[0], int)
     return (len(body.prompt) if several else 1) * (body.n or 1)
 
 
-def plan_chat(service: Service, body: ChatCompletionRequest) -> list[GenerationRequest]:
+def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[GenerationRequest]:
     """The engine's requests for a conversation, one for each answer.
 
     Raises:
@@ -237,8 +211,8 @@ def plan_chat(service: Service, body: ChatCompletionRequest) -> list[GenerationR
         prompt = render_prompt(service.model.tokenizer, messages)
     except UserError as error:
         raise wrong_messages(str(error)) from error
-    most = first_of(body.max_completion_tokens, body.max_tokens, service.config.sampling.max_tokens)
-    top = first_of(body.top_logprobs, 0) if body.logprobs else None
+    most = body.max_completion_tokens or body.max_tokens or service.config.sampling.max_tokens
+    top = (body.top_logprobs or 0) if body.logprobs else None
     return requests_for(service, body, [prompt], most, top)
 
 
@@ -251,7 +225,7 @@ def wrong_messages(problem: str) -> ApiError:
     return ApiError(400, f"{where} {numbered[2]}", where, "invalid_value")
 
 
-def plan_completion(service: Service, body: CompletionRequest) -> list[GenerationRequest]:
+def plan_completion(service: Service, body: schema.CompletionRequest) -> list[GenerationRequest]:
     """The engine's requests for texts, n for each.
 
     Raises:
@@ -259,7 +233,7 @@ def plan_completion(service: Service, body: CompletionRequest) -> list[Generatio
     """
     most = min(COMPLETION_TOKENS, service.config.sampling.max_tokens)
     prompts = prompts_of(service, body.prompt)
-    return requests_for(service, body, prompts, first_of(body.max_tokens, most), body.logprobs)
+    return requests_for(service, body, prompts, body.max_tokens or most, body.logprobs)
 
 
 def prompts_of(
@@ -284,7 +258,7 @@ def prompts_of(
 
 def requests_for(
     service: Service,
-    body: GenerateRequest,
+    body: schema.GenerateRequest,
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     top_logprobs: int | None,
@@ -299,15 +273,12 @@ def requests_for(
     ]
 
 
-def sampling_of(body: GenerateRequest, defaults: SamplingConfig, max_tokens: int) -> SamplingConfig:
+def sampling_of(
+    body: schema.GenerateRequest, defaults: SamplingConfig, max_tokens: int
+) -> SamplingConfig:
     """How tokens are chosen: as the request says, else by the server's settings."""
     names = {field.name for field in dataclasses.fields(SamplingConfig)} - {"max_tokens"}
     given = {name: value for name in names if (value := getattr(body, name)) is not None}
     if "top_k" in given:
         given["top_k"] = max(0, given["top_k"])  # -1 is vLLM's word for all tokens
     return replace(defaults, max_tokens=max_tokens, **given)
-
-
-def first_of(*values: Value | None) -> Value:
-    """The first value that is given."""
-    return next(value for value in values if value is not None)

@@ -248,9 +248,9 @@ class ChatChunkChoice(BaseModel):
 
     index: int
     delta: Delta
-    logprobs: ChatLogprobs | None
-    finish_reason: Finish | None
-    cut_by: CutBy | None
+    logprobs: ChatLogprobs | None = None
+    finish_reason: Finish | None = None
+    cut_by: CutBy | None = None
 
 
 class ChatCompletionChunk(BaseModel):
@@ -282,8 +282,8 @@ class TextChoice(BaseModel):
     index: int
     text: str
     logprobs: TextLogprobs | None
-    finish_reason: Finish | None
-    cut_by: CutBy | None
+    finish_reason: Finish | None = None
+    cut_by: CutBy | None = None
 
 
 class Completion(BaseModel):

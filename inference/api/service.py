@@ -2,7 +2,7 @@
 
     service = Service(config, model)
     service.start()                              # in the event loop that asks
-    with service.admit(len(requests)):           # OverloadedError when too many wait
+    with service.admit(len(requests)):           # ApiError 503 when too many wait
         call = service.submit(requests, seconds)
         while not call.ended:
             for delta in await call.deltas(): ...
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -32,6 +33,7 @@ from prometheus_client import (
 )
 
 from config import SamplingConfig
+from inference.api.errors import overloaded
 from inference.api.settings import ServeConfig
 from inference.engine.answers import (
     CutBy,
@@ -46,18 +48,6 @@ from inference.engine.loading import LoadedModel
 MOST_RETRY_SECONDS = 60
 FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 TOKEN_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-
-
-class OverloadedError(Exception):
-    """No more requests may wait."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"come back in {seconds} s")
-        self.seconds = seconds
-
-
-class ClosedError(Exception):
-    """The service is closing, or its engine has failed."""
 
 
 @dataclass(frozen=True)
@@ -140,41 +130,26 @@ class Metrics:
     def __init__(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Takes the functions that count outputs with and without a slot."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every number
-        self.registry = registry = CollectorRegistry()
-        gauge = Gauge("etude_running_answers", "Answers that have a slot.", registry=registry)
-        gauge.set_function(running)
-        gauge = Gauge("etude_waiting_answers", "Answers that wait for one.", registry=registry)
-        gauge.set_function(waiting)
-        self.http_requests = Counter(
-            "etude_http_requests",
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        gauge("etude_running_answers", "Answers that have a slot.").set_function(running)
+        gauge("etude_waiting_answers", "Answers that wait for one.").set_function(waiting)
+        text, labels = (
             "HTTP requests; status 499: the client went away.",
             ("route", "method", "status"),
-            registry=registry,
         )
-        self.answers = Counter(
-            "etude_answers", "Answers by what ended them.", ("ending",), registry=registry
-        )
-        self.prompt_tokens = Counter("etude_prompt_tokens", "Tokens of prompts.", registry=registry)
-        self.cached_tokens = Counter(
-            "etude_cached_prompt_tokens",
-            "Tokens of prompts that did not have to be read again.",
-            registry=registry,
-        )
-        self.generated_tokens = Counter(
-            "etude_generated_tokens", "Tokens of answers.", registry=registry
-        )
-        self.first_token_seconds = Histogram(
-            "etude_time_to_first_token_seconds",
-            "From a request to its answer's first token.",
-            buckets=FIRST_TOKEN_SECONDS,
-            registry=registry,
-        )
-        self.token_seconds = Histogram(
-            "etude_token_seconds",
-            "From token to token of an answer.",
-            buckets=TOKEN_SECONDS,
-            registry=registry,
-        )
+        self.http_requests = counter("etude_http_requests", text, labels)
+        self.answers = counter("etude_answers", "Answers by what ended them.", ("ending",))
+        self.prompt_tokens = counter("etude_prompt_tokens", "Tokens of prompts.")
+        text = "Tokens of prompts that did not have to be read again."
+        self.cached_tokens = counter("etude_cached_prompt_tokens", text)
+        self.generated_tokens = counter("etude_generated_tokens", "Tokens of answers.")
+        name, text = "etude_time_to_first_token_seconds", "From a request to its first token."
+        self.first_token_seconds = histogram(name, text, buckets=FIRST_TOKEN_SECONDS)
+        name, text = "etude_token_seconds", "From token to token of an answer."
+        self.token_seconds = histogram(name, text, buckets=TOKEN_SECONDS)
 
     def count_tokens(self, seconds: float, count: int, is_first: bool) -> None:
         """Counts tokens that came at once, some seconds after the request or the token before."""
@@ -243,14 +218,13 @@ class Service:
         """Room for some answers, for as long as the context is open.
 
         Raises:
-            OverloadedError: there is no room now.
-            ClosedError: the service is closing.
+            ApiError: there is no room now, or the service is closing.
         """
         self.check_open()
         excess = self.admitted + count - self.slots - self.config.max_queue
         if excess > 0:
-            seconds = math.ceil(self.seconds * max(1.0, excess / self.slots))
-            raise OverloadedError(min(seconds, MOST_RETRY_SECONDS))
+            wait = min(math.ceil(self.seconds * max(1.0, excess / self.slots)), MOST_RETRY_SECONDS)
+            raise overloaded(f"too many requests are waiting: try again in {wait} s", wait)
         self.admitted += count
         try:
             yield
@@ -258,9 +232,9 @@ class Service:
             self.admitted -= count
 
     def check_open(self) -> None:
-        """Raises ClosedError when nothing new is accepted."""
+        """Raises ApiError when nothing new is accepted."""
         if self.closing is not None or self.failed:
-            raise ClosedError("the engine has failed" if self.failed else "the server is ending")
+            raise overloaded("the engine has failed" if self.failed else "the server is ending", 1)
 
     def submit(
         self, requests: Sequence[GenerationRequest], seconds: float, counted: bool = True
@@ -274,14 +248,14 @@ class Service:
 
         Raises:
             UserError: a prompt leaves no room in the context; nothing is answered then.
-            ClosedError: the service is closing.
+            ApiError: the service is closing.
         """
         self.check_open()
         outputs = [self.engine.prepare(request) for request in requests]
         call = Call(len(requests), time.monotonic() + seconds, counted)
         with self.wake:
             if self.stopped:
-                raise ClosedError("the engine has stopped")
+                raise overloaded("the engine has stopped", 1)
             self.inbox += [Job(call, index, output) for index, output in enumerate(outputs)]
             self.wake.notify()
         return call

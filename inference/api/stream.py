@@ -7,8 +7,9 @@ import asyncio
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from fastapi.responses import Response
@@ -16,23 +17,9 @@ from pydantic import BaseModel
 from starlette.types import Message, Receive, Scope, Send
 
 from config import UserError
+from inference.api import schema
 from inference.api.errors import ApiError, overloaded
-from inference.api.schema import (
-    AssistantMessage,
-    ChatChoice,
-    ChatChunkChoice,
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatLogprobs,
-    Completion,
-    Delta,
-    Finish,
-    PromptTokensDetails,
-    TextChoice,
-    TextLogprobs,
-    Usage,
-)
-from inference.api.service import Call, ClosedError, OutputDelta, OverloadedError, Service
+from inference.api.service import Call, OutputDelta, Service
 from inference.engine.answers import (
     GenerationRequest,
     GenerationResult,
@@ -55,167 +42,132 @@ class Form(ABC):
     id_prefix: str
     prompt_field: str
     """The field of the request that holds the prompt."""
+    chunk: type[schema.ChatCompletionChunk] | type[schema.Completion]
+    """The type of a stream's events."""
 
     def __init__(self, service: Service, with_logprobs: bool) -> None:
-        name = f"{self.id_prefix}-{secrets.token_hex(12)}"
-        now = int(time.time())
+        name, now = f"{self.id_prefix}-{secrets.token_hex(12)}", int(time.time())
         self.head: dict[str, Any] = {"id": name, "created": now, "model": service.name}
         self.table, self.with_logprobs = service.model.token_bytes, with_logprobs
 
+    def start(self, index: int) -> Iterator[Any]:
+        """The choices of a stream before the text of an answer."""
+        yield from ()
+
     @abstractmethod
-    def full(self, results: Sequence[GenerationResult], usage: Usage) -> BaseModel:
+    def piece(
+        self, index: int, text: str, tokens: Sequence[Token], result: GenerationResult | None = None
+    ) -> Any:
+        """A choice of a stream: a piece of text, or the end of an answer."""
+
+    @abstractmethod
+    def full(self, results: Sequence[GenerationResult], usage: schema.Usage) -> BaseModel:
         """The response with all answers."""
 
-    @abstractmethod
-    def start(self, index: int) -> BaseModel | None:
-        """The event before the first text of an answer."""
-
-    @abstractmethod
-    def chunk(self, index: int, text: str, tokens: Sequence[Token]) -> BaseModel:
-        """The event of a piece of text."""
-
-    @abstractmethod
-    def end(self, index: int, result: GenerationResult) -> BaseModel:
-        """The event at the end of an answer."""
-
-    @abstractmethod
-    def usage(self, usage: Usage) -> BaseModel:
-        """The event after all answers."""
-
-    def events(self, delta: OutputDelta) -> Iterator[BaseModel]:
-        """The events of a delta."""
+    def choices(self, delta: OutputDelta) -> Iterator[Any]:
+        """The choices of a delta."""
         if delta.text or (self.with_logprobs and delta.tokens):
-            yield self.chunk(delta.index, delta.text, delta.tokens)
+            yield self.piece(delta.index, delta.text, delta.tokens)
         if delta.result and delta.result.finish_reason != "failed":
-            yield self.end(delta.index, delta.result)
+            yield self.piece(delta.index, "", (), delta.result)
+
+    def event(self, *choices: Any, usage: schema.Usage | None = None) -> BaseModel:
+        """An event of a stream."""
+        return self.chunk(**self.head, choices=list(choices), usage=usage)
 
 
 class ChatForm(Form):
     """The form of /v1/chat/completions."""
 
-    id_prefix, prompt_field = "chatcmpl", "messages"
+    id_prefix, prompt_field, chunk = "chatcmpl", "messages", schema.ChatCompletionChunk
 
-    def full(self, results: Sequence[GenerationResult], usage: Usage) -> BaseModel:
+    def start(self, index: int) -> Iterator[schema.ChatChunkChoice]:
+        """The choice that names the role."""
+        delta = schema.Delta(role="assistant", content="")
+        yield schema.ChatChunkChoice(index=index, delta=delta)
+
+    def piece(
+        self, index: int, text: str, tokens: Sequence[Token], result: GenerationResult | None = None
+    ) -> schema.ChatChunkChoice:
+        """A choice of a stream: a piece of text, or the end of an answer."""
+        return schema.ChatChunkChoice(
+            index=index,
+            delta=schema.Delta() if result else schema.Delta(content=text),
+            logprobs=self.logprobs(tokens) if tokens else None,
+            **ending(result),
+        )
+
+    def full(
+        self, results: Sequence[GenerationResult], usage: schema.Usage
+    ) -> schema.ChatCompletion:
         """The response with all answers."""
         choices = [
-            ChatChoice(
+            schema.ChatChoice(
                 index=index,
-                message=AssistantMessage(content=result.text),
+                message=schema.AssistantMessage(content=result.text),
                 logprobs=self.logprobs(result.tokens),
-                finish_reason=finish_of(result),
-                cut_by=result.cut_by,
+                **ending(result),
             )
             for index, result in enumerate(results)
         ]
-        return ChatCompletion(**self.head, choices=choices, usage=usage)
+        return schema.ChatCompletion(**self.head, choices=choices, usage=usage)
 
-    def start(self, index: int) -> BaseModel:
-        """The event that names the role."""
-        return self.event(index, Delta(role="assistant", content=""))
-
-    def chunk(self, index: int, text: str, tokens: Sequence[Token]) -> BaseModel:
-        """The event of a piece of text."""
-        return self.event(index, Delta(content=text), tokens)
-
-    def end(self, index: int, result: GenerationResult) -> BaseModel:
-        """The event at the end of an answer."""
-        return self.event(index, Delta(), result=result)
-
-    def usage(self, usage: Usage) -> BaseModel:
-        """The event after all answers."""
-        return ChatCompletionChunk(**self.head, choices=[], usage=usage)
-
-    def event(
-        self,
-        index: int,
-        delta: Delta,
-        tokens: Sequence[Token] = (),
-        result: GenerationResult | None = None,
-    ) -> ChatCompletionChunk:
-        """An event of a stream."""
-        choice = ChatChunkChoice(
-            index=index,
-            delta=delta,
-            logprobs=self.logprobs(tokens) if tokens else None,
-            finish_reason=finish_of(result) if result else None,
-            cut_by=result.cut_by if result else None,
-        )
-        return ChatCompletionChunk(**self.head, choices=[choice])
-
-    def logprobs(self, tokens: Sequence[Token]) -> ChatLogprobs | None:
+    def logprobs(self, tokens: Sequence[Token]) -> schema.ChatLogprobs | None:
         """The log-probabilities of tokens, where they were requested."""
         if not self.with_logprobs:
             return None
         content = chat_logprobs(tokens, self.table.__getitem__)
-        return ChatLogprobs.model_validate({"content": content})
+        return schema.ChatLogprobs.model_validate({"content": content})
 
 
 class CompletionForm(Form):
     """The form of /v1/completions."""
 
-    id_prefix, prompt_field = "cmpl", "prompt"
+    id_prefix, prompt_field, chunk = "cmpl", "prompt", schema.Completion
 
     def __init__(self, service: Service, with_logprobs: bool) -> None:
         super().__init__(service, with_logprobs)
-        self.written: dict[int, int] = {}
+        self.written: Counter[int] = Counter()
         """Characters of each answer that were sent."""
 
-    def full(self, results: Sequence[GenerationResult], usage: Usage) -> BaseModel:
-        """The response with all answers."""
-        choices = [self.choice(i, r.text, r.tokens, r) for i, r in enumerate(results)]
-        return Completion(**self.head, choices=choices, usage=usage)
-
-    def start(self, index: int) -> None:
-        """Nothing comes before a text."""
-
-    def chunk(self, index: int, text: str, tokens: Sequence[Token]) -> BaseModel:
-        """The event of a piece of text."""
-        return Completion(**self.head, choices=[self.choice(index, text, tokens)])
-
-    def end(self, index: int, result: GenerationResult) -> BaseModel:
-        """The event at the end of an answer."""
-        return Completion(**self.head, choices=[self.choice(index, "", (), result)])
-
-    def usage(self, usage: Usage) -> BaseModel:
-        """The event after all answers."""
-        return Completion(**self.head, choices=[], usage=usage)
-
-    def choice(
+    def piece(
         self, index: int, text: str, tokens: Sequence[Token], result: GenerationResult | None = None
-    ) -> TextChoice:
-        """An answer or a piece of one."""
-        offset = self.written.get(index, 0)
-        self.written[index] = offset + len(text)
-        return TextChoice(
-            index=index,
-            text=text,
-            logprobs=self.logprobs(tokens, offset) if self.with_logprobs and tokens else None,
-            finish_reason=finish_of(result) if result else None,
-            cut_by=result.cut_by if result else None,
-        )
+    ) -> schema.TextChoice:
+        """A choice: a text or a piece of one, or the end of an answer."""
+        offset = self.written[index]
+        self.written[index] += len(text)
+        logprobs = self.logprobs(tokens, offset) if self.with_logprobs and tokens else None
+        return schema.TextChoice(index=index, text=text, logprobs=logprobs, **ending(result))
 
-    def logprobs(self, tokens: Sequence[Token], offset: int) -> TextLogprobs:
+    def full(self, results: Sequence[GenerationResult], usage: schema.Usage) -> BaseModel:
+        """The response with all answers."""
+        choices = [
+            self.piece(i, result.text, result.tokens, result) for i, result in enumerate(results)
+        ]
+        return self.event(*choices, usage=usage)
+
+    def logprobs(self, tokens: Sequence[Token], offset: int) -> schema.TextLogprobs:
         """The log-probabilities of the tokens of a piece that has so many characters before it."""
-        offsets = []
-        for token in tokens:
-            offsets.append(offset)
-            offset += len(token.text)
+        lengths = [len(token.text) for token in tokens]
         data = [self.table[token.id] for token in tokens]
-        return TextLogprobs(
+        return schema.TextLogprobs(
             tokens=[token_text(one) for one in data],
             token_logprobs=[token.logprob for token in tokens if token.logprob is not None],
             top_logprobs=[
                 {token_text(self.table[other]): value for other, value in token.alternatives}
                 for token in tokens
             ],
-            text_offset=offsets,
+            text_offset=list(accumulate(lengths[:-1], initial=offset)),
             bytes=[list(one) for one in data],
         )
 
 
-def finish_of(result: GenerationResult) -> Finish:
-    """OpenAI's word for what ended an answer."""
-    return "stop" if result.finish_reason == "stop" else "length"
+def ending(result: GenerationResult | None) -> dict[str, Any]:
+    """The fields for what ended an answer, in OpenAI's words; None: it goes on."""
+    if result is None:
+        return {}
+    reason = "stop" if result.finish_reason == "stop" else "length"
+    return {"finish_reason": reason, "cut_by": result.cut_by}
 
 
 class GenerateResponse(Response):
@@ -224,25 +176,23 @@ class GenerateResponse(Response):
     def __init__(
         self,
         service: Service,
+        body: schema.GenerateRequest,
+        form: Form,
         plan: Callable[[], Sequence[GenerationRequest]],
         count: int,
-        form: Form,
-        stream: bool,
-        with_usage: bool,
     ) -> None:
         """What to do, when it is sent.
 
         Args:
             service: the model.
+            body: what was asked; it may want a stream.
+            form: how answers are written.
             plan: makes the engine's requests, which may take time: it encodes the prompt.
             count: how many there will be.
-            form: how answers are written.
-            stream: send them as they come.
-            with_usage: end the stream with token counts.
         """
         super().__init__()
-        self.service, self.plan, self.count, self.form = service, plan, count, form
-        self.stream, self.with_usage = stream, with_usage
+        self.service, self.form, self.plan, self.count = service, form, plan, count
+        self.stream, self.with_usage = bool(body.stream), body.wants_usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or stops when the client goes away.
@@ -250,7 +200,7 @@ class GenerateResponse(Response):
         Raises:
             ApiError: nothing has been sent, and this is to be sent instead.
         """
-        with admission(self.service, self.count):
+        with self.service.admit(self.count):
             await run_until_disconnect(receive, self.answer(scope, receive, send))
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -264,8 +214,6 @@ class GenerateResponse(Response):
         except UserError as error:
             field = self.form.prompt_field
             raise ApiError(400, str(error), field, "context_length_exceeded") from error
-        except ClosedError as error:
-            raise overloaded(str(error), 1) from error
         try:
             if self.stream:
                 await self.send_stream(call, send)
@@ -290,10 +238,10 @@ class GenerateResponse(Response):
         check_started([delta.result for delta in deltas])
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         results: dict[int, GenerationResult] = {}
-        events: list[BaseModel | None] = [self.form.start(n) for n in range(self.count)]
+        choices = [choice for n in range(self.count) for choice in self.form.start(n)]
         while True:
-            for delta in deltas:
-                events += self.form.events(delta)
+            choices += [choice for delta in deltas for choice in self.form.choices(delta)]
+            events = [self.form.event(choice) for choice in choices]
             results |= {delta.index: delta.result for delta in deltas if delta.result}
             if any(result.finish_reason == "failed" for result in results.values()):
                 events.append(engine_failure().body)
@@ -301,27 +249,11 @@ class GenerateResponse(Response):
             if call.ended:
                 if self.with_usage:
                     answers = [results[index] for index in range(self.count)]
-                    events.append(self.form.usage(usage_of(self.prompt_tokens, answers)))
+                    usage = usage_of(self.prompt_tokens, answers)
+                    events.append(self.form.event(usage=usage))
                 return await send(body_of(events, DONE, more=False))
             await send(body_of(events, b"", more=True))
-            deltas, events = await call.deltas(), []
-
-
-@contextmanager
-def admission(service: Service, count: int) -> Iterator[None]:
-    """Room for some answers.
-
-    Raises:
-        ApiError: there is no room.
-    """
-    try:
-        with service.admit(count):
-            yield
-    except OverloadedError as error:
-        message = f"too many requests are waiting: try again in {error.seconds} s"
-        raise overloaded(message, error.seconds) from error
-    except ClosedError as error:
-        raise overloaded(str(error), 1) from error
+            deltas, choices = await call.deltas(), []
 
 
 async def run_until_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -363,21 +295,20 @@ def engine_failure() -> ApiError:
     return ApiError(500, "the engine has failed; the server's log says how", code="engine_failed")
 
 
-def usage_of(prompt_tokens: int, results: Sequence[GenerationResult]) -> Usage:
+def usage_of(prompt_tokens: int, results: Sequence[GenerationResult]) -> schema.Usage:
     """The token counts of a request."""
     completion = sum(len(result.tokens) for result in results)
     cached = min(prompt_tokens, results[0].cached_tokens)
-    return Usage(
+    return schema.Usage(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion,
         total_tokens=prompt_tokens + completion,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
+        prompt_tokens_details=schema.PromptTokensDetails(cached_tokens=cached),
     )
 
 
-def body_of(events: Sequence[BaseModel | None], end: bytes, more: bool) -> Message:
+def body_of(events: Sequence[BaseModel], end: bytes, more: bool) -> Message:
     """A piece of a stream of server-sent events."""
-    written = [
-        b"data: " + event.model_dump_json().encode("utf-8") + b"\n\n" for event in events if event
-    ]
-    return {"type": "http.response.body", "body": b"".join(written) + end, "more_body": more}
+    written = "".join(f"data: {event.model_dump_json()}\n\n" for event in events)
+    body = written.encode("utf-8") + end
+    return {"type": "http.response.body", "body": body, "more_body": more}

@@ -35,16 +35,7 @@ from inference.terminal.settings import TransformersChatConfig
 ALTERNATIVES = 5
 """Alternatives to a token that /tokens shows."""
 
-HELP = """\
-/system TEXT        set the system prompt (alone: show it; none: remove it)
-/temperature NUMBER how random the answers are; 0: always the likeliest token
-/set NAME VALUE     any setting of sampling (alone: show them)
-/regenerate         another answer in the place of the last one
-/tokens             the last answer's tokens, their probabilities and alternatives
-/save FILE          keep the conversation
-/load FILE          go on from one that was kept
-/clear              begin a new conversation
-/help               show this
+KEYS = """\
 /exit               leave (as does Ctrl-D, or Ctrl-C twice)
 Alt-Enter           a new line in a message
 Ctrl-C              stop the answer"""
@@ -180,12 +171,12 @@ def is_command(line: str) -> bool:
 
 
 def show_help(state: ChatState, argument: str) -> None:
-    """/help"""
-    notify(*HELP.splitlines())
+    """/help               show this"""
+    notify(*(command.__doc__ or "" for command in COMMANDS.values()), *KEYS.splitlines())
 
 
 def clear(state: ChatState, argument: str) -> None:
-    """/clear"""
+    """/clear              begin a new conversation"""
     state.last = None
     state.own_files.clear()
     notify(state.session.clear())
@@ -199,7 +190,7 @@ def chat_of(state: ChatState) -> ChatSession:
 
 
 def set_system(state: ChatState, argument: str) -> None:
-    """/system TEXT"""
+    """/system TEXT        set the system prompt (alone: show it; none: remove it)"""
     chat = chat_of(state)
     if argument:
         chat.system = "" if argument == "none" else readable(argument)
@@ -207,12 +198,12 @@ def set_system(state: ChatState, argument: str) -> None:
 
 
 def set_temperature(state: ChatState, argument: str) -> None:
-    """/temperature NUMBER"""
+    """/temperature NUMBER how random the answers are; 0: always the likeliest token"""
     set_value(state, f"temperature {argument}")
 
 
 def set_value(state: ChatState, argument: str) -> None:
-    """/set NAME VALUE"""
+    """/set NAME VALUE     any setting of sampling (alone: show them)"""
     sampling = state.session.backend.sampling
     name, _, value = argument.partition(" ")
     known = [f.name for f in dataclasses.fields(sampling)]
@@ -238,7 +229,7 @@ def number_of(name: str, value: str) -> Any:
 
 
 def regenerate(state: ChatState, argument: str) -> None:
-    """/regenerate"""
+    """/regenerate         another answer in the place of the last one"""
     state.last = state.session.regenerate(show, state.top_logprobs)
     print(flush=True)
     notify(*state.session.notes)
@@ -247,7 +238,7 @@ def regenerate(state: ChatState, argument: str) -> None:
 
 
 def show_tokens(state: ChatState, argument: str) -> None:
-    """/tokens"""
+    """/tokens             the last answer's tokens, their probabilities and alternatives"""
     if state.last is None:
         raise UserError("there is no answer yet: write something first")
     tokens = state.last.tokens
@@ -260,7 +251,7 @@ def show_tokens(state: ChatState, argument: str) -> None:
 
 
 def save(state: ChatState, argument: str) -> None:
-    """/save FILE"""
+    """/save FILE          keep the conversation"""
     messages = chat_of(state).messages
     path = path_of(argument, "/save")
     if not chat_of(state).turns:
@@ -273,7 +264,7 @@ def save(state: ChatState, argument: str) -> None:
 
 
 def load(state: ChatState, argument: str) -> None:
-    """/load FILE"""
+    """/load FILE          go on from one that was kept"""
     chat = chat_of(state)
     path = path_of(argument, "/load")
     messages = load_conversation(path)
@@ -293,8 +284,6 @@ def path_of(argument: str, command: str) -> Path:
 
 
 COMMANDS: dict[str, Callable[[ChatState, str], None]] = {
-    "/help": show_help,
-    "/clear": clear,
     "/system": set_system,
     "/temperature": set_temperature,
     "/set": set_value,
@@ -302,4 +291,7 @@ COMMANDS: dict[str, Callable[[ChatState, str], None]] = {
     "/tokens": show_tokens,
     "/save": save,
     "/load": load,
+    "/clear": clear,
+    "/help": show_help,
 }
+"""The docstring of a command is its line of /help."""

@@ -20,7 +20,7 @@ from inference.engine.answers import Spell, Token, token_text
 CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 """Characters that would move a terminal's cursor or ring its bell, as a badly trained model may."""
 
-PROMPT = "\n> "
+PROMPT = "> "
 MORE = "… "
 """Stands before the further lines of a message."""
 
@@ -70,11 +70,7 @@ def open_input() -> ReadLine:
     """How messages are read: with editing and a history where a person types, else line by line."""
     if not sys.stdin.isatty():
         return read_pipe
-    if sys.stdout.isatty():
-        return open_editor(history_file())
-    with suppress(ImportError):  # not on Windows
-        import readline  # noqa: F401  # its import gives input() line editing
-    return read_typed
+    return open_editor(history_file(), on_stderr=not sys.stdout.isatty())
 
 
 def read_pipe() -> str | None:
@@ -85,21 +81,6 @@ def read_pipe() -> str | None:
         return None
 
 
-def read_typed() -> str | None:
-    """The next message of a person; a backslash at the end of a line continues it."""
-    lines: list[str] = []
-    try:
-        while True:
-            print(MORE if lines else PROMPT, end="", file=sys.stderr, flush=True)
-            lines.append(readable(input()))
-            if not lines[-1].endswith("\\"):
-                return "\n".join(lines)
-            lines[-1] = lines[-1][:-1]
-    except EOFError:
-        notify("")
-        return None
-
-
 def history_file() -> Path:
     """Where typed messages are kept, readable by their writer alone (XDG Base
     Directory Specification)."""
@@ -107,11 +88,17 @@ def history_file() -> Path:
     return state / "etude" / "chat_history"
 
 
-def open_editor(history: Path) -> ReadLine:
-    """Reads with prompt_toolkit: editing, a history, messages of several lines."""
+def open_editor(history: Path, on_stderr: bool = False) -> ReadLine:
+    """Reads with prompt_toolkit: editing, a history, messages of several lines.
+
+    Args:
+        history: the file of earlier messages; without one that can be written, none are kept.
+        on_stderr: show what is typed on standard error, where answers are redirected.
+    """
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings
+    from prompt_toolkit.output import create_output
 
     keys = KeyBindings()
     # Enter sends, also where it arrives as a line feed because it was pressed too early.
@@ -126,15 +113,16 @@ def open_editor(history: Path) -> ReadLine:
     session: PromptSession[str] = PromptSession(
         history=kept,
         key_bindings=keys,
+        output=create_output(sys.stderr) if on_stderr else None,
         multiline=True,
         reserve_space_for_menu=0,
         prompt_continuation=lambda width, number, wrapped: MORE,
     )
 
     def read() -> str | None:
-        print()
+        notify("")
         try:
-            return readable(session.prompt(PROMPT.lstrip("\n")))
+            return readable(session.prompt(PROMPT))
         except EOFError:
             return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from config import UserError
 from inference.engine.answers import GenerationResult
@@ -17,31 +16,6 @@ from inference.terminal.backends import Backend, OnText
 from inference.terminal.console import readable
 from inference.terminal.settings import TransformersChatConfig
 from model.chat import Message, check_messages, fit_turns
-
-
-class Session(Protocol):
-    """A conversation, or the continuation of texts."""
-
-    backend: Backend
-    notes: list[str]
-    """What the user should know about the last answer: left-out turns, a cut."""
-
-    def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
-        """Answers a text; `on_text` gets the answer as it comes.
-
-        Raises:
-            UserError: the text does not fit into the context.
-        """
-
-    def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
-        """Answers the last text once more; the new answer replaces the old one.
-
-        Raises:
-            UserError: there was none.
-        """
-
-    def clear(self) -> str:
-        """Forgets the turns, and returns a line that says so."""
 
 
 class ChatSession:
@@ -52,6 +26,7 @@ class ChatSession:
         self.system = system or ""
         self.turns: list[Message] = []
         self.notes: list[str] = []
+        """What the user should know about the last answer: left-out turns, a cut."""
         self.question = ""
         """The last message of the user, for another answer."""
         self.before: list[Message] = []
@@ -60,23 +35,22 @@ class ChatSession:
     @property
     def messages(self) -> list[Message]:
         """The conversation with its system prompt."""
-        return [*self.system_messages(), *self.turns]
-
-    def system_messages(self) -> list[Message]:
-        """The system prompt, where there is one."""
-        return [{"role": "system", "content": self.system}] if self.system else []
+        system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, *self.turns]
 
     def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
-        """Answers a message.
+        """Answers a message; `on_text` gets the answer as it comes.
 
         When the conversation outgrows the context, the oldest turns go first. An answer stopped by
         Ctrl-C stays in the conversation as far as it came.
+
+        Raises:
+            UserError: the message alone does not fit into the context.
         """
-        turns: list[Message] = [*self.turns, {"role": "user", "content": text}]
-        messages = [*self.system_messages(), *turns]
+        message: Message = {"role": "user", "content": text}
         room = prompt_room(self.backend)
-        prompt, dropped = fit_turns(self.backend.render_chat, messages, room)
-        turns = turns[dropped:]
+        prompt, dropped = fit_turns(self.backend.render_chat, [*self.messages, message], room)
+        turns = [*self.turns, message][dropped:]
         result = self.backend.generate(prompt, on_text, top_logprobs)
         self.notes = notes_on(result, self.backend)
         if dropped:
@@ -88,7 +62,11 @@ class ChatSession:
         return result
 
     def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
-        """Answers the last message once more."""
+        """Answers the last message once more; the new answer replaces the old one.
+
+        Raises:
+            UserError: there was none.
+        """
         if not self.question:
             raise UserError("there is no answer yet that could be made again: write a message")
         turns, self.turns = self.turns, self.before
@@ -99,7 +77,7 @@ class ChatSession:
             raise
 
     def clear(self) -> str:
-        """Forgets the turns; a system prompt stays."""
+        """Forgets the turns, not the system prompt; returns a line that says so."""
         self.resume([])
         return "a new conversation"
 
@@ -135,7 +113,11 @@ class CompletionSession:
         return result
 
     def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
-        """Continues the last text once more."""
+        """Continues the last text once more.
+
+        Raises:
+            UserError: there was none.
+        """
         if self.text is None:
             raise UserError("there is no text yet that could be continued again: write one")
         return self.ask(self.text, on_text, top_logprobs)
@@ -143,6 +125,9 @@ class CompletionSession:
     def clear(self) -> str:
         """Nothing is kept between texts."""
         return "each text is continued independently: there is nothing to forget"
+
+
+Session = ChatSession | CompletionSession
 
 
 def open_session(backend: Backend, config: TransformersChatConfig) -> Session:

@@ -23,7 +23,6 @@ from inference.terminal.console import (
     open_editor,
     padded,
     percent,
-    read_typed,
     style,
     view_tokens,
     visible,
@@ -289,8 +288,3 @@ def test_what_was_typed_can_be_had_again_by_its_writer_alone(
     assert typed("\x1b[A\x1b[A\r\x04") == ["first", None]
     mode = (tmp_path / "state" / "history").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
-
-
-def test_without_an_editor_a_backslash_continues_a_line(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\\\ntwo\nthree\n"))
-    assert [read_typed(), read_typed(), read_typed()] == ["one\ntwo", "three", None]

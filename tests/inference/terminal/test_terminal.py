@@ -195,9 +195,12 @@ def endless_dir(tmp_path: Path, model: Etude, tokenizer: EtudeTokenizer) -> Path
 class Person:
     """Somebody at a terminal."""
 
-    def __init__(self, home: Path, *args: str) -> None:
+    def __init__(self, home: Path, *args: str, redirect: Path | None = None) -> None:
+        """redirect: a file that gets the program's standard output."""
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
+            if redirect:
+                os.dup2(os.open(redirect, os.O_CREAT | os.O_WRONLY), 1)
             own = {**ENVIRONMENT, "XDG_STATE_HOME": str(home)}  # not the developer's history
             os.execve(sys.executable, [sys.executable, *args], own)
         self.screen = b""
@@ -246,8 +249,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Person]]:
     """Starts the program for a person; none is left running, however the test ends."""
     people: list[Person] = []
 
-    def start(*args: str) -> Person:
-        people.append(Person(tmp_path, *args))
+    def start(*args: str, redirect: Path | None = None) -> Person:
+        people.append(Person(tmp_path, *args, redirect=redirect))
         return people[-1]
 
     yield start
@@ -284,6 +287,21 @@ def test_ctrl_d_leaves(model_dir: Path, start: Callable[..., Person]) -> None:
     person.sees("> ")
     person.types(CTRL_D)
     assert person.exit_code() == 0
+
+
+def test_redirected_answers_come_without_what_was_typed(
+    tmp_path: Path, model_dir: Path, start: Callable[..., Person]
+) -> None:
+    answers = tmp_path / "answers.txt"
+    flags = ("--model_dir", str(model_dir), "--temperature", "0", "--max_tokens", "9")
+    person = start(SCRIPT, *flags, redirect=answers)
+    person.sees("leaves.*>")
+    person.types("Hello 你好\r")
+    person.sees("cut after --max_tokens 9.*>")
+    person.types(CTRL_D)
+    assert person.exit_code() == 0
+    one = run(SCRIPT, *flags, "--prompt", "Hello 你好", cwd=tmp_path)
+    assert answers.read_text(encoding="utf-8") == one.stdout
 
 
 def test_ctrl_c_ends_a_one_shot_with_code_130(endless_dir: Path) -> None:
