@@ -18,8 +18,8 @@ import tyro
 from cli import parse_flags, run_script
 from config import TRAINING_DATA
 from data_process.dedup.deduplication import Deduplication, DedupSettings
-from data_process.records.input_files import find_files
-from data_process.records.jsonl_parts import jsonl_parts
+from data_process.records.files import find_files
+from data_process.records.parts import jsonl_parts
 from data_process.running.run import StepConfig, StepResult, run_and_join
 
 

@@ -23,7 +23,7 @@ from config import TRAINING_DATA, UserError
 from data_process.cleaning.language import check_languages
 from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, find_inputs
 from data_process.pipeline.report import make_report, report_paths, write_report
-from data_process.records.input_files import find_files
+from data_process.records.files import find_files
 from data_process.running.run import StepConfig
 from data_process.running.step import MAIN
 from data_process.running.work_dir import (

@@ -30,12 +30,12 @@ from cli import parse_flags, run_script
 COMMANDS = {
     "check": "checking",
     "stats": "stats",
-    "head": "selecting",
-    "sample": "sampling",
-    "shuffle": "shuffling",
-    "split": "sampling",
-    "merge": "selecting",
-    "cut": "selecting",
+    "head": "selection",
+    "sample": "selection",
+    "shuffle": "selection",
+    "split": "selection",
+    "merge": "selection",
+    "cut": "selection",
     "convert": "conversion",
     "filter": "filtering",
 }

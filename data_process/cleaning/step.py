@@ -24,8 +24,9 @@ from data_process.cleaning.quality import (
     quality_problem,
     without_boilerplate,
 )
-from data_process.records.documents import BadRecords, read_documents
-from data_process.records.jsonl_parts import JsonlPart, plan_of
+from data_process.records.jsonl import BadRecords, FilePart, read_part
+from data_process.records.kinds import document_problems
+from data_process.records.parts import plan_of
 from data_process.running.run import StepResult, run_single, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, stream_files
 from data_process.running.workers import Execution
@@ -69,7 +70,7 @@ class CleaningSettings(Settings):
 class CleaningStep(Step):
     """Cleans documents. The streams it writes: main, rejected."""
 
-    files: tuple[JsonlPart, ...]
+    files: tuple[FilePart, ...]
     settings: CleaningSettings
     repeated: frozenset[str] = frozenset()
     """`line_key` of the lines to remove; they follow from the files and the settings."""
@@ -85,20 +86,22 @@ class CleaningStep(Step):
 
     def run(self, number: int, output: PartOutput) -> None:
         """Cleans the documents of one part."""
-        for document in read_documents(self.files[number], self.settings.bad_records, output):
-            text, language, reason = self.clean(document.text, output)
+        for document in read_part(
+            self.files[number], output, self.settings.bad_records, document_problems
+        ):
+            text, language, reason = self.clean(document.value["text"], output)
             if reason:
                 output.count(f"dropped: {reason}")
-                output.write({**document.record, "reason": reason}, REJECTED)
+                output.write({**document.value, "reason": reason}, REJECTED)
                 continue
             if self.settings.mask_personal_data:
                 text, found = mask_personal_data(text)
                 for what, times in found.items():
                     output.count(f"masked: {what}", times)
             output.count("out")
-            output.count("changed", text != document.text)
+            output.count("changed", text != document.value["text"])
             added = {"lang": language} if self.settings.add_language else {}
-            output.write({**document.record, "text": text, **added})
+            output.write({**document.value, "text": text, **added})
 
     def clean(self, text: str, output: PartOutput) -> tuple[str, str, str | None]:
         """A document's clean text, its language, and why it is dropped, if it is."""
@@ -130,7 +133,7 @@ def language_problem(language: str, settings: CleaningSettings) -> str | None:
 class LineCountingStep(Step):
     """Counts in how many documents a line stands. The stream it writes: lines, sorted."""
 
-    files: tuple[JsonlPart, ...]
+    files: tuple[FilePart, ...]
     settings: CleaningSettings
     title = "counting lines"
 
@@ -146,15 +149,17 @@ class LineCountingStep(Step):
     def run(self, number: int, output: PartOutput) -> None:
         """Counts the lines of one part."""
         counts: Counter[str] = Counter()
-        for document in read_documents(self.files[number], self.settings.bad_records):
-            text = normalise(document.text, self.settings.normalisation)
+        for document in read_part(
+            self.files[number], output, self.settings.bad_records, document_problems
+        ):
+            text = normalise(document.value["text"], self.settings.normalisation)
             counts.update({line_key(line) for line in text.split("\n") if is_countable(line)})
         for key in sorted(counts):
             output.write_bytes(f"{key} {counts[key]}\n".encode("ascii"), LINES)
 
 
 def clean(
-    files: tuple[JsonlPart, ...], settings: CleaningSettings, work_dir: Path, execution: Execution
+    files: tuple[FilePart, ...], settings: CleaningSettings, work_dir: Path, execution: Execution
 ) -> StepResult:
     """Cleans documents; if lines that stand in many of them are to go, these are counted before."""
     repeated = frozenset[str]()

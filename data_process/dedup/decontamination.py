@@ -20,8 +20,8 @@ from annotated_types import Interval
 
 from config import Settings
 from data_process.cleaning.language import script_of
+from data_process.dedup.comparable import LONGEST, Comparable
 from data_process.dedup.shingles import Hashes, Places, Windows, units_of
-from data_process.records.comparable import LONGEST, Comparable
 from data_process.records.jsonl import read_records
 
 CHARACTERS_OF_WORD = 1.5
@@ -91,10 +91,10 @@ def read_evaluation(
     """
     texts, sources = [], []
     for number, path in enumerate(paths):
-        for line, record in read_records(path):
-            for text in strings_of(record):
+        for record in read_records(path):
+            for text in strings_of(record.value):
                 texts.append(text)
-                sources.append((number, line))
+                sources.append((number, record.line))
     places = np.array(sources, dtype=np.int64).reshape(-1, 2)
     found, owners = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
     lengths: set[int] = set()

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from config import Settings
+from data_process.dedup.array_files import replace_array
 from data_process.dedup.decontamination import (
     Decontamination,
     EvaluationNgrams,
@@ -35,10 +36,8 @@ from data_process.dedup.duplicates import (
     similar_pairs,
 )
 from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep
-from data_process.records.array_files import replace_array
-from data_process.records.documents import BadRecords
-from data_process.records.jsonl_parts import JsonlPart
-from data_process.records.known_files import signature_of
+from data_process.records.jsonl import BadRecords, FilePart
+from data_process.records.parts import signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, part_folder
 from data_process.running.workers import Execution
@@ -71,7 +70,7 @@ class DedupSettings(Settings):
 class Deduplication:
     """All steps of a run."""
 
-    files: tuple[JsonlPart, ...]
+    files: tuple[FilePart, ...]
     """What is read."""
     against: tuple[Path, ...]
     """Evaluation files."""
@@ -140,7 +139,7 @@ class RemovalStep(Step):
     """Writes all records: those that stay, as they stand, and those that do not, with what they are
     like. The streams: main, rejected."""
 
-    files: tuple[JsonlPart, ...]
+    files: tuple[FilePart, ...]
     folders: tuple[Path, ...]
     """Where the fingerprints of their parts are."""
     decisions: Path

@@ -27,6 +27,16 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from config import Settings
+from data_process.dedup.array_files import save_array
+from data_process.dedup.comparable import (
+    ASSISTANT,
+    LONGEST,
+    SYSTEM,
+    Comparable,
+    batches,
+    hash_of,
+    read_comparables,
+)
 from data_process.dedup.decontamination import EvaluationNgrams, NgramFinder
 from data_process.dedup.shingles import (
     GOLDEN,
@@ -39,18 +49,8 @@ from data_process.dedup.shingles import (
     mix,
     units_of,
 )
-from data_process.records.array_files import save_array
-from data_process.records.comparable import (
-    ASSISTANT,
-    LONGEST,
-    SYSTEM,
-    Comparable,
-    batches,
-    hash_of,
-    read_comparables,
-)
-from data_process.records.documents import BadRecords
-from data_process.records.jsonl_parts import JsonlPart, plan_of
+from data_process.records.jsonl import BadRecords, FilePart
+from data_process.records.parts import plan_of
 from data_process.running.step import Part, PartOutput, Step
 
 Set = npt.NDArray[np.uint32]
@@ -76,7 +76,7 @@ class Comparison(Settings):
 class FingerprintStep(Step):
     """Reads all records. The stream it writes: rejected (bad records); the arrays: see above."""
 
-    files: tuple[JsonlPart, ...]
+    files: tuple[FilePart, ...]
     comparison: Comparison
     bad_records: BadRecords
     ngrams: Path | None

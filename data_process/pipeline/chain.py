@@ -27,8 +27,8 @@ from data_process.cleaning.step import CleaningSettings, clean
 from data_process.dedup.decontamination import Decontamination
 from data_process.dedup.deduplication import Deduplication, DedupSettings
 from data_process.dedup.fingerprints import Comparison
-from data_process.records.documents import BadRecords
-from data_process.records.jsonl_parts import jsonl_parts
+from data_process.records.jsonl import BadRecords
+from data_process.records.parts import jsonl_parts
 from data_process.running.run import StepResult, outcome
 from data_process.running.step import REJECTED, stream_files
 from data_process.running.work_dir import blocks, open_output

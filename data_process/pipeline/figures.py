@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib
 import numpy as np
@@ -14,8 +14,6 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-from data_process.records.counts import Found, quantiles
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Distinct with any kind of colour blindness (Okabe and Ito, "Color Universal Design", 2008)."""
@@ -92,7 +90,18 @@ def save(figure: Figure, path: Path, kind: str) -> None:
         figure.savefig(path, format=kind)
 
 
-def draw_counts(found: Found) -> Figure:
+class Counts(Protocol):
+    """What files hold; see `records/stats.py`."""
+
+    @property
+    def lengths(self) -> Mapping[str, Counter[int]]:
+        """By kind of length: how many records have which."""
+
+    def share_of(self, prefix: str) -> Sequence[tuple[str, int]]:
+        """Names that begin so, and their counts, the largest first."""
+
+
+def draw_counts(found: Counts) -> Figure:
     """A panel for each length, and one for languages (or scripts) and roles."""
     families = font_families()
     shares = [(p, title) for p, title in SHARE_LABELS if found.share_of(p)]
@@ -128,7 +137,7 @@ def draw_lengths(place: Axes, name: str, lengths: Counter[int], colour: str) -> 
     else:
         edges = np.linspace(values[0], high, BINS + 1)
     place.hist(np.maximum(values, edges[0]), bins=list(edges), weights=weights, color=colour)
-    median = quantiles(lengths, [0.5])[0]
+    median = int(values[np.searchsorted(np.cumsum(weights), weights.sum() / 2)])
     place.axvline(median, color="black", linewidth=0.8, linestyle="--")
     place.set_title(f"median {median:,}", color=GREY)
     place.set_xlabel(f"{name} in a record")
@@ -137,11 +146,11 @@ def draw_lengths(place: Axes, name: str, lengths: Counter[int], colour: str) -> 
     place.grid(axis="x", visible=False)
 
 
-def draw_shares(place: Axes, found: Found, prefix: str, title: str, families: list[str]) -> None:
+def draw_shares(place: Axes, found: Counts, prefix: str, title: str, families: list[str]) -> None:
     """Shares of all, as bars; the rarest together."""
     counts = found.share_of(prefix)
     rest = sum(count for _, count in counts[MOST_BARS:])
-    shown = counts[:MOST_BARS] + ([("others", rest)] if rest else [])
+    shown = [*counts[:MOST_BARS]] + ([("others", rest)] if rest else [])
     total = sum(count for _, count in counts)
     names = [
         n if not missing_characters(n, families) else f"(name {i})"
@@ -166,7 +175,7 @@ def draw_report(
     title: str,
     steps: Sequence[tuple[str, int, int]],
     dropped: Mapping[str, Sequence[tuple[str, int]]],
-    found: Found,
+    found: Counts,
 ) -> Figure:
     """The page with what the chain did.
 

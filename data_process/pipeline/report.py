@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from data_process.pipeline.chain import COUNT, DEDUP, EXTRACT, SPLIT, STAGES, Chain, Stage
-from data_process.records.counts import CountStep, Found, gather, quantiles
-from data_process.records.jsonl import read_raw_lines
-from data_process.records.jsonl_parts import jsonl_parts
-from data_process.records.record_lines import Reading
-from data_process.records.stats import SHARE_NAMES, SHARES
+from data_process.records.jsonl import Reading, read_lines
+from data_process.records.parts import jsonl_parts
+from data_process.records.stats import SHARE_NAMES, SHARES, CountStep, Found, gather, quantiles
 from data_process.running.run import run_step
 from data_process.running.step import MAIN, done_parts, part_counts, part_folder
 from model.directory.storage import json_writer, replace_file
@@ -142,7 +140,7 @@ def samples(work_dir: Path) -> Iterator[dict[str, Any]]:
     before = 0
     for part, count in written:
         for number in (n for n in drawn if before <= n < before + count):
-            lines = read_raw_lines(part_folder(work_dir, part) / f"{MAIN}.jsonl")
-            record = json.loads(next(islice(lines, number - before, None))[1])
+            lines = read_lines(part_folder(work_dir, part) / f"{MAIN}.jsonl")
+            record = json.loads(next(islice(lines, number - before, None))[2])
             yield {**record, "text": record["text"][:SAMPLE_LENGTH]}
         before += count

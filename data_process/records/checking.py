@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from config import UserError, in_range
-from data_process.records.jsonl import WrongFile, is_blank, parse_object, read_raw_lines
-from data_process.records.jsonl_parts import JsonlPart, jsonl_parts, plan_of, refuse_twice
+from annotated_types import Ge
+
+from config import UserError
+from data_process.records.files import InputConfig, passing_work_dir
+from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
-from data_process.records.record_lines import Reading, parse_lines
+from data_process.records.parts import jsonl_parts, plan_of, refuse_twice
 from data_process.records.sources import packing_of
-from data_process.records.steps import InputConfig, passing_work_dir
 from data_process.running.run import outcome, run_step
 from data_process.running.step import Part, PartOutput, Step, stream_files
 from data_process.running.workers import Execution
@@ -26,68 +27,48 @@ from data_process.running.workers import Execution
 ERRORS = "errors"
 """Name of the stream of what is wrong."""
 LOOKED_AT = 100
-"""Records of each file by which it is told what they are meant to be."""
+"""Records of each file by which it is decided what they are meant to be."""
 VARYING = re.compile(r"\d[\d,]*|'[^']*'|\"[^\"]*\"|\[.*?\]|\(.*?\)|[:;].*")
 """What differs between two errors of one kind."""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A part of a file, and what its records are meant to be."""
-
-    lines: JsonlPart
-    kind: Kind
 
 
 @dataclass(frozen=True)
 class CheckStep(Step):
     """Checks records. The stream it writes: errors."""
 
-    files: tuple[Checked, ...]
+    files: tuple[FilePart, ...]
+    kinds: tuple[Kind, ...]
+    """What the records of each part are meant to be."""
     max_line_bytes: int
     max_errors: int
     title = "checking"
 
     def parts(self) -> Sequence[Part]:
         """The parts of the files."""
-        return [file.lines.part for file in self.files]
+        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files, what they are meant to be, and the settings."""
-        return {
-            "step": "check 1",
-            **plan_of([file.lines for file in self.files]),
-            "kinds": [file.kind for file in self.files],
-            "settings": [self.max_line_bytes, self.max_errors],
-        }
+        settings = [self.max_line_bytes, self.max_errors]
+        plan = {"step": "check 1", **plan_of(self.files)}
+        return {**plan, "kinds": list(self.kinds), "settings": settings}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Checks the records of one part."""
-        file = self.files[number]
-        for problems in bad_lines(file.lines, file.kind, self.max_line_bytes, output):
+
+        def note(bad: BadRecord) -> None:
+            output.count("in")
             output.count("bad records")
-            for sentence in problems:
+            for sentence in bad.problems:
                 output.count("errors")
                 what = VARYING.sub("…", sentence.partition(": ")[2]).strip()
                 output.count(f"error: {what}")
                 if not self.max_errors or output.counts["errors"] <= self.max_errors:
                     output.write(sentence, ERRORS)
 
-
-def bad_lines(part: JsonlPart, kind: Kind, longest: int, output: PartOutput) -> Iterator[list[str]]:
-    """For each record with problems, a sentence for each of them; all records are counted."""
-    path = part.path
-    for number, raw in read_raw_lines(path, part.lines, longest):
-        if is_blank(raw):
-            continue
-        output.count("in")
-        try:
-            record = parse_object(path, number, raw, longest)
-        except UserError as mistake:
-            yield [str(mistake)]
-            continue
-        if found := [f"{path}:{number}: {problem}" for problem in PROBLEMS[kind](record)]:
-            yield found
+        problems = PROBLEMS[self.kinds[number]]
+        for _ in read_records(self.files[number], problems, note, self.max_line_bytes):
+            output.count("in")
 
 
 @dataclass(frozen=True)
@@ -97,62 +78,64 @@ class CheckConfig(InputConfig):
     kind: Literal["auto", "text", "conversations", "questions", "any"] = "auto"
     """What the records should be: text ({"text"}), conversations, questions (of an evaluation
     file), any (JSON objects); auto: what most of a file's first records have the keys of."""
-    max_errors: int = 50
+    max_errors: Annotated[int, Ge(0)] = 50
     """Errors that are listed; all are counted. 0: all are listed."""
     execution: Execution = field(default_factory=Execution)
     """How the work is spread."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = super().problems()
-        return found + in_range(self, 0, 10**9, "max_errors")
+    takes_pipes = False
 
 
 def run_check(config: CheckConfig) -> int:
     """Checks all files; 0 when they are good."""
     start = time.perf_counter()
-    checked: list[Checked] = []
-    wrong: list[str] = []
+    kinds: dict[Path, Kind] = {}
+    parts: list[FilePart] = []
+    listed: list[str] = []  # of files that cannot be read, first
     files = config.files()
     refuse_twice(files)
     for path in files:
         try:
-            checked += look_through(path, config)
+            kind = kind_in(path, config)
+            parts += jsonl_parts([path])
+            kinds[path] = kind
         except UserError as mistake:
-            wrong.append(str(mistake))
-    counts, listed = Counter[str](), list(wrong)
-    if checked:
-        step = CheckStep(tuple(checked), config.reading.max_line_bytes, config.max_errors)
+            listed.append(str(mistake))
+    unreadable, counts = len(listed), Counter[str]()
+    if parts:
+        of_parts = tuple(kinds[part.path] for part in parts)
+        longest = config.reading.max_line_bytes
+        step = CheckStep(tuple(parts), of_parts, longest, config.max_errors)
         with passing_work_dir(step) as work_dir:
             counts = run_step(step, work_dir, config.execution)
-            limit = config.max_errors or None
-            listed += islice(errors_in(work_dir), limit and max(limit - len(wrong), 0))
-    counts["errors"] += len(wrong)
+            limit = max(config.max_errors - unreadable, 0) if config.max_errors else None
+            listed += islice(errors_in(work_dir), limit)
+    counts["errors"] += unreadable
     for sentence in listed:
         print(sentence)
-    tell_check(counts, checked, wrong, len(listed), start)
+    if (hidden := counts["errors"] - len(listed)) > 0:
+        print(f"... and {hidden:,} more errors (--max_errors 0 lists all)")
+    for path, kind in kinds.items():
+        print(f"{path}: checked as {kind}")
+    table = outcome_table(counts, unreadable)
+    for line in outcome(table, sum(part.part.size for part in parts), time.perf_counter() - start):
+        print(line)
     return 1 if counts["errors"] else 0
 
 
-def look_through(path: Path, config: CheckConfig) -> list[Checked]:
-    """A file's parts, and what its records are meant to be.
+def kind_in(path: Path, config: CheckConfig) -> Kind:
+    """What the records of a file are meant to be.
 
     Raises:
         UserError: it cannot be read as JSONL at all.
     """
     if packing_of(path) not in ("jsonl", "array"):
-        raise WrongFile(f"{path}: no JSONL, by its name; see process_jsonl.py convert")
-    longest = config.reading.max_line_bytes
-    kind: Kind = "any"
-    if config.kind == "auto":
-        lines = read_raw_lines(path, None, longest)
-        records = parse_lines(path, lines, Reading("skip", longest))
-        kinds = Counter(kind_of(line.record) for line in islice(records, LOOKED_AT))
-        if kinds:
-            kind = kinds.most_common(1)[0][0]
-    else:
-        kind = config.kind
-    return [Checked(part, kind) for part in jsonl_parts([path])]
+        raise UserError(f"{path}: not JSONL, by its name; see process_jsonl.py convert")
+    if config.kind != "auto":
+        return config.kind
+    records = read_records(path, None, lambda bad: None, config.reading.max_line_bytes)
+    kinds = Counter(kind_of(record.value) for record in islice(records, LOOKED_AT))
+    return kinds.most_common(1)[0][0] if kinds else "any"
 
 
 def errors_in(work_dir: Path) -> Iterator[str]:
@@ -163,22 +146,10 @@ def errors_in(work_dir: Path) -> Iterator[str]:
                 yield str(json.loads(line))
 
 
-def tell_check(
-    counts: Counter[str],
-    checked: Sequence[Checked],
-    wrong: Sequence[str],
-    listed: int,
-    start: float,
-) -> None:
-    """Prints how many errors of which kind there are, and what was checked."""
-    if (hidden := counts["errors"] - listed) > 0:
-        print(f"... and {hidden:,} more errors (--max_errors 0 lists all)")
-    for path, kind in {file.lines.path: file.kind for file in checked}.items():
-        print(f"{path}: checked as {kind}")
+def outcome_table(counts: Counter[str], unreadable: int) -> Counter[str]:
+    """How many records are good and bad, and how many errors of which kind there are."""
     good = counts["in"] - counts["bad records"]
     table = Counter({"in": counts["in"], "bad records": counts["bad records"], "out": good})
-    table["files that cannot be read"] = len(wrong)
+    table["files that cannot be read"] = unreadable
     table.update({name: count for name, count in counts.items() if name.startswith("error: ")})
-    size = sum(file.lines.part.size for file in checked)
-    for line in outcome(table, size, time.perf_counter() - start):
-        print(line)
+    return table

@@ -1,9 +1,8 @@
-"""Bringing the data of others to our form, as a step."""
+"""Converting the data of others to our form, as a step."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
@@ -12,7 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from config import UserError
+from config import Settings, UserError
+from data_process.records.files import RecordStepConfig, run_records
 from data_process.records.formats import (
     FORMATS,
     Format,
@@ -20,23 +20,18 @@ from data_process.records.formats import (
     formats_of,
     question_format,
 )
-from data_process.records.jsonl import EmptyFile
-from data_process.records.jsonl_parts import JsonlPart, jsonl_parts, refuse_twice
-from data_process.records.kinds import described
-from data_process.records.known_files import signature_of
-from data_process.records.output import tell, writing_streams
-from data_process.records.record_lines import (
-    BAD,
-    PIPE_NAME,
+from data_process.records.jsonl import (
+    BadLine,
+    BadRecord,
+    FilePart,
     Reading,
-    RecordLine,
-    is_pipe,
-    read_all,
-    rejecter,
+    Record,
+    shown,
+    skipping,
 )
-from data_process.records.sources import WholeFile, packing_of, read_source, read_whole
-from data_process.records.steps import RecordStepConfig
-from data_process.running.run import StepResult, run_and_join, run_single
+from data_process.records.kinds import described
+from data_process.records.parts import jsonl_parts, refuse_twice, signature_of
+from data_process.records.sources import WholeFile, packing_of, read_source
 from data_process.running.step import REJECTED, Part, PartOutput, Step
 from data_process.running.work_dir import PIPE
 
@@ -45,7 +40,7 @@ LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
-class Naming:
+class Naming(Settings):
     """What the input is, where it should not be found out."""
 
     format: Annotated[FormatName | None, tyro.conf.arg(name="from")] = None
@@ -55,18 +50,13 @@ class Naming:
     answer_key: str | None = None
     """Key of the answer, with --question_key."""
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
+    def conflicts(self) -> list[str]:
+        """What is wrong between the fields, a sentence each."""
         if (self.question_key is None) != (self.answer_key is None):
             return ["question_key and answer_key go together: give both or none"]
         if self.question_key and self.format not in (None, "question"):
             return [f"from is {self.format}: question_key and answer_key go with question"]
         return []
-
-    @property
-    def named(self) -> FormatName | None:
-        """The format that was named, by itself or by its keys."""
-        return "question" if self.question_key else self.format
 
     def format_called(self, name: FormatName) -> Format:
         """A format, with the keys that were named."""
@@ -79,7 +69,7 @@ class Naming:
 class ConvertStep(Step):
     """Converts records. The streams it writes: main, rejected."""
 
-    sources: tuple[JsonlPart | WholeFile, ...]
+    sources: tuple[FilePart | WholeFile, ...]
     """What each part reads."""
     formats: tuple[FormatName, ...]
     """What each part is written in."""
@@ -104,12 +94,13 @@ class ConvertStep(Step):
 
     def run(self, number: int, output: PartOutput) -> None:
         """Converts the records of one part."""
-        lines = read_source(self.sources[number], self.reading, output)
-        convert_records(lines, self.formats[number], self.naming, self.reading, output)
+        on_bad = skipping(self.reading.bad_records, output)
+        records = read_source(self.sources[number], on_bad, self.reading.max_line_bytes)
+        convert_records(records, self.formats[number], self.naming, self.reading, output)
 
 
 def convert_records(
-    lines: Iterator[RecordLine],
+    records: Iterator[Record],
     name: FormatName,
     naming: Naming,
     reading: Reading,
@@ -118,61 +109,61 @@ def convert_records(
     """Writes what becomes of records that are written in one format.
 
     Raises:
-        UserError: a record is not, and bad_records is "stop".
+        BadRecord: a record is not, and bad_records is "stop".
     """
-    format = naming.format_called(name)
-    for line in lines:
+    format, on_bad = naming.format_called(name), skipping(reading.bad_records, output)
+    for record in records:
         try:
-            made = list(format.convert(line.record))
-        except UserError as error:
-            mistake = UserError(f"{line.place}: {error}; {name} is {format.example}")
-            if reading.bad_records == "stop":
+            made = list(format.convert(record.value))
+        except BadLine as error:
+            mistake = BadRecord(record.place, [f"{error}; {name} is {format.example}"])
+            if on_bad is None:
                 raise mistake from error
-            output.count(BAD)
-            rejecter(output)(mistake)
+            on_bad(mistake)
             continue
-        for record, reason, changes in made:
+        output.count("in")
+        for new, reason, changes in made:
             if reason:
                 output.count(f"dropped: {reason}")
-                output.write({**record, "reason": reason}, REJECTED)
+                output.write({**new, "reason": reason}, REJECTED)
             else:
                 output.count("out")
-                output.write(record)
+                output.write(new)
             for change in changes:
                 output.count(change)
 
 
-def find_format(path: Path, lines: Sequence[RecordLine], naming: Naming) -> FormatName:
+def find_format(path: Path, records: Sequence[Record], naming: Naming) -> FormatName:
     """The format of a file, by its first records.
 
     Raises:
         UserError: they have none, or more than one.
     """
-    if naming.named:
-        return naming.named
-    found: dict[FormatName, RecordLine] = {}
-    for line in lines:
-        names = formats_of(line.record)
+    if naming.format or naming.question_key:
+        return naming.format or "question"
+    found: dict[FormatName, Record] = {}
+    for record in records:
+        names = formats_of(record.value)
         if len(names) > 1:
             raise UserError(
-                f"{line.place}: may be {' or '.join(names)} ({described(line.record)}); name the "
-                "right one with --from"
+                f"{record.place}: may be {' or '.join(names)} ({described(record.value)}); name "
+                "the right one with --from"
             )
-        found.update({name: line for name in names if name not in found})
+        found.update({name: record for name in names if name not in found})
     if len(found) > 1:
-        kinds = " and ".join(f"{name} (line {line.number})" for name, line in found.items())
+        kinds = " and ".join(f"{name} (line {record.line})" for name, record in found.items())
         raise UserError(
-            f"{path}: its first records are written in several ways, {kinds}; part them (filter "
-            "--with_keys) and convert each file, or name one with --from and skip the others with "
-            "--bad_records skip"
+            f"{shown(path)}: its first records are written in several ways, {kinds}; part them "
+            "(filter --with_keys) and convert each file, or name one with --from and skip the "
+            "others with --bad_records skip"
         )
-    if not lines:
-        raise UserError(f"{path}: no record in it can be read; see process_jsonl.py check")
+    if not records:
+        raise UserError(f"{shown(path)}: no record in it can be read; see process_jsonl.py check")
     if not found:
         raise UserError(
-            f"{lines[0].place}: found {described(lines[0].record)}, which is no format known here: "
-            "name one with --from, or the keys of question and answer with --question_key and "
-            "--answer_key"
+            f"{records[0].place}: found {described(records[0].value)}, which is not a known "
+            "format: name one with --from, or the keys of question and answer with "
+            "--question_key and --answer_key"
         )
     return next(iter(found))
 
@@ -186,47 +177,19 @@ class ConvertConfig(RecordStepConfig):
     naming: Naming = field(default_factory=Naming)
     """What the input is."""
 
-    @property
-    def endings(self) -> Sequence[str]:
-        """Of the files that are taken from folders."""
-        return (".jsonl", ".json", ".csv", ".tsv")
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        return self.naming.problems() + super().problems()
+    endings = (".jsonl", ".json", ".csv", ".tsv")
 
 
 def run_convert(config: ConvertConfig) -> int:
     """Converts files part by part, or a pipe record by record."""
-    if config.is_stream:
-        convert_stream(config)
-        return 0
 
-    def work(work_dir: Path) -> StepResult:
-        step = plan_conversion(config.files(), config)
-        return run_single(step, work_dir, config.execution)
+    def work(records: Iterator[Record], output: PartOutput) -> None:
+        first = list(islice(records, LOOKED_AT))
+        name = find_format(PIPE, first, config.naming)
+        convert_records(chain(first, records), name, config.naming, config.reading, output)
 
-    run_and_join(config, work)
+    run_records(config, lambda files: plan_conversion(files, config), work)
     return 0
-
-
-def convert_stream(config: ConvertConfig) -> None:
-    """Converts what comes from a pipe, or goes to one."""
-    start = time.perf_counter()
-    files, size = config.files(), None
-    config.refuse_outputs()
-    with writing_streams(config.output, config.rejected, REJECTED, config.overwrite) as output:
-        if any(map(is_pipe, files)):
-            lines = read_all(files, config.reading, output.counts, "converting", rejecter(output))
-            first = list(islice(lines, LOOKED_AT))
-            name = find_format(PIPE_NAME, first, config.naming)
-            convert_records(chain(first, lines), name, config.naming, config.reading, output)
-        else:
-            step = plan_conversion(files, config)
-            size = step.input_bytes
-            for number in range(len(step.sources)):
-                step.run(number, output)
-    tell(output.counts, start, config.written, size)
 
 
 def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep:
@@ -236,8 +199,10 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
         UserError: one is of no known format, or they do not become records of one kind.
     """
     refuse_twice(files)
-    sources: list[JsonlPart | WholeFile] = []
+    sources: list[FilePart | WholeFile] = []
     formats: list[FormatName] = []
+    reading = config.reading
+    on_bad = None if reading.bad_records == "stop" else lambda bad: None
     for path in files:
         packing = packing_of(path)
         if packing == "lines" and config.naming.format != "lines":
@@ -246,23 +211,18 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
                 "if each line is one, name --from lines"
             )
         whole = WholeFile(path, packing)
-        bad: list[UserError] = []
-        first = list(islice(read_whole(whole, config.reading, bad.append), LOOKED_AT))
-        if not first and not bad:
-            raise EmptyFile(path)
+        first = list(islice(read_source(whole, on_bad, reading.max_line_bytes), LOOKED_AT))
         name = find_format(path, first, config.naming)
         found = jsonl_parts([path]) if packing == "jsonl" else [whole]
         sources += found
         formats += [name] * len(found)
-    refuse_two_kinds(sources, formats)
-    names = {source.path: name for source, name in zip(sources, formats, strict=True)}
-    for path, name in names.items():
         print(f"{path}: {name}", file=sys.stderr if config.output == PIPE else sys.stdout)
-    return ConvertStep(tuple(sources), tuple(formats), config.naming, config.reading)
+    refuse_two_kinds(sources, formats)
+    return ConvertStep(tuple(sources), tuple(formats), config.naming, reading)
 
 
 def refuse_two_kinds(
-    sources: Sequence[JsonlPart | WholeFile], formats: Sequence[FormatName]
+    sources: Sequence[FilePart | WholeFile], formats: Sequence[FormatName]
 ) -> None:
     """Raises UserError when some files become texts and others conversations."""
     kinds = {

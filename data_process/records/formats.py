@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from config import UserError
+from data_process.records.jsonl import BadLine
 from data_process.records.kinds import described
 from data_process.records.turns import Turn, read_turns, tidy, with_text
 
@@ -67,7 +67,7 @@ class Format:
     matches: Callable[[dict[str, Any]], bool]
     """Whether a record is written so, by its keys and the types of their values."""
     convert: Callable[[dict[str, Any]], Iterator[Converted]]
-    """Ours; raises UserError without a place when it is not written so."""
+    """Ours; raises BadLine without a place when it is not written so."""
     example: str
 
 
@@ -83,7 +83,7 @@ def text_at(record: dict[str, Any], name: str, needed: bool = True) -> str:
         return ""
     if not isinstance(value, str):
         what = f"found {described(record)}" if name not in record else f'"{name}" is no text'
-        raise UserError(f"{what}; it must have a text under {name!r}")
+        raise BadLine(f"{what}; it must have a text under {name!r}")
     return value
 
 
@@ -120,7 +120,7 @@ def history_of(record: dict[str, Any]) -> list[Turn]:
     """Earlier exchanges: [["question", "answer"], ...]."""
     history = record.get("history") or []
     if not isinstance(history, list) or not all(isinstance(e, list) for e in history):
-        raise UserError('"history" must be a list of pairs of question and answer')
+        raise BadLine('"history" must be a list of pairs of question and answer')
     roles = ("user", "assistant")
     return [
         with_text(role, content, number)
@@ -133,7 +133,7 @@ def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
     """A list of messages."""
     name = next((name for name in TURNS if name in record), None)
     if name is None:
-        raise UserError(f"found {described(record)}; it must have one of {', '.join(TURNS)}")
+        raise BadLine(f"found {described(record)}; it must have one of {', '.join(TURNS)}")
     turns = with_system(record, read_turns(record[name]))
     yield conversation(turns, others(record, name, "system"), record)
 
@@ -148,7 +148,7 @@ def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
     elif isinstance(chosen, str):
         turns = [*asked_of(record), with_text("assistant", chosen, 1)]
     else:
-        raise UserError(f'found {described(record)}; "chosen" must be messages or a text')
+        raise BadLine(f'found {described(record)}; "chosen" must be messages or a text')
     rest = others(record, "chosen", "rejected", "prompt", "question", *TURNS, "system")
     converted = conversation(with_system(record, turns), rest, record)
     if converted.reason is None and "rejected" in record:
@@ -164,7 +164,7 @@ def asked_of(record: dict[str, Any]) -> list[Turn]:
             return read_turns(record[name])
         if isinstance(record.get(name), str):
             return [with_text("user", record[name], 1)]
-    raise UserError(f"found {described(record)}; what was asked must stand under prompt")
+    raise BadLine(f"found {described(record)}; what was asked must stand under prompt")
 
 
 def question_keys(record: dict[str, Any]) -> list[tuple[str, str]]:
@@ -181,9 +181,7 @@ def question_format(question: str | None = None, answer: str | None = None) -> F
         pairs = question_keys(record)
         if not (question and answer) and len(pairs) != 1:
             what = ", ".join(f"{q} and {a}" for q, a in pairs) or described(record)
-            raise UserError(
-                f"found {what}; name the right keys with --question_key and --answer_key"
-            )
+            raise BadLine(f"found {what}; name the right keys with --question_key and --answer_key")
         asked, answered = (question, answer) if question and answer else pairs[0]
         turns = [
             with_text("user", text_at(record, asked), 1),
@@ -205,7 +203,7 @@ def from_chatml(record: dict[str, Any]) -> Iterator[Converted]:
     text = text_at(record, "text")
     turns = [with_text(role, content, 1) for role, content in WRITTEN_TURN.findall(text)]
     if not turns:
-        raise UserError('"text" has no <|im_start|>user')
+        raise BadLine('"text" has no <|im_start|>user')
     yield conversation(turns, others(record, "text"), record)
 
 

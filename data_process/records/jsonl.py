@@ -1,28 +1,42 @@
-"""Reading JSONL files, with every error told as file:line: what is wrong."""
+"""The reader of JSONL files: strict, in bounded memory, with one policy for bad records.
+
+Every mistake is named as `file:line: what is wrong; what to do`. A bad record stops the reader, or
+is handed to `on_bad` and skipped (`--bad_records skip`). A file that is not JSONL as a whole
+(compressed, UTF-16, missing, empty) stops it in any case. Other packings, such as arrays and
+tables, are brought to the same records by `sources.py`, under the same policy.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, Literal, NamedTuple, TypeVar
 
-from config import UserError
+from annotated_types import Interval
+
+from config import Settings, UserError
 from data_process.records.kinds import (
     conversation_problems,
     described,
     shortened,
     text_problems,
 )
+from data_process.running.step import REJECTED, Part, PartOutput
+from data_process.running.work_dir import PIPE
 from model.chat import Message
 
 LONGEST_LINE = 32 << 20
 """Bytes of a line; one that is longer would need more memory than a worker has."""
 PIECE_BYTES = 1 << 20
 """What is read at once of a line that may be of any length."""
+BOM = b"\xef\xbb\xbf"
+BAD = "dropped: bad record"
 OTHER_FORMATS = (
     (b"\x1f\x8b", "compressed; unpack it first"),
     (b"BZh", "compressed; unpack it first"),
@@ -33,13 +47,30 @@ OTHER_FORMATS = (
     (b"Rar!", "compressed; unpack it first"),
     (b"PAR1", "Parquet; save it as JSONL first (pandas: read_parquet, to_json with lines=True)"),
 )
-"""First bytes of files that are something else, and what is said of them."""
+"""First bytes of other formats, and what a file that begins so is."""
+
+BadRecords = Literal["stop", "skip"]
+Check = Callable[[dict[str, Any]], Iterator[str]]
+"""Yields what is wrong with a record, a sentence each; see `kinds.py`."""
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Reading(Settings):
+    """How files are read."""
+
+    bad_records: BadRecords = "stop"
+    """stop: a line that is not a record ends the work, and is named. skip: such lines are skipped
+    and counted."""
+    max_line_bytes: Annotated[int, Interval(ge=16, le=1 << 31)] = LONGEST_LINE
+    """A longer line is a bad record; so much memory a line may take, in bytes."""
 
 
 @dataclass(frozen=True)
 class FilePart:
     """Whole lines of a file, one after another."""
 
+    path: Path
     begin: int
     """Byte at which its first line begins."""
     end: int
@@ -47,65 +78,327 @@ class FilePart:
     line: int
     """Number of its first line, from 1."""
     records: int
-    """Lines before it that are not blank."""
+    """Lines of the file before it that are not blank."""
+
+    @property
+    def part(self) -> Part:
+        """Its name and size, for a step."""
+        return Part(f"{self.path} from line {self.line}", self.end - self.begin)
 
 
-def read_records(path: Path, part: FilePart | None = None) -> Iterator[tuple[int, object]]:
-    """The records of a JSONL file, or of a part of it, with their line numbers (from 1); blank
-    lines are passed over.
+class Record(NamedTuple):
+    """A record, and where it stands."""
+
+    path: Path
+    line: int
+    """From 1."""
+    begin: int
+    """Byte at which its line begins."""
+    raw: bytes
+    """The line as it was read."""
+    value: dict[str, Any]
+    """All its keys."""
+
+    @property
+    def place(self) -> str:
+        """file:line."""
+        return f"{shown(self.path)}:{self.line}"
+
+    @property
+    def content(self) -> bytes:
+        """The line as it is written again: without a byte-order mark, \\n at its end."""
+        return written_line(self.raw, self.line == 1)
+
+
+def written_line(raw: bytes, is_first: bool) -> bytes:
+    """A line as it is written again; `is_first`: it may begin with a byte-order mark."""
+    raw = raw.removeprefix(BOM) if is_first else raw
+    return raw.rstrip(b"\r\n") + b"\n"
+
+
+class BadLine(Exception):
+    """What is wrong with a line, a sentence each; the reader adds the place."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+class OtherFormat(BadLine):
+    """The first line shows that the whole file is not JSONL."""
+
+
+class BadRecord(UserError):
+    """A line that is not a record; the message is the first of its problems."""
+
+    def __init__(self, place: str, problems: Iterable[str]) -> None:
+        self.problems = [f"{place}: {problem}" for problem in problems]
+        super().__init__(self.problems[0])
+
+
+class EmptyFile(UserError):
+    """A file without a record."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{shown(path)}: the file is empty; it needs one JSON object a line")
+
+
+OnBad = Callable[[BadRecord], object]
+
+
+def read_records(
+    source: Path | FilePart,
+    check: Check | None = None,
+    on_bad: OnBad | None = None,
+    longest: int = LONGEST_LINE,
+) -> Iterator[Record]:
+    """The records of a JSONL file, of a part of one, or of a pipe; blank lines are skipped.
+
+    Args:
+        source: what is read; `PIPE` is standard input.
+        check: what a record must be, beyond a JSON object that UTF-8 can spell.
+        on_bad: gets each bad record, which is then skipped; None: the first one is raised.
+        longest: bytes that a line may have.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8 text or not JSONL.
+        UserError: the file is missing, empty, or not JSONL as a whole.
+        BadRecord: a line is not a record, and `on_bad` is None.
     """
-    empty = part is None  # of a part, `survey` has seen that its file is not empty
-    for number, raw in read_raw_lines(path, part):
-        line = decode_line(path, number, raw)
-        if not line.strip():
+
+    def parse(number: int, raw: bytes) -> dict[str, Any] | None:
+        if raw[:1] != b"{" and is_blank(raw):
+            return None
+        record = parse_object(decode_line(number, raw, longest))
+        if check and (problems := list(check(record))):
+            raise BadLine(*problems)
+        return record
+
+    path = source.path if isinstance(source, FilePart) else source
+    lines = read_lines(source, longest)
+    # Of a part, `parts.py` has seen that its file is not empty.
+    return parsed(path, lines, parse, on_bad, may_be_empty=isinstance(source, FilePart))
+
+
+def parsed(
+    path: Path,
+    lines: Iterator[tuple[int, int, Content]],
+    parse: Callable[[int, Content], dict[str, Any] | None],
+    on_bad: OnBad | None,
+    may_be_empty: bool = False,
+) -> Iterator[Record]:
+    """Records made of lines, or of what else a file has; the policy for bad ones stands here alone.
+
+    Args:
+        path: the file, for messages.
+        lines: number, place and content of each.
+        parse: makes a record of number and content; None for a blank line; raises BadLine.
+        on_bad: see `read_records`.
+        may_be_empty: blank lines alone are not a mistake.
+    """
+    is_empty = not may_be_empty
+    for number, begin, content in lines:
+        try:
+            value = parse(number, content)
+        except BadLine as bad:
+            mistake = BadRecord(f"{shown(path)}:{number}", bad.problems)
+            if on_bad is None or isinstance(bad, OtherFormat):
+                raise mistake from bad
+            on_bad(mistake)
+            is_empty = False
             continue
-        empty = False
-        yield number, parse_line(path, number, line)
-    if empty:
+        if value is not None:
+            is_empty = False
+            raw = content if isinstance(content, bytes) else b""
+            yield Record(path, number, begin, raw, value)
+    if is_empty:
         raise EmptyFile(path)
 
 
-def parse_line(path: Path, number: int, line: str) -> object:
-    """The value of a line of JSON.
+def read_part(
+    part: FilePart,
+    output: PartOutput,
+    bad_records: BadRecords,
+    check: Check | None = None,
+    longest: int = LONGEST_LINE,
+) -> Iterator[Record]:
+    """The records of a part of a file, for a step: counted as `in`, and bad ones that are skipped
+    counted and written to the rejected ones; see `read_records`."""
+    return counted(read_records(part, check, skipping(bad_records, output), longest), output)
+
+
+def counted(records: Iterator[Record], output: PartOutput) -> Generator[Record, None, None]:
+    """Counts records as `in`."""
+    for record in records:
+        output.count("in")
+        yield record
+
+
+def skipping(bad_records: BadRecords, output: PartOutput) -> OnBad | None:
+    """What counts the bad records of a step and writes them to the rejected ones; None when they
+    stop it."""
+
+    def skip(bad: BadRecord) -> None:
+        output.count("in")
+        output.count(BAD)
+        output.write({"reason": "bad record", "problem": str(bad)}, REJECTED)
+
+    return skip if bad_records == "skip" else None
+
+
+def read_texts(source: Path | FilePart) -> Iterator[tuple[int, str]]:
+    """The texts of a pretraining file, {"text": ...} a line, with their line numbers."""
+    for record in read_records(source, text_problems):
+        yield record.line, record.value["text"]
+
+
+def read_conversations(source: Path | FilePart) -> Iterator[tuple[int, list[Message]]]:
+    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, each
+    with an assistant's turn, with their line numbers."""
+    for record in read_records(source, conversation_problems):
+        yield record.line, record.value["conversations"]
+
+
+def read_lines(
+    source: Path | FilePart, longest: int = LONGEST_LINE
+) -> Iterator[tuple[int, int, bytes]]:
+    """Number (from 1), first byte and bytes of each line of a file, of a part of one, or of a pipe.
+
+    Of a line of more than `longest` bytes only the first `longest` + 1 come, for `decode_line` to
+    refuse; so memory is bounded.
 
     Raises:
-        UserError: it is none, or one that other readers would take for something else (NaN,
-            Infinity, a key that occurs twice); the line is named.
+        UserError: the file is missing or cannot be read.
     """
-    try:
-        return DECODER.decode(line)
-    except (ValueError, RecursionError) as error:
-        cut = "" if line.endswith("\n") else "; the line has no end, so the file may be cut"
+    number, begin, end = 1, 0, math.inf
+    path = source
+    if isinstance(source, FilePart):
+        path, number, begin, end = source.path, source.line, source.begin, source.end
+    assert isinstance(path, Path)
+    with opened(path) as file:
+        if begin:
+            file.seek(begin)
+        while begin < end and (raw := file.readline(longest + 1)):
+            size = len(raw)
+            if size > longest and not raw.endswith(b"\n"):
+                size += skip_line(file)
+            yield number, begin, raw
+            number, begin = number + 1, begin + size
+
+
+def skip_line(file: IO[bytes]) -> int:
+    """Reads to the end of a line; the bytes that it had."""
+    size = 0
+    while piece := file.readline(PIECE_BYTES):
+        size += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return size
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether a path can be read only once."""
+    return path == PIPE or path.is_fifo() or path.is_char_device()
+
+
+def shown(path: Path) -> str:
+    """A path as messages name it."""
+    return "standard input" if path == PIPE else str(path)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file or a pipe to read; UserError when it is missing or cannot be read."""
+    if path == PIPE:
+        yield sys.stdin.buffer
+        return
+    if not path.is_file() and not is_pipe(path):
+        what = "is a directory, not a file" if path.is_dir() else "there is no such file"
         raise UserError(
-            f"{path}:{number}: not valid JSON ({json_reason(error)}){cut}; mend or remove it"
+            f"{path}: {what}; put your data there, name yours, or make the built-in sample with "
+            "`python data_process/make_sample.py`"
+        )
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check its permissions and its "
+            "disk"
         ) from error
 
 
-def parse_object(
-    path: Path, number: int, raw: bytes, longest: int = LONGEST_LINE
-) -> dict[str, Any]:
-    """The JSON object of a line, which can be written as UTF-8 again.
+def is_blank(raw: bytes) -> bool:
+    """Whether a line holds nothing but white space; one that is not UTF-8 is not blank."""
+    if raw[:1] == b"{":  # nearly every line, decided at once
+        return False
+    try:
+        return not raw.removeprefix(BOM).decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return False
+
+
+def decode_line(number: int, raw: bytes, longest: int = LONGEST_LINE) -> str:
+    """The text of a line; BadLine when it is too long, or its bytes are not UTF-8 text."""
+    if number == 1:
+        refuse_other_formats(raw)
+        raw = raw.removeprefix(BOM)
+    if len(raw) > longest:
+        raise BadLine(
+            f"a line of more than {longest:,} bytes; split its text into several records, or give "
+            "it as a .txt file to data_process/split_text.py, which takes any size"
+        )
+    if b"\0" in raw:
+        raise BadLine("a NUL byte; the file is binary or damaged, not JSONL")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadLine(
+            f"not UTF-8 (byte {error.start + 1} of the line); save the file as UTF-8"
+        ) from error
+
+
+def refuse_other_formats(first_line: bytes) -> None:
+    """Raises OtherFormat when a file's first bytes are those of UTF-16, UTF-32, or of a compressed
+    or binary format."""
+    marked = first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
+    if marked or re.match(rb"\0{1,3}[\t -~]|[\t -~]\0", first_line):
+        raise OtherFormat("the file is UTF-16 or UTF-32; save it as UTF-8")
+    for begin, what in OTHER_FORMATS:
+        if first_line.startswith(begin):
+            raise OtherFormat(f"the file is {what}")
+
+
+def parse_object(line: str) -> dict[str, Any]:
+    """The JSON object of a line.
 
     Raises:
-        UserError: the line is none; it is named.
+        BadLine: there is none, or one that other readers would take for something else (NaN,
+            Infinity, a key that occurs twice), or that UTF-8 cannot spell.
     """
-    line = decode_line(path, number, raw, longest)
-    record = parse_line(path, number, line)
+    try:
+        record = DECODER.decode(line)
+    except (ValueError, RecursionError) as error:
+        cut = "" if line.endswith("\n") else "; the line has no end, so the file may be cut"
+        raise BadLine(f"not valid JSON ({json_reason(error)}){cut}; mend or remove it") from error
     if not isinstance(record, dict):
-        raise UserError(
-            f'{path}:{number}: found {described(record)}; a line must be a JSON object, {{"...": '
-            "...}"
-        )
+        raise BadLine(f'found {described(record)}; a line must be a JSON object, {{"...": ...}}')
     if "\\ud" in line or "\\uD" in line:
-        refuse_lone_surrogates(path, number, json.dumps(record, ensure_ascii=False))
+        refuse_lone_surrogates(json.dumps(record, ensure_ascii=False))
     return record
 
 
+def refuse_lone_surrogates(text: str) -> None:
+    """Raises BadLine for half a surrogate pair, which JSON can spell but UTF-8 cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadLine(
+            f"half a surrogate pair ({text[error.start]!r}); mend or remove it"
+        ) from error
+
+
 def json_reason(error: ValueError | RecursionError) -> str:
-    """Why a text is no JSON, in a few words."""
+    """Why a text is not JSON, in a few words."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
@@ -131,7 +424,7 @@ def refuse_constant(name: str) -> float:
 def finite(digits: str) -> float:
     """A number; ValueError when it is too large to be one."""
     number = float(digits)
-    if number in (float("inf"), float("-inf")):
+    if math.isinf(number):
         raise ValueError(f"the number {shortened(digits)} is too large")
     return number
 
@@ -139,158 +432,3 @@ def finite(digits: str) -> float:
 DECODER = json.JSONDecoder(
     object_pairs_hook=unique_keys, parse_constant=refuse_constant, parse_float=finite
 )
-
-
-class EmptyFile(UserError):
-    """A file without a record."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path}: the file is empty; it needs one JSON object a line")
-
-
-class WrongFile(UserError):
-    """A file that is no JSONL as a whole."""
-
-
-def read_raw_lines(
-    path: Path, part: FilePart | None = None, longest: int = LONGEST_LINE
-) -> Iterator[tuple[int, bytes]]:
-    """The bytes of the lines of a file, or of a part of it, with their numbers (from 1).
-
-    Of a line of more than `longest` bytes only the first `longest` + 1 come, for `decode_line` to
-    refuse; so memory is bounded.
-
-    Raises:
-        UserError: the file is missing or cannot be read.
-    """
-    with opened(path) as file:
-        file.seek(part.begin if part else 0)
-        yield from bounded_lines(file, part, longest)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file to read; UserError when it is missing or cannot be read."""
-    if not path.is_file():
-        what = "is a directory, not a file" if path.is_dir() else "there is no such file"
-        raise WrongFile(
-            f"{path}: {what}; put your data there, name yours, or make the built-in sample with "
-            "`python data_process/make_sample.py`"
-        )
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise WrongFile(
-            f"{path}: cannot be read ({error.strerror or error}); check its permissions and its "
-            "disk"
-        ) from error
-
-
-def bounded_lines(
-    file: IO[bytes], part: FilePart | None = None, longest: int = LONGEST_LINE
-) -> Iterator[tuple[int, bytes]]:
-    """The lines of an open file that stands at its begin, or at that of a part; see
-    `read_raw_lines`."""
-    number, position = (part.line, part.begin) if part else (1, 0)
-    while (part is None or position < part.end) and (raw := file.readline(longest + 1)):
-        position += len(raw)
-        last = raw
-        while len(raw) > longest and not last.endswith(b"\n"):
-            if not (last := file.readline(PIECE_BYTES)):
-                break
-            position += len(last)
-        yield number, raw
-        number += 1
-
-
-def read_pieces(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, line by line, long lines in pieces: the end of a line ends a piece."""
-    with opened(path) as file:
-        while piece := file.readline(PIECE_BYTES):
-            yield piece
-
-
-def is_blank(raw: bytes) -> bool:
-    """Whether a line holds nothing but white space; one that is no text is not blank."""
-    if raw[:1] == b"{":  # nearly every line, told at once
-        return False
-    try:
-        return not raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
-    except UnicodeDecodeError:
-        return False
-
-
-def decode_line(path: Path, number: int, raw: bytes, longest: int = LONGEST_LINE) -> str:
-    """The text of a line; UserError when it is too long, or its bytes are not UTF-8 text."""
-    if number == 1:
-        refuse_other_formats(path, raw)
-        raw = raw.removeprefix(b"\xef\xbb\xbf")
-    if len(raw) > longest:
-        raise UserError(
-            f"{path}:{number}: a line of more than {longest:,} bytes; split its text into several "
-            "records, or give it as a .txt file to data_process/split_text.py, which takes any size"
-        )
-    if b"\0" in raw:
-        raise UserError(f"{path}:{number}: a NUL byte; the file is binary or damaged, not JSONL")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}:{number}: not UTF-8 (byte {error.start + 1} of the line); save the file as "
-            "UTF-8"
-        ) from error
-
-
-def refuse_other_formats(path: Path, first_line: bytes) -> None:
-    """Raises WrongFile when a file's first bytes are those of UTF-16, UTF-32, or of a compressed or
-    binary format."""
-    marked = first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
-    if marked or re.match(rb"\0{1,3}[\t -~]|[\t -~]\0", first_line):
-        raise WrongFile(f"{path}:1: the file is UTF-16 or UTF-32; save it as UTF-8")
-    for begin, what in OTHER_FORMATS:
-        if first_line.startswith(begin):
-            raise WrongFile(f"{path}:1: the file is {what}")
-
-
-def read_texts(path: Path, part: FilePart | None = None) -> Iterator[tuple[int, str]]:
-    """The texts of a pretraining file, {"text": ...} a line, or of a part of it, with their line
-    numbers.
-
-    Raises:
-        UserError: a record has no text; the line is named.
-    """
-    for number, record in read_records(path, part):
-        for problem in text_problems(record):
-            raise UserError(f"{path}:{number}: {problem}")
-        assert isinstance(record, dict)
-        refuse_lone_surrogates(path, number, record["text"])
-        yield number, record["text"]
-
-
-def read_conversations(
-    path: Path, part: FilePart | None = None
-) -> Iterator[tuple[int, list[Message]]]:
-    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, or of
-    a part of it, with line numbers.
-
-    Raises:
-        UserError: a record is not a conversation with an assistant's turn; the line is named.
-    """
-    for number, record in read_records(path, part):
-        for problem in conversation_problems(record):
-            raise UserError(f"{path}:{number}: {problem}")
-        assert isinstance(record, dict)
-        for message in record["conversations"]:
-            refuse_lone_surrogates(path, number, message["content"])
-        yield number, record["conversations"]
-
-
-def refuse_lone_surrogates(path: Path, number: int, text: str) -> None:
-    """Raises UserError for half a surrogate pair, which JSON can spell but UTF-8 cannot."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"{path}:{number}: half a surrogate pair ({text[error.start]!r}); mend or remove it"
-        ) from error

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -20,10 +21,8 @@ CONVERSATION_EXAMPLE = (
 )
 
 
-def kind_of(record: object) -> Kind:
+def kind_of(record: dict[str, Any]) -> Kind:
     """What a record is meant to be, by its keys."""
-    if not isinstance(record, dict):
-        return "any"
     if "conversations" in record:
         return "conversations"
     if "text" in record:
@@ -31,20 +30,25 @@ def kind_of(record: object) -> Kind:
     return "questions" if all(name in record for name in QUESTION_FIELDS) else "any"
 
 
-def text_problems(record: object) -> Iterator[str]:
-    """What is wrong with a record as a text."""
-    if not isinstance(record, dict) or "text" not in record:
+def text_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a text to learn from."""
+    found = list(document_problems(record))
+    yield from found
+    if not found and not record["text"].strip():
+        yield '"text" is empty; it must be a non-empty string'
+
+
+def document_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a document to work on, which may be empty."""
+    if "text" not in record:
         yield f"found {described(record)}; a line must be {TEXT_EXAMPLE}"
-        return
-    text = record["text"]
-    if not isinstance(text, str) or not text.strip():
-        what = "is empty" if isinstance(text, str) else f"is a {type(text).__name__}"
-        yield f'"text" {what}; it must be a non-empty string'
+    elif not isinstance(record["text"], str):
+        yield f'"text" is a {type(record["text"]).__name__}; it must be a non-empty string'
 
 
-def conversation_problems(record: object) -> Iterator[str]:
+def conversation_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a conversation to learn from."""
-    if not isinstance(record, dict) or "conversations" not in record:
+    if "conversations" not in record:
         yield f"found {described(record)}; a line must be {CONVERSATION_EXAMPLE}"
         return
     messages = record["conversations"]
@@ -54,9 +58,9 @@ def conversation_problems(record: object) -> Iterator[str]:
         yield "no assistant's turn, so nothing to learn; add one"
 
 
-def question_problems(record: object) -> Iterator[str]:
+def question_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a question; see data_process/sample/evaluation.py."""
-    if not isinstance(record, dict) or any(name not in record for name in QUESTION_FIELDS):
+    if any(name not in record for name in QUESTION_FIELDS):
         yield f"a question needs the fields {', '.join(QUESTION_FIELDS)}"
         return
     found = list(message_problems(record["messages"]))
@@ -65,23 +69,17 @@ def question_problems(record: object) -> Iterator[str]:
         yield "the messages must end with a user's turn"
 
 
-def no_problems(record: object) -> Iterator[str]:
-    """Any JSON object will do."""
-    yield from ()
-
-
-PROBLEMS: dict[Kind, Callable[[object], Iterator[str]]] = {
+PROBLEMS: dict[Kind, Callable[[dict[str, Any]], Iterator[str]]] = {
     "text": text_problems,
     "conversations": conversation_problems,
     "questions": question_problems,
-    "any": no_problems,
+    "any": lambda record: iter(()),
 }
-"""What finds everything that is wrong with a record, by what it should be."""
+"""Finds everything that is wrong with a record, by what it should be."""
 
 
 def messages_of(record: dict[str, Any]) -> list[tuple[str, str]]:
-    """Role and content of the turns of a conversation or a question; what is none is passed
-    over."""
+    """Role and content of the turns of a conversation or a question; malformed ones are skipped."""
     messages = record.get("conversations", record.get("messages"))
     found = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
     pairs = [(message.get("role"), message.get("content")) for message in found]
@@ -98,6 +96,15 @@ def text_of(record: dict[str, Any]) -> str:
     return "\n".join(value for value in record.values() if isinstance(value, str))
 
 
+def content_of(record: dict[str, Any]) -> bytes:
+    """What makes two records the same: their text or turns, else all of them."""
+    if messages := messages_of(record):
+        value: object = messages
+    else:
+        value = record["text"] if isinstance(record.get("text"), str) else record
+    return json.dumps(value, ensure_ascii=True, sort_keys=True).encode("ascii")
+
+
 def described(record: object) -> str:
     """What a record is, in a few words, for a message."""
     if not isinstance(record, dict):
@@ -107,5 +114,5 @@ def described(record: object) -> str:
 
 
 def shortened(text: str, longest: int = 40) -> str:
-    """A text, or its begin, for a message."""
+    """A text, or its first characters, for a message."""
     return text if len(text) <= longest else text[:longest] + "..."

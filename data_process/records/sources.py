@@ -1,44 +1,50 @@
-"""Files of records in any packing: JSONL, one JSON array, a table, lines of text."""
+"""Files of records in other packings than JSONL: one JSON array, a table, lines of text.
+
+Each is brought to the records of `jsonl.py`, one by one in bounded memory, under its policy for bad
+records.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import codecs
+import csv
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Any, Literal
 
 from config import UserError
-from data_process.records.json_array import array_items
 from data_process.records.jsonl import (
+    BOM,
     PIECE_BYTES,
-    EmptyFile,
+    BadLine,
+    FilePart,
+    OnBad,
+    Record,
     decode_line,
     is_blank,
+    json_reason,
     opened,
     parse_object,
-    read_raw_lines,
+    parsed,
+    read_lines,
+    read_records,
     refuse_other_formats,
 )
-from data_process.records.jsonl_parts import JsonlPart
-from data_process.records.record_lines import (
-    Reading,
-    RecordLine,
-    counted,
-    noting,
-    parse_lines,
-    read_part,
-    rejecter,
-)
-from data_process.records.table_file import SEPARATORS, read_table
-from data_process.running.step import Part, PartOutput
+from data_process.running.step import Part
 
 Packing = Literal["jsonl", "array", "table", "lines"]
-TellBad = Callable[[UserError], object]
+SEPARATORS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
+"""By the end of the file's name; the one that is most often in the first line."""
+SPACE = " \t\r\n"
+NEAR = 20
+"""Characters before the end of what was read in which an error may come from what was not."""
 
 
 @dataclass(frozen=True)
 class WholeFile:
-    """A file that is read from its begin to its end."""
+    """A file that is read from its start to its end."""
 
     path: Path
     packing: Packing
@@ -62,76 +68,215 @@ def packing_of(path: Path) -> Packing:
     with opened(path) as file:
         begin = file.readline(PIECE_BYTES)
         more = file.read(1)
-    refuse_other_formats(path, begin)
-    text = begin.removeprefix(b"\xef\xbb\xbf").strip()
+    try:
+        refuse_other_formats(begin)
+    except BadLine as error:
+        raise UserError(f"{path}:1: {error}") from error
+    text = begin.removeprefix(BOM).strip()
     if path.suffix.lower() == ".jsonl" and text.endswith(b"]") and more:
         return "jsonl"  # with a list in its first line, which is a bad record
     return "array" if text.startswith(b"[") or (not text and more == b"[") else "jsonl"
 
 
-def read_whole(source: WholeFile, reading: Reading, tell_bad: TellBad) -> Iterator[RecordLine]:
-    """The records of a file.
+def read_source(
+    source: FilePart | WholeFile, on_bad: OnBad | None, longest: int
+) -> Iterator[Record]:
+    """The records of a file in any packing, or of a part of a JSONL file; see
+    `jsonl.read_records`."""
+    if isinstance(source, FilePart):
+        return read_records(source, None, on_bad, longest)
+    readers = {"array": read_array, "table": read_table, "lines": read_text_lines}
+    if source.packing in readers:
+        return readers[source.packing](source.path, on_bad, longest)
+    return read_records(source.path, None, on_bad, longest)
+
+
+def read_text_lines(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Record]:
+    """Each line that is not blank, as a text."""
+
+    def parse(number: int, raw: bytes) -> dict[str, Any] | None:
+        blank = is_blank(raw)
+        return None if blank else {"text": decode_line(number, raw, longest).rstrip("\r\n")}
+
+    return parsed(path, read_lines(path, longest), parse, on_bad)
+
+
+def read_table(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Record]:
+    """The rows of a table whose first line has the names of its columns; a row may go over several
+    lines, where a quoted text does.
 
     Raises:
-        UserError: it cannot be read, or a record is bad and bad_records is "stop".
+        UserError: the file is not a table.
     """
-    path = source.path
-    if source.packing == "array":
+    table = Table(path, longest)
+
+    def parse(number: int, row: list[str]) -> dict[str, Any] | None:
+        if row and len(row) != len(table.names):
+            raise BadLine(
+                f"{len(row)} columns, but the first line names {len(table.names)}; put texts that "
+                "hold a separator into quotes"
+            )
+        return dict(zip(table.names, row, strict=True)) if row else None
+
+    return parsed(path, table.rows(), parse, on_bad)
+
+
+class Table:
+    """The rows of a CSV or TSV file."""
+
+    def __init__(self, path: Path, longest: int) -> None:
+        self.path, self.longest = path, longest
+        self.names: list[str] = []
+        self.line = 0
+        """Number of the last line that was read."""
+
+    def lines(self) -> Iterator[str]:
+        """The texts of the lines."""
+        for number, _, raw in read_lines(self.path, self.longest):
+            self.line = number
+            try:
+                yield decode_line(number, raw, self.longest)
+            except BadLine as error:  # where its row ends is not known
+                raise UserError(f"{self.path}:{number}: {error}") from error
+
+    def rows(self) -> Iterator[tuple[int, int, list[str]]]:
+        """Line and cells of each row (and a place that is not known)."""
+        csv.field_size_limit(self.longest)
+        lines = self.lines()
+        header = next(lines, "")
+        separator = max(SEPARATORS[self.path.suffix.lower()], key=header.count)
+        names = next(csv.reader([header], delimiter=separator), [])
+        self.names = [name.strip() for name in names]
+        if len(set(self.names)) < len(self.names) or not all(self.names):
+            raise UserError(
+                f"{self.path}:1: the first line must name each column once, but has "
+                f"{', '.join(self.names)[:100]}"
+            )
+        rows = csv.reader(lines, delimiter=separator, strict=True)
+        begin = self.line + 1
+        try:
+            for row in rows:
+                yield begin, 0, row
+                begin = self.line + 1
+        except csv.Error as error:
+            raise UserError(
+                f"{self.path}:{begin}: not a row of a table ({error}); look for a quote that "
+                "is not closed"
+            ) from error
+
+
+def read_array(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Record]:
+    """The items of a JSON array; one that is a text is {"text": ...}. A bad one is named by its
+    number too, for all may stand in one line.
+
+    Raises:
+        UserError: the file is not an array, or one that cannot be read on; the line is named.
+    """
+    items = 0
+
+    def parse(number: int, raw: bytes) -> dict[str, Any]:
+        nonlocal items
+        items += 1
+        try:
+            return parse_object(decode_line(number, raw, longest))
+        except BadLine as error:
+            raise BadLine(f"{error} (item {items:,} of the array)") from error
+
+    def lines() -> Iterator[tuple[int, int, bytes]]:
         with opened(path) as file:
-            items = array_items(path, file, reading.max_line_bytes)
-            yield from parse_items(path, items, reading, tell_bad)
-        return
-    lines = read_raw_lines(path, None, reading.max_line_bytes)
-    if source.packing == "table":
-        yield from read_table(path, lines, reading, tell_bad)
-    elif source.packing == "lines":
-        yield from read_text_lines(path, lines, reading, tell_bad)
-    else:
-        yield from parse_lines(path, lines, reading, tell_bad)
+            yield from ArrayText(path, file, longest).items()
+
+    return parsed(path, lines(), parse, on_bad)
 
 
-def read_source(
-    source: JsonlPart | WholeFile, reading: Reading, output: PartOutput
-) -> Iterator[RecordLine]:
-    """The records of a file or of a part of one, counted; bad ones are counted and noted."""
-    if isinstance(source, JsonlPart):
-        yield from read_part(source, reading, output)
-        return
-    tell_bad = noting(output.counts, rejecter(output))
-    yield from counted(read_whole(source, reading, tell_bad), output.counts)
-    if not output.counts["in"]:
-        raise EmptyFile(source.path)
+class ArrayText:
+    """The text of a JSON array, of which only as much is held as is needed."""
 
+    def __init__(self, path: Path, file: IO[bytes], longest: int) -> None:
+        self.path, self.file, self.longest = path, file, longest
+        self.decode = codecs.getincrementaldecoder("utf-8-sig")()
+        # Only for where an item ends: numbers may be of any size.
+        self.scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+        self.text, self.place, self.line = "", 0, 1
+        self.ended = False
 
-def parse_items(
-    path: Path, items: Iterator[tuple[int, bytes]], reading: Reading, tell_bad: TellBad
-) -> Iterator[RecordLine]:
-    """The records of an array; a bad one is named by its number too, for all may stand in one
-    line."""
-    for position, (number, raw) in enumerate(items, 1):
+    def wrong(self, what: str) -> UserError:
+        """A file that cannot be read on."""
+        return UserError(f"{self.path}:{self.line}: {what}; mend it, or save it as JSONL")
+
+    def items(self) -> Iterator[tuple[int, int, bytes]]:
+        """Line and JSON of each item (and a place that is not known)."""
+        if self.symbol() != "[":
+            raise self.wrong("the file is not a JSON array")
+        if self.symbol() != "]":
+            self.place -= 1
+            while True:
+                yield self.item()
+                symbol = self.symbol()
+                if symbol == "]":
+                    break
+                if symbol != ",":
+                    raise self.wrong("an item must be followed by a comma or by the array's end")
+        if self.symbol():
+            raise self.wrong("something stands behind the array's end")
+
+    def read_on(self) -> None:
+        """Reads more, as much as is waiting at least, and forgets what is done."""
+        waiting = len(self.text) - self.place
+        raw = self.file.read(max(PIECE_BYTES, waiting))
+        self.ended = not raw
         try:
-            record = parse_object(path, number, raw, reading.max_line_bytes)
-        except UserError as error:
-            mistake = UserError(f"{error} (item {position:,} of the array)")
-            if reading.bad_records == "stop":
-                raise mistake from error
-            tell_bad(mistake)
-            continue
-        yield RecordLine(path, number, raw, record)
+            more = self.decode.decode(raw, final=self.ended)
+        except UnicodeDecodeError as error:
+            raise self.wrong("not UTF-8, here or below") from error
+        if "\0" in more:
+            raise self.wrong("a NUL byte, here or below")
+        self.text, self.place = self.text[self.place :] + more, 0
 
+    def symbol(self) -> str:
+        """The next character that is not white space, which is skipped; empty at the end."""
+        while True:
+            while self.place < len(self.text):
+                character = self.text[self.place]
+                self.place += 1
+                if character not in SPACE:
+                    return character
+                self.line += character == "\n"
+            if self.ended:
+                return ""
+            self.read_on()
 
-def read_text_lines(
-    path: Path, lines: Iterator[tuple[int, bytes]], reading: Reading, tell_bad: TellBad
-) -> Iterator[RecordLine]:
-    """Each line that is not blank, as a text."""
-    for number, raw in lines:
-        if is_blank(raw):
-            continue
-        try:
-            text = decode_line(path, number, raw, reading.max_line_bytes).rstrip("\r\n")
-        except UserError as mistake:
-            if reading.bad_records == "stop":
-                raise
-            tell_bad(mistake)
-            continue
-        yield RecordLine(path, number, raw, {"text": text})
+    def item(self) -> tuple[int, int, bytes]:
+        """The next item."""
+        if not self.symbol():
+            raise self.wrong("the array has no end, so the file may be cut")
+        self.place -= 1
+        while (end := self.end_of_item()) == len(self.text) and not self.ended:
+            self.read_on()  # a number may go on
+        item, line = self.text[self.place : end], self.line
+        self.line += item.count("\n")
+        self.place = end
+        if item.startswith('"'):
+            item = f'{{"text": {item}}}'
+        return line, 0, item.encode("utf-8") + b"\n"
+
+    def end_of_item(self) -> int:
+        """Where the item ends, reading on until it does."""
+        while True:
+            try:
+                return self.scan(self.text, self.place)[1]
+            except (ValueError, RecursionError) as error:
+                if self.ended or not self.may_go_on(error):
+                    cut = "; the array has no end, so the file may be cut" if self.ended else ""
+                    # The place in the error would be that in the piece that was read.
+                    reason = json_reason(error).partition(" at character")[0]
+                    raise self.wrong(f"not valid JSON ({reason}){cut}") from error
+            if len(self.text) - self.place > self.longest:
+                raise self.wrong(f"an item of more than {self.longest:,} characters")
+            self.read_on()
+
+    def may_go_on(self, error: Exception) -> bool:
+        """Whether an error is only that the text has not been read to the item's end."""
+        if not isinstance(error, json.JSONDecodeError):
+            return False
+        return error.msg.startswith("Unterminated") or error.pos > len(self.text) - NEAR

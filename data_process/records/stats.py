@@ -1,25 +1,156 @@
-"""Telling what files of records hold."""
+"""What files of records hold: lengths, languages, scripts, roles, keys, repeated records."""
 
 from __future__ import annotations
 
+import heapq
+import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from data_process.records.counts import CountStep, Found, gather, quantiles
-from data_process.records.jsonl_parts import jsonl_parts
-from data_process.records.record_lines import BAD
-from data_process.records.steps import InputConfig, passing_work_dir
+from data_process.cleaning.language import language_of
+from data_process.records.files import InputConfig, passing_work_dir
+from data_process.records.filtering import main_script, tokenizer
+from data_process.records.jsonl import BAD, FilePart, Reading, read_part
+from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
+from data_process.records.parts import jsonl_parts, plan_of
 from data_process.running.run import outcome, run_step
+from data_process.running.step import Part, PartOutput, Step, stream_files
 from data_process.running.work_dir import refuse_outputs
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
+LENGTHS, HASHES = "lengths", "hashes"
+"""Names of the streams."""
+MOST_NAMES = 200
+"""Different keys and roles that a part counts; those of data with more are left out."""
+BATCH, LONG = 256, 100_000
+"""Texts that are tokenised at once, unless one has so many characters."""
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SHARE_NAMES = ("least", "5%", "25%", "median", "75%", "95%", "most")
 MOST_SHOWN = 12
 PICTURES = ("png", "pdf", "svg")
+Lengths = dict[str, Counter[int]]
+"""characters, tokens and turns: how many records have so many."""
+
+
+@dataclass(frozen=True)
+class CountStep(Step):
+    """Counts. The streams it writes: lengths (how often each occurs), hashes of records, sorted."""
+
+    files: tuple[FilePart, ...]
+    tokenizer_dir: Path | None
+    languages: bool
+    reading: Reading
+    title = "counting"
+
+    def parts(self) -> Sequence[Part]:
+        """The parts of the files."""
+        return [file.part for file in self.files]
+
+    def plan(self) -> dict[str, Any]:
+        """The files and the settings."""
+        directory = self.tokenizer_dir
+        return {
+            "step": "count 1",
+            **plan_of(self.files),
+            "settings": [str(directory), self.languages, asdict(self.reading)],
+            "tokenizer": directory and tokenizer(directory).fingerprint,
+        }
+
+    def run(self, number: int, output: PartOutput) -> None:
+        """Counts the records of one part."""
+        lengths: Lengths = {"characters": Counter(), "turns": Counter()}
+        hashes: list[bytes] = []
+        waiting: list[str] = []
+        part, longest = self.files[number], self.reading.max_line_bytes
+        for record in read_part(part, output, self.reading.bad_records, longest=longest):
+            text = text_of(record.value)
+            self.count_record(record.value, text, lengths, output)
+            hashes.append(blake2b(content_of(record.value), digest_size=8).digest())
+            if self.tokenizer_dir:
+                waiting.append(text)
+                if len(waiting) == BATCH or len(text) > LONG:
+                    self.count_tokens(waiting, lengths)
+        if waiting:
+            self.count_tokens(waiting, lengths)
+        output.write({name: sorted(counter.items()) for name, counter in lengths.items()}, LENGTHS)
+        for digest in sorted(hashes):
+            output.write_bytes(digest.hex().encode("ascii") + b"\n", HASHES)
+
+    def count_record(
+        self, record: dict[str, Any], text: str, lengths: Lengths, output: PartOutput
+    ) -> None:
+        """Counts all but tokens."""
+        lengths["characters"][len(text)] += 1
+        output.count("bytes of text", len(text.encode("utf-8", "surrogatepass")))
+        output.count(f"script {main_script(text)}")
+        if self.languages:
+            output.count(f"language {language_of(text)[0]}")
+        output.count(f"kind {kind_of(record)}")
+        if turns := messages_of(record):
+            lengths["turns"][len(turns)] += 1
+        for name in [f"role {role}" for role, _ in turns] + [f"key {key}" for key in record]:
+            if name in output.counts or len(output.counts) < MOST_NAMES:
+                output.count(shortened(name))
+
+    def count_tokens(self, texts: list[str], lengths: Lengths) -> None:
+        """Counts the tokens of texts, and forgets them."""
+        assert self.tokenizer_dir
+        encoded = tokenizer(self.tokenizer_dir).encode_batch(texts)
+        lengths.setdefault("tokens", Counter()).update(map(len, encoded))
+        texts.clear()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What files hold."""
+
+    counts: Counter[str]
+    lengths: Lengths
+    different: int
+    """Records with a content that none before them has."""
+
+    def share_of(self, prefix: str) -> list[tuple[str, int]]:
+        """Counts whose names begin so, without it, the largest first."""
+        found = [
+            (n.removeprefix(prefix), c) for n, c in self.counts.items() if n.startswith(prefix)
+        ]
+        return sorted(found, key=lambda item: (-item[1], item[0]))
+
+
+def gather(counts: Counter[str], work_dir: Path) -> Found:
+    """What the parts of a `CountStep` found, together."""
+    lengths: Lengths = {}
+    for path in stream_files(work_dir, LENGTHS):
+        for name, pairs in json.loads(path.read_text(encoding="utf-8")).items():
+            lengths.setdefault(name, Counter()).update(dict(pairs))
+    hashes = heapq.merge(*(hashes_in(path) for path in stream_files(work_dir, HASHES)))
+    different = sum(1 for _ in groupby(hashes))
+    return Found(counts, {name: c for name, c in lengths.items() if c}, different)
+
+
+def hashes_in(path: Path) -> Iterator[bytes]:
+    """The hashes of one part, ascending."""
+    with path.open("rb") as file:
+        yield from file
+
+
+def quantiles(lengths: Counter[int], shares: Sequence[float]) -> list[int]:
+    """For each share (0 to 1, ascending), the least length that so many are not longer than."""
+    total = sum(lengths.values())
+    found: list[int] = []
+    passed = 0
+    for length, count in sorted(lengths.items()):
+        passed += count
+        while len(found) < len(shares) and passed >= shares[len(found)] * total:
+            found.append(length)
+    return found
 
 
 @dataclass(frozen=True)
@@ -30,7 +161,7 @@ class StatsConfig(InputConfig):
     tokenizer_dir: Path | None = None
     """Count tokens too, with this tokenizer."""
     languages: bool = False
-    """Find the language of each record (slower); scripts are told in any case."""
+    """Find the language of each record (slower); scripts are counted in any case."""
     output: Path | None = None
     """Picture of the lengths and shares: .png, .pdf or .svg."""
     overwrite: bool = False
@@ -38,14 +169,16 @@ class StatsConfig(InputConfig):
     execution: Execution = field(default_factory=Execution)
     """How the work is spread."""
 
+    takes_pipes = False
+
     @property
     def picture_kind(self) -> str:
         """The format, by the end of the picture's name."""
         return self.output.suffix.lower().removeprefix(".") if self.output else "png"
 
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-        found = super().problems()
+    def conflicts(self) -> list[str]:
+        """What is wrong with the fields, a sentence each."""
+        found = super().conflicts()
         if self.picture_kind not in PICTURES:
             found.append(f"output is {self.output}: let its name end with .png, .pdf or .svg")
         return found
@@ -63,12 +196,9 @@ def run_stats(config: StatsConfig) -> int:
         found = gather(counts, work_dir)
     for line in table(found):
         print(line)
-    good = counts["in"] - counts[BAD]
-    done = Counter({"in": counts["in"], BAD: counts[BAD], "out": good})
     size = sum(file.part.size for file in parts)
-    for line in outcome(done, size, time.perf_counter() - start)[-1:]:
-        print(line)
-    if config.output and good:
+    print(outcome(counts, size, time.perf_counter() - start)[-1])
+    if config.output and counts["in"] > counts[BAD]:
         write_picture(found, config.output, config.picture_kind)
         print(config.output)
     return 0
@@ -89,25 +219,21 @@ def table(found: Found) -> list[str]:
         sizes = quantiles(lengths, SHARES)
         lines.append(f"{name:<14}" + "".join(f"{size:>10,}" for size in sizes))
     lines.append("")
-    for prefix, title in (
-        ("kind ", "kinds"),
-        ("language ", "languages"),
-        ("script ", "scripts"),
-        ("role ", "turns"),
-        ("key ", "keys"),
-    ):
-        if shares := found.share_of(prefix):
-            whole = sum(count for _, count in shares) if prefix == "role " else good
-            shown = [f"{name} {count / whole:.1%}" for name, count in shares[:MOST_SHOWN]]
+    titles = {"kind": "kinds", "language": "languages", "script": "scripts"}
+    titles |= {"role": "turns", "key": "keys"}
+    for prefix, title in titles.items():
+        if shares := found.share_of(f"{prefix} "):
+            whole = sum(count for _, count in shares) if prefix == "role" else good
+            names = [f"{name} {count / whole:.1%}" for name, count in shares[:MOST_SHOWN]]
             more = f" and {len(shares) - MOST_SHOWN:,} more" if len(shares) > MOST_SHOWN else ""
-            lines.append(f"{title:<14}{', '.join(shown)}{more}")
+            lines.append(f"{title:<14}{', '.join(names)}{more}")
     return lines
 
 
-def write_picture(found: Found, path: Path, kind: str) -> None:
+def write_picture(found: Found, path: Path, picture_kind: str) -> None:
     """Draws, and writes the picture whole."""
     from data_process.pipeline.figures import draw_counts, save  # matplotlib is slow to import
 
     figure = draw_counts(found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda place: save(figure, place, kind))
+    replace_file(path, lambda place: save(figure, place, picture_kind))

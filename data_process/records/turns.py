@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from config import UserError
+from data_process.records.jsonl import BadLine
 from data_process.records.kinds import described, shortened
 from model.chat import Message
 
@@ -81,22 +81,22 @@ def read_turns(messages: object) -> list[Turn]:
     """The turns of a list of messages, {"role", "content"} or {"from", "value"}.
 
     Raises:
-        UserError: it is none; told without a place.
+        BadLine: it is none; told without a place.
     """
     if not isinstance(messages, list):
-        raise UserError(f"a conversation must be a list of messages, not {described(messages)}")
+        raise BadLine(f"a conversation must be a list of messages, not {described(messages)}")
     return [read_turn(message, number) for number, message in enumerate(messages, 1)]
 
 
 def read_turn(message: object, number: int) -> Turn:
-    """One message; UserError when it is none."""
+    """One message; BadLine when it is none."""
     if not isinstance(message, dict):
-        raise UserError(f"message {number} must be an object, not {described(message)}")
+        raise BadLine(f"message {number} must be an object, not {described(message)}")
     name = message.get("role", message.get("from"))
     role = ROLE_OF.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         wrong = shortened(repr(name))
-        raise UserError(f"message {number} has the role {wrong}: known are {', '.join(ROLE_OF)}")
+        raise BadLine(f"message {number} has the role {wrong}: known are {', '.join(ROLE_OF)}")
     if any(message.get(key) for key in CALLS):
         role = "tool"
     content = message.get("content", message.get("value"))
@@ -115,7 +115,7 @@ def with_text(role: str, content: object, number: int) -> Turn:
     if content is None:
         content = ""
     if not isinstance(content, str):
-        raise UserError(f"message {number} needs a content that is text, not {described(content)}")
+        raise BadLine(f"message {number} needs a content that is text, not {described(content)}")
     return Turn(role, content, None if content.strip() else EMPTY)
 
 

@@ -20,10 +20,10 @@ from annotated_types import Ge
 from tqdm import tqdm
 
 from config import Settings
-from data_process.records.documents import BadRecords, read_documents
-from data_process.records.input_files import find_files
-from data_process.records.jsonl_parts import PART_BYTES, JsonlPart, jsonl_parts, refuse_twice
-from data_process.records.known_files import signature_of
+from data_process.records.files import find_files
+from data_process.records.jsonl import BadRecords, FilePart, read_part
+from data_process.records.kinds import document_problems
+from data_process.records.parts import PART_BYTES, jsonl_parts, refuse_twice, signature_of
 from data_process.running.run import StepResult, run_single
 from data_process.running.step import REJECTED, Part, PartOutput, Step
 from data_process.running.workers import Execution
@@ -226,7 +226,7 @@ class SplitSettings(Settings):
 class SplitStep(Step):
     """Splits texts. The streams it writes: main, rejected."""
 
-    groups: tuple[tuple[TextPart | JsonlPart, ...], ...]
+    groups: tuple[tuple[TextPart | FilePart, ...], ...]
     """What each part reads."""
     settings: SplitSettings
     title = "splitting"
@@ -257,18 +257,18 @@ class SplitStep(Step):
         settings = self.settings
         splitter = Splitter(ruler_for(settings.tokenizer_dir), settings.size, settings.overlap)
         for member in self.groups[number]:
-            if isinstance(member, JsonlPart):
+            if isinstance(member, FilePart):
                 split_records(member, splitter, settings.bad_records, output)
             else:
                 split_file(member, splitter, output)
 
 
 def split_records(
-    part: JsonlPart, splitter: Splitter, bad_records: BadRecords, output: PartOutput
+    part: FilePart, splitter: Splitter, bad_records: BadRecords, output: PartOutput
 ) -> None:
     """Splits documents; their pieces keep all other keys."""
-    for document in read_documents(part, bad_records, output):
-        write_pieces(splitter.split([document.text]), document.record, 0, output)
+    for record in read_part(part, output, bad_records, document_problems):
+        write_pieces(splitter.split([record.value["text"]]), record.value, 0, output)
 
 
 def split_file(part: TextPart, splitter: Splitter, output: PartOutput) -> None:
@@ -328,7 +328,7 @@ def plan_splitting(
     Raises:
         UserError: there is nothing to split, or a file is not what it should be.
     """
-    members: list[TextPart | JsonlPart] = []
+    members: list[TextPart | FilePart] = []
     found = [(place, path) for place in paths for path in find_files([place], ENDINGS)]
     refuse_twice([path for _, path in found])
     mend = settings.bad_records == "skip"
@@ -346,10 +346,10 @@ def plan_splitting(
 
 
 def grouped(
-    members: Sequence[TextPart | JsonlPart], part_bytes: int
-) -> Iterator[tuple[TextPart | JsonlPart, ...]]:
+    members: Sequence[TextPart | FilePart], part_bytes: int
+) -> Iterator[tuple[TextPart | FilePart, ...]]:
     """Small files go together."""
-    group: list[TextPart | JsonlPart] = []
+    group: list[TextPart | FilePart] = []
     size = 0
     for member in members:
         if group and size + member.part.size > part_bytes:

@@ -19,7 +19,7 @@ from annotated_types import Gt
 from tqdm import tqdm
 
 from config import Count, Settings, UserError
-from data_process.records.known_files import signature_of
+from data_process.records.parts import signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, byte_bar, stream_files
 from data_process.running.workers import Execution

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from data_process.records.jsonl import EmptyFile, read_records
-from data_process.records.jsonl_parts import JsonlPart, jsonl_parts
+from data_process.records.jsonl import EmptyFile, FilePart, read_records
+from data_process.records.parts import jsonl_parts
 from data_process.running.run import run_step
 from data_process.running.step import Part, PartOutput, Step
 from data_process.running.work_dir import join_streams, remove_work_dir, work_dir_of
@@ -25,7 +25,7 @@ PART_BYTES = 70
 class Shout(Step):
     """Writes texts in capitals, and those with an x to another stream."""
 
-    cut: tuple[JsonlPart, ...]
+    cut: tuple[FilePart, ...]
     mark: str = "!"
     """A setting."""
     trace: Path | None = None
@@ -45,8 +45,7 @@ class Shout(Step):
             with self.trace.open("ab") as file:
                 file.write(f"{number} {os.getpid()}\n".encode())
         part = self.cut[number]
-        for _, record in read_records(part.path, part.lines):
-            assert isinstance(record, dict)
+        for record in (line.value for line in read_records(part)):
             output.count("in")
             if record["text"] == "empty":
                 raise EmptyFile(part.path)

@@ -142,19 +142,18 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Re
     """
     records: list[Record] = []
     measure = None
-    for number, record in read_records(path):
-        keys = record.keys() if isinstance(record, dict) else set()
-        found = next((m for m in MEASURES if set(m.keys) <= keys), None)
+    for line in read_records(path):
+        record = line.value
+        found = next((m for m in MEASURES if set(m.keys) <= record.keys()), None)
         if found is None or measure not in (None, found):
             kinds = "; ".join(dict.fromkeys(", ".join(m.keys) for m in MEASURES))
             raise UserError(
-                f"{path}:{number}: found {described(record)}; all lines must have the keys of one "
+                f"{line.place}: found {described(record)}; all lines must have the keys of one "
                 f"kind: {kinds}"
             )
         measure = found
-        assert isinstance(record, dict)
         for problem in found.problems(record):
-            raise UserError(f"{path}:{number}: {problem}")
+            raise UserError(f"{line.place}: {problem}")
         records.append(record)
     assert measure  # read_records refuses an empty file
     if limit and limit < len(records):

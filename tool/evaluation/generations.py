@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from config import SamplingConfig, UserError
+from config import SamplingConfig
 from data_process.records.jsonl import read_records
 from data_process.records.kinds import question_problems
 from data_process.sample.evaluation import is_right
@@ -45,13 +45,7 @@ def read_questions(path: Path) -> list[Record]:
     Raises:
         UserError: a record lacks a field or its messages are malformed; the line is named.
     """
-    questions = []
-    for number, record in read_records(path):
-        for problem in question_problems(record):
-            raise UserError(f"{path}:{number}: {problem}")
-        assert isinstance(record, dict)
-        questions.append(record)
-    return questions
+    return [record.value for record in read_records(path, question_problems)]
 
 
 def ask(

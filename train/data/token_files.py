@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from config import UserError
-from data_process.records.known_files import KnownFiles, signature_of
-from data_process.records.survey import Survey, records_before, refuse_changed, survey
+from data_process.records.parts import KnownFiles, Survey, refuse_changed, signature_of, survey
 from data_process.running.workers import available_cores, work_through
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, tokenizer_json
@@ -134,9 +133,11 @@ def build(
 def all_parts(surveys: Sequence[Survey]) -> list[Part]:
     """The parts of all files in order."""
     parts: list[Part] = []
-    for found, before in zip(surveys, records_before(surveys), strict=True):
+    before = 0
+    for found in surveys:
         for lines in found.parts:
-            parts.append(Part(len(parts), found.path, lines, before + lines.records))
+            parts.append(Part(len(parts), lines, before + lines.records))
+        before += found.records
     return parts
 
 

@@ -118,7 +118,7 @@ def tokenise_conversations(
 class Kind:
     """How files of one kind are read and tokenised."""
 
-    read: Callable[[Path, FilePart], Iterator[tuple[int, Any]]]
+    read: Callable[[FilePart], Iterator[tuple[int, Any]]]
     tokenise: Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[Document]]
     characters: Callable[[Any], int]
     """About how long a record is."""
@@ -142,7 +142,6 @@ class Part:
 
     number: int
     """From 0, over all files."""
-    path: Path
     lines: FilePart
     records_before: int
     """Over all files."""
@@ -182,7 +181,7 @@ class PartBuilder:
         kind, dtype = KINDS[self.kind], token_dtype(self.tokenizer)
         border = self.tokenizer.end_of_text_id
         writers = {name: StreamWriter(directory, name, border, dtype) for name in STREAMS}
-        records = (record for _, record in kind.read(part.path, part.lines))
+        records = (record for _, record in kind.read(part.lines))
         count = part.records_before
         for chunk in chunks(records, kind.characters):
             for document in kind.tokenise(self.tokenizer, chunk, dtype):

@@ -13,7 +13,7 @@ from data_process.cleaning.step import (
     LineCountingStep,
     repeated_lines,
 )
-from data_process.records.jsonl_parts import jsonl_parts
+from data_process.records.parts import jsonl_parts
 from data_process.running.run import run_step
 from data_process.running.work_dir import join_streams
 from data_process.running.workers import Execution

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_process.dedup.comparable import LONGEST, Comparable
 from data_process.dedup.decontamination import (
     Decontamination,
     NgramFinder,
@@ -16,7 +17,6 @@ from data_process.dedup.decontamination import (
     strings_of,
 )
 from data_process.dedup.shingles import Windows, units_of
-from data_process.records.comparable import LONGEST, Comparable
 from tests.data_process.dedup.test_dedup_jsonl import chinese, dedup, prose, talk
 from tests.data_process.jsonl_command import read, write
 

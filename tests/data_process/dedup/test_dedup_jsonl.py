@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from config import ROOT
+from data_process.dedup.comparable import LONGEST
 from data_process.dedup.deduplication import Deduplication, DedupSettings
 from data_process.dedup.duplicates import components, pairs_of, parted
 from data_process.dedup.fingerprints import Comparison
-from data_process.records.comparable import LONGEST
-from data_process.records.jsonl_parts import jsonl_parts
+from data_process.records.parts import jsonl_parts
 from data_process.running.work_dir import join_streams, work_dir_of
 from data_process.running.workers import Execution
 from tests.data_process.jsonl_command import Ran, read, run, write

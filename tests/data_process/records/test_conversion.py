@@ -227,7 +227,7 @@ def test_tools_end_a_conversation_and_what_is_dropped_is_kept_aside(tmp_path: Pa
         ([{"conversations": [HUMAN], "messages": [USER]}], "may be sharegpt or messages"),
         ([{"text": "a", "question": "b", "answer": "c"}], "may be question or text"),
         ([{"text": "a"}, {"question": "b", "answer": "c"}], "text (line 1) and question (line 2)"),
-        ([{"a": 1}], "found the keys ['a'], which is no format known here"),
+        ([{"a": 1}], "found the keys ['a'], which is not a known format"),
         ([{"query": "a", "prompt": "b", "answer": "c"}], "name the right keys with --question_key"),
         ([{"conversations": [{"from": "narrator", "value": "a"}]}], "has the role 'narrator'"),
         ([{"messages": [{"role": "user", "content": 3}]}], "needs a content that is text, not int"),
@@ -273,7 +273,7 @@ def test_an_array_is_read_like_lines(indent: int | None, tmp_path: Path) -> None
 def test_an_array_larger_than_what_is_read_at_once_is_streamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_process.records.json_array.PIECE_BYTES", 64)
+    monkeypatch.setattr("data_process.records.sources.PIECE_BYTES", 64)
     draw = random.Random(1)
     characters = 'aé世🦊"\\\n{}[], '
     records = [
@@ -344,7 +344,7 @@ def test_a_table_is_read_by_the_names_of_its_columns(name: str, text: str, tmp_p
     ("text", "sentence"),
     [
         ("question,answer\na,b\nc\n", ":3: 1 columns, but the first line names 2"),
-        ('question,answer\na,b\nc,"d\n', ":3: no row of a table"),
+        ('question,answer\na,b\nc,"d\n', ":3: not a row of a table"),
         ("question,question\na,b\n", ":1: the first line must name each column once"),
         ("question,answer\na,b\0\n", ":2: a NUL byte"),
         ("", ": the file is empty"),

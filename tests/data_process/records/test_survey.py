@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from config import UserError
 from data_process.records.jsonl import read_texts
-from data_process.records.known_files import KnownFiles
-from data_process.records.survey import Survey, refuse_changed, survey
+from data_process.records.parts import KnownFiles, Survey, refuse_changed, survey
 
 BLANK = ["", " ", "\t", "\u3000", "\x85"]
 LINES = st.lists(st.sampled_from([*BLANK, *(json.dumps({"text": "t" * n}) for n in (1, 9, 40))]))
@@ -36,7 +35,7 @@ def test_the_parts_hold_the_records_of_the_file_with_their_numbers(
     records: list[tuple[int, str]] = []
     for part in found.parts:
         assert part.records == len(records)
-        records += read_texts(path, part)
+        records += read_texts(part)
     assert records == expected
     assert found.records == len(expected)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

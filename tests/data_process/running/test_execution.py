@@ -13,7 +13,7 @@ import pytest
 
 from config import ROOT, UserError
 from data_process.records.jsonl import read_records
-from data_process.records.jsonl_parts import jsonl_parts
+from data_process.records.parts import jsonl_parts
 from data_process.running.run import run_step
 from data_process.running.step import done_parts
 from data_process.running.work_dir import (
@@ -208,13 +208,12 @@ def test_shards_of_an_earlier_work_are_not_left_among_new_ones(
 def test_parts_of_files_are_whole_lines_and_know_their_place(tmp_path: Path) -> None:
     paths = [make_input(tmp_path / "a.jsonl", 17), make_input(tmp_path / "b.jsonl", 5)]
     parts = jsonl_parts(paths, PART_BYTES)
-    found, before = [], 0
+    found: list[tuple[Path, int]] = []
     for part in parts:
-        records = list(read_records(part.path, part.lines))
-        assert part.records_before == before
-        assert part.part.size == part.lines.end - part.lines.begin
-        found += [(part.path, number) for number, _ in records]
-        before += len(records)
+        records = list(read_records(part))
+        assert part.records == len([path for path, _ in found if path == part.path])
+        assert part.part.size == part.end - part.begin
+        found += [(part.path, record.line) for record in records]
     assert found == [(paths[0], n + 1) for n in range(17)] + [(paths[1], n + 1) for n in range(5)]
     with pytest.raises(UserError, match="given twice"):
         jsonl_parts([paths[0], tmp_path / "." / "a.jsonl"])

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from config import ROOT, UserError
-from data_process.records import survey as surveys
+from data_process.records import parts as surveys
 from data_process.records.jsonl import read_texts
-from data_process.records.known_files import KnownFiles, signature_of
+from data_process.records.parts import KnownFiles, signature_of
 from model.directory.storage import sha256_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from train.data import token_files, token_parts

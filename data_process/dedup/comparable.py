@@ -6,14 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from config import UserError
-from data_process.records.documents import BadRecords, read_parsed, refuse_other_texts
-from data_process.records.jsonl import parse_object
-from data_process.records.jsonl_parts import JsonlPart
-from data_process.records.kinds import described
+from data_process.records.jsonl import BadRecords, FilePart, read_part
+from data_process.records.kinds import described, document_problems
 from data_process.running.step import PartOutput
 from model.chat import message_problems
 
@@ -57,33 +53,30 @@ def hash_of(text: str) -> int:
 
 
 def read_comparables(
-    part: JsonlPart, bad_records: BadRecords, output: PartOutput | None = None
+    part: FilePart, bad_records: BadRecords, output: PartOutput
 ) -> Iterator[Comparable]:
-    """The records of a part of a file; see `read_parsed`."""
-
-    def parse(begin: int, number: int, raw: bytes) -> Comparable:
-        record = parse_object(part.path, number, raw)
-        return Comparable(begin, number, turns_of(record, part.path, number))
-
-    return read_parsed(part, parse, bad_records, output)
+    """The records of a part of a file; see `read_part`."""
+    for record in read_part(part, output, bad_records, comparable_problems):
+        yield Comparable(record.begin, record.line, turns_of(record.value))
 
 
-def turns_of(record: dict[str, Any], path: Path, number: int) -> list[tuple[int, str]]:
-    """Role and content of what a record says.
-
-    Raises:
-        UserError: it is neither a text nor a conversation; the line is named.
-    """
+def comparable_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a text or a conversation."""
     if "conversations" in record:
-        for problem in message_problems(record["conversations"]):
-            raise UserError(f"{path}:{number}: {problem}")
-        return [(ROLES[m["role"]], m["content"]) for m in record["conversations"]]
-    if "text" not in record:
-        raise UserError(
-            f'{path}:{number}: found {described(record)}; a line must be {{"text": "..."}} or '
+        yield from message_problems(record["conversations"])
+    elif "text" in record:
+        yield from document_problems(record)
+    else:
+        yield (
+            f'found {described(record)}; a line must be {{"text": "..."}} or '
             '{"conversations": [...]}'
         )
-    refuse_other_texts(path, number, record)
+
+
+def turns_of(record: dict[str, Any]) -> list[tuple[int, str]]:
+    """Role and content of what a record says."""
+    if "conversations" in record:
+        return [(ROLES[m["role"]], m["content"]) for m in record["conversations"]]
     return [(TEXT, record["text"])]
 
 

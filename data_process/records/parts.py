@@ -1,0 +1,201 @@
+"""JSONL files cut into parts of whole lines, and what was found when a file was read to its end.
+
+Parts begin and end at line ends, so that several processes can read one file; each knows the number
+of its first line, for messages, and how many records come before it. Training remembers the parts
+and the fingerprint of a file as long as nobody writes to it: a start need not read gigabytes only
+to see that they are unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import UserError
+from data_process.records.jsonl import PIECE_BYTES, EmptyFile, FilePart, is_blank, opened
+from data_process.running.step import byte_bar
+from model.directory.storage import json_writer, replace_file
+
+PART_BYTES = 32 << 20
+"""Large enough that starting a part costs nothing, small enough that a kill costs little."""
+SETTLED_SECONDS = 2.0
+"""A file written to more lately than this is not remembered: on some file systems a second write
+could leave the same time behind."""
+
+
+def jsonl_parts(paths: Sequence[Path], part_bytes: int = PART_BYTES) -> list[FilePart]:
+    """Reads files once to find where to cut them.
+
+    Args:
+        paths: the files, in the order of the output.
+        part_bytes: a part ends with the line that makes it this long, in bytes.
+
+    Raises:
+        UserError: a file is missing, cannot be read, holds no record, or is given twice.
+    """
+    found: list[FilePart] = []
+    refuse_twice(paths)
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+    with byte_bar("looking through", sum(sizes)) as bar:
+        for path in paths:
+            _, _, parts = read_through(path, part_bytes, bar.update)
+            found += parts
+    return found
+
+
+def refuse_twice(paths: Sequence[Path]) -> None:
+    """Raises UserError when a file is given twice."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise UserError(f"{path} is given twice: name each file once")
+        seen.add(path.resolve())
+
+
+def plan_of(parts: Sequence[FilePart]) -> dict[str, Any]:
+    """What files are, and how they are cut, for the plan of a step."""
+    paths = sorted({part.path for part in parts})
+    cuts = [[str(part.path), part.begin, part.end] for part in parts]
+    return {"files": [[str(path), signature_of(path)] for path in paths], "parts": cuts}
+
+
+def read_through(
+    path: Path, part_bytes: int, advance: Callable[[int], object] | None = None
+) -> tuple[str, int, tuple[FilePart, ...]]:
+    """The sha256 of a file, its number of records, and its parts.
+
+    Args:
+        path: the file.
+        part_bytes: a part ends with the line that makes it this long, in bytes.
+        advance: gets the bytes of each part that was read, for a progress bar.
+
+    Raises:
+        UserError: it is missing, cannot be read, or holds no record.
+    """
+    digest = hashlib.sha256()
+    begin, line, before = 0, 1, 0  # of the part that is being read
+    position = records = lines = 0
+    blank = True  # the line that is being read, so far
+    parts = []
+    with opened(path) as file:
+        while piece := file.readline(PIECE_BYTES):  # a line, or a piece of a long one
+            digest.update(piece)
+            position += len(piece)
+            blank = blank and is_blank(piece)
+            if not piece.endswith(b"\n"):
+                continue
+            lines, records, blank = lines + 1, records + (not blank), True
+            if position - begin >= part_bytes:
+                parts.append(FilePart(path, begin, position, line, before))
+                if advance:
+                    advance(position - begin)
+                begin, line, before = position, lines + 1, records
+    records += not blank  # a last line without an end
+    if position > begin:
+        parts.append(FilePart(path, begin, position, line, before))
+    if not records:
+        raise EmptyFile(path)
+    return digest.hexdigest(), records, tuple(parts)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a file holds."""
+
+    path: Path
+    sha256: str
+    records: int
+    """Lines that are not blank."""
+    parts: tuple[FilePart, ...]
+    """Together they are the whole file."""
+    signature: list[list[object]]
+    """Size and times of the file when it was read."""
+
+
+def survey(path: Path, part_bytes: int, known: KnownFiles) -> Survey:
+    """Reads a file to its end, or remembers what was found when that was last done.
+
+    Args:
+        path: the file.
+        part_bytes: a part ends with the line that makes it this long, in bytes.
+        known: the memory.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or holds no record.
+    """
+    facts = known.recall(path, f"survey {part_bytes}")
+    if facts is not None:
+        parts = tuple(FilePart(path, *part) for part in facts["parts"])
+        return Survey(path, facts["sha256"], facts["records"], parts, signature_of(path))
+    signature = signature_of(path) if path.is_file() else []
+    found = Survey(path, *read_through(path, part_bytes), signature)
+    refuse_changed(found)
+    cuts = [[part.begin, part.end, part.line, part.records] for part in found.parts]
+    facts = {"sha256": found.sha256, "records": found.records, "parts": cuts}
+    if time.time() - path.stat().st_mtime > SETTLED_SECONDS:
+        known.remember(path, f"survey {part_bytes}", signature, facts)
+    return found
+
+
+def refuse_changed(found: Survey) -> None:
+    """Raises UserError when a file is no longer what the survey found."""
+    if not found.path.is_file() or signature_of(found.path) != found.signature:
+        raise UserError(
+            f"{found.path}: the file was changed while it was read; run the same command again "
+            "when nothing writes to it"
+        )
+
+
+class KnownFiles:
+    """What was found in files, kept in one JSON file. Without it nothing is lost but time.
+
+    A file whose size and times (of its content and of its entry in the directory) are the same has
+    not been written to since.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            entries = json.loads(path.read_text(encoding="utf-8"))
+            self.entries = entries if isinstance(entries, dict) else {}
+
+    def recall(self, place: Path, kind: str) -> Any | None:
+        """What was found at a file or directory, or None when it is not known or was changed."""
+        entry = self.entries.get(f"{kind}: {place.resolve()}")
+        with suppress(OSError, KeyError, TypeError):
+            if entry is not None and entry["signature"] == signature_of(place):
+                return entry["facts"]
+        return None
+
+    def remember(self, place: Path, kind: str, signature: list[list[object]], facts: Any) -> None:
+        """Notes what was found, if the place is as it was before it was read.
+
+        Args:
+            place: a file or directory.
+            kind: what sort of facts these are.
+            signature: `signature_of` the place before it was read.
+            facts: anything that is JSON.
+        """
+        if signature != signature_of(place):
+            return
+        present = {n: e for n, e in self.entries.items() if Path(n.partition(": ")[2]).exists()}
+        noted = {f"{kind}: {place.resolve()}": {"signature": signature, "facts": facts}}
+        self.entries = present | noted
+        with suppress(UserError, OSError):  # a cache that cannot be written can still be read
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path, json_writer(self.entries))
+
+
+def signature_of(place: Path) -> list[list[object]]:
+    """Name, size in bytes, and times in nanoseconds of last write and of last change of a file, or
+    of each file in a directory."""
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
+    stats = [(file.name, file.stat()) for file in files]
+    return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for name, s in stats]
