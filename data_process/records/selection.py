@@ -305,7 +305,7 @@ class Index:
         self.begins = array("Q")
         self.files: list[tuple[Path, int, object]] = []
         """Each file, the number of its first record, and its signature; PIPE: the copy."""
-        self.copy = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the index
+        self.copy = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # as long as the index
         path: Path | None = None
         for record in records:
             if record.path != path:
