@@ -11,11 +11,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 
 import tyro
 
-from config import PRESETS, EtudeConfig, PresetName, UserError
+from config import PRESETS, EtudeConfig, UserError
 
 
 def parse_config(
@@ -40,9 +40,9 @@ def parse_config(
     by_name = {f.name: f for f in dataclasses.fields(EtudeConfig)}
     # Only the parts asked for become flags; their types and docstrings stay those of EtudeConfig.
     chosen: list[Any] = [(n, type(getattr(defaults, n)), by_name[n]) for n in parts]
-    command = dataclasses.make_dataclass(
-        "Command", [("preset", PresetName, by_name["preset"]), *chosen], frozen=True
-    )
+    presets: Any = Annotated[Literal[tuple(PRESETS)], tyro.conf.arg(help=preset_help())]
+    fields = [("preset", presets, by_name["preset"]), *chosen]
+    command = dataclasses.make_dataclass("Command", fields, frozen=True)
     start = command(**{n: getattr(defaults, n) for n in ("preset", *parts)})
     given = read_command(start, description, args, prog)
     config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
@@ -98,6 +98,12 @@ def read_command(
         use_underscores=True,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+
+
+def preset_help() -> str:
+    """The presets with the docstrings of their functions."""
+    lines = [f"{name}: {' '.join((make.__doc__ or '').split())}" for name, make in PRESETS.items()]
+    return "The set of defaults to start from. " + " ".join(lines)
 
 
 def preset_name(args: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ import dataclasses
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -385,8 +386,6 @@ def converted_dir(model_dir: Path) -> Path:
     return model_dir.with_name(f"{model_dir.name}_llama")
 
 
-PresetName = Literal["nano", "mini", "base", "auto"]
-
 SHAPE = (
     "hidden_size",
     "intermediate_size",
@@ -401,9 +400,8 @@ SHAPE = (
 class EtudeConfig:
     """All settings of all stages."""
 
-    preset: PresetName = "base"
-    """The set of defaults to start from: nano (2.6M parameters, minutes of CPU), mini (26M), base
-    (88M), or auto (pretraining chooses the size that gets furthest in --max_minutes)."""
+    preset: str = "base"
+    """The set of defaults to start from, one of PRESETS."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Shape of the network."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -444,15 +442,31 @@ class EtudeConfig:
         return found
 
 
+PRESETS: dict[str, Callable[[], EtudeConfig]] = {}
+"""The presets; a new one is a function below, with its name and its docstring as its help."""
+
+
+def preset(make: Callable[[], EtudeConfig]) -> Callable[[], EtudeConfig]:
+    """Adds a preset under the name of the function that makes it."""
+
+    @wraps(make)
+    def named() -> EtudeConfig:
+        return dataclasses.replace(make(), preset=make.__name__)
+
+    PRESETS[make.__name__] = named
+    return named
+
+
+@preset
 def base() -> EtudeConfig:
-    """88M parameters: for one GPU. AdamW and the values of the first Etude."""
+    """88M parameters: for one GPU."""
     return EtudeConfig()
 
 
+@preset
 def mini() -> EtudeConfig:
     """26M parameters: a night of CPU, an hour of GPU."""
     return EtudeConfig(
-        preset="mini",
         model=ModelConfig(
             vocab_size=6_400,
             hidden_size=512,
@@ -467,10 +481,10 @@ def mini() -> EtudeConfig:
     )
 
 
+@preset
 def nano() -> EtudeConfig:
-    """2.6M parameters: minutes of CPU. The recipe was chosen by measurement (README, "Results")."""
+    """2.6M parameters: minutes of CPU. The recipe was chosen by measurement (LOG.md)."""
     return EtudeConfig(
-        preset="nano",
         model=ModelConfig(
             vocab_size=4_096,
             hidden_size=192,
@@ -520,20 +534,12 @@ def rung(hidden_size: int, num_hidden_layers: int) -> ModelConfig:
     )
 
 
+@preset
 def auto() -> EtudeConfig:
-    """The recipe of nano for a model of the ladder: pretraining chooses which, by the speed of the
-    machine, the time and the data."""
+    """The recipe of nano, with the size that gets furthest in --max_minutes on this machine."""
     plain = nano()
     timed = dataclasses.replace(plain.pretrain, max_minutes=60.0, num_train_epochs=1_000.0)
-    return dataclasses.replace(plain, preset="auto", pretrain=timed)
-
-
-PRESETS: dict[str, Callable[[], EtudeConfig]] = {
-    "nano": nano,
-    "mini": mini,
-    "base": base,
-    "auto": auto,
-}
+    return dataclasses.replace(plain, pretrain=timed)
 
 
 def positive(part: object, *names: str) -> list[str]:
