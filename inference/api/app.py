@@ -22,6 +22,7 @@ from prometheus_client import Counter
 from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.api.errors import ApiError, of_http, of_validation
@@ -148,10 +149,6 @@ class RequestCount:
             self.counter.labels(route, method, str(status)).inc()
 
 
-class GoneError(Exception):
-    """The client went away before its request was complete."""
-
-
 class Gate:
     """An ASGI middleware that checks host, key and body."""
 
@@ -169,10 +166,10 @@ class Gate:
             self.check_host(headers)
             self.check_key(scope["path"], headers)
             if scope["method"] == "POST":
-                receive = await self.read(headers, receive)
+                receive = await self.read(scope, receive)
         except ApiError as error:
             await error.response()(scope, receive, send)
-        except GoneError:
+        except ClientDisconnect:
             pass
         else:
             await self.app(scope, receive, send)
@@ -202,8 +199,10 @@ class Gate:
             headers_back = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, message, code="invalid_api_key", headers=headers_back)
 
-    async def read(self, headers: Headers, receive: Receive) -> Receive:
+    async def read(self, scope: Scope, receive: Receive) -> Receive:
         """Reads the whole body; returns a receive that gives it to the app."""
+        request = Request(scope, receive)
+        headers = request.headers
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         # Also: a browser asks first before it sends JSON to another origin, and is refused.
         if kind != "application/json":
@@ -212,7 +211,7 @@ class Gate:
         if headers.get("content-length", "0").isdecimal():
             self.check_size(int(headers.get("content-length", "0")[:20]))
         try:
-            body = await asyncio.wait_for(self.collect(receive), self.config.request_seconds)
+            body = await asyncio.wait_for(self.collect(request), self.config.request_seconds)
         except asyncio.TimeoutError as error:
             message = f"the body did not arrive within {self.config.request_seconds:g} s"
             close = {"Connection": "close"}
@@ -220,17 +219,13 @@ class Gate:
         check_json(body)
         return replay(body, receive)
 
-    async def collect(self, receive: Receive) -> bytes:
-        """The body."""
+    async def collect(self, request: Request) -> bytes:
+        """The body, as far as it is not too large."""
         body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise GoneError
-            body += message.get("body", b"")
+        async for piece in request.stream():
+            body += piece
             self.check_size(len(body))
-            if not message.get("more_body", False):
-                return bytes(body)
+        return bytes(body)
 
     def check_size(self, size: int) -> None:
         """Refuses a body that is too large."""

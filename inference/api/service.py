@@ -24,25 +24,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-)
+import prometheus_client as prometheus
 
 from config import SamplingConfig
 from inference.api.errors import overloaded
 from inference.api.settings import ServeConfig
-from inference.engine.answers import (
-    CutBy,
-    FinishReason,
-    GenerationOutput,
-    GenerationRequest,
-    GenerationResult,
-    Token,
-)
+from inference.engine.answers import GenerationOutput, GenerationRequest, GenerationResult, Token
 from inference.engine.loading import LoadedModel
 
 MOST_RETRY_SECONDS = 60
@@ -118,9 +105,10 @@ class Job:
         result = self.output.result() if self.output.finish_reason else None
         return OutputDelta(self.index, tokens, text, result)
 
-    def abandon(self, reason: FinishReason, cut_by: CutBy | None) -> OutputDelta:
-        """The last delta, when the engine does not run any more."""
-        self.output.finish_reason, self.output.cut_by = reason, cut_by
+    def abandon(self, failed: bool) -> OutputDelta:
+        """The last delta, when the engine does not run any more: it has failed, or is shut down."""
+        self.output.finish_reason = "failed" if failed else "length"
+        self.output.cut_by = None if failed else "shutdown"
         return OutputDelta(self.index, (), "", self.output.result())
 
 
@@ -129,11 +117,11 @@ class Metrics:
 
     def __init__(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Takes the functions that count outputs with and without a slot."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every number
-        self.registry = CollectorRegistry()
-        counter = partial(Counter, registry=self.registry)
-        gauge = partial(Gauge, registry=self.registry)
-        histogram = partial(Histogram, registry=self.registry)
+        prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside every number
+        self.registry = prometheus.CollectorRegistry()
+        counter = partial(prometheus.Counter, registry=self.registry)
+        gauge = partial(prometheus.Gauge, registry=self.registry)
+        histogram = partial(prometheus.Histogram, registry=self.registry)
         gauge("etude_running_answers", "Answers that have a slot.").set_function(running)
         gauge("etude_waiting_answers", "Answers that wait for one.").set_function(waiting)
         text, labels = (
@@ -189,7 +177,7 @@ class Service:
         self.admitted = 0
         self.seconds = 1.0
         """Usual time of an answer from its slot to its end, for the advice when to come back."""
-        self.listeners: list[asyncio.Event] = []
+        self.token_made = asyncio.Event()
         self.closing: float | None = None
         """When the answers that still run are ended, once the service is closing."""
         self.closed = self.failed = self.stopped = False
@@ -263,19 +251,18 @@ class Service:
     async def make_token(self) -> bool:
         """Whether a token is made within config.health_seconds: one of its own, or, while others
         are answered, any."""
-        listener, seconds = asyncio.Event(), self.config.health_seconds
-        self.listeners.append(listener)
+        self.token_made.clear()
         # Always the same four tokens: they keep to one slot, and leave other slots' caches alone.
         greedy = SamplingConfig(temperature=0, max_tokens=1)
         request = GenerationRequest([0] * min(4, self.engine.context - 1), greedy, ())
+        seconds = self.config.health_seconds
         probe = self.submit([request], seconds, counted=False)
         try:
-            await asyncio.wait_for(listener.wait(), seconds)
+            await asyncio.wait_for(self.token_made.wait(), seconds)
         except asyncio.TimeoutError:
             return False
         finally:
             probe.cancel()
-            self.listeners.remove(listener)
         return not self.failed
 
     def close_within(self, seconds: float) -> None:
@@ -306,10 +293,7 @@ class Service:
         with self.wake:
             self.stopped = True
             rest = [*self.jobs.values(), *self.inbox]
-        if self.failed:
-            self.send([(job.call, job.abandon("failed", None)) for job in rest])
-        else:
-            self.send([(job.call, job.abandon("length", "shutdown")) for job in rest])
+        self.send([(job.call, job.abandon(self.failed)) for job in rest])
 
     def wait_for_work(self) -> bool:
         """Queues new requests in the engine, and waits while there are none; False: end."""
@@ -364,9 +348,8 @@ class Service:
             self.loop.call_soon_threadsafe(self.deliver, news)
 
     def deliver(self, news: Sequence[tuple[Call, OutputDelta]]) -> None:
-        """Hands deltas to their calls, and wakes who waits for any token; in the event loop."""
+        """Hands deltas to their calls; in the event loop."""
         for call, delta in news:
             call.receive(delta)
         if any(delta.tokens for _, delta in news):
-            for listener in self.listeners:
-                listener.set()
+            self.token_made.set()

@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -55,10 +56,8 @@ class Form(ABC):
         yield from ()
 
     @abstractmethod
-    def piece(
-        self, index: int, text: str, tokens: Sequence[Token], result: GenerationResult | None = None
-    ) -> Any:
-        """A choice of a stream: a piece of text, or the end of an answer."""
+    def choice(self, delta: OutputDelta) -> Any:
+        """A choice of a stream: a piece of text, or, with a result, the end of an answer."""
 
     @abstractmethod
     def full(self, results: Sequence[GenerationResult], usage: schema.Usage) -> BaseModel:
@@ -67,9 +66,9 @@ class Form(ABC):
     def choices(self, delta: OutputDelta) -> Iterator[Any]:
         """The choices of a delta."""
         if delta.text or (self.with_logprobs and delta.tokens):
-            yield self.piece(delta.index, delta.text, delta.tokens)
+            yield self.choice(replace(delta, result=None))
         if delta.result and delta.result.finish_reason != "failed":
-            yield self.piece(delta.index, "", (), delta.result)
+            yield self.choice(replace(delta, tokens=(), text=""))
 
     def event(self, *choices: Any, usage: schema.Usage | None = None) -> BaseModel:
         """An event of a stream."""
@@ -86,15 +85,13 @@ class ChatForm(Form):
         delta = schema.Delta(role="assistant", content="")
         yield schema.ChatChunkChoice(index=index, delta=delta)
 
-    def piece(
-        self, index: int, text: str, tokens: Sequence[Token], result: GenerationResult | None = None
-    ) -> schema.ChatChunkChoice:
-        """A choice of a stream: a piece of text, or the end of an answer."""
+    def choice(self, delta: OutputDelta) -> schema.ChatChunkChoice:
+        """A choice of a stream: a piece of text, or, with a result, the end of an answer."""
         return schema.ChatChunkChoice(
-            index=index,
-            delta=schema.Delta() if result else schema.Delta(content=text),
-            logprobs=self.logprobs(tokens) if tokens else None,
-            **ending(result),
+            index=delta.index,
+            delta=schema.Delta() if delta.result else schema.Delta(content=delta.text),
+            logprobs=self.logprobs(delta.tokens) if delta.tokens else None,
+            **ending(delta.result),
         )
 
     def full(
@@ -130,21 +127,24 @@ class CompletionForm(Form):
         self.written: Counter[int] = Counter()
         """Characters of each answer that were sent."""
 
-    def piece(
-        self, index: int, text: str, tokens: Sequence[Token], result: GenerationResult | None = None
-    ) -> schema.TextChoice:
-        """A choice: a text or a piece of one, or the end of an answer."""
-        offset = self.written[index]
-        self.written[index] += len(text)
-        logprobs = self.logprobs(tokens, offset) if self.with_logprobs and tokens else None
-        return schema.TextChoice(index=index, text=text, logprobs=logprobs, **ending(result))
+    def choice(self, delta: OutputDelta) -> schema.TextChoice:
+        """A choice: a text or a piece of one, and, with a result, its end."""
+        offset = self.written[delta.index]
+        self.written[delta.index] += len(delta.text)
+        with_logprobs = self.with_logprobs and delta.tokens
+        return schema.TextChoice(
+            index=delta.index,
+            text=delta.text,
+            logprobs=self.logprobs(delta.tokens, offset) if with_logprobs else None,
+            **ending(delta.result),
+        )
 
     def full(self, results: Sequence[GenerationResult], usage: schema.Usage) -> BaseModel:
         """The response with all answers."""
-        choices = [
-            self.piece(i, result.text, result.tokens, result) for i, result in enumerate(results)
+        deltas = [
+            OutputDelta(i, result.tokens, result.text, result) for i, result in enumerate(results)
         ]
-        return self.event(*choices, usage=usage)
+        return self.event(*map(self.choice, deltas), usage=usage)
 
     def logprobs(self, tokens: Sequence[Token], offset: int) -> schema.TextLogprobs:
         """The log-probabilities of the tokens of a piece that has so many characters before it."""

@@ -371,6 +371,6 @@ def with_logprobs(token: int, logits: Tensor, top: int | None) -> Token:
 
 
 def stack(rows: Sequence[Tensor | None]) -> Tensor | None:
-    """Tensors (vocab,) as one (rows, vocab); None where there are none."""
+    """Tensors (vocab,) as one (rows, vocab); None without any."""
     present = [row for row in rows if row is not None]
     return torch.stack(present) if present else None

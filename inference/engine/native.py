@@ -59,6 +59,13 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scales[:, None]).round().to(torch.int8), scales
 
 
+SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "vocab_size"),
+)
+"""The sizes of a ModelConfig, in the order of native.cpp's Network."""
+
+
 class Matrix(ctypes.Structure):
     """native.cpp's Matrix."""
 
@@ -84,9 +91,7 @@ class Network(ctypes.Structure):
     """native.cpp's Network."""
 
     _fields_ = (
-        *((name, ctypes.c_int) for name in ("hidden", "intermediate", "layers", "heads")),
-        *((name, ctypes.c_int) for name in ("kv_heads", "head_dim", "vocab", "slots")),
-        *((name, ctypes.c_int) for name in ("max_length", "threads")),
+        *((name, ctypes.c_int) for name in (*SIZES, "slots", "max_length", "threads")),
         ("epsilon", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("embedding", "cosine", "sine", "norm")),
         ("layer", ctypes.POINTER(Layer)),
@@ -205,13 +210,7 @@ class NativeForward:
             layers[number] = self.layer(f"model.layers.{number}")
         self.kept.append(layers)
         return Network(
-            hidden=config.hidden_size,
-            intermediate=config.intermediate_size,
-            layers=config.num_hidden_layers,
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            vocab=config.vocab_size,
+            **{name: getattr(config, name) for name in SIZES},
             slots=cache.keys.shape[1],
             max_length=cache.keys.shape[3],
             threads=torch.get_num_threads(),
