@@ -1,4 +1,4 @@
-"""Which language a text is in: its letters say most, py3langid the rest."""
+"""Language identification: by the script of the letters, then by py3langid."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WEIGHT = {"han": 3.0, "kana": 2.0, "hangul": 2.5}
 ENGLISH_WORDS = Path(__file__).with_name("common_english.txt")
 """Common words that few other languages have among theirs."""
 SAMPLE = 900
-"""Characters that are looked at: from the begin, the middle and the end of a longer text."""
+"""Characters that are looked at: from the beginning, the middle and the end of a longer text."""
 LEAST_LETTERS = {"latin": 24, "cyrillic": 24, "arabic": 16, "hebrew": 8, "devanagari": 16}
 """Below this, py3langid guesses; a text so short is unknown."""
 LEAST_HAN = 2
@@ -43,8 +43,8 @@ LEAST_CONFIDENCE = 0.5
 
 
 def language_of(text: str) -> tuple[str, float]:
-    """The language of a text (ISO 639-1) and how sure that is (0 to 1); `und` when it is too short
-    to tell."""
+    """The language of a text (ISO 639-1) and how sure that is (0 to 1); `und` when it is too
+    short."""
     text = sample_of(text)
     letters = letters_by_script(text)
     total = sum(letters.values())
@@ -72,7 +72,7 @@ def chinese_or_japanese(letters: Counter[str], total: float) -> tuple[str, float
 
 
 def sample_of(text: str) -> str:
-    """The begin, the middle and the end of a long text."""
+    """The beginning, the middle and the end of a long text."""
     if len(text) <= SAMPLE:
         return text
     third, middle = SAMPLE // 3, len(text) // 2
@@ -83,12 +83,8 @@ def letters_by_script(text: str) -> Counter[str]:
     """How many letters of each script a text has, weighed."""
     if text.isascii():
         return Counter(latin=len("".join(RUNS["latin"].findall(text))))
-    return Counter(
-        {
-            name: int(len("".join(run.findall(text))) * WEIGHT.get(name, 1.0))
-            for name, run in RUNS.items()
-        }
-    )
+    lengths = {name: len("".join(run.findall(text))) for name, run in RUNS.items()}
+    return Counter({name: int(n * WEIGHT.get(name, 1.0)) for name, n in lengths.items()})
 
 
 def is_plain_english(text: str) -> bool:

@@ -88,8 +88,8 @@ def normalised_once(text: str, settings: Normalisation) -> str:
 
 
 def unescaped(found: re.Match[str]) -> str:
-    """The character of an HTML entity; what is none, or would begin markup or another entity,
-    stays."""
+    """The character of an HTML entity; an unknown one stays, and one that would begin markup or
+    another entity."""
     character = html.unescape(found.group())
     return found.group() if character in ("<", ">", "&") else character
 

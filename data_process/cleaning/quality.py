@@ -112,7 +112,9 @@ def quality_problem(text: str, limits: QualityLimits) -> str | None:
     """The first rule that a text breaks, in words; None when it is good."""
     if limits.no_quality_rules:
         return None
-    return next(broken_rules(Measured(text[:LONGEST_JUDGED]), limits), None)
+    measured = Measured(text[:LONGEST_JUDGED])
+    quick_first = (broken_by_words, broken_by_lines, broken_by_repetition)
+    return next((rule for broken in quick_first for rule in broken(measured, limits)), None)
 
 
 def letters_in(text: str, characters: int) -> int:
@@ -152,13 +154,6 @@ class Measured:
         return 2 * words if self.is_wide else words
 
 
-def broken_rules(measured: Measured, limits: QualityLimits) -> Iterator[str]:
-    """All rules that a text breaks, the quick ones first."""
-    yield from broken_by_words(measured, limits)
-    yield from broken_by_lines(measured, limits)
-    yield from broken_by_repetition(measured, limits)
-
-
 def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
     """Rules on length, letters and words."""
     if m.words < limits.min_words:
@@ -171,8 +166,10 @@ def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
         yield "lorem ipsum"
     if limits.drop_curly_brackets and "{" in m.text:
         yield "curly bracket"
-    if m.letters < limits.min_letters * m.characters and lacks_letters(m, limits.min_letters):
-        yield "few letters"
+    if m.letters < limits.min_letters * m.characters:
+        marks = sum(map(m.text.count, DIALOGUE_MARKS))
+        if m.letters < limits.min_letters * (m.characters - marks):
+            yield "few letters"
     if len(SYMBOL.findall(m.text)) > limits.max_symbols * m.words:
         yield "many symbols"
     if not m.wide and is_latin(m.text) and m.words >= 20:
@@ -183,11 +180,6 @@ def broken_by_words(m: Measured, limits: QualityLimits) -> Iterator[str]:
         yield "no stop words"
     if 0 < limits.words_without_end <= m.words and not END_MARK.search(m.text):
         yield "no end of a sentence"
-
-
-def lacks_letters(m: Measured, least: float) -> bool:
-    """Whether a text has few letters even when the marks of sentences are left out."""
-    return m.letters < least * (m.characters - sum(map(m.text.count, DIALOGUE_MARKS)))
 
 
 def is_latin(text: str) -> bool:
@@ -205,7 +197,7 @@ def stop_words(m: Measured) -> int:
 
 
 def broken_by_lines(m: Measured, limits: QualityLimits) -> Iterator[str]:
-    """Rules on the begins and ends of lines."""
+    """Rules on the beginnings and ends of lines."""
     count = len(m.lines)
     if count < FEW_LINES:
         return
@@ -254,14 +246,8 @@ def runs(m: Measured, n: int) -> Iterator[Sequence[str]]:
 
 
 def repeated(lines: Sequence[str]) -> list[str]:
-    """The lines that stood before."""
-    seen: set[str] = set()
-    again = []
-    for line in lines:
-        if line in seen:
-            again.append(line)
-        seen.add(line)
-    return again
+    """The lines that stood before, each as often as it came again."""
+    return list((Counter(lines) - Counter(set(lines))).elements())
 
 
 def top_run(m: Measured, words: int) -> int:

@@ -1,4 +1,4 @@
-"""The language of a text: told by its letters, then by the model, and not told when in doubt."""
+"""The language of a text: by its letters, then by the model, and unknown when in doubt."""
 
 from __future__ import annotations
 
