@@ -17,7 +17,7 @@ import tyro
 
 from cli import parse_flags, run_script
 from config import TRAINING_DATA
-from data_process.dedup.deduplication import Deduplication, DedupSettings
+from data_process.dedup.deduplication import DedupSettings, deduplicate
 from data_process.records.files import find_files
 from data_process.records.parts import jsonl_parts
 from data_process.running.run import StepConfig, StepResult, run_and_join
@@ -44,7 +44,7 @@ def main() -> None:
 
     def work(work_dir: Path) -> StepResult:
         files = tuple(jsonl_parts(find_files(config.input_files, (".jsonl",))))
-        return Deduplication(files, against, config.dedup, work_dir, config.execution).run()
+        return deduplicate(files, against, config.dedup, work_dir, config.execution)
 
     run_and_join(config, work, against)
 

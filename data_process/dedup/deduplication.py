@@ -66,72 +66,74 @@ class DedupSettings(Settings):
     """Evaluation files whose text must not be in the output."""
 
 
-@dataclass(frozen=True)
-class Deduplication:
-    """All steps of a run."""
+def deduplicate(
+    files: tuple[FilePart, ...],
+    against: tuple[Path, ...],
+    settings: DedupSettings,
+    work_dir: Path,
+    execution: Execution,
+) -> StepResult:
+    """Drops duplicates, and records that hold evaluation text.
 
-    files: tuple[FilePart, ...]
-    """What is read."""
-    against: tuple[Path, ...]
-    """Evaluation files."""
-    settings: DedupSettings
-    work_dir: Path
-    """Where the work is kept; the streams of the last step, main and rejected, are in it."""
-    execution: Execution
+    Args:
+        files: what is read.
+        against: evaluation files.
+        settings: what is dropped.
+        work_dir: where the work is kept; the streams of the last step, main and rejected, are in
+            it.
+        execution: how the work is spread.
+    """
+    signatures = [[str(path), signature_of(path)] for path in against]
+    reading = FingerprintStep(
+        files,
+        settings.comparison,
+        settings.bad_records,
+        save_ngrams(against, settings.decontamination, work_dir) if against else None,
+        {**asdict(settings.decontamination), "against": signatures},
+    )
+    counts = run_step(reading, work_dir / "read", execution)
+    folders = tuple(part_folder(work_dir / "read", number) for number in range(len(files)))
+    decisions = work_dir / "decisions.npy"
+    replace_array(decisions, decide(Fingerprints(folders), settings, counts))
+    removal = RemovalStep(files, folders, decisions, against, reading.ngrams, reading.plan())
+    counts.update(run_step(removal, work_dir, execution))
+    return StepResult(counts, reading.input_bytes)
 
-    def run(self) -> StepResult:
-        """Does all steps; counts in, out, and what was dropped, by reason."""
-        ngrams = self.save_ngrams() if self.against else None
-        settings = self.settings
-        reading = FingerprintStep(
-            self.files, settings.comparison, settings.bad_records, ngrams, self.evaluation()
+
+def save_ngrams(against: Sequence[Path], settings: Decontamination, work_dir: Path) -> Path:
+    """Puts the n-grams of evaluation files where the workers find them."""
+    place = work_dir / "against" / "ngrams.npz"
+    ngrams, short = read_evaluation(against, settings)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(place, ngrams.save)
+    print(
+        f"looking for {len(ngrams.hashes):,} n-grams of evaluation texts; {short:,} texts have "
+        f"fewer than {settings.against_shortest} words and are passed over"
+    )
+    return place
+
+
+def decide(
+    fingerprints: Fingerprints, settings: DedupSettings, counts: Counter[str]
+) -> npt.NDArray[Any]:
+    """A DECISION about each record; adds to counts what was compared."""
+    exact = found = exact_duplicates(fingerprints)
+    if fingerprints.records and not settings.comparison.exact_only:
+        threshold = settings.comparison.threshold
+        candidates = candidate_pairs(fingerprints, exact)
+        alike = similar_pairs(fingerprints, candidates, threshold)
+        counts.update({"pairs compared": len(candidates), "pairs alike": len(alike.pairs)})
+        found = choose(fingerprints, exact, alike, threshold)
+    decisions = np.zeros(fingerprints.records, dtype=DECISION)
+    decisions["like"], decisions["similarity"] = found.like, found.similarity
+    decisions["is_copy"] = exact.like == found.like
+    decisions["ngram"] = KEPT
+    if settings.decontamination.against:
+        common = settings.decontamination.against_common
+        decisions["ngram"], counts["evaluation n-grams that are common phrases"] = contaminated(
+            fingerprints.matches, found.dropped, common
         )
-        counts = run_step(reading, self.work_dir / "read", self.execution)
-        folders = tuple(part_folder(self.work_dir / "read", n) for n in range(len(self.files)))
-        decisions = self.work_dir / "decisions.npy"
-        replace_array(decisions, self.decide(Fingerprints(folders), counts))
-        removal = RemovalStep(self.files, folders, decisions, self.against, ngrams, reading.plan())
-        counts.update(run_step(removal, self.work_dir, self.execution))
-        return StepResult(counts, reading.input_bytes)
-
-    def save_ngrams(self) -> Path:
-        """Puts the n-grams of the evaluation files where the workers find them."""
-        place = self.work_dir / "against" / "ngrams.npz"
-        settings = self.settings.decontamination
-        ngrams, short = read_evaluation(self.against, settings)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(place, ngrams.save)
-        print(
-            f"looking for {len(ngrams.hashes):,} n-grams of evaluation texts; {short:,} texts have "
-            f"fewer than {settings.against_shortest} words and are passed over"
-        )
-        return place
-
-    def evaluation(self) -> dict[str, Any]:
-        """What the evaluation files are, and how records are compared with them, for plans."""
-        settings = {**asdict(self.settings.decontamination), "against": len(self.against)}
-        signatures = [[str(path), signature_of(path)] for path in self.against]
-        return {"evaluation files": signatures, "decontamination": settings}
-
-    def decide(self, fingerprints: Fingerprints, counts: Counter[str]) -> npt.NDArray[Any]:
-        """A DECISION about each record; adds to counts what was compared."""
-        exact = found = exact_duplicates(fingerprints)
-        if fingerprints.records and not self.settings.comparison.exact_only:
-            threshold = self.settings.comparison.threshold
-            candidates = candidate_pairs(fingerprints, exact)
-            alike = similar_pairs(fingerprints, candidates, threshold)
-            counts.update({"pairs compared": len(candidates), "pairs alike": len(alike.pairs)})
-            found = choose(fingerprints, exact, alike, threshold)
-        decisions = np.zeros(fingerprints.records, dtype=DECISION)
-        decisions["like"], decisions["similarity"] = found.like, found.similarity
-        decisions["is_copy"] = exact.like == found.like
-        decisions["ngram"] = KEPT
-        if self.against:
-            common = self.settings.decontamination.against_common
-            ngram, too_common = contaminated(fingerprints.matches, found.dropped, common)
-            decisions["ngram"] = ngram
-            counts["evaluation n-grams that are common phrases"] = too_common
-        return decisions
+    return decisions
 
 
 @dataclass(frozen=True)

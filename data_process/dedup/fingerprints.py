@@ -82,7 +82,7 @@ class FingerprintStep(Step):
     ngrams: Path | None
     """Where the n-grams of evaluation files were saved, if there are any."""
     evaluation: dict[str, Any]
-    """What the evaluation files are."""
+    """What the evaluation files are, and how records are compared with them."""
     title = "reading"
 
     def parts(self) -> Sequence[Part]:
@@ -96,7 +96,7 @@ class FingerprintStep(Step):
             **plan_of(self.files),
             "comparison": asdict(self.comparison),
             "bad_records": self.bad_records,
-            **self.evaluation,
+            "evaluation": self.evaluation,
         }
 
     def run(self, number: int, output: PartOutput) -> None:

@@ -25,7 +25,7 @@ from annotated_types import Interval
 from config import Count, Settings, UserError
 from data_process.cleaning.step import CleaningSettings, clean
 from data_process.dedup.decontamination import Decontamination
-from data_process.dedup.deduplication import Deduplication, DedupSettings
+from data_process.dedup.deduplication import DedupSettings, deduplicate
 from data_process.dedup.fingerprints import Comparison
 from data_process.records.jsonl import BadRecords
 from data_process.records.parts import jsonl_parts
@@ -293,4 +293,4 @@ class Chain:
             decontamination=Decontamination(against=self.settings.against),
         )
         files = tuple(jsonl_parts(paths))
-        return Deduplication(files, self.against, settings, work_dir, self.execution).run()
+        return deduplicate(files, self.against, settings, work_dir, self.execution)

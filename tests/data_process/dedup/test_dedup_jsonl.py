@@ -17,7 +17,7 @@ import pytest
 
 from config import ROOT
 from data_process.dedup.comparable import LONGEST
-from data_process.dedup.deduplication import Deduplication, DedupSettings
+from data_process.dedup.deduplication import DedupSettings, deduplicate
 from data_process.dedup.duplicates import components, pairs_of, parted
 from data_process.dedup.fingerprints import Comparison
 from data_process.records.parts import jsonl_parts
@@ -67,7 +67,7 @@ def staying(
     source, output = write(folder / "in.jsonl", records), folder / "out.jsonl"
     settings = DedupSettings(comparison=Comparison(**comparison))
     files = tuple(jsonl_parts([source], part_bytes))
-    Deduplication(files, (), settings, work_dir_of(output), Execution(workers=1)).run()
+    deduplicate(files, (), settings, work_dir_of(output), Execution(workers=1))
     join_streams(work_dir_of(output), "main", output, overwrite=True)
     join_streams(work_dir_of(output), "rejected", folder / "no.jsonl", overwrite=True)
     return read(output), read(folder / "no.jsonl")
