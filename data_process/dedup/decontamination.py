@@ -21,7 +21,7 @@ from annotated_types import Interval
 from config import Settings
 from data_process.cleaning.language import script_of
 from data_process.dedup.comparable import LONGEST, Comparable
-from data_process.dedup.shingles import Hashes, Places, Windows, units_of
+from data_process.dedup.shingles import Hashes, Places, Units, units_of
 from data_process.records.jsonl import read_records
 
 CHARACTERS_OF_WORD = 1.5
@@ -128,7 +128,6 @@ def ngrams_of(
 ) -> Iterator[tuple[int, Hashes, Places]]:
     """The n-grams of evaluation texts: their length, hashes and the texts they are of."""
     units = units_of(texts)
-    windows = Windows(units)
     weights = [CHARACTERS_OF_WORD if script_of(text) == "han" else 1.0 for text in texts]
     longest = np.array([round(settings.against_ngram * weight) for weight in weights])
     shortest = np.array([round(settings.against_shortest * weight) for weight in weights])
@@ -136,7 +135,7 @@ def ngrams_of(
     wanted[units.lengths < shortest] = 0
     owners = np.repeat(np.arange(len(texts)), units.lengths)
     for length in np.unique(wanted[wanted > 0]).tolist():
-        hashes, places = windows.whole(length)
+        hashes, places = units.runs(length)
         here = wanted[owners[places]] == length
         yield length, hashes[here], owners[places[here]]
 
@@ -149,37 +148,37 @@ class NgramFinder:
         self.sieve = np.zeros(1 << SIEVE_BITS, dtype=np.bool_)
         self.sieve[ngrams.hashes >> np.uint64(64 - SIEVE_BITS)] = True
 
-    def matches(self, batch: Sequence[Comparable], owners: Places, windows: Windows) -> Places:
+    def matches(self, batch: Sequence[Comparable], owners: Places, units: Units) -> Places:
         """The n-grams that records hold.
 
         Args:
             batch: the records.
             owners: the record of each turn.
-            windows: of the turns, as far as they are cut into units.
+            units: of the turns, as far as they are cut.
 
         Returns:
             (matches, 2): number of the record in the batch, and of the n-gram; each pair once.
         """
-        found = self.find(windows)
+        found = self.find(units)
         found[:, 0] = owners[found[:, 0]]
         everything = [found]
         for owner, piece in ends_of_long_turns(batch):
-            found = self.find(Windows(units_of([piece])))
+            found = self.find(units_of([piece]))
             found[:, 0] = owner
             everything.append(found)
         return np.unique(np.concatenate(everything), axis=0)
 
-    def find(self, windows: Windows) -> Places:
+    def find(self, units: Units) -> Places:
         """The n-grams that texts hold; (matches, 2): number of the text, and of the n-gram."""
         found = [np.zeros((0, 2), dtype=np.int64)]
         for length in self.ngrams.lengths.tolist():
-            hashes, places = windows.whole(length)
+            hashes, places = units.runs(length)
             likely = self.sieve[hashes >> np.uint64(64 - SIEVE_BITS)]
             hashes, places = hashes[likely], places[likely]
             rank = np.searchsorted(self.ngrams.hashes, hashes)
             rank = np.minimum(rank, len(self.ngrams.hashes) - 1)
             same = self.ngrams.hashes[rank] == hashes
-            texts_of = np.searchsorted(windows.units.borders, places[same], side="right") - 1
+            texts_of = np.searchsorted(units.borders, places[same], side="right") - 1
             found.append(np.stack((texts_of, rank[same]), axis=1))
         return np.concatenate(found)
 

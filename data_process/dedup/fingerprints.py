@@ -43,7 +43,6 @@ from data_process.dedup.shingles import (
     Hashes,
     Places,
     Units,
-    Windows,
     band_keys,
     bands_for,
     mix,
@@ -120,22 +119,22 @@ class FingerprintStep(Step):
         turns = [turn for record in batch for turn in record.turns]
         roles = np.array([role for role, _ in turns], dtype=np.uint64)
         owners = np.repeat(np.arange(len(batch)), [len(record.turns) for record in batch])
-        windows = Windows(units_of([content[:LONGEST] for _, content in turns]))
+        units = units_of([content[:LONGEST] for _, content in turns])
         found: Arrays = {
             "places": np.array([(r.begin, r.line) for r in batch], np.int64).reshape(-1, 2),
-            "digests": digests(batch, windows.units, roles, owners),
+            "digests": digests(batch, units, roles, owners),
         }
         if not self.comparison.exact_only:
-            sets, sizes = sets_of(batch, windows, roles, owners, self.comparison.ngram)
+            sets, sizes = sets_of(batch, units, roles, owners, self.comparison.ngram)
             found |= {"sets": sets, "sizes": sizes, "keys": self.keys(sets, sizes)}
         if finder:
-            found["matches"] = finder.matches(batch, owners, windows)
+            found["matches"] = finder.matches(batch, owners, units)
         return found
 
     def keys(self, sets: Set, sizes: Places) -> Hashes:
         """The keys of the bands; those of records without a shingle are not used."""
         shape = bands_for(self.comparison.threshold)
-        keys = np.zeros((shape.bands, len(sizes)), dtype=np.uint64)
+        keys = np.zeros((shape[0], len(sizes)), dtype=np.uint64)
         if len(sets):
             begins = (np.cumsum(sizes) - sizes)[sizes > 0]
             keys[:, sizes > 0] = band_keys(sets, begins, shape, self.comparison.seed)
@@ -163,12 +162,12 @@ def digests(batch: list[Comparable], units: Units, roles: Hashes, owners: Places
 
 
 def sets_of(
-    batch: list[Comparable], windows: Windows, roles: Hashes, owners: Places, n: int
+    batch: list[Comparable], units: Units, roles: Hashes, owners: Places, n: int
 ) -> tuple[Set, Places]:
     """The sets of records, one after another, and their sizes; that of a record that is not cut
     into units to its end is empty, for it is compared as a whole alone."""
-    hashes, places = windows.shingles(n)
-    turns = np.repeat(np.arange(len(roles)), windows.units.lengths)[places]
+    hashes, places = units.shingles(n)
+    turns = np.repeat(np.arange(len(roles)), units.lengths)[places]
     whole = np.array([record.rest == 0 for record in batch], dtype=np.bool_)
     compared = (roles[turns] != SYSTEM) & whole[owners[turns]]
     hashes, turns = hashes[compared], turns[compared]

@@ -76,7 +76,11 @@ WANTED = 0.98
 
 @dataclass(frozen=True)
 class Units:
-    """The units of several texts, one text after another."""
+    """The units of several texts, one text after another, and hashes of runs of them.
+
+    The hash of the run from i is sum(unit[i + j] * BASE**j), modulo 2**64: a difference of two
+    prefix sums, divided by BASE**i. So runs of any length take the same few operations.
+    """
 
     hashes: Hashes
     """Of all units."""
@@ -87,6 +91,41 @@ class Units:
     def lengths(self) -> Places:
         """Units of each text."""
         return np.diff(self.borders)
+
+    @functools.cached_property
+    def ends(self) -> Places:
+        """For each unit, where its text ends."""
+        return np.repeat(self.borders[1:], self.lengths)
+
+    @functools.cached_property
+    def prefix(self) -> Hashes:
+        """The sums of all units before each place, times the powers of the base."""
+        sums = np.zeros(len(self.hashes) + 1, dtype=np.uint64)
+        np.cumsum(self.hashes * powers(BASE, len(self.hashes)), out=sums[1:])
+        return sums
+
+    def runs(self, length: int) -> tuple[Hashes, Places]:
+        """All runs of a length that lie in one text: their hashes, and where they begin."""
+        places = np.arange(len(self.ends))
+        places = places[places + length <= self.ends]
+        return self.hashes_of(places, length), places
+
+    def hashes_of(self, places: Places, length: int) -> Hashes:
+        """The hashes of runs of a length that begin at places."""
+        found = self.prefix[places + length] - self.prefix[places]
+        found *= powers(pow(BASE, -1, 1 << 64), len(self.ends))[places]
+        found += np.uint64(length)
+        return mix(found)
+
+    def shingles(self, n: int) -> tuple[Hashes, Places]:
+        """The n-grams of each text, then those texts that are shorter; where each begins."""
+        hashes, places = self.runs(n)
+        for length in range(1, n):
+            begins = self.borders[:-1][self.lengths == length]
+            if len(begins):
+                hashes = np.concatenate((hashes, self.hashes_of(begins, length)))
+                places = np.concatenate((places, begins))
+        return hashes, places
 
 
 def units_of(texts: Sequence[str]) -> Units:
@@ -197,45 +236,6 @@ def character_kinds() -> npt.NDArray[np.uint8]:
     return kinds
 
 
-class Windows:
-    """Hashes of runs of units of any length, each in the same few operations.
-
-    The hash of the run from i is sum(unit[i + j] * BASE**j), modulo 2**64: a difference of two
-    prefix sums, divided by BASE**i.
-    """
-
-    def __init__(self, units: Units) -> None:
-        count = len(units.hashes)
-        self.units = units
-        self.prefix = np.zeros(count + 1, dtype=np.uint64)
-        np.cumsum(units.hashes * powers(BASE, count), out=self.prefix[1:])
-        self.ends = np.repeat(units.borders[1:], units.lengths)  # of the text of each unit
-
-    def whole(self, length: int) -> tuple[Hashes, Places]:
-        """All runs of a length that lie in one text: their hashes, and where they begin."""
-        places = np.arange(len(self.ends))
-        places = places[places + length <= self.ends]
-        return self.hashes(places, length), places
-
-    def hashes(self, places: Places, length: int) -> Hashes:
-        """The hashes of runs of a length (of units) that begin at places."""
-        found = self.prefix[places + length] - self.prefix[places]
-        found *= powers(pow(BASE, -1, 1 << 64), len(self.ends))[places]
-        found += np.uint64(length)
-        return mix(found)
-
-    def shingles(self, n: int) -> tuple[Hashes, Places]:
-        """The n-grams of each text, then those texts that are shorter; where each begins."""
-        hashes, places = self.whole(n)
-        lengths = self.units.lengths
-        for length in range(1, n):
-            begins = self.units.borders[:-1][lengths == length]
-            if len(begins):
-                hashes = np.concatenate((hashes, self.hashes(begins, length)))
-                places = np.concatenate((places, begins))
-        return hashes, places
-
-
 def powers(base: int, count: int) -> Hashes:
     """base**0, base**1 ... modulo 2**64, `count` of them."""
     size = max(1 << 16, 1 << (count - 1).bit_length()) if count else 1
@@ -250,53 +250,48 @@ def all_powers(base: int, count: int) -> Hashes:
     return np.multiply.accumulate(values)
 
 
-@dataclass(frozen=True)
-class Bands:
-    """How minima are put together."""
-
-    bands: int
-    rows: int
-
-
-def bands_for(threshold: float) -> Bands:
-    """The bands with the most rows, for that compares the fewest unlike texts, that miss no more
-    than 1 - WANTED at the threshold and need no more than MOST_HASHES minima.
+def bands_for(threshold: float) -> tuple[int, int]:
+    """How many bands, and rows of each: the most rows, for that compares the fewest unlike texts,
+    with which no more than 1 - WANTED are missed at the threshold, of MOST_HASHES minima.
 
     Of the default threshold 0.7: 22 bands of 5 rows; at 0.8 they compare 99.98%, at 0.5 half, at
     0.3 one in 20, at 0.1 one in 5,000.
     """
-    found = Bands(1, 1)
+    found = (1, 1)
     for rows in range(1, MOST_HASHES + 1):
         agree = threshold**rows  # the probability that a band's keys are the same
         bands = math.ceil(math.log(1 - WANTED) / math.log1p(-agree)) if agree < 1 else 1
         if rows * bands <= MOST_HASHES:
-            found = Bands(bands, rows)
+            found = (bands, rows)
     return found
 
 
-def band_keys(sets: npt.NDArray[np.uint32], begins: Places, shape: Bands, seed: int) -> Hashes:
+def band_keys(
+    sets: npt.NDArray[np.uint32], begins: Places, shape: tuple[int, int], seed: int
+) -> Hashes:
     """The keys of texts.
 
     Args:
         sets: the shingles of all texts, one text after another.
         begins: where each text's begin; none is empty.
-        shape: bands and rows.
+        shape: bands, and rows of each.
         seed: of the random functions.
 
     Returns:
         (bands, texts)
     """
+    bands, rows = shape
     random = np.random.default_rng(seed)
     limit = np.iinfo(np.uint64).max
-    factors = random.integers(0, limit, shape.bands * shape.rows, dtype=np.uint64) | np.uint64(1)
-    terms = random.integers(0, limit, shape.bands * shape.rows, dtype=np.uint64)
+    factors = random.integers(0, limit, bands * rows, dtype=np.uint64) | np.uint64(1)
+    terms = random.integers(0, limit, bands * rows, dtype=np.uint64)
     wide = sets.astype(np.uint64)
     work = np.empty_like(wide)
-    keys = np.zeros((shape.bands, len(begins)), dtype=np.uint64)
+    keys = np.zeros((bands, len(begins)), dtype=np.uint64)
     for number, (factor, term) in enumerate(zip(factors, terms, strict=True)):
         np.multiply(wide, factor, out=work)
         np.add(work, term, out=work)
-        key = keys[number // shape.rows]
+        key = keys[number // rows]
         key *= np.uint64(GOLDEN)
         key += np.minimum.reduceat(work, begins)
         mix(key)

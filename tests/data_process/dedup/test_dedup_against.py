@@ -16,7 +16,7 @@ from data_process.dedup.decontamination import (
     read_evaluation,
     strings_of,
 )
-from data_process.dedup.shingles import Windows, units_of
+from data_process.dedup.shingles import units_of
 from tests.data_process.dedup.test_dedup_jsonl import chinese, dedup, prose, talk
 from tests.data_process.jsonl_command import read, write
 
@@ -32,7 +32,7 @@ def finder(tmp_path: Path, *texts: str) -> NgramFinder:
 
 def holds(found: NgramFinder, text: str) -> bool:
     """Whether a text holds something of the evaluation texts."""
-    return len(found.find(Windows(units_of([text])))) > 0
+    return len(found.find(units_of([text]))) > 0
 
 
 def test_records_with_evaluation_text_are_dropped_and_the_place_is_told(tmp_path: Path) -> None:
@@ -104,10 +104,8 @@ def test_a_very_long_text_is_searched_to_its_end(tmp_path: Path, place: int) -> 
     filler = "word " * (place // 5)
     text = f"{filler}{QUESTION} {'word ' * 50}"
     batch = [Comparable(0, 1, [(0, "A short turn.")]), Comparable(9, 2, [(0, text)])]
-    windows = Windows(
-        units_of([content[:LONGEST] for _, content in batch[0].turns + batch[1].turns])
-    )
-    matches = found.matches(batch, np.array([0, 1]), windows)
+    units = units_of([content[:LONGEST] for _, content in batch[0].turns + batch[1].turns])
+    matches = found.matches(batch, np.array([0, 1]), units)
     assert set(matches[:, 0].tolist()) == {1}
     assert all(len(piece) <= LONGEST + 1000 for _, piece in ends_of_long_turns(batch))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_process.dedup.shingles import Bands, Units, Windows, band_keys, bands_for, units_of
+from data_process.dedup.shingles import Units, band_keys, bands_for, units_of
 
 
 def same(one: str, other: str) -> bool:
@@ -89,7 +89,7 @@ def test_the_compatible_form_of_a_text_has_the_same_units(text: str) -> None:
 
 def shingles(text: str, n: int) -> set[int]:
     """The hashes of a text's n-grams."""
-    hashes, _ = Windows(units_of([text])).shingles(n)
+    hashes, _ = units_of([text]).shingles(n)
     return set(hashes.tolist())
 
 
@@ -102,19 +102,20 @@ def test_shingles_are_the_runs_of_n_units_wherever_they_stand() -> None:
 
 
 def test_shingles_do_not_cross_from_one_text_to_the_next() -> None:
-    hashes, places = Windows(units_of(["a b c", "d e f g"])).shingles(3)
+    hashes, places = units_of(["a b c", "d e f g"]).shingles(3)
     assert sorted(places.tolist()) == [0, 3, 4]
     assert set(hashes.tolist()) == shingles("a b c", 3) | shingles("d e f g", 3)
 
 
-def probability(shape: Bands, similarity: float) -> float:
+def probability(shape: tuple[int, int], similarity: float) -> float:
     """That two texts of this similarity are compared, by the formula."""
-    return float(1 - (1 - similarity**shape.rows) ** shape.bands)
+    bands, rows = shape
+    return float(1 - (1 - similarity**rows) ** bands)
 
 
 def test_the_keys_of_a_band_agree_as_often_as_the_formula_says() -> None:
     chance = np.random.default_rng(5)
-    shape, similarity, trials = Bands(20, 2), 0.5, 400
+    shape, similarity, trials = (20, 2), 0.5, 400
     sets = []
     for _ in range(trials):  # 60 shared elements of 120 in all
         elements = chance.integers(0, 1 << 32, 120, dtype=np.uint32)
@@ -130,14 +131,14 @@ def test_the_keys_of_a_band_agree_as_often_as_the_formula_says() -> None:
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.99, 1.0])
 def test_bands_miss_hardly_any_pair_at_the_threshold(threshold: float) -> None:
     shape = bands_for(threshold)
-    assert shape.bands * shape.rows <= 128
+    assert shape[0] * shape[1] <= 128
     assert probability(shape, threshold) >= 0.979
     assert threshold < 0.3 or probability(shape, threshold / 3) < 0.5
 
 
 def test_the_default_threshold_has_the_bands_that_the_docstring_names() -> None:
     shape = bands_for(0.7)
-    assert (shape.bands, shape.rows) == (22, 5)
+    assert shape == (22, 5)
     chances = [round(probability(shape, s), 4) for s in (0.8, 0.5, 0.3, 0.1)]
     assert chances == [0.9998, 0.5027, 0.0521, 0.0002]
 
