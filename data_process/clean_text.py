@@ -1,8 +1,8 @@
 """Cleans JSONL documents: broken Unicode, boilerplate, rubbish, other languages, personal data.
 
 Reads {"text", ...} a line and writes the same, in the same order, with all other keys. Every
-document that is dropped has a reason: it is counted, and --rejected keeps it. Ended in any way, the
-same command goes on where it was.
+document that is dropped has a reason: it is counted, and --rejected keeps it. After any
+interruption the same command continues.
 """
 
 import sys

@@ -3,8 +3,7 @@
 Reads {"text", ...} or {"conversations", ...} a line and writes the records that stay as they stand,
 in the same order. Near duplicates share most of their n-grams of 5 words, or 5 characters in
 Chinese; MinHash proposes the pairs, and their sets of n-grams are then compared. --rejected keeps
-what is dropped, each with the record it is like. Ended in any way, the same command goes on where
-it was.
+what is dropped, each with the record it is like. After any interruption the same command continues.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 Reads .xml, .xml.bz2, .xml.gz and pipes (-), cuts them into parts and cleans these side by side;
 writes a line {"text", "id", "title", "url", "lang", "revision"} for each article, in the order of
-the dump. Ended in any way, the same command goes on where it was.
+the dump. After any interruption the same command continues.
 """
 
 import sys

@@ -4,8 +4,8 @@ Takes .xml, .xml.bz2 and .xml.gz dumps, .txt, .jsonl of {"text", ...}, and folde
 are extracted and texts split into samples; all is cleaned, duplicates and near duplicates are
 dropped, and with --against also what holds evaluation text. Beside the output stand a report as
 JSON and as a page (PNG). Only the most wanted options are here: extract_wiki.py, split_text.py,
-clean_text.py and dedup_jsonl.py do a stage each and have all of them. Ended in any way, the same
-command goes on where it was.
+clean_text.py and dedup_jsonl.py do a stage each and have all of them. After any interruption the
+same command continues.
 """
 
 import sys
@@ -27,8 +27,8 @@ from data_process.records.files import find_files
 from data_process.running.run import StepConfig
 from data_process.running.step import MAIN
 from data_process.running.work_dir import (
-    held,
     join_streams,
+    locked,
     refuse_outputs,
     remove_work_dir,
     work_dir_of,
@@ -70,7 +70,7 @@ def main() -> None:
     check_languages(config.chain.languages)
     work_dir = work_dir_of(config.output)
     chain = Chain(inputs, config.chain, against, work_dir, config.execution)
-    with held(work_dir):
+    with locked(work_dir):
         stages = []
         for stage in chain.run():
             stages.append(stage)

@@ -3,8 +3,8 @@
 Reads .txt files in any encoding, .jsonl files of {"text", ...}, and folders of both. Writes JSONL:
 {"text", "source", "text_begin"}, where text_begin is the place of the piece in its text, in
 characters; a document's other keys stay. Pieces that are joined give the text back, once the
-characters that "text_overlap" counts are taken off the beginning of each. Ended in any way, the
-same command goes on where it was.
+characters that "text_overlap" counts are taken off the beginning of each. After any interruption
+the same command continues.
 """
 
 import sys

@@ -55,7 +55,7 @@ DROPPED = "dropped: "
 """Before the reason, in what is counted."""
 Kind = Literal["dump", "text", "records"]
 INDEX_NAME = re.compile(r"multistream-index\d*\.txt")
-"""Lies beside a dump, and is no text."""
+"""The index of a multistream dump, which is not a text."""
 SHOWN = 10
 """Most files that are named when they are passed over."""
 
@@ -86,7 +86,7 @@ class ChainInputs:
             return []
         names = ", ".join(str(path) for path in self.passed_over[:SHOWN])
         more = f" and {len(self.passed_over) - SHOWN:,} more" if self.passed_over[SHOWN:] else ""
-        return [f"passed over, for they are no dump, text or JSONL by their names: {names}{more}"]
+        return [f"passed over, not a dump, text or JSONL by their names: {names}{more}"]
 
 
 def find_inputs(places: Sequence[Path]) -> ChainInputs:
@@ -178,8 +178,8 @@ class ChainSettings(Settings):
     against: tuple[Path, ...] = ()
     """JSONL files, or folders of them, with evaluation texts that must not be in the output."""
     bad_records: BadRecords = "stop"
-    """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
-    named. skip: they are passed over or mended, and counted."""
+    """stop: a line of JSONL that is not a record, or bytes that are not text, end the work with an
+    error. skip: they are passed over or mended, and counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

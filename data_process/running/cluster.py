@@ -27,7 +27,7 @@ from loguru import logger
 
 from config import ROOT, UserError
 from data_process.running.step import Step, done_parts, run_part
-from data_process.running.work_dir import JOB, LOGS, MISTAKES, note_mistake
+from data_process.running.work_dir import ERRORS, JOB, LOGS, note_error
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file, text_writer
 
@@ -55,15 +55,15 @@ class RunParts:
         """From where the paths of the step count."""
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Does the parts of a task; once a mistake was found, no other part is begun."""
+        """Does the parts of a task; after an error in any task no other part is started."""
         os.chdir(self.folder)
         for number in self.tasks[rank]:
-            if any((self.work_dir / MISTAKES).glob("*")):
+            if any((self.work_dir / ERRORS).glob("*")):
                 return
             try:
                 run_part(self.step, number, self.work_dir)
-            except UserError as mistake:
-                note_mistake(self.work_dir, number, mistake)
+            except UserError as error:
+                note_error(self.work_dir, number, error)
                 raise
 
     @property
@@ -80,7 +80,7 @@ class RunParts:
 def run_on_cluster(
     step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution
 ) -> None:
-    """Does parts of a step on Slurm or Ray; a mistake in the input is noted in the work directory.
+    """Does parts of a step on Slurm or Ray; an error in the input is noted in the work directory.
 
     Raises:
         UserError: the cluster cannot do it.
@@ -132,7 +132,7 @@ def run_on_slurm(parts: RunParts, execution: Execution) -> None:
         f"{len(parts.tasks):,} tasks, {execution.workers:,} at a time"
     )
     if not execution.slurm_wait:
-        print("when it has ended, run the same command again: it goes on with what the job did")
+        print("when it has ended, run the same command again: it continues with what the job did")
         raise SystemExit(LEFT)
     while is_queued(job):
         time.sleep(LOOK_S)

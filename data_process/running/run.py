@@ -43,10 +43,10 @@ from data_process.running.step import (
 from data_process.running.work_dir import (
     JOB,
     LOGS,
-    begin,
-    held,
     join_streams,
-    noted_mistake,
+    locked,
+    noted_error,
+    prepare_work_dir,
     refuse_outputs,
     remove_work_dir,
     total_counts,
@@ -173,15 +173,15 @@ def run_step(step: Step, work_dir: Path, execution: Execution) -> Counter[str]:
     """
     work_dir = work_dir.resolve()
     parts = step.parts()
-    with held(work_dir):
+    with locked(work_dir):
         if (work_dir / JOB).exists():
             from data_process.running.cluster import leave_while_queued  # datatrove is slow
 
             leave_while_queued(work_dir, len(parts))
-        mistake = noted_mistake(work_dir)
-        continued = begin(work_dir, step, len(parts))
-        if mistake and continued and execution.executor == "slurm":
-            raise mistake  # of the job; raised once, for it may have been mended
+        error = noted_error(work_dir)
+        continued = prepare_work_dir(work_dir, step, len(parts))
+        if error and continued and execution.executor == "slurm":
+            raise error  # of the job; raised once, for the input may have been mended
         if waiting := sorted(set(range(len(parts))) - set(done_parts(work_dir))):
             with progress_shown(step.title, work_dir, parts):
                 run_parts(step, work_dir, waiting, execution)
@@ -196,8 +196,8 @@ def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Exe
     from data_process.running.cluster import run_on_cluster  # datatrove is slow to import
 
     run_on_cluster(step, work_dir, waiting, execution)
-    if mistake := noted_mistake(work_dir):
-        raise mistake
+    if error := noted_error(work_dir):
+        raise error
     if missing := set(waiting) - set(done_parts(work_dir)):
         raise UserError(
             f"{len(missing):,} parts could not be done: see {work_dir / LOGS} for the reason; run "
@@ -206,14 +206,14 @@ def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Exe
 
 
 def run_here(step: Step, work_dir: Path, waiting: Sequence[int], workers: int) -> None:
-    """Does parts on this machine; raises the mistake of the first part that met one."""
-    mistakes: dict[int, UserError] = {}
+    """Does parts on this machine; raises the error of the first part that failed."""
+    errors: dict[int, UserError] = {}
     work = partial(run_part, step, work_dir=work_dir)
-    for number, mistake in work_through(work, waiting, workers):
-        if mistake:
-            mistakes[number] = mistake
-    if mistakes:
-        raise mistakes[min(mistakes)]
+    for number, error in work_through(work, waiting, workers):
+        if error:
+            errors[number] = error
+    if errors:
+        raise errors[min(errors)]
 
 
 @contextmanager

@@ -3,7 +3,7 @@ whole; a killed run continues there.
 
     WORK_DIR/plan.json      what the work is; with another plan the work starts over
     WORK_DIR/parts/         what is done (see step.py)
-    WORK_DIR/mistakes/      why parts cannot be done, noted by the machine that found it
+    WORK_DIR/errors/        why parts cannot be done, noted by the machine that found it
     WORK_DIR/slurm_job      the job that was submitted last
     WORK_DIR/logs/          logs of datatrove and Slurm
 """
@@ -40,7 +40,7 @@ from model.directory.storage import (
     text_writer,
 )
 
-PLAN, MISTAKES, JOB, LOGS, LOCK = "plan.json", "mistakes", "slurm_job", "logs", "work.lock"
+PLAN, ERRORS, JOB, LOGS, LOCK = "plan.json", "errors", "slurm_job", "logs", "work.lock"
 FORMAT = 1
 """Of plan and parts; work in another format starts over."""
 PIPE = Path("-")
@@ -55,7 +55,7 @@ def work_dir_of(destination: Path) -> Path:
 
 
 @contextmanager
-def held(work_dir: Path) -> Iterator[None]:
+def locked(work_dir: Path) -> Iterator[None]:
     """Keeps other processes out of a work directory, which is made if it is not there.
 
     Raises:
@@ -76,9 +76,9 @@ def held(work_dir: Path) -> Iterator[None]:
         yield
 
 
-def begin(work_dir: Path, step: Step, parts: int) -> bool:
+def prepare_work_dir(work_dir: Path, step: Step, parts: int) -> bool:
     """Prepares the first or another start: removes what another plan left, and keeps what this one
-    did. Returns whether this plan was begun before."""
+    did. Returns whether work on this plan had started before."""
     clear_removed(work_dir)
     text = json_text({"format": FORMAT, "parts": parts, **step.plan()})
     with explained(work_dir):
@@ -92,7 +92,7 @@ def begin(work_dir: Path, step: Step, parts: int) -> bool:
         (work_dir / PARTS).mkdir(exist_ok=True)
         for unfinished in (work_dir / PARTS).glob("*.tmp"):
             remove(unfinished)
-        remove(work_dir / MISTAKES)
+        remove(work_dir / ERRORS)
         for directory in (work_dir, work_dir.parent):
             sync_directory(directory)
     if done := len(done_parts(work_dir)):
@@ -101,7 +101,7 @@ def begin(work_dir: Path, step: Step, parts: int) -> bool:
 
 
 def read_plan(work_dir: Path) -> Any:
-    """The plan that a work directory was begun with; None when it is missing or damaged."""
+    """The plan of the earlier start; None when it is missing or damaged."""
     with suppress(FileNotFoundError, ValueError):
         return json.loads((work_dir / PLAN).read_bytes())
     return None
@@ -115,16 +115,16 @@ def what_differs(before: Any, now: dict[str, Any]) -> str:
     return f"{' and '.join(names)} changed since the earlier start"
 
 
-def note_mistake(work_dir: Path, number: int, mistake: UserError) -> None:
+def note_error(work_dir: Path, number: int, error: UserError) -> None:
     """Notes why a part cannot be done, for the process that waits elsewhere."""
     with suppress(OSError, UserError):
-        (work_dir / MISTAKES).mkdir(exist_ok=True)
-        replace_file(work_dir / MISTAKES / f"{number:05d}", text_writer(str(mistake)))
+        (work_dir / ERRORS).mkdir(exist_ok=True)
+        replace_file(work_dir / ERRORS / f"{number:05d}", text_writer(str(error)))
 
 
-def noted_mistake(work_dir: Path) -> UserError | None:
-    """The first part's mistake that was noted."""
-    notes = sorted((work_dir / MISTAKES).glob("[0-9]*[0-9]"))
+def noted_error(work_dir: Path) -> UserError | None:
+    """The noted error of the first part that has one."""
+    notes = sorted((work_dir / ERRORS).glob("[0-9]*[0-9]"))
     return UserError(notes[0].read_bytes().decode("utf-8")) if notes else None
 
 
@@ -142,7 +142,7 @@ def remove_work_dir(work_dir: Path) -> None:
     Raises:
         UserError: it cannot be removed, or another process works there.
     """
-    with held(work_dir):
+    with locked(work_dir):
         pass  # nobody else is there; Windows could not rename it with a lock in it
     remove_directory(work_dir)
 
@@ -197,7 +197,7 @@ def refuse_outputs(
 
 def refuse_to_overwrite(destination: Path, work_dir: Path, overwrite: bool) -> None:
     """Raises UserError when a file, or a folder that holds something, is in the way of work that
-    has not begun yet: better said before hours of it than after."""
+    has not started yet: better before hours of it than after."""
     clear_removed(work_dir)
     taken = any(destination.iterdir()) if destination.is_dir() else destination.exists()
     if taken and not overwrite and not work_dir.exists():
@@ -222,7 +222,7 @@ def join_streams(work_dir: Path, stream: str, destination: Path, overwrite: bool
         UserError: the file exists with another content, or cannot be written.
     """
     records = 0
-    with held(work_dir.resolve()), open_output(destination, overwrite) as file:
+    with locked(work_dir.resolve()), open_output(destination, overwrite) as file:
         for block in blocks(work_dir, stream):
             file.write(block)
             records += block.count(b"\n")
@@ -241,7 +241,7 @@ def join_shards(
     Raises:
         UserError: one exists with another content, or cannot be written.
     """
-    with held(work_dir.resolve()), explained(folder):
+    with locked(work_dir.resolve()), explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(f"{stem}-*.jsonl.tmp"):
             remove(leftover)

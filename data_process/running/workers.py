@@ -73,7 +73,7 @@ def work_through(
 ) -> Iterator[tuple[Task, UserError | None]]:
     """Does all tasks, in order with one worker in this process, else in processes.
 
-    After a task that met a user's mistake no new one is begun; those before it are all done.
+    After a task with a UserError no new one is started; those before it are all done.
 
     Args:
         work: does one task; it must be importable or picklable (a function or a dataclass with
@@ -82,7 +82,7 @@ def work_through(
         workers: the most processes to use.
 
     Yields:
-        Each task as it is done, with the UserError it met.
+        Each task as it is done, with its UserError or None.
 
     Raises:
         UserError: a worker was killed.
@@ -92,18 +92,18 @@ def work_through(
         yield from work_in_processes(work, tasks, workers)
         return
     for task in tasks:
-        mistake = mistake_of(work, task)
-        yield task, mistake
-        if mistake:
+        error = run_task(work, task)
+        yield task, error
+        if error:
             return
 
 
-def mistake_of(work: Callable[[Task], None], task: Task) -> UserError | None:
-    """Does a task; the user's mistake that it met."""
+def run_task(work: Callable[[Task], None], task: Task) -> UserError | None:
+    """Does a task; its UserError or None."""
     try:
         work(task)
-    except UserError as mistake:
-        return mistake
+    except UserError as error:
+        return error
     return None
 
 
@@ -131,7 +131,7 @@ def work_in_processes(
 
 
 def answer_of(pipe: Connection, process: BaseProcess) -> str | None:
-    """What a worker says about its task: the user's mistake or None."""
+    """A worker's answer about its task: the text of a UserError or None."""
     try:
         answer = pipe.recv()
     except (EOFError, ConnectionResetError) as error:
@@ -196,9 +196,9 @@ def serve(work: Callable[[Any], None], pipe: Connection) -> None:
         while True:
             task = pipe.recv()
             try:
-                mistake = mistake_of(work, task)
+                mistake = run_task(work, task)
                 answer: object = None if mistake is None else str(mistake)
-            except Exception as error:  # told in the parent, where someone looks
+            except Exception as error:  # raised again in the parent, where it is seen
                 answer = error
             pipe.send(answer)
 

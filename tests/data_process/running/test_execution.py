@@ -17,9 +17,9 @@ from data_process.records.parts import jsonl_parts
 from data_process.running.run import run_step
 from data_process.running.step import done_parts
 from data_process.running.work_dir import (
-    held,
     join_shards,
     join_streams,
+    locked,
     refuse_to_overwrite,
     remove_work_dir,
     work_dir_of,
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_the_work_and_keeps_what_is_done(source: Path, tmp_path: Pat
 def test_a_second_process_is_refused(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     command = [*COMMAND, str(source), str(output), "1", "local", "0"]
-    with held(work_dir_of(output)):
+    with locked(work_dir_of(output)):
         result = subprocess.run(
             command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False
         )

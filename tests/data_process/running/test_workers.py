@@ -15,14 +15,14 @@ from config import ROOT, UserError
 from data_process.running.workers import work_through
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from cli import run_script
 from data_process.running.workers import work_through
 
 def nap(seconds):
-    print("begun", flush=True)
+    os.write(1, b"begun\\n")  # at once, so that two workers cannot mix their lines
     time.sleep(seconds)
-    print("done", flush=True)
+    os.write(1, b"done\\n")
 
 def main():
     for _ in work_through(nap, [float(sys.argv[1])] * 2, 2):
