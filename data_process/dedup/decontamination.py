@@ -9,7 +9,7 @@ evaluation file count, whatever its keys are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -20,14 +20,11 @@ from annotated_types import Interval
 
 from config import Settings
 from data_process.cleaning.language import script_of
-from data_process.dedup.comparable import LONGEST, Comparable
 from data_process.dedup.shingles import Hashes, Places, Units, units_of
 from data_process.records.jsonl import read_records
 
 CHARACTERS_OF_WORD = 1.5
 """Chinese characters that weigh as much as a word."""
-OVERLAP = 1000
-"""Characters that pieces of a very long turn share, so that no n-gram is cut."""
 SIEVE_BITS = 24
 """Size of the table that most n-grams are sifted out by, before the sorted list is searched."""
 TEXTS_AT_ONCE = 1000
@@ -148,13 +145,13 @@ class NgramFinder:
         self.sieve = np.zeros(1 << SIEVE_BITS, dtype=np.bool_)
         self.sieve[ngrams.hashes >> np.uint64(64 - SIEVE_BITS)] = True
 
-    def matches(self, batch: Sequence[Comparable], owners: Places, units: Units) -> Places:
-        """The n-grams that records hold.
+    def matches(self, owners: Places, units: Units, long_ends: Iterable[tuple[int, str]]) -> Places:
+        """The n-grams that the records of a batch hold.
 
         Args:
-            batch: the records.
             owners: the record of each turn.
             units: of the turns, as far as they are cut.
+            long_ends: what of very long turns is not cut, and the record of each piece.
 
         Returns:
             (matches, 2): number of the record in the batch, and of the n-gram; each pair once.
@@ -162,7 +159,7 @@ class NgramFinder:
         found = self.find(units)
         found[:, 0] = owners[found[:, 0]]
         everything = [found]
-        for owner, piece in ends_of_long_turns(batch):
+        for owner, piece in long_ends:
             found = self.find(units_of([piece]))
             found[:, 0] = owner
             everything.append(found)
@@ -181,15 +178,6 @@ class NgramFinder:
             texts_of = np.searchsorted(units.borders, places[same], side="right") - 1
             found.append(np.stack((texts_of, rank[same]), axis=1))
         return np.concatenate(found)
-
-
-def ends_of_long_turns(batch: Sequence[Comparable]) -> Iterator[tuple[int, str]]:
-    """What of very long turns is not cut into units with the rest, in pieces of bounded size that
-    overlap; and the number of the record in its batch."""
-    for number, record in enumerate(batch):
-        for _, text in record.turns:
-            for begin in range(LONGEST, len(text), LONGEST):
-                yield number, text[begin - OVERLAP : begin + LONGEST]
 
 
 def contaminated(

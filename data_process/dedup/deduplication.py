@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from config import Settings
-from data_process.dedup.array_files import replace_array
 from data_process.dedup.decontamination import (
     Decontamination,
     EvaluationNgrams,
@@ -35,8 +34,8 @@ from data_process.dedup.duplicates import (
     exact_duplicates,
     similar_pairs,
 )
-from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep
-from data_process.records.jsonl import BadRecords, FilePart
+from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep, replace_array
+from data_process.records.jsonl import BOM, BadRecords, FilePart
 from data_process.records.parts import signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, part_folder
@@ -44,7 +43,6 @@ from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
 EXACT, NEAR, CONTAMINATED = "exact duplicate", "near duplicate", "in an evaluation file"
-BOM = b"\xef\xbb\xbf"
 SHOWN = 100
 """Characters of the text that a record is like: enough to find it in the output."""
 DECISION = np.dtype(

@@ -17,6 +17,7 @@ input.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,16 +28,6 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from config import Settings
-from data_process.dedup.array_files import save_array
-from data_process.dedup.comparable import (
-    ASSISTANT,
-    LONGEST,
-    SYSTEM,
-    Comparable,
-    batches,
-    hash_of,
-    read_comparables,
-)
 from data_process.dedup.decontamination import EvaluationNgrams, NgramFinder
 from data_process.dedup.shingles import (
     GOLDEN,
@@ -48,12 +39,26 @@ from data_process.dedup.shingles import (
     mix,
     units_of,
 )
-from data_process.records.jsonl import BadRecords, FilePart
+from data_process.records.jsonl import BadRecords, FilePart, read_part
+from data_process.records.kinds import described, document_problems
 from data_process.records.parts import plan_of
-from data_process.running.step import Part, PartOutput, Step
+from data_process.running.step import Part, PartOutput, Step, put_on_disk
+from model.chat import message_problems
+from model.directory.storage import replace_file
 
 Set = npt.NDArray[np.uint32]
 Arrays = dict[str, npt.NDArray[Any]]
+
+TEXT, USER, ASSISTANT, SYSTEM = range(4)
+"""Who says a turn; a text has one turn of its own kind."""
+ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
+LONGEST = 1 << 20
+"""Characters of a turn that are cut into units; of what follows only a hash is compared, so records
+with longer turns can be exact duplicates alone."""
+BATCH = 200_000
+"""Characters that are worked on together: more leave the processor's cache."""
+OVERLAP = 1000
+"""Characters that pieces of a longer turn share, so that no evaluation n-gram is cut."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,29 @@ class Comparison(Settings):
     """Only drop records that are the same, but for case, punctuation and white space."""
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] = 1
     """Of the random functions that choose which records are compared."""
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """A record that can be compared."""
+
+    begin: int
+    """Byte at which its line begins."""
+    line: int
+    """Its number, from 1."""
+    turns: list[tuple[int, str]]
+    """Role and content."""
+
+    @property
+    def size(self) -> int:
+        """Characters that are compared."""
+        return sum(min(len(content), LONGEST) for _, content in self.turns)
+
+    @functools.cached_property
+    def rest(self) -> int:
+        """A hash of what is too long to be cut into units; 0 when there is nothing."""
+        tails = [content[LONGEST:] for _, content in self.turns if len(content) > LONGEST]
+        return hash_of("\n".join(tails)) if tails else 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,7 @@ class FingerprintStep(Step):
             sets, sizes = sets_of(batch, units, roles, owners, self.comparison.ngram)
             found |= {"sets": sets, "sizes": sizes, "keys": self.keys(sets, sizes)}
         if finder:
-            found["matches"] = finder.matches(batch, owners, units)
+            found["matches"] = finder.matches(owners, units, ends_of_long_turns(batch))
         return found
 
     def keys(self, sets: Set, sizes: Places) -> Hashes:
@@ -139,6 +167,55 @@ class FingerprintStep(Step):
             begins = (np.cumsum(sizes) - sizes)[sizes > 0]
             keys[:, sizes > 0] = band_keys(sets, begins, shape, self.comparison.seed)
         return keys
+
+
+def read_comparables(
+    part: FilePart, bad_records: BadRecords, output: PartOutput
+) -> Iterator[Comparable]:
+    """The records of a part of a file; see `read_part`."""
+    for record in read_part(part, output, bad_records, comparable_problems):
+        yield Comparable(record.begin, record.line, turns_of(record.value))
+
+
+def comparable_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a text or a conversation."""
+    if "conversations" in record:
+        yield from message_problems(record["conversations"])
+    elif "text" in record:
+        yield from document_problems(record)
+    else:
+        example = '{"text": "..."} or {"conversations": [...]}'
+        yield f"found {described(record)}; a line must be {example}"
+
+
+def turns_of(record: dict[str, Any]) -> list[tuple[int, str]]:
+    """Role and content of what a record says."""
+    if "conversations" in record:
+        return [(ROLES[m["role"]], m["content"]) for m in record["conversations"]]
+    return [(TEXT, record["text"])]
+
+
+def batches(records: Iterator[Comparable]) -> Iterator[list[Comparable]]:
+    """Records in groups of about BATCH characters."""
+    group: list[Comparable] = []
+    characters = 0
+    for record in records:
+        if group and characters + record.size > BATCH:
+            yield group
+            group, characters = [], 0
+        group.append(record)
+        characters += record.size
+    if group:
+        yield group
+
+
+def ends_of_long_turns(batch: Sequence[Comparable]) -> Iterator[tuple[int, str]]:
+    """What of very long turns is not cut into units with the rest, in pieces of bounded size that
+    overlap; and the number of the record in its batch."""
+    for number, record in enumerate(batch):
+        for _, text in record.turns:
+            for begin in range(LONGEST, len(text), LONGEST):
+                yield number, text[begin - OVERLAP : begin + LONGEST]
 
 
 def digests(batch: list[Comparable], units: Units, roles: Hashes, owners: Places) -> Hashes:
@@ -159,6 +236,12 @@ def digests(batch: list[Comparable], units: Units, roles: Hashes, owners: Places
             found[:, number] = hash_of("\n".join(content for _, content in record.turns))
         found[:, number] += np.uint64(record.rest)
     return found
+
+
+def hash_of(text: str) -> int:
+    """A hash of a text as it stands, of 64 bits."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def sets_of(
@@ -236,3 +319,15 @@ class Fingerprints:
             here = owners == part
             found[here] = self.array(part, "sets")[sources[here]]
         return found, sizes
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Writes an array as .npy and puts it on the disk."""
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        put_on_disk(file)
+
+
+def replace_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Writes an array as .npy, whole or not at all."""
+    replace_file(path, lambda aside: save_array(aside, array))

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_process.dedup.comparable import LONGEST, Comparable
 from data_process.dedup.decontamination import (
     Decontamination,
     NgramFinder,
     contaminated,
-    ends_of_long_turns,
     read_evaluation,
     strings_of,
 )
+from data_process.dedup.fingerprints import LONGEST, Comparable, ends_of_long_turns
 from data_process.dedup.shingles import units_of
 from tests.data_process.dedup.test_dedup_jsonl import chinese, dedup, prose, talk
 from tests.data_process.jsonl_command import read, write
@@ -105,7 +104,7 @@ def test_a_very_long_text_is_searched_to_its_end(tmp_path: Path, place: int) -> 
     text = f"{filler}{QUESTION} {'word ' * 50}"
     batch = [Comparable(0, 1, [(0, "A short turn.")]), Comparable(9, 2, [(0, text)])]
     units = units_of([content[:LONGEST] for _, content in batch[0].turns + batch[1].turns])
-    matches = found.matches(batch, np.array([0, 1]), units)
+    matches = found.matches(np.array([0, 1]), units, ends_of_long_turns(batch))
     assert set(matches[:, 0].tolist()) == {1}
     assert all(len(piece) <= LONGEST + 1000 for _, piece in ends_of_long_turns(batch))
 

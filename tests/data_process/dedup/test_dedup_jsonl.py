@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from config import ROOT
-from data_process.dedup.comparable import LONGEST
 from data_process.dedup.deduplication import DedupSettings, deduplicate
 from data_process.dedup.duplicates import components, pairs_of, parted
-from data_process.dedup.fingerprints import Comparison
+from data_process.dedup.fingerprints import LONGEST, Comparison
 from data_process.records.parts import jsonl_parts
 from data_process.running.work_dir import join_streams, work_dir_of
 from data_process.running.workers import Execution
