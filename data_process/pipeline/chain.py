@@ -27,8 +27,9 @@ from data_process.cleaning.step import CleaningSettings, clean
 from data_process.dedup.decontamination import Decontamination
 from data_process.dedup.deduplication import DedupSettings, deduplicate
 from data_process.dedup.fingerprints import Comparison
+from data_process.records.files import visible_files
 from data_process.records.jsonl import BadRecords
-from data_process.records.parts import jsonl_parts
+from data_process.records.parts import jsonl_parts, refuse_twice
 from data_process.running.run import StepResult, outcome
 from data_process.running.step import REJECTED, stream_files
 from data_process.running.work_dir import blocks, open_output
@@ -53,7 +54,7 @@ STAGES = {
 """Those that make text, in their order, with their headings."""
 DROPPED = "dropped: "
 """Before the reason, in what is counted."""
-Kind = Literal["dump", "text", "records"]
+Kind = Literal["dump", "text", "records", "other"]
 INDEX_NAME = re.compile(r"multistream-index\d*\.txt")
 """The index of a multistream dump, which is not a text."""
 SHOWN = 10
@@ -97,23 +98,21 @@ def find_inputs(places: Sequence[Path]) -> ChainInputs:
         UserError: a path is not there, is nothing that can be read, or is given twice, or a folder
             has no file that can be read.
     """
-    inputs, taken = ChainInputs(), set[Path]()
+    inputs, known = ChainInputs(), list[Path]()
     for place in places:
-        kinds = {path: kind_of(path) for path in files_of(place)}
-        known = [path for path, kind in kinds.items() if kind]
-        if not known:
+        found: dict[Kind, list[Path]] = {"dump": [], "text": [], "records": [], "other": []}
+        for path in files_of(place):
+            found[kind_of(path)].append(path)
+        readable = [*found["dump"], *found["text"], *found["records"]]
+        if not readable:
             raise nothing_to_read(place)
-        for path in known:
-            if path.resolve() in taken:
-                raise UserError(f"{path} is given twice: name each file once")
-            taken.add(path.resolve())
-        dumps = [path for path in known if kinds[path] == "dump"]
-        inputs.dumps += sorted(dumps, key=lambda path: (path.parent, natural_order(path)))
-        texts = [path for path in known if kinds[path] == "text"]
-        inputs.texts.update({path: source_of(path, place) for path in texts})
-        inputs.records += [path for path in known if kinds[path] == "records"]
-        others = [path for path, kind in kinds.items() if kind is None]
-        inputs.passed_over += [path for path in others if not INDEX_NAME.search(path.name)]
+        known += readable
+        folder = place if place.is_dir() else place.parent
+        inputs.dumps += sorted(found["dump"], key=lambda path: (path.parent, natural_order(path)))
+        inputs.texts.update({p: p.relative_to(folder).as_posix() for p in found["text"]})
+        inputs.records += found["records"]
+        inputs.passed_over += [path for path in found["other"] if not INDEX_NAME.search(path.name)]
+    refuse_twice(known)
     return inputs
 
 
@@ -126,24 +125,17 @@ def files_of(place: Path) -> list[Path]:
             f"{place}: there is no such file or folder; check its name (a pipe can be read only "
             "once: give it to extract_wiki.py, and its shards to this script)"
         )
-    inside = [path for path in place.rglob("*") if path.is_file()]
-    seen = [p for p in inside if not any(n[0] == "." for n in p.relative_to(place).parts)]
-    return sorted(seen, key=lambda path: source_of(path, place))
+    return visible_files(place)
 
 
-def source_of(path: Path, place: Path) -> str:
-    """A file's place in a folder that was named, or its name."""
-    return path.relative_to(place).as_posix() if place.is_dir() else path.name
-
-
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path) -> Kind:
     """What a file is by its name."""
     if DUMP_NAME.search(path.name):
         return "dump"
     if path.suffix.lower() == ".jsonl":
         return "records"
     is_text = path.suffix.lower() == ".txt" and not INDEX_NAME.search(path.name)
-    return "text" if is_text else None
+    return "text" if is_text else "other"
 
 
 def nothing_to_read(place: Path) -> UserError:

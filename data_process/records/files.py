@@ -91,19 +91,21 @@ def find_files(paths: Sequence[Path], endings: Sequence[str]) -> list[Path]:
         if path.is_file():
             found.append(path)
         elif path.is_dir():
-            inside = [file for file in path.rglob("*") if is_meant(file, path, endings)]
+            inside = [file for file in visible_files(path) if file.suffix.lower() in endings]
             if not inside:
                 raise UserError(f"{path}: there is no {' or '.join(endings)} file in this folder")
-            found += sorted(inside, key=lambda file: file.relative_to(path).as_posix())
+            found += inside
         else:
             raise UserError(f"{path}: there is no such file or folder; check its name")
     return found
 
 
-def is_meant(file: Path, folder: Path, endings: Sequence[str]) -> bool:
-    """Whether a file in a folder has one of the endings and is not hidden."""
-    hidden = any(name.startswith(".") for name in file.relative_to(folder).parts)
-    return not hidden and file.suffix.lower() in endings and file.is_file()
+def visible_files(folder: Path) -> list[Path]:
+    """The files in a folder and the folders inside that are not hidden, in the order of their
+    names."""
+    names = {path: path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    seen = [path for path, name in names.items() if not any(n[0] == "." for n in name.parts)]
+    return sorted(seen, key=lambda path: names[path].as_posix())
 
 
 def read_all(
