@@ -25,7 +25,6 @@ from config import SamplingConfig
 from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY, quantize_model
-from model.directory.pretrained import weights_of
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.contenders import SHAPES, build_llama
@@ -211,8 +210,7 @@ def write_llama_files(folder: Path, seed: int) -> None:
     backend.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer = EtudeTokenizer(backend)
     for kind in LLAMA_TYPES:
-        path = folder / f"{kind}.gguf"
-        write_gguf(path, model.config, weights_of(model), tokenizer, False, kind, "benchmark")
+        write_gguf(folder / f"{kind}.gguf", model, tokenizer, False, kind, "benchmark")
 
 
 CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {

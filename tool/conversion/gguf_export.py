@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,9 @@ from model.tokenizer import (
     EtudeTokenizer,
     tokenizer_json,
 )
+from model.transformer import Etude
 from tool.settings import ConvertGgufConfig
 
-TYPES = {
-    "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
-    "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
-    "bf16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
-    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
-    "q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
-}
 PRE_TOKENIZER = "qwen2"
 """llama.cpp's name for the way train/tokenizer/bpe.py splits text."""
 
@@ -75,8 +68,7 @@ def convert_gguf(config: ConvertGgufConfig) -> Converted:
 
     def write(path: Path) -> None:
         name = config.model_dir.resolve().name
-        weights = weights_of(model)
-        kept[:] = write_gguf(path, model.config, weights, tokenizer, is_chat, config.dtype, name)
+        kept[:] = write_gguf(path, model, tokenizer, is_chat, config.dtype, name)
 
     replace_file(output, write)
     return Converted(output, output.stat().st_size, tuple(kept))
@@ -89,29 +81,24 @@ def gguf_path(model_dir: Path, dtype: str) -> Path:
 
 
 def write_gguf(
-    path: Path,
-    config: ModelConfig,
-    weights: Mapping[str, Tensor],
-    tokenizer: EtudeTokenizer,
-    is_chat: bool,
-    dtype: str,
-    name: str,
+    path: Path, model: Etude, tokenizer: EtudeTokenizer, is_chat: bool, dtype: str, name: str
 ) -> list[str]:
     """Writes a model as GGUF.
 
     Args:
         path: the file.
-        config: the shape.
-        weights: as `weights_of` returns them.
-        tokenizer: the model's tokenizer.
+        model: the network.
+        tokenizer: its tokenizer.
         is_chat: whether it ends its turns with <|im_end|>.
-        dtype: a key of TYPES; norms are always f32.
+        dtype: f32, f16, bf16, q8_0 or q4_0; norms are always f32.
         name: the model's name.
 
     Returns:
         The matrices whose rows do not divide into blocks of the type, written in f16.
     """
-    kind, file_type = TYPES[dtype]
+    kind = gguf.GGMLQuantizationType[dtype.upper()]
+    file_type = gguf.LlamaFileType[f"{'ALL' if dtype == 'f32' else 'MOSTLY'}_{dtype.upper()}"]
+    config = model.config
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_file_type(file_type)
@@ -119,7 +106,7 @@ def write_gguf(
     add_tokenizer(writer, tokenizer, is_chat)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     kept = []
-    for theirs, tensor in weights.items():
+    for theirs, tensor in weights_of(model).items():
         ours = names.get_name(theirs, try_suffixes=(".weight",))
         assert ours, theirs
         array = reordered(theirs, tensor.detach().float().cpu(), config).numpy()

@@ -11,12 +11,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
+from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer
@@ -32,10 +31,9 @@ from model.directory.pretrained import (
     read_config_json,
     read_scaling,
     save_pretrained,
-    save_tensors,
     weights_of,
 )
-from model.directory.storage import SUMMARY, Writer, json_writer, new_directory
+from model.directory.storage import SUMMARY, json_writer, new_directory
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf_proof import Proof, prove
@@ -78,28 +76,15 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
     files = model_files(model.config, weights, tokenizer, read_summary(config.model_dir), is_chat)
     if config.max_shard_mb:
         del files[WEIGHTS]
-        files |= shard_files(weights, config.max_shard_mb * 1_000_000)
     with new_directory(output_dir) as aside:
         for name, write in files.items():
             write(aside / name)
+        if config.max_shard_mb:
+            save_torch_state_dict(weights, aside, max_shard_size=config.max_shard_mb * 1_000_000)
         proof = prove(aside, model, tokenizer, is_chat, dtype)
         report = {"converted_from": config.model_dir.resolve().name, "dtype": config.dtype}
         json_writer({**report, "proof": dataclasses.asdict(proof)})(aside / REPORT)
     return output_dir, proof
-
-
-def shard_files(weights: Mapping[str, Tensor], most_bytes: int) -> dict[str, Writer]:
-    """Writers of safetensors files of a size at most (a single weight may be larger), and of the
-    index that transformers looks for where there are several."""
-    split = split_torch_state_dict_into_shards(dict(weights), max_shard_size=most_bytes)
-    files: dict[str, Writer] = {}
-    for file, names in split.filename_to_tensors.items():
-        shard = {name: weights[name].contiguous() for name in names}
-        files[file] = partial(save_tensors, shard)
-    if split.is_sharded:
-        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        files[INDEX] = json_writer(index)
-    return files
 
 
 def refuse_other_directories(output_dir: Path, config: ConvertConfig) -> None:
