@@ -82,8 +82,14 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     if max_shard_mb:  # the model is smaller than a megabyte
         import tool.conversion.hf as conversion
 
-        whole = conversion.shard_files
-        monkeypatch.setattr(conversion, "shard_files", lambda w, most: whole(w, most // 50))
+        save = conversion.save_torch_state_dict
+        monkeypatch.setattr(
+            conversion,
+            "save_torch_state_dict",
+            lambda weights, folder, max_shard_size: save(
+                weights, folder, max_shard_size=max_shard_size // 50
+            ),
+        )
     output, _ = convert(ConvertConfig(model_dir, max_shard_mb=max_shard_mb))
     files = len(list(output.glob("*.safetensors")))
     assert files > 1 if max_shard_mb else files == 1
