@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import save_torch_state_dict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -80,16 +81,11 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     tmp_path: Path, model_dir: Path, max_shard_mb: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if max_shard_mb:  # the model is smaller than a megabyte
-        import tool.conversion.hf as conversion
 
-        save = conversion.save_torch_state_dict
-        monkeypatch.setattr(
-            conversion,
-            "save_torch_state_dict",
-            lambda weights, folder, max_shard_size: save(
-                weights, folder, max_shard_size=max_shard_size // 50
-            ),
-        )
+        def save_in_pieces(weights: Any, folder: Path, max_shard_size: int) -> None:
+            save_torch_state_dict(weights, folder, max_shard_size=max_shard_size // 50)
+
+        monkeypatch.setattr("tool.conversion.hf.save_torch_state_dict", save_in_pieces)
     output, _ = convert(ConvertConfig(model_dir, max_shard_mb=max_shard_mb))
     files = len(list(output.glob("*.safetensors")))
     assert files > 1 if max_shard_mb else files == 1
