@@ -6,7 +6,7 @@ import heapq
 import itertools
 import operator
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,9 +26,9 @@ from data_process.cleaning.quality import (
 )
 from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import document_problems
-from data_process.records.parts import plan_of
+from data_process.records.parts import FilesStep, plan_of
 from data_process.running.run import StepResult, run_single, run_step
-from data_process.running.step import REJECTED, Part, PartOutput, Step, stream_files
+from data_process.running.step import REJECTED, PartOutput, stream_files
 from data_process.running.workers import Execution
 
 LINES = "lines"
@@ -67,18 +67,13 @@ class CleaningSettings(Settings):
 
 
 @dataclass(frozen=True)
-class CleaningStep(Step):
+class CleaningStep(FilesStep):
     """Cleans documents. The streams it writes: main, rejected."""
 
-    files: tuple[FilePart, ...]
     settings: CleaningSettings
     repeated: frozenset[str] = frozenset()
     """`line_key` of the lines to remove; they follow from the files and the settings."""
     title = "cleaning"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""
@@ -130,16 +125,11 @@ def language_problem(language: str, settings: CleaningSettings) -> str | None:
 
 
 @dataclass(frozen=True)
-class LineCountingStep(Step):
+class LineCountingStep(FilesStep):
     """Counts in how many documents a line stands. The stream it writes: lines, sorted."""
 
-    files: tuple[FilePart, ...]
     settings: CleaningSettings
     title = "counting lines"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files, and how lines are written."""

@@ -36,9 +36,9 @@ from data_process.dedup.duplicates import (
 )
 from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep, replace_array
 from data_process.records.jsonl import BOM, BadRecords, FilePart
-from data_process.records.parts import signature_of
+from data_process.records.parts import FilesStep, signature_of
 from data_process.running.run import StepResult, run_step
-from data_process.running.step import REJECTED, Part, PartOutput, Step, part_folder
+from data_process.running.step import REJECTED, PartOutput, part_folder
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
@@ -135,11 +135,10 @@ def decide(
 
 
 @dataclass(frozen=True)
-class RemovalStep(Step):
+class RemovalStep(FilesStep):
     """Writes all records: those that stay, as they stand, and those that do not, with what they are
     like. The streams: main, rejected."""
 
-    files: tuple[FilePart, ...]
     folders: tuple[Path, ...]
     """Where the fingerprints of their parts are."""
     decisions: Path
@@ -151,10 +150,6 @@ class RemovalStep(Step):
     origin: dict[str, Any]
     """All that the decisions follow from."""
     title = "writing"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""

@@ -41,8 +41,8 @@ from data_process.dedup.shingles import (
 )
 from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import described, document_problems
-from data_process.records.parts import plan_of
-from data_process.running.step import Part, PartOutput, Step, put_on_disk
+from data_process.records.parts import FilesStep, plan_of
+from data_process.running.step import PartOutput, put_on_disk
 from model.chat import message_problems
 from model.directory.storage import replace_file
 
@@ -100,10 +100,9 @@ class Comparable:
 
 
 @dataclass(frozen=True)
-class FingerprintStep(Step):
+class FingerprintStep(FilesStep):
     """Reads all records. The stream it writes: rejected (bad records); the arrays: see above."""
 
-    files: tuple[FilePart, ...]
     comparison: Comparison
     bad_records: BadRecords
     ngrams: Path | None
@@ -111,10 +110,6 @@ class FingerprintStep(Step):
     evaluation: dict[str, Any]
     """What the evaluation files are, and how records are compared with them."""
     title = "reading"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,10 +18,10 @@ from config import UserError
 from data_process.records.files import InputConfig, passing_work_dir
 from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
-from data_process.records.parts import jsonl_parts, plan_of, refuse_twice
+from data_process.records.parts import FilesStep, jsonl_parts, plan_of, refuse_twice
 from data_process.records.sources import packing_of
 from data_process.running.run import outcome, run_step
-from data_process.running.step import Part, PartOutput, Step, stream_files
+from data_process.running.step import PartOutput, stream_files
 from data_process.running.workers import Execution
 
 ERRORS = "errors"
@@ -33,19 +33,14 @@ VARYING = re.compile(r"\d[\d,]*|'[^']*'|\"[^\"]*\"|\[.*?\]|\(.*?\)|[:;].*")
 
 
 @dataclass(frozen=True)
-class CheckStep(Step):
+class CheckStep(FilesStep):
     """Checks records. The stream it writes: errors."""
 
-    files: tuple[FilePart, ...]
     kinds: tuple[Kind, ...]
     """What the records of each part are meant to be."""
     max_line_bytes: int
     max_errors: int
     title = "checking"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files, what they are meant to be, and the settings."""

@@ -14,10 +14,10 @@ from annotated_types import Ge
 from config import Settings
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
 from data_process.records.files import RecordStepConfig, run_records
-from data_process.records.jsonl import FilePart, Reading, Record, counted, read_part
+from data_process.records.jsonl import Reading, Record, counted, read_part
 from data_process.records.kinds import messages_of, text_of
-from data_process.records.parts import jsonl_parts, plan_of
-from data_process.running.step import REJECTED, Part, PartOutput, Step
+from data_process.records.parts import FilesStep, jsonl_parts, plan_of
+from data_process.running.step import REJECTED, PartOutput
 from model.tokenizer import EtudeTokenizer
 
 Number = Annotated[int, Ge(0)]
@@ -140,17 +140,12 @@ def tokenizer(directory: Path) -> EtudeTokenizer:
 
 
 @dataclass(frozen=True)
-class FilterStep(Step):
+class FilterStep(FilesStep):
     """Filters records. The streams it writes: main, rejected."""
 
-    files: tuple[FilePart, ...]
     wanted: RecordFilter
     reading: Reading
     title = "filtering"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""

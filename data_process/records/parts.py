@@ -19,7 +19,7 @@ from typing import Any
 
 from config import UserError
 from data_process.records.jsonl import PIECE_BYTES, EmptyFile, FilePart, is_blank, opened
-from data_process.running.step import byte_bar
+from data_process.running.step import Part, Step, byte_bar
 from model.directory.storage import json_writer, replace_file
 
 PART_BYTES = 32 << 20
@@ -27,6 +27,17 @@ PART_BYTES = 32 << 20
 SETTLED_SECONDS = 2.0
 """A file written to more lately than this is not remembered: on some file systems a second write
 could leave the same time behind."""
+
+
+@dataclass(frozen=True)
+class FilesStep(Step):
+    """A step whose parts are those of JSONL files."""
+
+    files: tuple[FilePart, ...]
+
+    def parts(self) -> Sequence[Part]:
+        """The parts of the files."""
+        return [file.part for file in self.files]
 
 
 def jsonl_parts(paths: Sequence[Path], part_bytes: int = PART_BYTES) -> list[FilePart]:

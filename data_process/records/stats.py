@@ -16,11 +16,11 @@ from typing import Any
 from data_process.cleaning.language import language_of
 from data_process.records.files import InputConfig, passing_work_dir
 from data_process.records.filtering import main_script, tokenizer
-from data_process.records.jsonl import BAD, FilePart, Reading, read_part
+from data_process.records.jsonl import BAD, Reading, read_part
 from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
-from data_process.records.parts import jsonl_parts, plan_of
+from data_process.records.parts import FilesStep, jsonl_parts, plan_of
 from data_process.running.run import outcome, run_step
-from data_process.running.step import Part, PartOutput, Step, stream_files
+from data_process.running.step import PartOutput, stream_files
 from data_process.running.work_dir import refuse_outputs
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
@@ -40,18 +40,13 @@ Lengths = dict[str, Counter[int]]
 
 
 @dataclass(frozen=True)
-class CountStep(Step):
+class CountStep(FilesStep):
     """Counts. The streams it writes: lengths (how often each occurs), hashes of records, sorted."""
 
-    files: tuple[FilePart, ...]
     tokenizer_dir: Path | None
     languages: bool
     reading: Reading
     title = "counting"
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""
