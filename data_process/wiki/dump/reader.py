@@ -189,8 +189,11 @@ class DumpReader:
     def end(self, found: DumpEnd) -> Iterator[Found]:
         """The end of what can be read, and whether it is that of the dump."""
         if found.complete:
-            if found.has_more or found.damage:
-                yield Problem("there is something after its end (</mediawiki>), ignored", True)
+            more = "after its end (</mediawiki>)"
+            if found.damage and self.packing == "bz2" and self.raw.find_stream(None):
+                yield self.problem(f"{found.damage}, and {more} there are bz2 streams")
+            elif found.has_more or found.damage:
+                yield Problem(f"there is something {more}, ignored", is_note=True)
             return
         if self.site is None:
             self.refuse_lost_head(found.damage)

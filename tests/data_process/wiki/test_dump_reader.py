@@ -207,6 +207,10 @@ def test_an_appended_dump_is_reported(tmp_path: Path) -> None:
     assert read.titles == names(*range(1, 7))
     assert "begins with '</mediawiki>" in read.problems[0]
     assert read_bytes(tmp_path, first.replace(TAIL.encode(), b"") + second).problems
+    packed, _ = multistream(BODIES, 3)
+    (tmp_path / "twice.xml.bz2").write_bytes(packed + packed[len(packed) // 2 :])
+    for part_bytes in (None, 500, 3000):
+        assert Read(tmp_path / "twice.xml.bz2", part_bytes).problems
 
 
 def test_any_version_of_the_schema_is_read(tmp_path: Path) -> None:
