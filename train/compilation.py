@@ -21,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 
 from model.kv_cache import LayerCache
 from model.transformer import Etude, TransformerBlock
-from train.data.batches import SoftTargets
 from train.objective import SummedLoss, chunk_loss
 
 COMPILERS = ("g++", "c++", "clang++", "cl")
@@ -64,20 +63,10 @@ class WholeLoss(SummedLoss):
         super().__init__(model, dtype)
         self.function = Compiled(SummedLoss.forward)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        labels: Tensor,
-        document_ids: Tensor | None = None,
-        weights: Tensor | None = None,
-        soft_targets: SoftTargets | None = None,
-        exact: bool = False,
-        per_token: bool = False,
-    ) -> Tensor:
-        """As SummedLoss.forward."""
-        inputs = (input_ids, labels, document_ids, weights, soft_targets)
-        if exact or per_token or not torch.is_grad_enabled():
-            return super().forward(*inputs, exact, per_token)
+    def forward(self, *inputs: Any, **options: Any) -> Tensor:
+        """As SummedLoss.forward; evaluation and first passes name options and run uncompiled."""
+        if options or not torch.is_grad_enabled():
+            return super().forward(*inputs, **options)
         return self.function(self, *inputs)
 
 
