@@ -101,27 +101,21 @@ class RopeScaling(Settings):
     """How many times longer the context is than the one trained on."""
     original_max_position_embeddings: int = 0
     """The context trained on (yarn, llama3)."""
-    low_freq_factor: float = 1.0
+    low_freq_factor: Above0 = 1.0
     """llama3: channels that turn less often than this in the original context are scaled."""
-    high_freq_factor: float = 4.0
+    high_freq_factor: Above0 = 4.0
     """llama3: channels that turn more often than this are not."""
-    beta_fast: float = 32.0
+    beta_fast: Above0 = 32.0
     """yarn: channels that turn more often than this in the original context are not scaled."""
-    beta_slow: float = 1.0
+    beta_slow: Above0 = 1.0
     """yarn: channels that turn less often than this are scaled in full."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
         found = []
         if self.rope_type in ("yarn", "llama3"):
-            borders = (
-                "original_max_position_embeddings",
-                "low_freq_factor",
-                "beta_fast",
-                "beta_slow",
-            )
-            for name in ("original_max_position_embeddings", *borders):
-                found += range_problems(name, getattr(self, name), (Gt(0),))
+            context = self.original_max_position_embeddings
+            found += range_problems("original_max_position_embeddings", context, (Gt(0),))
             if self.low_freq_factor >= self.high_freq_factor or self.beta_slow > self.beta_fast:
                 found.append("rope_type: the slow border must be below the fast one")
         if self.rope_type == "default" and self.factor != 1:
