@@ -1,4 +1,4 @@
-"""Talks, through transformers, to a model that tool/convert_hf.py has converted.
+"""Chats, through transformers, with a model that tool/convert_hf.py has converted.
 
 python tool/convert_hf.py                                      converts the fine-tuned model
 python inference/hf.py                                         a chat with the result
@@ -21,10 +21,10 @@ from inference.terminal.settings import TransformersChatConfig
 
 
 def main() -> None:
-    """Reads the flags, loads the converted model, talks."""
+    """Reads the flags, loads the converted model, chats."""
     default = TransformersChatConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
     config = parse_flags(
-        default, "Talks, through transformers, to a model that tool/convert_hf.py has converted."
+        default, "Chats, through transformers, with a model that tool/convert_hf.py has converted."
     )
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"

@@ -1,4 +1,4 @@
-"""Talks to a model in the terminal.
+"""Chats with a model in the terminal.
 
 python inference/inference.py                                  a chat with the fine-tuned model
 python inference/inference.py --prompt "Who are you?"          one answer, and nothing else
@@ -18,8 +18,8 @@ from inference.terminal.settings import ChatConfig
 
 
 def main() -> None:
-    """Reads the flags, loads the model, talks."""
-    config = parse_flags(ChatConfig(), "Talks to a model in the terminal.")
+    """Reads the flags, loads the model, chats."""
+    config = parse_flags(ChatConfig(), "Chats with a model in the terminal.")
     # These import torch, which takes seconds: not for --help.
     from inference.terminal.backends import EtudeBackend
     from inference.terminal.chat import run_chat
