@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge
 
@@ -18,7 +18,7 @@ from config import UserError
 from data_process.records.files import InputConfig, passing_work_dir
 from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
-from data_process.records.parts import FilesStep, jsonl_parts, plan_of, refuse_twice
+from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
 from data_process.records.sources import packing_of
 from data_process.running.run import outcome, run_step
 from data_process.running.step import PartOutput, stream_files
@@ -41,12 +41,6 @@ class CheckStep(FilesStep):
     max_line_bytes: int
     max_errors: int
     title = "checking"
-
-    def plan(self) -> dict[str, Any]:
-        """The files, what they are meant to be, and the settings."""
-        settings = [self.max_line_bytes, self.max_errors]
-        plan = {"step": "check 1", **plan_of(self.files)}
-        return {**plan, "kinds": list(self.kinds), "settings": settings}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Checks the records of one part."""
@@ -128,7 +122,7 @@ def kind_in(path: Path, config: CheckConfig) -> Kind:
         raise UserError(f"{path}: not JSONL, by its name; see process_jsonl.py convert")
     if config.kind != "auto":
         return config.kind
-    records = read_records(path, None, lambda bad: None, config.reading.max_line_bytes)
+    records = read_records(path, on_bad=lambda bad: None, longest=config.reading.max_line_bytes)
     kinds = Counter(kind_of(record.value) for record in islice(records, LOOKED_AT))
     return kinds.most_common(1)[0][0] if kinds else "any"
 

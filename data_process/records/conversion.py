@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
@@ -30,9 +30,9 @@ from data_process.records.jsonl import (
     skipping,
 )
 from data_process.records.kinds import described
-from data_process.records.parts import jsonl_parts, refuse_twice, signature_of
-from data_process.records.sources import WholeFile, packing_of, read_source
-from data_process.running.step import REJECTED, Part, PartOutput, Step
+from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
+from data_process.records.sources import packing_of, read_source
+from data_process.running.step import REJECTED, PartOutput
 from data_process.running.work_dir import PIPE
 
 LOOKED_AT = 100
@@ -66,36 +66,19 @@ class Naming(Settings):
 
 
 @dataclass(frozen=True)
-class ConvertStep(Step):
+class ConvertStep(FilesStep):
     """Converts records. The streams it writes: main, rejected."""
 
-    sources: tuple[FilePart | WholeFile, ...]
-    """What each part reads."""
     formats: tuple[FormatName, ...]
     """What each part is written in."""
     naming: Naming
     reading: Reading
     title = "converting"
 
-    def parts(self) -> Sequence[Part]:
-        """The parts of JSONL files, other files whole."""
-        return [source.part for source in self.sources]
-
-    def plan(self) -> dict[str, Any]:
-        """The files, their formats and the settings."""
-        paths = dict.fromkeys(source.path for source in self.sources)
-        return {
-            "step": "convert 1",
-            "files": [[str(path), signature_of(path)] for path in paths],
-            "cuts": [[part.name, part.size] for part in self.parts()],
-            "formats": list(self.formats),
-            "settings": [asdict(self.naming), asdict(self.reading)],
-        }
-
     def run(self, number: int, output: PartOutput) -> None:
         """Converts the records of one part."""
         on_bad = skipping(self.reading.bad_records, output)
-        records = read_source(self.sources[number], on_bad, self.reading.max_line_bytes)
+        records = read_source(self.files[number], on_bad, self.reading.max_line_bytes)
         convert_records(records, self.formats[number], self.naming, self.reading, output)
 
 
@@ -199,7 +182,7 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
         UserError: one is of no known format, or they do not become records of one kind.
     """
     refuse_twice(files)
-    sources: list[FilePart | WholeFile] = []
+    parts: list[FilePart] = []
     formats: list[FormatName] = []
     reading = config.reading
     on_bad = None if reading.bad_records == "stop" else lambda bad: None
@@ -210,24 +193,20 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
                 f"{path}: a text file; cut it into documents with data_process/split_text.py, or, "
                 "if each line is one, name --from lines"
             )
-        whole = WholeFile(path, packing)
-        first = list(islice(read_source(whole, on_bad, reading.max_line_bytes), LOOKED_AT))
+        first = list(islice(read_source(path, on_bad, reading.max_line_bytes), LOOKED_AT))
         name = find_format(path, first, config.naming)
+        whole = FilePart(path, 0, path.stat().st_size, line=1, records=0)
         found = jsonl_parts([path]) if packing == "jsonl" else [whole]
-        sources += found
+        parts += found
         formats += [name] * len(found)
         print(f"{path}: {name}", file=sys.stderr if config.output == PIPE else sys.stdout)
-    refuse_two_kinds(sources, formats)
-    return ConvertStep(tuple(sources), tuple(formats), config.naming, reading)
+    refuse_two_kinds(parts, formats)
+    return ConvertStep(tuple(parts), tuple(formats), config.naming, reading)
 
 
-def refuse_two_kinds(
-    sources: Sequence[FilePart | WholeFile], formats: Sequence[FormatName]
-) -> None:
+def refuse_two_kinds(parts: Sequence[FilePart], formats: Sequence[FormatName]) -> None:
     """Raises UserError when some files become texts and others conversations."""
-    kinds = {
-        name in ("text", "lines"): source for source, name in zip(sources, formats, strict=True)
-    }
+    kinds = {name in ("text", "lines"): part for part, name in zip(parts, formats, strict=True)}
     if len(kinds) > 1:
         raise UserError(
             f"{kinds[True].path} has texts, but {kinds[False].path} conversations: they become "

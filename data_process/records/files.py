@@ -130,7 +130,7 @@ def read_all(
         for path in paths:
             begin = position = 0
             try:
-                for record in read_records(path, None, on_bad, reading.max_line_bytes):
+                for record in read_records(path, on_bad=on_bad, longest=reading.max_line_bytes):
                     position = record.begin + len(record.raw)
                     if position - begin > SHOWN_BYTES:
                         bar.update(position - begin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from data_process.cleaning.language import SCRIPTS, language_of, letters_by_scri
 from data_process.records.files import RecordStepConfig, run_records
 from data_process.records.jsonl import Reading, Record, counted, read_part
 from data_process.records.kinds import messages_of, text_of
-from data_process.records.parts import FilesStep, jsonl_parts, plan_of
+from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.step import REJECTED, PartOutput
 from model.tokenizer import EtudeTokenizer
 
@@ -148,21 +148,18 @@ class FilterStep(FilesStep):
     title = "filtering"
 
     def plan(self) -> dict[str, Any]:
-        """The files and the settings."""
+        """The files, the settings and the tokenizer."""
         directory = self.wanted.tokenizer_dir
-        return {
-            "step": "filter 1",
-            **plan_of(self.files),
-            "settings": {**asdict(self.wanted), "tokenizer_dir": str(directory)},
-            "reading": asdict(self.reading),
-            "tokenizer": directory and tokenizer(directory).fingerprint,
-        }
+        return {**super().plan(), "tokenizer": directory and tokenizer(directory).fingerprint}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Filters the records of one part."""
-        reading = self.reading
-        part, longest = self.files[number], reading.max_line_bytes
-        records = read_part(part, output, reading.bad_records, longest=longest)
+        records = read_part(
+            self.files[number],
+            output,
+            self.reading.bad_records,
+            longest=self.reading.max_line_bytes,
+        )
         filter_records(records, self.wanted, output)
 
 

@@ -4,11 +4,10 @@
     sharegpt       {"conversations": [{"from", "value"}, ...], "system"}
     messages       {"messages": [{"role", "content"}, ...]}, as OpenAI's API has it
     conversations  {"conversations": [{"role", "content"}, ...]}: ours, and minimind's
-    preference     {"chosen": ..., "rejected": ...}, with "prompt" or without; the chosen one is
-    kept question       {"question", "answer"} and the like: prompt and response, query and
-    completion ... chatml         {"text": "<|im_start|>user\\n...<|im_end|>..."}: a conversation
-    written out text           {"text": "..."} or {"content": "..."}, in <s>...</s> or
-    <|im_start|>...<|im_end|>
+    preference     {"chosen": ..., "rejected": ...}, with "prompt" or without; chosen is kept
+    question       {"question", "answer"} and the like: prompt and response, query and completion
+    chatml         {"text": "<|im_start|>user\\n...<|im_end|>..."}: a conversation written out
+    text           {"text": "..."} or {"content": "..."}, in <s>...</s> or <|im_start|>...<|im_end|>
                    or without
     lines          a text file with a document in each line
 
@@ -26,17 +25,10 @@ from data_process.records.jsonl import BadLine
 from data_process.records.kinds import described
 from data_process.records.turns import Turn, read_turns, tidy, with_text
 
-FormatName = Literal[
-    "alpaca",
-    "sharegpt",
-    "messages",
-    "conversations",
-    "preference",
-    "question",
-    "chatml",
-    "text",
-    "lines",
+ConversationFormat = Literal[
+    "alpaca", "sharegpt", "messages", "conversations", "preference", "question", "chatml"
 ]
+FormatName = Literal[ConversationFormat, "text", "lines"]
 QUESTIONS = ("question", "prompt", "query", "input", "q", "问题", "问", "提问")
 ANSWERS = ("answer", "response", "completion", "output", "a", "答案", "答", "回答")
 TEXTS = ("text", "content")

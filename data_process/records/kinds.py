@@ -32,9 +32,10 @@ def kind_of(record: dict[str, Any]) -> Kind:
 
 def text_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a text to learn from."""
-    found = list(document_problems(record))
-    yield from found
-    if not found and not record["text"].strip():
+    text = record.get("text")
+    if not isinstance(text, str):
+        yield from document_problems(record)
+    elif not text.strip():
         yield '"text" is empty; it must be a non-empty string'
 
 
@@ -69,11 +70,16 @@ def question_problems(record: dict[str, Any]) -> Iterator[str]:
         yield "the messages must end with a user's turn"
 
 
+def no_problems(record: dict[str, Any]) -> Iterator[str]:
+    """Any JSON object will do."""
+    return iter(())
+
+
 PROBLEMS: dict[Kind, Callable[[dict[str, Any]], Iterator[str]]] = {
     "text": text_problems,
     "conversations": conversation_problems,
     "questions": question_problems,
-    "any": lambda record: iter(()),
+    "any": no_problems,
 }
 """Finds everything that is wrong with a record, by what it should be."""
 

@@ -8,6 +8,7 @@ to see that they are unchanged.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -27,17 +28,6 @@ PART_BYTES = 32 << 20
 SETTLED_SECONDS = 2.0
 """A file written to more lately than this is not remembered: on some file systems a second write
 could leave the same time behind."""
-
-
-@dataclass(frozen=True)
-class FilesStep(Step):
-    """A step whose parts are those of JSONL files."""
-
-    files: tuple[FilePart, ...]
-
-    def parts(self) -> Sequence[Part]:
-        """The parts of the files."""
-        return [file.part for file in self.files]
 
 
 def jsonl_parts(paths: Sequence[Path], part_bytes: int = PART_BYTES) -> list[FilePart]:
@@ -67,6 +57,23 @@ def refuse_twice(paths: Sequence[Path]) -> None:
         if path.resolve() in seen:
             raise UserError(f"{path} is given twice: name each file once")
         seen.add(path.resolve())
+
+
+@dataclass(frozen=True)
+class FilesStep(Step):
+    """A step that reads parts of JSONL files; its other fields are its settings."""
+
+    files: tuple[FilePart, ...]
+
+    def parts(self) -> Sequence[Part]:
+        """The parts of the files."""
+        return [file.part for file in self.files]
+
+    def plan(self) -> dict[str, Any]:
+        """The files and the settings."""
+        names = [item.name for item in dataclasses.fields(self) if item.name != "files"]
+        settings = {name: repr(getattr(self, name)) for name in names}
+        return {"step": f"{self.title} 2", **plan_of(self.files), "settings": settings}
 
 
 def plan_of(parts: Sequence[FilePart]) -> dict[str, Any]:
@@ -146,7 +153,7 @@ def survey(path: Path, part_bytes: int, known: KnownFiles) -> Survey:
         return Survey(path, facts["sha256"], facts["records"], parts, signature_of(path))
     signature = signature_of(path) if path.is_file() else []
     found = Survey(path, *read_through(path, part_bytes), signature)
-    refuse_changed(found)
+    refuse_changed(path, signature)
     cuts = [[part.begin, part.end, part.line, part.records] for part in found.parts]
     facts = {"sha256": found.sha256, "records": found.records, "parts": cuts}
     if time.time() - path.stat().st_mtime > SETTLED_SECONDS:
@@ -154,12 +161,12 @@ def survey(path: Path, part_bytes: int, known: KnownFiles) -> Survey:
     return found
 
 
-def refuse_changed(found: Survey) -> None:
-    """Raises UserError when a file is no longer what the survey found."""
-    if not found.path.is_file() or signature_of(found.path) != found.signature:
+def refuse_changed(path: Path, signature: list[list[object]]) -> None:
+    """Raises UserError when a file is no longer the one that had a signature."""
+    if not path.is_file() or signature_of(path) != signature:
         raise UserError(
-            f"{found.path}: the file was changed while it was read; run the same command again "
-            "when nothing writes to it"
+            f"{path}: the file was changed while it was read; run the same command again when "
+            "nothing writes to it"
         )
 
 

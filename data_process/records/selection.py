@@ -29,25 +29,15 @@ from config import Count, Share, UserError
 from data_process.records.files import InputConfig, OutputConfig, copying
 from data_process.records.jsonl import Record, is_pipe, opened, read_records, written_line
 from data_process.records.kinds import content_of, described, kind_of
-from data_process.records.parts import signature_of
+from data_process.records.parts import refuse_changed, signature_of
 from data_process.running.step import MAIN
 from data_process.running.work_dir import PIPE
 
 if TYPE_CHECKING:
     import numpy as np
 
-UNITS = {
-    "": 1,
-    "B": 1,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KIB": 1 << 10,
-    "MIB": 1 << 20,
-    "GIB": 1 << 30,
-    "TIB": 1 << 40,
-}
+UNITS = "BKMGT"
+"""Each is 1000 times the one before, or 1024 times with an i behind it."""
 REPEATED = "dropped: the same as an earlier one"
 KEY_BITS = 64
 
@@ -66,7 +56,7 @@ def run_head(config: HeadConfig) -> int:
     """Prints records."""
     skip = None if config.reading.bad_records == "stop" else lambda bad: None
     for path in config.files():
-        records = read_records(path, None, skip, config.reading.max_line_bytes)
+        records = read_records(path, on_bad=skip, longest=config.reading.max_line_bytes)
         for record in islice(records, config.records):
             if config.pretty:
                 print(json.dumps(record.value, ensure_ascii=False, indent=2))
@@ -97,10 +87,11 @@ class CutConfig(OutputConfig):
 
 def parse_size(text: str) -> int | None:
     """A size in bytes, or None when it is not a size."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if not found or found.group(2).upper() not in UNITS:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(I?))?B?\s*", text.upper())
+    if not found:
         return None
-    return int(float(found.group(1)) * UNITS[found.group(2).upper()])
+    number, unit, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** UNITS.index(unit or "B"))
 
 
 def run_cut(config: CutConfig) -> int:
@@ -303,7 +294,7 @@ class Index:
         """Reads all records to their end; those of pipes are copied to a temporary file."""
         self.keys = array("Q")
         self.begins = array("Q")
-        self.files: list[tuple[Path, int, object]] = []
+        self.files: list[tuple[Path, int, list[list[object]]]] = []
         """Each file, the number of its first record, and its signature; PIPE: the copy."""
         self.copy = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # as long as the index
         path: Path | None = None
@@ -312,23 +303,12 @@ class Index:
                 path = record.path
                 from_pipe = is_pipe(path)
                 first = len(self.keys)
-                self.files.append(
-                    (PIPE, first, None) if from_pipe else (path, first, signature_of(path))
-                )
+                signature = [] if from_pipe else signature_of(path)
+                self.files.append((PIPE if from_pipe else path, first, signature))
             self.keys.append(key(record))
             self.begins.append(self.copy.tell() if from_pipe else record.begin)
             if from_pipe:
                 self.copy.write(record.content)
-        self.refuse_changed()
-
-    def refuse_changed(self) -> None:
-        """Raises UserError when a file is no longer what was read."""
-        for path, _, signature in self.files:
-            if path != PIPE and signature_of(path) != signature:
-                raise UserError(
-                    f"{path}: the file was changed while it was read; run the same command again "
-                    "when nothing writes to it"
-                )
 
     def least(self, count: int) -> np.ndarray:
         """Whether each record's key is among the `count` least (records,); of equal keys, all."""
@@ -362,4 +342,6 @@ class Index:
                 begin = self.begins[number]
                 files[file].seek(begin)
                 yield written_line(files[file].readline(), begin == 0)
-            self.refuse_changed()
+        for path, _, signature in self.files:
+            if path != PIPE:
+                refuse_changed(path, signature)

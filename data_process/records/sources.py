@@ -10,7 +10,6 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -32,7 +31,6 @@ from data_process.records.jsonl import (
     read_records,
     refuse_other_formats,
 )
-from data_process.running.step import Part
 
 Packing = Literal["jsonl", "array", "table", "lines"]
 SEPARATORS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
@@ -40,19 +38,6 @@ SEPARATORS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 SPACE = " \t\r\n"
 NEAR = 20
 """Characters before the end of what was read in which an error may come from what was not."""
-
-
-@dataclass(frozen=True)
-class WholeFile:
-    """A file that is read from its start to its end."""
-
-    path: Path
-    packing: Packing
-
-    @property
-    def part(self) -> Part:
-        """Its name and size."""
-        return Part(str(self.path), self.path.stat().st_size)
 
 
 def packing_of(path: Path) -> Packing:
@@ -78,17 +63,14 @@ def packing_of(path: Path) -> Packing:
     return "array" if text.startswith(b"[") or (not text and more == b"[") else "jsonl"
 
 
-def read_source(
-    source: FilePart | WholeFile, on_bad: OnBad | None, longest: int
-) -> Iterator[Record]:
-    """The records of a file in any packing, or of a part of a JSONL file; see
-    `jsonl.read_records`."""
-    if isinstance(source, FilePart):
-        return read_records(source, None, on_bad, longest)
+def read_source(source: Path | FilePart, on_bad: OnBad | None, longest: int) -> Iterator[Record]:
+    """The records of a file in any packing, or of a part of one; see `jsonl.read_records`. Files
+    other than JSONL have one part."""
+    path = source.path if isinstance(source, FilePart) else source
     readers = {"array": read_array, "table": read_table, "lines": read_text_lines}
-    if source.packing in readers:
-        return readers[source.packing](source.path, on_bad, longest)
-    return read_records(source.path, None, on_bad, longest)
+    if reader := readers.get(packing_of(path)):
+        return reader(path, on_bad, longest)
+    return read_records(source, on_bad=on_bad, longest=longest)
 
 
 def read_text_lines(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Record]:

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from data_process.records.files import InputConfig, passing_work_dir
 from data_process.records.filtering import main_script, tokenizer
 from data_process.records.jsonl import BAD, Reading, read_part
 from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
-from data_process.records.parts import FilesStep, jsonl_parts, plan_of
+from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.run import outcome, run_step
 from data_process.running.step import PartOutput, stream_files
 from data_process.running.work_dir import refuse_outputs
@@ -49,14 +49,9 @@ class CountStep(FilesStep):
     title = "counting"
 
     def plan(self) -> dict[str, Any]:
-        """The files and the settings."""
+        """The files, the settings and the tokenizer."""
         directory = self.tokenizer_dir
-        return {
-            "step": "count 1",
-            **plan_of(self.files),
-            "settings": [str(directory), self.languages, asdict(self.reading)],
-            "tokenizer": directory and tokenizer(directory).fingerprint,
-        }
+        return {**super().plan(), "tokenizer": directory and tokenizer(directory).fingerprint}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Counts the records of one part."""

@@ -24,32 +24,13 @@ from data_process.records.kinds import described, shortened
 from model.chat import Message
 
 ROLES = {
-    "user": ("user", "human", "prompter", "question", "用户", "问"),
-    "assistant": (
-        "assistant",
-        "gpt",
-        "chatgpt",
-        "bot",
-        "bard",
-        "bing",
-        "model",
-        "answer",
-        "助手",
-        "答",
-    ),
-    "system": ("system", "developer", "系统"),
-    "tool": (
-        "tool",
-        "function",
-        "observation",
-        "function_call",
-        "function_response",
-        "tool_call",
-        "tool_response",
-    ),
+    "user": "user human prompter question 用户 问",
+    "assistant": "assistant gpt chatgpt bot bard bing model answer 助手 答",
+    "system": "system developer 系统",
+    "tool": "tool function observation function_call function_response tool_call tool_response",
 }
 """What others call the roles; upper and lower case are one."""
-ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
+ROLE_OF = {name: role for role, names in ROLES.items() for name in names.split()}
 CALLS = ("tool_calls", "function_call")
 
 TOOL = "a tool message"

@@ -124,7 +124,7 @@ def build(
         shutil.rmtree(parts_place, ignore_errors=True)  # mended data will have another name
         raise mistake
     for found in surveys:
-        refuse_changed(found)
+        refuse_changed(found.path, found.signature)
     with new_directory(directory) as aside:
         join(aside, [part_directory(parts_place, part) for part in parts], tokenizer)
     shutil.rmtree(parts_place, ignore_errors=True)

@@ -53,11 +53,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
     path = tmp_path / "data.jsonl"
     path.write_bytes(b'{"text": "one"}\n')
     found = survey_of(path, 100)
-    refuse_changed(found)
+    refuse_changed(found.path, found.signature)
     with path.open("ab") as file:
         file.write(b'{"text": "two"}\n')
     with pytest.raises(UserError, match="was changed while it was read"):
-        refuse_changed(found)
+        refuse_changed(found.path, found.signature)
 
 
 def test_a_file_written_to_just_now_is_not_remembered(tmp_path: Path) -> None:
