@@ -43,7 +43,7 @@ COMMANDS = {
 that one is imported, for some are slow to import."""
 
 
-def main() -> int:
+def main() -> int | None:
     """Runs the command that is named first."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +55,7 @@ def main() -> int:
     module = importlib.import_module(f"data_process.records.{COMMANDS[name]}")
     default = getattr(module, f"{name.title()}Config")()
     config = parse_flags(default, default.__doc__ or "", given.flags, f"{parser.prog} {name}")
-    code: int = getattr(module, f"run_{name}")(config)
+    code: int | None = getattr(module, f"run_{name}")(config)
     return code
 
 

@@ -163,7 +163,7 @@ class ConvertConfig(RecordStepConfig):
     endings = (".jsonl", ".json", ".csv", ".tsv")
 
 
-def run_convert(config: ConvertConfig) -> int:
+def run_convert(config: ConvertConfig) -> None:
     """Converts files part by part, or a pipe record by record."""
 
     def work(records: Iterator[Record], output: PartOutput) -> None:
@@ -172,7 +172,6 @@ def run_convert(config: ConvertConfig) -> int:
         convert_records(chain(first, records), name, config.naming, config.reading, output)
 
     run_records(config, lambda files: plan_conversion(files, config), work)
-    return 0
 
 
 def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep:

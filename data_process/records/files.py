@@ -60,13 +60,29 @@ class InputConfig(Settings):
 
 
 @dataclass(frozen=True)
-class OutputConfig(InputConfig):
+class CopyConfig(InputConfig):
+    """What is read, and what is copied of it."""
+
+    overwrite: bool = False
+    """Replace files that exist with other content."""
+
+    @property
+    def streams(self) -> dict[str, Path | None]:
+        """The files to write, by the name of their stream."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class OutputConfig(CopyConfig):
     """What is read, and where one file of records goes."""
 
     output: Path = PIPE
     """JSONL file to write; - is standard output."""
-    overwrite: bool = False
-    """Replace files that exist with other content."""
+
+    @property
+    def streams(self) -> dict[str, Path | None]:
+        """The only file."""
+        return {MAIN: self.output}
 
 
 @dataclass(frozen=True)
@@ -156,7 +172,8 @@ def writing(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
         finally:
             stream.detach()  # flushes, and leaves standard output open
         return
-    with open_output(destination, overwrite) as file:
+    is_device = destination.is_char_device()  # as /dev/null, which must not be replaced
+    with destination.open("wb") if is_device else open_output(destination, overwrite) as file:
         yield file
 
 
@@ -167,23 +184,23 @@ def writing_streams(streams: Mapping[str, Path | None], overwrite: bool) -> Iter
     output = PartOutput(Path(os.devnull))
     with ExitStack() as stack:
         for name, path in streams.items():
-            file = writing(path, overwrite) if path else Path(os.devnull).open("wb")  # noqa: SIM115  # the stack closes it
-            output.files[name] = stack.enter_context(file)
+            place = path or Path(os.devnull)
+            output.files[name] = stack.enter_context(writing(place, overwrite))
         yield output
 
 
 @contextmanager
 def copying(
-    config: InputConfig, streams: Mapping[str, Path | None], overwrite: bool, title: str
+    config: CopyConfig, title: str
 ) -> Iterator[tuple[Generator[Record, None, None], PartOutput]]:
     """The records of a command's input, counted, and the output that they are copied to; what was
     done is printed at the end."""
     start = time.perf_counter()
     files = config.files()
-    outputs = [path for path in streams.values() if path]
-    refuse_outputs(outputs, config.input_files, overwrite)
+    outputs = [path for path in config.streams.values() if path]
+    refuse_outputs(outputs, config.input_files, config.overwrite)
     with (
-        writing_streams({**streams, REJECTED: None}, overwrite) as output,
+        writing_streams({**config.streams, REJECTED: None}, config.overwrite) as output,
         closing(counted(read_all(files, config.reading, output, title), output)) as records,
     ):
         yield records, output

@@ -183,7 +183,7 @@ class FilterConfig(RecordStepConfig):
     """What is kept."""
 
 
-def run_filter(config: FilterConfig) -> int:
+def run_filter(config: FilterConfig) -> None:
     """Filters files part by part, or a pipe record by record."""
 
     def plan(files: Sequence[Path]) -> FilterStep:
@@ -194,4 +194,3 @@ def run_filter(config: FilterConfig) -> int:
         plan,
         lambda records, output: filter_records(counted(records, output), config.wanted, output),
     )
-    return 0

@@ -11,19 +11,31 @@
                    or without
     lines          a text file with a document in each line
 
-All keys that a format does not know are kept.
+All keys that a format does not know are kept. Conversations come to one system turn at most, then
+user and assistant in turn, an assistant's turn last. Nothing is invented. Where a conversation
+cannot be kept as it is, this is done, and counted:
+
+- Turns of one role in a row are joined, with a blank line between them: they were one turn that was
+  sent in pieces.
+- An assistant's turns before the first user's are left out: what they answer is not there.
+- The conversation ends before the first exchange that has an empty turn, a content that is no text
+  (an image), a call of a tool or its result, or a second system turn: an answer that rests on
+  something the model cannot see teaches it to invent.
+- A user's turns at the end are left out: there is no answer to learn.
+- When nothing is left, the conversation is dropped, with the reason.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from data_process.records.jsonl import BadLine
-from data_process.records.kinds import described
-from data_process.records.turns import Turn, read_turns, tidy, with_text
+from data_process.records.kinds import described, shortened
+from model.chat import Message
 
 ConversationFormat = Literal[
     "alpaca", "sharegpt", "messages", "conversations", "preference", "question", "chatml"
@@ -38,7 +50,130 @@ WRAPPED = re.compile(r"(?:<s>|<\|im_start\|>)(.*?)(?:</s>|<\|im_end\|>|\Z)", re.
 WRITTEN_TURN = re.compile(
     r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL
 )
-NOT_TEXT = "a value that is no text"
+
+
+ROLES = {
+    "user": "user human prompter question 用户 问",
+    "assistant": "assistant gpt chatgpt bot bard bing model answer 助手 答",
+    "system": "system developer 系统",
+    "tool": "tool function observation function_call function_response tool_call tool_response",
+}
+"""What others call the roles; upper and lower case are one."""
+ROLE_OF = {name: role for role, names in ROLES.items() for name in names.split()}
+CALLS = ("tool_calls", "function_call")
+
+TOOL = "a tool message"
+EMPTY = "an empty turn"
+NO_TEXT = "a content that is no text"
+SYSTEM = "a second system turn"
+
+
+class Turn(NamedTuple):
+    """A turn, and what is in the way of keeping it."""
+
+    role: str
+    content: str
+    trouble: str | None = None
+
+
+class Tidied(NamedTuple):
+    """What became of a conversation."""
+
+    messages: list[Message]
+    """Empty when it is dropped."""
+    reason: str | None
+    """Why it is dropped."""
+    changes: list[str]
+    """What was done to it."""
+
+
+def read_turns(messages: object) -> list[Turn]:
+    """The turns of a list of messages, {"role", "content"} or {"from", "value"}.
+
+    Raises:
+        BadLine: it is not one.
+    """
+    if not isinstance(messages, list):
+        raise BadLine(f"a conversation must be a list of messages, not {described(messages)}")
+    return [read_turn(message, number) for number, message in enumerate(messages, 1)]
+
+
+def read_turn(message: object, number: int) -> Turn:
+    """One message; BadLine when it is not one."""
+    if not isinstance(message, dict):
+        raise BadLine(f"message {number} must be an object, not {described(message)}")
+    name = message.get("role", message.get("from"))
+    role = ROLE_OF.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        wrong = shortened(repr(name))
+        raise BadLine(f"message {number} has the role {wrong}: known are {', '.join(ROLE_OF)}")
+    if any(message.get(key) for key in CALLS):
+        role = "tool"
+    content = message.get("content", message.get("value"))
+    if role == "tool":
+        return Turn(role, "", TOOL)
+    return with_text(role, content, number)
+
+
+def with_text(role: str, content: object, number: int) -> Turn:
+    """A turn by its content: a text, or a list of parts as in OpenAI's API."""
+    if isinstance(content, list):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
+        if not all(isinstance(part, str) for part in parts):
+            return Turn(role, "", NO_TEXT)
+        content = "\n".join(map(str, parts))
+    if content is None:
+        content = ""
+    if not isinstance(content, str):
+        raise BadLine(f"message {number} needs a content that is text, not {described(content)}")
+    return Turn(role, content, None if content.strip() else EMPTY)
+
+
+def tidy(turns: Sequence[Turn]) -> Tidied:
+    """Brings turns to our form; see the module's docstring."""
+    changes: list[str] = []
+    beginning = leading(turns, "system")
+    head = [turn.content for turn in beginning if not turn.trouble]
+    if len(head) < len(beginning):
+        changes.append("changed: a system turn without a text left out")
+    rest = list(turns[len(beginning) :])
+    trouble = next(
+        (n for n, turn in enumerate(rest) if turn.trouble or turn.role == "system"), None
+    )
+    what = None
+    if trouble is not None:
+        what = rest[trouble].trouble or SYSTEM
+        rest = rest[:trouble]
+    if unasked := len(leading(rest, "assistant")):
+        changes.append("changed: assistant's turns before the first user's left out")
+        rest = rest[unasked:]
+    while rest and rest[-1].role == "user":
+        rest.pop()
+        if what is None:
+            what = "a user's turn without an answer"
+    messages = joined(rest)
+    if not messages:
+        return Tidied([], f"nothing to learn before {what}" if what else "no answer in it", [])
+    if what:
+        changes.append(f"changed: ends before {what}")
+    if len(messages) < len(rest):
+        changes.append("changed: turns of one role in a row joined")
+    system: list[Message] = [{"role": "system", "content": "\n\n".join(head)}] if head else []
+    return Tidied(system + messages, None, changes)
+
+
+def leading(turns: Sequence[Turn], role: str) -> list[Turn]:
+    """The turns of a role with which a conversation begins."""
+    count = next((n for n, turn in enumerate(turns) if turn.role != role), len(turns))
+    return list(turns[:count])
+
+
+def joined(turns: Sequence[Turn]) -> list[Message]:
+    """Messages, those of one role in a row as one."""
+    return [
+        {"role": role, "content": "\n\n".join(turn.content for turn in run)}
+        for role, run in groupby(turns, key=lambda turn: turn.role)
+    ]
 
 
 class Converted(NamedTuple):
@@ -84,18 +219,15 @@ def others(record: dict[str, Any], *known: str) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name not in known}
 
 
-def conversation(turns: list[Turn], rest: dict[str, Any], record: dict[str, Any]) -> Converted:
-    """A conversation of turns, or the reason for which it is dropped."""
+def conversation(record: dict[str, Any], turns: list[Turn], *known: str) -> Converted:
+    """A conversation of turns and the keys that are not known, or the reason for which it is
+    dropped. With "system" among those known, the record may have a system turn under it."""
+    if "system" in known and (system := text_at(record, "system", needed=False)).strip():
+        turns = [Turn("system", system), *turns]
     messages, reason, changes = tidy(turns)
     if reason:
         return Converted(record, reason)
-    return Converted({"conversations": messages, **rest}, None, tuple(changes))
-
-
-def with_system(record: dict[str, Any], turns: list[Turn]) -> list[Turn]:
-    """Turns behind the system turn that a record has beside them."""
-    system = text_at(record, "system", needed=False)
-    return [Turn("system", system), *turns] if system.strip() else turns
+    return Converted({"conversations": messages, **others(record, *known)}, None, tuple(changes))
 
 
 def from_alpaca(record: dict[str, Any]) -> Iterator[Converted]:
@@ -104,8 +236,8 @@ def from_alpaca(record: dict[str, Any]) -> Iterator[Converted]:
     asked = "\n".join(part for part in parts if part.strip())
     turns = [*history_of(record), with_text("user", asked, 1)]
     turns.append(with_text("assistant", text_at(record, "output"), 2))
-    rest = others(record, "instruction", "input", "output", "history", "system")
-    yield conversation(with_system(record, turns), rest, record)
+    known = ("instruction", "input", "output", "history", "system")
+    yield conversation(record, turns, *known)
 
 
 def history_of(record: dict[str, Any]) -> list[Turn]:
@@ -126,8 +258,7 @@ def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
     name = next((name for name in TURNS if name in record), None)
     if name is None:
         raise BadLine(f"found {described(record)}; it must have one of {', '.join(TURNS)}")
-    turns = with_system(record, read_turns(record[name]))
-    yield conversation(turns, others(record, name, "system"), record)
+    yield conversation(record, read_turns(record[name]), name, "system")
 
 
 def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
@@ -141,8 +272,8 @@ def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
         turns = [*asked_of(record), with_text("assistant", chosen, 1)]
     else:
         raise BadLine(f'found {described(record)}; "chosen" must be messages or a text')
-    rest = others(record, "chosen", "rejected", "prompt", "question", *TURNS, "system")
-    converted = conversation(with_system(record, turns), rest, record)
+    known = ("chosen", "rejected", "prompt", "question", *TURNS, "system")
+    converted = conversation(record, turns, *known)
     if converted.reason is None and "rejected" in record:
         left_out = (*converted.changes, "changed: the rejected answer left out")
         converted = converted._replace(changes=left_out)
@@ -179,9 +310,7 @@ def question_format(question: str | None = None, answer: str | None = None) -> F
             with_text("user", text_at(record, asked), 1),
             with_text("assistant", text_at(record, answered), 2),
         ]
-        yield conversation(
-            with_system(record, turns), others(record, asked, answered, "system"), record
-        )
+        yield conversation(record, turns, asked, answered, "system")
 
     return Format(
         lambda record: bool(question_keys(record)) and "instruction" not in record,
@@ -196,7 +325,7 @@ def from_chatml(record: dict[str, Any]) -> Iterator[Converted]:
     turns = [with_text(role, content, 1) for role, content in WRITTEN_TURN.findall(text)]
     if not turns:
         raise BadLine('"text" has no <|im_start|>user')
-    yield conversation(turns, others(record, "text"), record)
+    yield conversation(record, turns, "text")
 
 
 def from_text(record: dict[str, Any]) -> Iterator[Converted]:

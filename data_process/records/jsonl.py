@@ -419,7 +419,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def refuse_constant(name: str) -> float:
     """Raises ValueError for NaN and Infinity, which Python reads and JSON does not have."""
-    raise ValueError(f"{name} is no JSON value; use null or a number")
+    raise ValueError(f"{name} is not a JSON value; use null or a number")
 
 
 def finite(digits: str) -> float:

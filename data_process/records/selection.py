@@ -26,11 +26,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from config import Count, Share, UserError
-from data_process.records.files import InputConfig, OutputConfig, copying
+from data_process.records.files import CopyConfig, InputConfig, OutputConfig, copying
 from data_process.records.jsonl import Record, is_pipe, opened, read_records, written_line
 from data_process.records.kinds import content_of, described, kind_of
 from data_process.records.parts import refuse_changed, signature_of
-from data_process.running.step import MAIN
 from data_process.running.work_dir import PIPE
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class HeadConfig(InputConfig):
     """Write them over several lines, to be read."""
 
 
-def run_head(config: HeadConfig) -> int:
+def run_head(config: HeadConfig) -> None:
     """Prints records."""
     skip = None if config.reading.bad_records == "stop" else lambda bad: None
     for path in config.files():
@@ -63,7 +62,6 @@ def run_head(config: HeadConfig) -> int:
             else:
                 sys.stdout.buffer.write(record.content)
     sys.stdout.flush()
-    return 0
 
 
 @dataclass(frozen=True)
@@ -94,16 +92,15 @@ def parse_size(text: str) -> int | None:
     return int(float(number) * (1024 if binary else 1000) ** UNITS.index(unit or "B"))
 
 
-def run_cut(config: CutConfig) -> int:
+def run_cut(config: CutConfig) -> None:
     """Copies records until there are enough."""
     left = parse_size(config.size) if config.size else None
-    with copying(config, {MAIN: config.output}, config.overwrite, "cutting") as (records, output):
+    with copying(config, "cutting") as (records, output):
         for record in islice(records, config.records):
             if left is not None and (left := left - len(record.content)) < 0:
                 break
             output.count("out")
             output.write_bytes(record.content)
-    return 0
 
 
 @dataclass(frozen=True)
@@ -116,11 +113,11 @@ class MergeConfig(OutputConfig):
     for each record. Near duplicates: data_process/dedup_jsonl.py."""
 
 
-def run_merge(config: MergeConfig) -> int:
+def run_merge(config: MergeConfig) -> None:
     """Copies all records, one file after another."""
     keys: Counter[str] = Counter()
     seen: set[bytes] = set()
-    with copying(config, {MAIN: config.output}, config.overwrite, "merging") as (records, output):
+    with copying(config, "merging") as (records, output):
         for record in of_one_kind(records):
             if config.dedup:
                 digest = blake2b(content_of(record.value), digest_size=16).digest()
@@ -135,7 +132,6 @@ def run_merge(config: MergeConfig) -> int:
     if partial := [f"{k} ({n:,})" for k, n in sorted(keys.items()) if n < total]:
         stream = sys.stderr if config.output == PIPE else sys.stdout
         print(f"note: keys that not all records have: {', '.join(partial[:20])}", file=stream)
-    return 0
 
 
 def of_one_kind(records: Iterable[Record]) -> Iterator[Record]:
@@ -172,10 +168,10 @@ def amount_problems(records: int | None, share: float | None) -> list[str]:
     return ["give either --records or --share"] if (records is None) == (share is None) else []
 
 
-def run_sample(config: SampleConfig) -> int:
+def run_sample(config: SampleConfig) -> None:
     """Draws in one pass where it can, else out of an index."""
     draw = random.Random(config.seed)
-    with copying(config, {MAIN: config.output}, config.overwrite, "drawing") as (records, output):
+    with copying(config, "drawing") as (records, output):
         if config.share is not None:
             limit = round(config.share * 2**KEY_BITS)
             chosen: Iterator[bytes] = (
@@ -189,11 +185,10 @@ def run_sample(config: SampleConfig) -> int:
         for content in chosen:
             output.count("out")
             output.write_bytes(content)
-    return 0
 
 
 @dataclass(frozen=True)
-class SplitConfig(InputConfig):
+class SplitConfig(CopyConfig):
     """Two files, for training and validation: each record, as it stands, is in one of them, in its
     order."""
 
@@ -211,10 +206,13 @@ class SplitConfig(InputConfig):
     the same share. index: chance alone decides."""
     seed: int = 1
     """Another seed parts them in another way."""
-    overwrite: bool = False
-    """Replace files that exist with other content."""
 
     takes_pipes = False
+
+    @property
+    def streams(self) -> dict[str, Path | None]:
+        """Both files."""
+        return {"train": self.train, "validation": self.validation}
 
     def conflicts(self) -> list[str]:
         """What is wrong between the fields, a sentence each."""
@@ -224,7 +222,7 @@ class SplitConfig(InputConfig):
         return found
 
 
-def run_split(config: SplitConfig) -> int:
+def run_split(config: SplitConfig) -> None:
     """Gives each record its key; those with the least ones go to validation."""
     draw = random.Random(config.seed)
     salt = (config.seed % 2**64).to_bytes(8, "little")
@@ -235,8 +233,7 @@ def run_split(config: SplitConfig) -> int:
         digest = blake2b(content_of(record.value), digest_size=8, salt=salt).digest()
         return int.from_bytes(digest, "little")
 
-    streams = {"train": config.train, "validation": config.validation}
-    with copying(config, streams, config.overwrite, "splitting") as (records, output):
+    with copying(config, "splitting") as (records, output):
         index = Index(records, key)
         sides = index.least(validation_records(config, len(index.keys))).tolist()
         contents = index.contents(range(len(sides)))
@@ -245,7 +242,6 @@ def run_split(config: SplitConfig) -> int:
             output.count("out")
             output.count(side)
             output.write_bytes(content, side)
-    return 0
 
 
 def validation_records(config: SplitConfig, total: int) -> int:
@@ -275,16 +271,14 @@ class ShuffleConfig(OutputConfig):
         return found if self.output != PIPE else [*found, "output: name the file to write"]
 
 
-def run_shuffle(config: ShuffleConfig) -> int:
+def run_shuffle(config: ShuffleConfig) -> None:
     """Copies the records in the order of their keys."""
     draw = random.Random(config.seed)
-    streams = {MAIN: config.output}
-    with copying(config, streams, config.overwrite, "shuffling") as (records, output):
+    with copying(config, "shuffling") as (records, output):
         index = Index(records, lambda record: draw.getrandbits(KEY_BITS))
         for content in index.contents(index.order()):
             output.count("out")
             output.write_bytes(content)
-    return 0
 
 
 class Index:

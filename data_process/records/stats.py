@@ -174,7 +174,7 @@ class StatsConfig(InputConfig):
         return found
 
 
-def run_stats(config: StatsConfig) -> int:
+def run_stats(config: StatsConfig) -> None:
     """Counts, prints, draws."""
     start = time.perf_counter()
     files = config.files()
@@ -191,7 +191,6 @@ def run_stats(config: StatsConfig) -> int:
     if config.output and counts["in"] > counts[BAD]:
         write_picture(found, config.output, config.picture_kind)
         print(config.output)
-    return 0
 
 
 def table(found: Found) -> list[str]:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from config import PathConfig
-from data_process.records.formats import FORMATS, formats_of
+from data_process.records.formats import FORMATS, Turn, formats_of, tidy
 from data_process.records.kinds import conversation_problems, text_problems
-from data_process.records.turns import Turn, tidy
 from tests.data_process.jsonl_command import Ran, chat, read, run, write
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from config import UserError
-from data_process.records.jsonl import read_conversations, read_texts
+from data_process.records.jsonl import BadRecord, read_conversations, read_records, read_texts
 
 GOOD = '{"text": "one"}\n'
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -195,3 +195,13 @@ def test_a_file_we_may_not_read_is_one_sentence(
 
     monkeypatch.setattr(Path, "open", denied)
     assert re.match(r": cannot be read \(Permission denied\); ", refusal(read_texts, path))
+
+
+def test_places_are_right_behind_a_line_that_was_skipped_for_its_length(tmp_path: Path) -> None:
+    path = file_of(tmp_path, GOOD + '{"text": "' + 500 * "a" + '"}\n' + GOOD)
+    bad: list[BadRecord] = []
+    records = list(read_records(path, on_bad=bad.append, longest=100))
+    content = path.read_bytes()
+    assert [content[r.begin : r.begin + len(r.raw)] for r in records] == [GOOD.encode()] * 2
+    assert [record.line for record in records] == [1, 3]
+    assert [str(mistake).partition(" ")[0] for mistake in bad] == [f"{path}:2:"]
