@@ -17,7 +17,7 @@ from tests.reliability.launcher import run_warm
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
 
-pytestmark = pytest.mark.promise("R20")
+pytestmark = [pytest.mark.full, pytest.mark.promise("R20")]
 
 MOST = 0.035
 NANO = (

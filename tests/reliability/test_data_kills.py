@@ -22,6 +22,7 @@ from tests.reliability.faults import DEATH, faults, in_a_child
 from tests.reliability.trials import Trials
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.promise("R11"),
     pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals, forks"),
 ]

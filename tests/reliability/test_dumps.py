@@ -25,6 +25,7 @@ from tests.reliability.confined import ConfinedReader, Extracted, confined_reade
 from tests.reliability.trials import Trials
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.promise("R10"),
     pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on addresses"),
 ]

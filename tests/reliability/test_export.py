@@ -26,7 +26,7 @@ from tool.conversion.hf import convert, import_llama
 from tool.settings import ConvertConfig
 from train.tokenizer.bpe import train_bpe
 
-pytestmark = pytest.mark.promise("R15")
+pytestmark = [pytest.mark.full, pytest.mark.promise("R15")]
 
 CONVERSATIONS = 100
 """In a trial of the template."""

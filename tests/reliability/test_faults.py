@@ -40,6 +40,7 @@ from train.checkpoint import (
 )
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.promise("R2"),
     pytest.mark.skipif(sys.platform == "win32", reason="forks"),
 ]

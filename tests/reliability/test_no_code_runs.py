@@ -29,7 +29,7 @@ from tool.conversion.hf import import_llama
 from tool.settings import ConvertConfig
 from train.checkpoint import OPTIMIZER, STATE, list_checkpoints
 
-pytestmark = pytest.mark.promise("R18")
+pytestmark = [pytest.mark.full, pytest.mark.promise("R18")]
 
 
 def protocol_0(mark: Path) -> bytes:

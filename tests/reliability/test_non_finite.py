@@ -26,7 +26,7 @@ from train.distributed import World, clip_gradient
 from train.objective import CrossEntropy, Prepared, SummedLoss
 from train.step import StepGuard, TrainingStep
 
-pytestmark = pytest.mark.promise("R5")
+pytestmark = [pytest.mark.full, pytest.mark.promise("R5")]
 
 MOST_SKIPPED = 5
 """The default of --max_skipped_steps."""

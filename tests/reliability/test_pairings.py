@@ -22,7 +22,7 @@ from tests.train.conftest import Workspace
 from train.checkpoint import list_checkpoints
 from train.tokenizer.bpe import train_bpe
 
-pytestmark = pytest.mark.promise("R6")
+pytestmark = [pytest.mark.full, pytest.mark.promise("R6")]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tests.reliability.server_process import ServerProcess, save_tiny, serving
 from tests.reliability.trials import Trials
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.promise("R16"),
     pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process in /proc"),
 ]

@@ -23,6 +23,7 @@ from tests.train.conftest import Workspace
 from train.checkpoint import list_checkpoints
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.promise("R4"),
     pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"),
 ]

@@ -17,7 +17,7 @@ from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
 
-pytestmark = pytest.mark.promise("R12")
+pytestmark = [pytest.mark.full, pytest.mark.promise("R12")]
 
 TEXTS = 1_000
 """In a trial of losslessness or forgery."""

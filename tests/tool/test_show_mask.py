@@ -168,6 +168,7 @@ def test_a_record_or_row_that_is_not_there_is_told(folder: Path, tokenizer: Etud
         read_row(open_rows(config, tokenizer), 99)
 
 
+@pytest.mark.full
 def test_the_script_writes_plain_lines_into_a_pipe(folder: Path) -> None:
     script = str(ROOT / "tool" / "show_mask.py")
     flags = ["--sft_files", "a.jsonl", "--tokenizer_dir", "model", "--cache_dir", "cache"]

@@ -66,6 +66,7 @@ def test_processes_find_the_gradient_of_one(parallel: str) -> None:
         assert_close(found, expected, 1e-6)
 
 
+@pytest.mark.full
 @each_parallel
 def test_muon_and_adamw_take_the_steps_of_one_process(parallel: str) -> None:
     expected = ranks.trained(World(), 4)
@@ -78,6 +79,7 @@ def test_the_first_step_of_a_start_adds_up_as_every_other() -> None:
     assert all(ranks.run(3, "ddp", ranks.same_gradient_twice))
 
 
+@pytest.mark.full
 @each_parallel
 def test_a_checkpoint_of_one_world_continues_in_another(
     parallel: str, tmp_path: Path, tokenizer: EtudeTokenizer
@@ -113,6 +115,7 @@ def test_the_reader_of_torchtitan_reads_a_model_directory(model_dir: Path, model
     assert_close(found, expected, 0.0)
 
 
+@pytest.mark.full
 @pytest.mark.promise("R8")
 @each_parallel
 def test_a_killed_process_ends_the_others_with_a_hint(parallel: str) -> None:
@@ -127,6 +130,7 @@ def test_a_killed_process_ends_the_others_with_a_hint(parallel: str) -> None:
     assert "NCCL_SOCKET_IFNAME" in hint
 
 
+@pytest.mark.full
 @pytest.mark.promise("R8")
 def test_a_silent_process_ends_the_others_with_a_hint() -> None:
     (survivor, silent), answers = ranks.start(2, "ddp", ranks.one_hangs)
@@ -157,6 +161,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_lost_process() -> None:
         torch.ones(2) + torch.ones(3)
 
 
+@pytest.mark.full
 @pytest.mark.promise("R7")
 @pytest.mark.parametrize(("stage", "parallel"), [("pretrain", "ddp"), ("sft", "fsdp")])
 def test_a_run_may_go_from_one_process_to_two_and_back(
@@ -186,6 +191,7 @@ def test_a_run_may_go_from_one_process_to_two_and_back(
         assert [now[name] for name in same] == [before[name] for name in same]
 
 
+@pytest.mark.full
 @pytest.mark.promise("R8")
 @each_parallel
 def test_two_processes_killed_and_continued_repeat_themselves_to_the_bit(
@@ -205,6 +211,7 @@ def test_two_processes_killed_and_continued_repeat_themselves_to_the_bit(
         assert (workspace.path / "killed" / name).read_bytes() == expected
 
 
+@pytest.mark.full
 @each_parallel
 def test_a_signal_to_one_process_saves_and_ends_all(workspace: Workspace, parallel: str) -> None:
     pair = ranks.start_training(workspace, 2, "pretrain", "stopped", f"--parallel={parallel}")

@@ -25,6 +25,7 @@ def test_a_finished_run_says_so_and_a_lost_model_is_written_again(workspace: Wor
     assert Outcome.of(workspace.path / "pretrain") == expected
 
 
+@pytest.mark.full
 def test_a_run_keeps_the_number_format_it_began_with(workspace: Workspace) -> None:
     assert workspace.run("pretrain", "--dtype=bfloat16").returncode == 0
     directory = workspace.path / "pretrain"

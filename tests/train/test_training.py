@@ -33,6 +33,7 @@ def test_a_dry_run_prints_the_plan_and_writes_no_model(workspace: Workspace) -> 
     assert not (workspace.path / "pretrain").exists()
 
 
+@pytest.mark.full
 def test_max_minutes_ends_a_run_on_time_with_its_schedule_finished(workspace: Workspace) -> None:
     flags = ("--max_steps=1000000", "--max_minutes=0.15", "--save_steps=100000")
     done = workspace.run("pretrain", *flags)
@@ -75,6 +76,7 @@ def test_a_samples_prompt_does_not_end_inside_a_character(tokenizer: EtudeTokeni
         assert tokenizer.decode(prompt).endswith("龘")
 
 
+@pytest.mark.full
 def test_metrics_tell_speed_share_of_peak_memory_and_time(workspace: Workspace) -> None:
     assert workspace.run("pretrain").returncode == 0
     steps = [line for line in log_of(workspace, "pretrain", "metrics.jsonl") if "loss" in line]
@@ -87,6 +89,7 @@ def test_metrics_tell_speed_share_of_peak_memory_and_time(workspace: Workspace) 
     assert times == sorted(times)
 
 
+@pytest.mark.full
 def test_gradient_checkpointing_gives_the_same_losses(workspace: Workspace) -> None:
     assert workspace.run("pretrain").returncode == 0
     expected = log_of(workspace, "pretrain")

@@ -13,6 +13,8 @@ from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
 from train.data.token_files import tokenise_texts
 
+pytestmark = pytest.mark.full
+
 
 def refusal(workspace: Workspace, stage: str, *flags: str) -> str:
     """Runs a stage that must be refused and returns its one line of explanation."""

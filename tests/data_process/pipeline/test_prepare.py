@@ -221,6 +221,7 @@ def test_the_report_shows_beginnings_of_the_output_and_a_page(done: Run) -> None
     assert done.page.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.full
 @posix
 def test_a_killed_chain_goes_on_to_the_same_bytes_without_doing_a_stage_twice(
     folder: Path, done: Run

@@ -306,6 +306,7 @@ def run_tasks(cluster: Path, numbers: list[int]) -> list[int]:
     return codes
 
 
+@pytest.mark.full
 @posix
 def test_slurm_gives_the_same_bytes(
     source: Path,

@@ -28,6 +28,8 @@ from inference.engine.loading import LoadedModel
 from model.tokenizer import EtudeTokenizer
 from tests.inference.http_server import CONFIG, Server, running, tiny_model
 
+pytestmark = pytest.mark.full
+
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 LONG = {"prompt": "Once", "temperature": 1.5, "seed": 1, "max_tokens": 4_000}
 """Asks for an answer that takes seconds."""

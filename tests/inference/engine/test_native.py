@@ -104,6 +104,7 @@ def test_quantizing_is_off_by_half_a_step_at_most() -> None:
     assert codes[3].eq(0).all()
 
 
+@pytest.mark.full
 def test_code_is_compiled_once_and_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"

@@ -12,6 +12,8 @@ from inference.api.page import FOLDER
 from tests.inference.page.conftest import Visitor
 from tests.inference.page.scripted_server import PageServer
 
+pytestmark = pytest.mark.full
+
 Visit = Callable[..., Visitor]
 PHONE = {"viewport": {"width": 375, "height": 667}, "has_touch": True, "is_mobile": True}
 WIDE = f"```\n{'wide ' * 60}\n```\n| {'a | ' * 30}\n|{'---|' * 30}\n{'x' * 300} {'宽' * 200}"

@@ -45,6 +45,7 @@ def test_an_answer_grows_while_it_is_made(server: PageServer, visit: Visit) -> N
     assert visitor.page.locator("[aria-busy=true] .caret").count() == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("how", ["Escape", "#send"])
 def test_a_stop_in_mid_answer_ends_the_request(server: PageServer, visit: Visit, how: str) -> None:
     server.script.answers["Hi"] = [f"{n} " for n in range(1000)]
@@ -90,6 +91,7 @@ def test_markup_is_text_and_never_runs(server: PageServer, visit: Visit) -> None
     assert links == ["https://example.org/x.png"]
 
 
+@pytest.mark.full
 def test_the_browser_refuses_markup_made_of_text(visit: Visit) -> None:
     tried = "try { document.body.innerHTML += '<b>x</b>'; 'done' } catch (e) { e.name }"
     visitor = visit()
@@ -129,6 +131,7 @@ def test_an_edit_is_a_branch_beside_the_old_message(server: PageServer, visit: V
     assert visitor.answers == ["Eins", "Zwei"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("width", [1920, 1313, 1312, 1057, 900, 375])
 def test_versions_stand_in_one_line_at_every_width(
     server: PageServer, visit: Visit, width: int
@@ -226,6 +229,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.full
 def test_hostile_markdown_is_drawn_at_once(visit: Visit) -> None:
     milliseconds = visit().page.evaluate(
         """(signs) => signs.map((sign) => {

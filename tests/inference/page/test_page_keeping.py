@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from inference.terminal.session import load_conversation
 from tests.inference.page.conftest import SECONDS, Visitor
 from tests.inference.page.scripted_server import PageServer, Refusal
+
+pytestmark = pytest.mark.full
 
 Visit = Callable[..., Visitor]
 

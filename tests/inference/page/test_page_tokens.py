@@ -12,6 +12,8 @@ from tests.inference.http_server import running, tiny_model
 from tests.inference.page.conftest import Visitor
 from tests.inference.page.scripted_server import PageServer, Piece, Refusal
 
+pytestmark = pytest.mark.full
+
 Visit = Callable[..., Visitor]
 STORY: list[Piece] = ["Once", " upon", " a", "\n", b"\xe4", b"\xbd\xa0", " end"]
 

@@ -19,6 +19,8 @@ from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
+pytestmark = pytest.mark.full
+
 GREEDY = SamplingConfig(temperature=0.0, max_tokens=25)
 QUESTIONS = ["Hello!", "你叫什么名字？", "Tell me a story 🦊", "再讲一个"]
 

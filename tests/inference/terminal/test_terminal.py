@@ -304,6 +304,7 @@ def test_redirected_answers_come_without_what_was_typed(
     assert answers.read_text(encoding="utf-8") == one.stdout
 
 
+@pytest.mark.full
 def test_ctrl_c_ends_a_one_shot_with_code_130(endless_dir: Path) -> None:
     flags = ("--model_dir", str(endless_dir), "--temperature", "0", "--max_tokens", "50000")
     process = subprocess.Popen(

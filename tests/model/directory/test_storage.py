@@ -45,6 +45,7 @@ def leftovers(directory: Path) -> list[str]:
     return sorted(names - {*OLD, storage.MANIFEST, directory.name, "log"})
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 @pytest.mark.parametrize("save", [write_directory, update_directory])
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,6 +30,8 @@ from tool.benchmarks.training_speed import (
 from tool.settings import TrainingSpeedConfig
 from train.run.plan import flops_per_token
 
+pytestmark = pytest.mark.full
+
 CPU = torch.device("cpu")
 EAGER = Contender("transformers", "float32", LlamaRecipe())
 TUNED = Contender("transformers tuned, a", "float32", LlamaRecipe(tuned=True))

@@ -21,6 +21,8 @@ from tool.benchmarks.cleaning import (
 )
 from tool.settings import CleaningBenchmarkConfig
 
+pytestmark = pytest.mark.full
+
 SENTENCE = "The old mill by the river has been standing there for years."
 OTHER = "Nobody in the village could tell who had built the other one."
 

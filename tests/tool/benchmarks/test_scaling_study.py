@@ -17,6 +17,8 @@ from tool.benchmarks.scaling import best_of_ladder, cost, parameters_of, planned
 from tool.settings import ScalingStudyConfig
 from train.run.auto_shape import ScalingLaw
 
+pytestmark = pytest.mark.full
+
 PLANTED = ScalingLaw(0.8, 0.5, 0.4, 0.9, 0.55)
 
 

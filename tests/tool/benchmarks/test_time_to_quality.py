@@ -35,6 +35,8 @@ from tool.benchmarks.time_to_quality import QualityRun, table, verdict
 from tool.settings import TimeToQualityConfig
 from train.tokenizer.bpe import save_tokenizer
 
+pytestmark = pytest.mark.full
+
 CPU = torch.device("cpu")
 
 

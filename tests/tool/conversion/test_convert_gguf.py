@@ -67,6 +67,7 @@ def test_llama_cpp_reads_the_same_ids_and_answers_the_same(
     assert proof.texts == 12
 
 
+@pytest.mark.full
 @needs_llama_cpp
 def test_a_file_of_another_model_fails_the_proof(tmp_path: Path, tokenizer: EtudeTokenizer) -> None:
     directory = save(tmp_path / "m", tokenizer)
@@ -95,6 +96,7 @@ def test_every_number_format_keeps_the_values_about(
     assert len(converted.kept_wider) == (2 if dtype.startswith("q") else 0)
 
 
+@pytest.mark.full
 def test_the_script_says_what_it_wrote_and_how_it_was_proved(
     tmp_path: Path, tokenizer: EtudeTokenizer
 ) -> None:

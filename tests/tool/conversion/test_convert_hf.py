@@ -44,6 +44,7 @@ def test_script_converts_from_any_folder_and_prints_its_proof(
     verify(tmp_path / "etude_sft_model_llama")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_every_number_format_is_proved_and_loads(
     model_dir: Path, dtype: Literal["float32", "bfloat16", "float16"]
@@ -182,6 +183,7 @@ def test_a_tampered_conversion_is_refused_and_leaves_nothing(
     ]
 
 
+@pytest.mark.full
 def test_a_failed_proof_ends_the_script_with_code_1(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_directory_that_holds_something_is_not_replaced(tmp_path: Path) -> Non
     assert (target / "mine.txt").exists()
 
 
+@pytest.mark.full
 def test_the_script_brings_a_model_in_and_says_how_to_go_on(tmp_path: Path) -> None:
     source = a_llama(tmp_path / "llama")
     done = subprocess.run(

@@ -32,6 +32,8 @@ from tool.conversion.hf import convert, import_llama
 from tool.conversion.hf_proof import CONVERSATIONS, make_prompts
 from tool.settings import ConvertConfig
 
+pytestmark = pytest.mark.full
+
 TOLERANCE = 1e-5
 """Largest difference of two logits, as a share of the largest logit."""
 NEW_TOKENS = 40

@@ -158,6 +158,7 @@ def test_the_running_mean_of_a_constant_is_that_constant() -> None:
     assert running_mean([0.0, 1.0], 0.5) == pytest.approx([0.0, 2 / 3])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "beginning"), [("a.png", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.svg", b"<?xml")]
 )

@@ -213,6 +213,7 @@ def test_results_of_an_int8_model_want_a_directory_of_their_own(tmp_path: Path) 
     assert not EvaluateConfig(quantize="int8", output_dir=tmp_path).problems()
 
 
+@pytest.mark.full
 def test_the_script_measures_draws_and_compares(model_dir: Path, tmp_path: Path) -> None:
     texts = write(tmp_path / "t.jsonl", *({"text": f"A fox number {n}."} for n in range(12)))
     pairs = write(tmp_path / "p.jsonl", {"good": "a b", "bad": "b a"}, {"good": "c", "bad": "d"})

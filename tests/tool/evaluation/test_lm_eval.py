@@ -31,6 +31,8 @@ from tool.evaluation.evaluation import measure_files
 from tool.evaluation.lm_eval_run import line, run_lm_eval
 from tool.settings import ConvertConfig, EvaluateConfig
 
+pytestmark = pytest.mark.full
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 HANZI = "从前有一只小狐狸住在河边她说你好世界法国的首都是巴黎"
 

@@ -141,6 +141,7 @@ def large_tokenizer(shared_data: Path) -> EtudeTokenizer:
     return EtudeTokenizer(train_bpe(texts, vocab_size=4096))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["sft_en.jsonl", "sft_zh.jsonl"])
 def test_at_least_97_percent_of_the_positions_of_real_conversations_are_used(
     shared_data: Path, large_tokenizer: EtudeTokenizer, tmp_path: Path, name: str

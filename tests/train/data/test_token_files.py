@@ -172,6 +172,7 @@ def decoded(data: TokenisedData, stream: str, tokenizer: EtudeTokenizer) -> list
     return [tokenizer.decode(tokens[a:b].tolist(), skip_special_tokens=False) for a, b in spans]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_killed_build_leaves_no_process_and_goes_on_to_the_same_bytes(
     folder: Path, tokenizer: EtudeTokenizer

@@ -86,6 +86,7 @@ def test_what_does_not_go_with_auto_is_refused(flags: list[str], reason: str) ->
         parse_config(["model", "pretrain", "paths"], "", ["--preset=auto", *flags])
 
 
+@pytest.mark.full
 def test_a_run_says_what_was_chosen_and_keeps_it(workspace: Workspace) -> None:
     first = run_auto(workspace)
     assert first.returncode == 0, first.stderr

@@ -103,6 +103,7 @@ train_steps(Path("."), 4, 6, ("wandb",))
 """
 
 
+@pytest.mark.full
 def test_wandb_works_offline_and_asks_no_network(tmp_path: Path) -> None:
     listener = Listener()
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "https_proxy"), listener.address)

@@ -304,6 +304,7 @@ def with_part(name: str, value: object) -> Callable[[str], str]:
     return lambda text: json.dumps(json.loads(text) | {name: value})
 
 
+@pytest.mark.full
 def test_a_good_tokenizer_has_no_problem(tmp_path: Path) -> None:
     assert find_problems(*saved(tmp_path / "tokenizer", lambda text: text)) == []
 
