@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -156,14 +157,13 @@ class NgramFinder:
         Returns:
             (matches, 2): number of the record in the batch, and of the n-gram; each pair once.
         """
-        found = self.find(units)
-        found[:, 0] = owners[found[:, 0]]
-        everything = [found]
-        for owner, piece in long_ends:
-            found = self.find(units_of([piece]))
-            found[:, 0] = owner
-            everything.append(found)
-        return np.unique(np.concatenate(everything), axis=0)
+        pieces = ((np.array([owner]), units_of([piece])) for owner, piece in long_ends)
+        found = []
+        for records, cut in chain([(owners, units)], pieces):
+            matches = self.find(cut)
+            matches[:, 0] = records[matches[:, 0]]
+            found.append(matches)
+        return np.unique(np.concatenate(found), axis=0)
 
     def find(self, units: Units) -> Places:
         """The n-grams that texts hold; (matches, 2): number of the text, and of the n-gram."""
@@ -196,7 +196,7 @@ def contaminated(
     """
     matches = matches[~dropped[matches[:, 0]]]
     counts = np.bincount(matches[:, 1])
-    too_common = counts > common if common else np.zeros(len(counts), dtype=np.bool_)
+    too_common = counts > (common or np.inf)
     telling = matches[~too_common[matches[:, 1]]]
     ngram = np.full(len(dropped), -1, dtype=np.int64)
     records, places = np.unique(telling[:, 0], return_index=True)

@@ -42,6 +42,7 @@ from data_process.running.step import REJECTED, PartOutput, part_folder
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
 
+READ, NGRAMS, DECISIONS = "read", "against/ngrams.npz", "decisions.npy"
 EXACT, NEAR, CONTAMINATED = "exact duplicate", "near duplicate", "in an evaluation file"
 SHOWN = 100
 """Characters of the text that a record is like: enough to find it in the output."""
@@ -82,25 +83,20 @@ def deduplicate(
         execution: how the work is spread.
     """
     signatures = [[str(path), signature_of(path)] for path in against]
-    reading = FingerprintStep(
-        files,
-        settings.comparison,
-        settings.bad_records,
-        save_ngrams(against, settings.decontamination, work_dir) if against else None,
-        {**asdict(settings.decontamination), "against": signatures},
-    )
-    counts = run_step(reading, work_dir / "read", execution)
-    folders = tuple(part_folder(work_dir / "read", number) for number in range(len(files)))
-    decisions = work_dir / "decisions.npy"
-    replace_array(decisions, decide(Fingerprints(folders), settings, counts))
-    removal = RemovalStep(files, folders, decisions, against, reading.ngrams, reading.plan())
+    evaluation = {**asdict(settings.decontamination), "against": signatures}
+    ngrams = save_ngrams(against, settings.decontamination, work_dir) if against else None
+    reading = FingerprintStep(files, settings.comparison, settings.bad_records, ngrams, evaluation)
+    counts = run_step(reading, work_dir / READ, execution)
+    decisions = decide(Fingerprints(work_dir / READ), settings, counts)
+    replace_array(work_dir / DECISIONS, decisions)
+    removal = RemovalStep(files, against, work_dir, reading.plan())
     counts.update(run_step(removal, work_dir, execution))
     return StepResult(counts, reading.input_bytes)
 
 
 def save_ngrams(against: Sequence[Path], settings: Decontamination, work_dir: Path) -> Path:
     """Puts the n-grams of evaluation files where the workers find them."""
-    place = work_dir / "against" / "ngrams.npz"
+    place = work_dir / NGRAMS
     ngrams, short = read_evaluation(against, settings)
     place.parent.mkdir(parents=True, exist_ok=True)
     replace_file(place, ngrams.save)
@@ -139,25 +135,17 @@ class RemovalStep(FilesStep):
     """Writes all records: those that stay, as they stand, and those that do not, with what they are
     like. The streams: main, rejected."""
 
-    folders: tuple[Path, ...]
-    """Where the fingerprints of their parts are."""
-    decisions: Path
-    """Where the decisions are."""
     against: tuple[Path, ...]
     """Evaluation files."""
-    ngrams: Path | None
-    """Their n-grams, if there are any."""
+    work_dir: Path
+    """Where the fingerprints, the n-grams and the decisions are."""
     origin: dict[str, Any]
     """All that the decisions follow from."""
     title = "writing"
 
-    def plan(self) -> dict[str, Any]:
-        """The files and the settings."""
-        return {**self.origin, "step": "dedup_jsonl 2"}
-
     def run(self, number: int, output: PartOutput) -> None:
         """Writes the records of one part; bad records were rejected when they were read."""
-        for rejected in self.folders[number].glob(f"{REJECTED}.jsonl"):
+        for rejected in part_folder(self.work_dir / READ, number).glob(f"{REJECTED}.jsonl"):
             output.write_bytes(rejected.read_bytes(), REJECTED)
         decided = Decided(self)
         first = int(decided.fingerprints.first[number])
@@ -179,9 +167,10 @@ class Decided:
 
     def __init__(self, step: RemovalStep) -> None:
         self.step = step
-        self.fingerprints = Fingerprints(step.folders)
-        self.decisions = np.load(step.decisions, mmap_mode="r")
-        self.sources = EvaluationNgrams.load(step.ngrams).sources if step.ngrams else None
+        self.fingerprints = Fingerprints(step.work_dir / READ)
+        self.decisions = np.load(step.work_dir / DECISIONS, mmap_mode="r")
+        if step.against:
+            self.sources = EvaluationNgrams.load(step.work_dir / NGRAMS).sources
 
     def write(self, record: int, raw: bytes, output: PartOutput) -> None:
         """Writes a record to the stream it belongs to."""
@@ -194,7 +183,6 @@ class Decided:
             reason = EXACT if is_copy else NEAR
             cause = {"duplicate_of": self.place(like), "similarity": round(similarity, 3)}
         else:
-            assert self.sources is not None
             reason = CONTAMINATED
             file, line = self.sources[ngram].tolist()
             cause = {"found_in": {"file": str(self.step.against[file]), "line": line}}

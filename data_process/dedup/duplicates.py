@@ -154,8 +154,6 @@ def similar_pairs(fingerprints: Fingerprints, candidates: Hashes, threshold: flo
 def similarities(fingerprints: Fingerprints, pairs: Pairs, threshold: float) -> Similarities:
     """How similar the records of pairs are; 0 where their sizes forbid the threshold."""
     found = np.zeros(len(pairs), dtype=np.float32)
-    if not len(pairs):
-        return found
     both = fingerprints.sizes[pairs]
     places = np.flatnonzero(both.min(axis=1) >= threshold * both.max(axis=1))
     group = np.cumsum(both[places].sum(axis=1)) // ELEMENTS

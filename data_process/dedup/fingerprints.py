@@ -19,7 +19,8 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,10 +40,10 @@ from data_process.dedup.shingles import (
     mix,
     units_of,
 )
-from data_process.records.jsonl import BadRecords, FilePart, read_part
+from data_process.records.jsonl import BadRecords, read_part
 from data_process.records.kinds import described, document_problems
-from data_process.records.parts import FilesStep, plan_of
-from data_process.running.step import PartOutput, put_on_disk
+from data_process.records.parts import FilesStep
+from data_process.running.step import PartOutput, done_parts, grouped, part_folder
 from model.chat import message_problems
 from model.directory.storage import replace_file
 
@@ -111,23 +112,14 @@ class FingerprintStep(FilesStep):
     """What the evaluation files are, and how records are compared with them."""
     title = "reading"
 
-    def plan(self) -> dict[str, Any]:
-        """The files and the settings."""
-        return {
-            "step": "fingerprints 2",
-            **plan_of(self.files),
-            "comparison": asdict(self.comparison),
-            "bad_records": self.bad_records,
-            "evaluation": self.evaluation,
-        }
-
     def run(self, number: int, output: PartOutput) -> None:
         """Reads the records of one part."""
         finder = NgramFinder(EvaluationNgrams.load(self.ngrams)) if self.ngrams else None
-        records = read_comparables(self.files[number], self.bad_records, output)
+        read = read_part(self.files[number], output, self.bad_records, comparable_problems)
+        records = (Comparable(r.begin, r.line, turns_of(r.value)) for r in read)
         found = [self.arrays([], finder)]
         before = 0
-        for batch in batches(records):
+        for batch in grouped(records, attrgetter("size"), BATCH):
             found.append(self.arrays(batch, finder))
             if finder:
                 found[-1]["matches"][:, 0] += before
@@ -135,9 +127,9 @@ class FingerprintStep(FilesStep):
         for name in found[0]:
             arrays = [of_batch[name] for of_batch in found]
             joined = np.concatenate(arrays, axis=1 if name in ("digests", "keys") else 0)
-            save_array(output.folder / f"{name}.npy", joined)
+            replace_array(output.folder / f"{name}.npy", joined)
 
-    def arrays(self, batch: list[Comparable], finder: NgramFinder | None) -> Arrays:
+    def arrays(self, batch: Sequence[Comparable], finder: NgramFinder | None) -> Arrays:
         """The arrays of a batch, by their names."""
         turns = [turn for record in batch for turn in record.turns]
         roles = np.array([role for role, _ in turns], dtype=np.uint64)
@@ -164,14 +156,6 @@ class FingerprintStep(FilesStep):
         return keys
 
 
-def read_comparables(
-    part: FilePart, bad_records: BadRecords, output: PartOutput
-) -> Iterator[Comparable]:
-    """The records of a part of a file; see `read_part`."""
-    for record in read_part(part, output, bad_records, comparable_problems):
-        yield Comparable(record.begin, record.line, turns_of(record.value))
-
-
 def comparable_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a text or a conversation."""
     if "conversations" in record:
@@ -190,20 +174,6 @@ def turns_of(record: dict[str, Any]) -> list[tuple[int, str]]:
     return [(TEXT, record["text"])]
 
 
-def batches(records: Iterator[Comparable]) -> Iterator[list[Comparable]]:
-    """Records in groups of about BATCH characters."""
-    group: list[Comparable] = []
-    characters = 0
-    for record in records:
-        if group and characters + record.size > BATCH:
-            yield group
-            group, characters = [], 0
-        group.append(record)
-        characters += record.size
-    if group:
-        yield group
-
-
 def ends_of_long_turns(batch: Sequence[Comparable]) -> Iterator[tuple[int, str]]:
     """What of very long turns is not cut into units with the rest, in pieces of bounded size that
     overlap; and the number of the record in its batch."""
@@ -213,7 +183,7 @@ def ends_of_long_turns(batch: Sequence[Comparable]) -> Iterator[tuple[int, str]]
                 yield number, text[begin - OVERLAP : begin + LONGEST]
 
 
-def digests(batch: list[Comparable], units: Units, roles: Hashes, owners: Places) -> Hashes:
+def digests(batch: Sequence[Comparable], units: Units, roles: Hashes, owners: Places) -> Hashes:
     """128 bits for each record, from its units, their places and roles; a record without units has
     those of its characters."""
     lengths = np.bincount(owners, units.lengths, len(batch)).astype(np.int64)
@@ -240,7 +210,7 @@ def hash_of(text: str) -> int:
 
 
 def sets_of(
-    batch: list[Comparable], units: Units, roles: Hashes, owners: Places, n: int
+    batch: Sequence[Comparable], units: Units, roles: Hashes, owners: Places, n: int
 ) -> tuple[Set, Places]:
     """The sets of records, one after another, and their sizes; that of a record that is not cut
     into units to its end is empty, for it is compared as a whole alone."""
@@ -261,9 +231,9 @@ def sets_of(
 class Fingerprints:
     """The arrays of all parts, read where they lie."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """folders: those of the parts, in their order."""
-        self.folders = folders
+    def __init__(self, work_dir: Path) -> None:
+        """work_dir: where `FingerprintStep` has done all parts."""
+        self.folders = [part_folder(work_dir, number) for number in done_parts(work_dir)]
         counts = [len(array) for array in self.arrays("places")]
         self.first = np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))
 
@@ -316,13 +286,11 @@ class Fingerprints:
         return found, sizes
 
 
-def save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Writes an array as .npy and puts it on the disk."""
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        put_on_disk(file)
-
-
 def replace_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Writes an array as .npy, whole or not at all."""
-    replace_file(path, lambda aside: save_array(aside, array))
+
+    def save(aside: Path) -> None:
+        with aside.open("wb") as file:  # to a path, numpy would add its own ending
+            np.save(file, array, allow_pickle=False)
+
+    replace_file(path, save)

@@ -26,7 +26,6 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -53,15 +52,6 @@ UNSPACED = (
 )
 OPERATORS = "%*-/^"
 """Punctuation by its category, but it has a meaning."""
-CHANGING = (
-    range(0x80, 0x3400),
-    range(0xA000, 0xAC00),
-    range(0xD7B0, 0xD800),
-    range(0xE000, 0x20000),
-    range(0x2F800, 0x2FA20),
-)
-"""Where characters are that have another compatible form, or join others: not the many Chinese and
-Korean ones between."""
 DROPPED = ("Zs", "Po", "Pd", "Ps", "Pe", "Pi", "Pf", "Pc")
 """Categories of white space and punctuation."""
 GOLDEN = 0x9E3779B97F4A7C15
@@ -206,7 +196,7 @@ def character_table() -> CharacterTable:
     """The table, made once a process."""
     folded = np.arange(KNOWN_CODES + 1, dtype=np.uint32)
     special = np.zeros(KNOWN_CODES + 1, dtype=np.bool_)
-    for code in chain(*CHANGING):
+    for code in range(0x80, KNOWN_CODES):
         plain = unicodedata.normalize("NFKC", chr(code))
         folded[code] = ord(plain) if len(plain) == 1 else code
         counts = not all(unicodedata.category(c) in DROPPED for c in plain)

@@ -21,16 +21,17 @@ import shutil
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from tqdm import tqdm
 
 from config import UserError
 from model.directory.storage import explained, sync_directory
 
+Item = TypeVar("Item")
 PARTS, COUNTS = "parts", "counts.json"
 MAIN, REJECTED = "main", "rejected"
 """Names of the streams of what a step keeps, and of what it drops with the reason."""
@@ -185,6 +186,22 @@ def stream_files(work_dir: Path, stream: str = MAIN) -> Iterator[Path]:
     for number in done_parts(work_dir):
         if (path := part_folder(work_dir, number) / f"{stream}.jsonl").exists():
             yield path
+
+
+def grouped(
+    items: Iterable[Item], size_of: Callable[[Item], int], most: int
+) -> Iterator[tuple[Item, ...]]:
+    """Items that follow one another in groups of at most so much; a larger one is alone."""
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        if group and size + size_of(item) > most:
+            yield tuple(group)
+            group, size = [], 0
+        group.append(item)
+        size += size_of(item)
+    if group:
+        yield tuple(group)
 
 
 def byte_bar(title: str, total: int | None, initial: int = 0) -> tqdm[Any]:

@@ -25,7 +25,7 @@ from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import document_problems
 from data_process.records.parts import PART_BYTES, jsonl_parts, refuse_twice, signature_of
 from data_process.running.run import StepResult, run_single
-from data_process.running.step import REJECTED, Part, PartOutput, Step
+from data_process.running.step import REJECTED, Part, PartOutput, Step, grouped
 from data_process.running.workers import Execution
 from data_process.text.files import TextPart, is_encoding, text_chunks, text_parts
 from data_process.text.sentences import (
@@ -342,22 +342,8 @@ def plan_splitting(
         source = sources[path] if sources else source
         parts = text_parts(path, part_bytes, settings.encoding, mend)
         members += [replace(part, source=source) for part in parts]
-    return SplitStep(tuple(grouped(members, part_bytes)), settings)
-
-
-def grouped(
-    members: Sequence[TextPart | FilePart], part_bytes: int
-) -> Iterator[tuple[TextPart | FilePart, ...]]:
-    """Small files go together."""
-    group: list[TextPart | FilePart] = []
-    size = 0
-    for member in members:
-        if group and size + member.part.size > part_bytes:
-            yield tuple(group)
-            group, size = [], 0
-        group.append(member)
-        size += member.part.size
-    yield tuple(group)
+    groups = grouped(members, lambda member: member.part.size, part_bytes)
+    return SplitStep(tuple(groups), settings)
 
 
 def encodings_found(step: SplitStep) -> list[str]:
