@@ -57,8 +57,7 @@ TAB_IN_LINE = re.compile(r"(?<=\S)[ \t\u3000]*\t[ \t\u3000]*")
 SPACES_IN_LINE = re.compile(r"(?<=\S)[ \u3000]{2,}(?=\S)")
 SPACES_AT_END = re.compile(r"(?<![ \t\u3000])[ \t\u3000]+$", re.MULTILINE)
 BLANK_LINES = re.compile(r"\n{3,}")
-FULL_WIDTH = {code: code - 0xFEE0 for code in [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B)]}
-FULL_WIDTH |= {code: code - 0xFEE0 for code in range(0xFF41, 0xFF5B)}
+FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF10, 0xFF5B) if chr(code).isalnum()}
 
 
 def normalise(text: str, settings: Normalisation) -> str:

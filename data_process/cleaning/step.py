@@ -6,7 +6,7 @@ import heapq
 import itertools
 import operator
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ from data_process.running.step import REJECTED, PartOutput, stream_files
 from data_process.running.workers import Execution
 
 LINES = "lines"
-"""Name of the stream of counted lines."""
+"""Name of the stream of counted lines, and of the folder of their work."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,20 @@ class CleaningStep(FilesStep):
 
     def run(self, number: int, output: PartOutput) -> None:
         """Cleans the documents of one part."""
-        for document in read_part(
-            self.files[number], output, self.settings.bad_records, document_problems
-        ):
+        part, settings = self.files[number], self.settings
+        for document in read_part(part, output, settings.bad_records, document_problems):
             text, language, reason = self.clean(document.value["text"], output)
             if reason:
                 output.count(f"dropped: {reason}")
                 output.write({**document.value, "reason": reason}, REJECTED)
                 continue
-            if self.settings.mask_personal_data:
+            if settings.mask_personal_data:
                 text, found = mask_personal_data(text)
                 for what, times in found.items():
                     output.count(f"masked: {what}", times)
             output.count("out")
             output.count("changed", text != document.value["text"])
-            added = {"lang": language} if self.settings.add_language else {}
+            added = {"lang": language} if settings.add_language else {}
             output.write({**document.value, "text": text, **added})
 
     def clean(self, text: str, output: PartOutput) -> tuple[str, str, str | None]:
@@ -128,21 +127,16 @@ def language_problem(language: str, settings: CleaningSettings) -> str | None:
 class LineCountingStep(FilesStep):
     """Counts in how many documents a line stands. The stream it writes: lines, sorted."""
 
-    settings: CleaningSettings
+    normalisation: Normalisation
+    bad_records: BadRecords
     title = "counting lines"
-
-    def plan(self) -> dict[str, Any]:
-        """The files, and how lines are written."""
-        plan = {"step": "count lines 1", **plan_of(self.files)}
-        return {**plan, "settings": asdict(self.settings.normalisation)}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Counts the lines of one part."""
         counts: Counter[str] = Counter()
-        for document in read_part(
-            self.files[number], output, self.settings.bad_records, document_problems
-        ):
-            text = normalise(document.value["text"], self.settings.normalisation)
+        part = self.files[number]
+        for document in read_part(part, output, self.bad_records, document_problems):
+            text = normalise(document.value["text"], self.normalisation)
             counts.update({line_key(line) for line in text.split("\n") if is_countable(line)})
         for key in sorted(counts):
             output.write_bytes(f"{key} {counts[key]}\n".encode("ascii"), LINES)
@@ -154,24 +148,20 @@ def clean(
     """Cleans documents; if lines that stand in many of them are to go, these are counted before."""
     repeated = frozenset[str]()
     if settings.repeated_lines:
-        run_step(LineCountingStep(files, settings), work_dir / "lines", execution)
-        repeated = repeated_lines(work_dir / "lines", settings.repeated_lines)
+        counting = LineCountingStep(files, settings.normalisation, settings.bad_records)
+        run_step(counting, work_dir / LINES, execution)
+        repeated = repeated_lines(work_dir / LINES, settings.repeated_lines)
     return run_single(CleaningStep(files, settings, repeated), work_dir, execution)
 
 
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:
     """The lines that `LineCountingStep` found in at least so many documents."""
-    counted = heapq.merge(*map(counted_lines, stream_files(work_dir, LINES)))
-    totals = (
-        (key, sum(count for _, count in counts))
-        for key, counts in itertools.groupby(counted, operator.itemgetter(0))
-    )
-    return frozenset(key for key, total in totals if total >= least)
-
-
-def counted_lines(path: Path) -> Iterator[tuple[str, int]]:
-    """The lines of one part and their counts, in the order of their keys."""
-    with path.open("r", encoding="ascii") as file:
-        for line in file:
-            key, _, count = line.partition(" ")
-            yield key, int(count)
+    with ExitStack() as stack:
+        paths = stream_files(work_dir, LINES)
+        parts = [stack.enter_context(path.open(encoding="ascii")) for path in paths]
+        counted = map(str.split, heapq.merge(*parts))  # sorted by key, as each part is
+        totals = (
+            (key, sum(int(count) for _, count in counts))
+            for key, counts in itertools.groupby(counted, operator.itemgetter(0))
+        )
+        return frozenset(key for key, total in totals if total >= least)

@@ -3,6 +3,7 @@ what the chain of prepare.py did."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,43 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Distinct with any kind of colour blindness (Okabe and Ito, "Color Universal Design", 2008)."""
 
-STYLE: dict[str, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.linewidth": 0.4,
-    "grid.alpha": 0.35,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "lines.linewidth": 1.3,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,  # TrueType: journals refuse matplotlib's default, Type 3
-    "savefig.dpi": 200,
-}
-
-LATIN_FONT = "DejaVu Sans"
-"""Comes with matplotlib."""
-CHINESE_FONTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",  # the first face of the collection file that holds SC too
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "Source Han Sans CN",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "SimHei",
-    "Arial Unicode MS",
-)
+STYLE = Path(__file__).with_name("figures.mplstyle")
 GREY = "#666666"
 BINS, MOST_BARS, MOST_REASONS = 50, 8, 18
 SHARE_LABELS = (("language ", "language"), ("script ", "script"), ("role ", "turns by role"))
@@ -62,19 +27,18 @@ SIZE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 LAYOUT = (("documents", "bytes", "reasons"), ("lengths", "languages", "reasons"))
 
 
-def font_families() -> list[str]:
-    """The fonts to take characters from, in this order: of those wanted, the installed ones."""
+@functools.cache
+def style() -> Any:
+    """The settings of matplotlib for a picture; its fonts are the installed ones of the wanted."""
+    settings = matplotlib.rc_params_from_file(STYLE, use_default_template=False)
     installed = {entry.name for entry in font_manager.fontManager.ttflist}
-    return [LATIN_FONT, *(name for name in CHINESE_FONTS if name in installed)]
+    families = [name for name in settings["font.sans-serif"] if name in installed]
+    return {**settings, "font.family": families}
 
 
-def style(families: Sequence[str]) -> Any:
-    """The settings of matplotlib for a picture in some fonts."""
-    return {**STYLE, "font.family": list(families)}
-
-
-def missing_characters(text: str, families: Sequence[str]) -> str:
+def missing_characters(text: str) -> str:
     """The characters of a text that none of the fonts has."""
+    families = style()["font.family"]
     fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
     return "".join(c for c in text if not any(font.get_char_index(ord(c)) for font in fonts))
 
@@ -86,7 +50,7 @@ def unit_for(largest: float, units: Sequence[tuple[float, str]]) -> tuple[float,
 
 def save(figure: Figure, path: Path, kind: str) -> None:
     """Writes a figure as png, pdf or svg."""
-    with matplotlib.rc_context(style(font_families())):
+    with matplotlib.rc_context(style()):
         figure.savefig(path, format=kind)
 
 
@@ -103,20 +67,19 @@ class Counts(Protocol):
 
 def draw_counts(found: Counts) -> Figure:
     """A panel for each length, and one for languages (or scripts) and roles."""
-    families = font_families()
     shares = [(p, title) for p, title in SHARE_LABELS if found.share_of(p)]
     if found.share_of("language "):
         shares = [share for share in shares if share[1] != "script"]
     panels = len(found.lengths) + len(shares)
     columns = 2 if panels in (2, 4) else min(panels, 3)
     rows = -(-panels // columns)
-    with matplotlib.rc_context(style(families)):
+    with matplotlib.rc_context(style()):
         figure = Figure(figsize=(2.4 * columns + 0.4, 2.0 * rows + 0.2), layout="constrained")
         places = iter(figure.subplots(rows, columns, squeeze=False).flat)
         for number, (name, lengths) in enumerate(found.lengths.items()):
             draw_lengths(next(places), name, lengths, COLOURS[number])
         for prefix, title in shares:
-            draw_shares(next(places), found, prefix, title, families)
+            draw_shares(next(places), found, prefix, title)
         for unused in places:
             unused.set_axis_off()
     return figure
@@ -146,24 +109,16 @@ def draw_lengths(place: Axes, name: str, lengths: Counter[int], colour: str) -> 
     place.grid(axis="x", visible=False)
 
 
-def draw_shares(place: Axes, found: Counts, prefix: str, title: str, families: list[str]) -> None:
-    """Shares of all, as bars; the rarest together."""
+def draw_shares(place: Axes, found: Counts, prefix: str, title: str) -> None:
+    """Shares of all in percent, as bars; the rarest together."""
     counts = found.share_of(prefix)
     rest = sum(count for _, count in counts[MOST_BARS:])
     shown = [*counts[:MOST_BARS]] + ([("others", rest)] if rest else [])
     total = sum(count for _, count in counts)
-    names = [
-        n if not missing_characters(n, families) else f"(name {i})"
-        for i, (n, _) in enumerate(shown, 1)
-    ]
+    names = [n if not missing_characters(n) else f"(name {i})" for i, (n, _) in enumerate(shown, 1)]
     shares = [100 * count / total for _, count in shown]
-    bars = place.barh(names, shares, color=COLOURS[5], height=0.7)
-    place.bar_label(bars, [f" {rounded(share)}" for share in shares], fontsize=7, color=GREY)
-    place.invert_yaxis()
-    place.set_xlim(0, 115)
-    place.set_xlabel("share (%)")
+    draw_bars(place, names, shares, [f"{rounded(share)}%" for share in shares])
     place.set_title(title, color=GREY)
-    place.grid(axis="y", visible=False)
 
 
 def rounded(percent: float) -> str:
@@ -185,18 +140,17 @@ def draw_report(
         dropped: reasons why documents were dropped and their numbers, by the name of the stage.
         found: what the output holds.
     """
-    families = font_families()
-    with matplotlib.rc_context(style(families)):
+    with matplotlib.rc_context(style()):
         figure = Figure(figsize=(10.5, 5.4), layout="constrained")
         places = figure.subplot_mosaic([list(row) for row in LAYOUT], width_ratios=[1.0, 1.0, 1.15])
-        figure.suptitle(title if not missing_characters(title, families) else "", fontsize=9)
+        figure.suptitle(title if not missing_characters(title) else "", fontsize=9)
         names, documents, sizes = zip(*steps, strict=True)
         draw_bars(places["documents"], names, documents, [f"{n:,}" for n in documents])
         size, unit = unit_for(max(sizes), SIZE_UNITS)
         draw_bars(places["bytes"], names, sizes, [f"{n / size:,.1f} {unit}" for n in sizes])
         draw_reasons(places["reasons"], dropped)
         draw_lengths(places["lengths"], "characters", found.lengths["characters"], COLOURS[0])
-        draw_shares(places["languages"], found, "language ", "languages", families)
+        draw_shares(places["languages"], found, "language ", "languages")
         for name in ("documents", "bytes"):
             places[name].set_title(f"{name} after each stage", color=GREY)
     return figure

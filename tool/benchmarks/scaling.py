@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from config import LADDER, SHAPE, ModelConfig, UserError, nano, rung
-from data_process.pipeline.figures import COLOURS, font_families, style
+from data_process.pipeline.figures import COLOURS, style
 from model.directory.storage import SUMMARY, replace_file
 from model.transformer import Etude
 from tool.benchmarks.measuring import run_repository_script
@@ -203,7 +203,7 @@ def law_lines(law: ScalingLaw, off: float, budgets: Sequence[dict[str, Any]]) ->
 def draw_study(runs: Sequence[ScalingRun], law: ScalingLaw, path: Path) -> None:
     """Writes a PNG: to the left the runs and the law, to the right which size is best for some
     budgets."""
-    with matplotlib.rc_context(style(font_families())):
+    with matplotlib.rc_context(style()):
         figure = Figure(figsize=SIZE, layout="constrained")
         left, right = figure.subplots(1, 2)
         draw_runs(left, runs, law)

@@ -20,14 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from config import UserError
-from data_process.pipeline.figures import (
-    COLOURS,
-    GREY,
-    font_families,
-    missing_characters,
-    style,
-    unit_for,
-)
+from data_process.pipeline.figures import COLOURS, GREY, missing_characters, style, unit_for
 from model.directory.storage import SUMMARY
 from train.run.logs import LOSS_LOG, METRICS, read_log
 
@@ -163,12 +156,11 @@ def distinct_names(directories: Sequence[Path]) -> list[str]:
 
 def draw(runs: Sequence[Run]) -> tuple[Figure, list[str]]:
     """A figure of all that the runs' logs hold, and what the user should know about it."""
-    families = font_families()
-    labels, notes = drawable_labels([run.label for run in runs], families)
+    labels, notes = drawable_labels([run.label for run in runs])
     panels = [p for p in PANELS if any(run.series(p.against, p.field)[0] for run in runs)]
     stages = list(dict.fromkeys(run.stage for run in runs))
     rows = -(-len(panels) // 2)
-    with matplotlib.rc_context(style(families)):
+    with matplotlib.rc_context(style()):
         figure = Figure(
             figsize=(7.2 + 1.6 * (len(stages) - 1), 1.75 * rows + 0.5), layout="constrained"
         )
@@ -186,11 +178,11 @@ def draw(runs: Sequence[Run]) -> tuple[Figure, list[str]]:
     return figure, notes
 
 
-def drawable_labels(labels: Sequence[str], families: Sequence[str]) -> tuple[list[str], list[str]]:
+def drawable_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     """The labels; one that the fonts cannot draw becomes "run 2", and a note says so."""
     drawn, notes = [], []
     for number, label in enumerate(labels, start=1):
-        if missing := missing_characters(label, families):
+        if missing := missing_characters(label):
             notes.append(
                 f"{label} is called run {number} in the picture: no font here has {missing[:5]} "
                 "(install Noto Sans CJK, or name the runs with --labels)"

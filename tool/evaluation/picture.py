@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 
-from data_process.pipeline.figures import COLOURS, font_families, style
+from data_process.pipeline.figures import COLOURS, style
 from model.directory.storage import replace_file
 
 matplotlib.use("Agg")
@@ -23,7 +23,7 @@ def draw_evaluation(rows: Sequence[dict[str, Any]], title: str, path: Path) -> N
     bits = [row for row in rows if row["measure"] == "bits per byte"]
     shares = [row for row in rows if row["measure"] != "bits per byte"]
     parts = [part for part in (shares, bits) if part]
-    with pyplot.rc_context(style(font_families())):
+    with pyplot.rc_context(style()):
         height = 1.0 + 0.34 * max(map(len, parts))
         figure, axes = pyplot.subplots(
             1, len(parts), figsize=(WIDTH, height), squeeze=False, layout="constrained"
