@@ -30,8 +30,6 @@ class DedupConfig(StepConfig):
     """JSONL files of {"text": ...} or {"conversations": ...}, or folders of them."""
     output: Path = TRAINING_DATA / "pretrain" / "dedup.jsonl"
     """JSONL file to write."""
-    rejected: Path | None = None
-    """JSONL file for what is dropped, each record with its reason and what it is like."""
     dedup: DedupSettings = field(default_factory=DedupSettings)
     """What is dropped."""
 

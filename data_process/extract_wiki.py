@@ -38,10 +38,6 @@ class ExtractWikiConfig(StepConfig):
     """Folder of the shards wiki-00000.jsonl, wiki-00001.jsonl ..."""
     shard_mb: Count = 256
     """Size of a shard, in MB."""
-    rejected: Path | None = None
-    """JSONL file to write, with every page that was not taken, and why."""
-    overwrite: bool = False
-    """Replace shards that exist with other content."""
     extraction: ExtractionSettings = field(default_factory=ExtractionSettings)
     """Which pages are taken."""
 

@@ -45,8 +45,6 @@ class PrepareConfig(StepConfig):
     output: Path = TRAINING_DATA / "pretrain" / "pretrain_hq.jsonl"
     """JSONL file to write; the report gets its name with _report.json and _report.png at the
     end."""
-    rejected: Path | None = None
-    """JSONL file for what is dropped in any stage, each record with its reason."""
     keep_intermediate: bool = False
     """Keep OUTPUT.work with what each stage has written: the same command with other settings then
     repeats only the stages that they concern."""

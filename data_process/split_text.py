@@ -29,8 +29,6 @@ class SplitTextConfig(StepConfig):
     """Text files, JSONL files, or folders of them, which are searched with all folders inside."""
     output: Path = TRAINING_DATA / "pretrain" / "split.jsonl"
     """JSONL file to write."""
-    rejected: Path | None = None
-    """JSONL file for what is dropped (white space, bad records), each with its reason."""
     splitting: SplitSettings = field(default_factory=SplitSettings)
     """How texts are split."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,7 +55,7 @@ STAGES = {
 """Those that make text, in their order, with their headings."""
 DROPPED = "dropped: "
 """Before the reason, in what is counted."""
-Kind = Literal["dump", "text", "records", "other"]
+Kind = Literal["dump", "index", "text", "records", "other"]
 INDEX_NAME = re.compile(r"multistream-index\d*\.txt")
 """The index of a multistream dump, which is not a text."""
 SHOWN = 10
@@ -72,13 +73,6 @@ class ChainInputs:
     """JSONL."""
     passed_over: list[Path] = field(default_factory=list)
     """Other files of folders."""
-
-    @property
-    def files(self) -> list[tuple[Path, Kind]]:
-        """All that are read."""
-        found: list[tuple[Path, Kind]] = [(path, "dump") for path in self.dumps]
-        found += [(path, "text") for path in self.texts]
-        return [*found, *((path, "records") for path in self.records)]
 
     @property
     def notes(self) -> list[str]:
@@ -100,18 +94,21 @@ def find_inputs(places: Sequence[Path]) -> ChainInputs:
     """
     inputs, known = ChainInputs(), list[Path]()
     for place in places:
-        found: dict[Kind, list[Path]] = {"dump": [], "text": [], "records": [], "other": []}
+        found = defaultdict[Kind, list[Path]](list)
         for path in files_of(place):
             found[kind_of(path)].append(path)
         readable = [*found["dump"], *found["text"], *found["records"]]
         if not readable:
-            raise nothing_to_read(place)
+            raise UserError(
+                f"{place}: no dump (.xml, .xml.bz2, .xml.gz), text (.txt) or JSONL (.jsonl) by its "
+                "name; unpack it, or let its name say what it is"
+            )
         known += readable
         folder = place if place.is_dir() else place.parent
         inputs.dumps += sorted(found["dump"], key=lambda path: (path.parent, natural_order(path)))
         inputs.texts.update({p: p.relative_to(folder).as_posix() for p in found["text"]})
         inputs.records += found["records"]
-        inputs.passed_over += [path for path in found["other"] if not INDEX_NAME.search(path.name)]
+        inputs.passed_over += found["other"]
     refuse_twice(known)
     return inputs
 
@@ -132,22 +129,10 @@ def kind_of(path: Path) -> Kind:
     """What a file is by its name."""
     if DUMP_NAME.search(path.name):
         return "dump"
-    if path.suffix.lower() == ".jsonl":
-        return "records"
-    is_text = path.suffix.lower() == ".txt" and not INDEX_NAME.search(path.name)
-    return "text" if is_text else "other"
-
-
-def nothing_to_read(place: Path) -> UserError:
-    """The error about a file that was named, or a folder, without anything to read."""
-    if place.is_dir():
-        return UserError(
-            f"{place}: no dump (.xml, .xml.bz2, .xml.gz), text (.txt) or .jsonl is in this folder"
-        )
-    return UserError(
-        f"{place}: neither a dump (.xml, .xml.bz2, .xml.gz) nor a text (.txt) nor JSONL (.jsonl); "
-        "unpack it, or let its name say what it is"
-    )
+    if INDEX_NAME.search(path.name):
+        return "index"
+    endings: dict[str, Kind] = {".jsonl": "records", ".txt": "text"}
+    return endings.get(path.suffix.lower(), "other")
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,14 @@ def write_report(report: Report, output: Path, problems: Sequence[str]) -> None:
 
 def as_json(report: Report, problems: Sequence[str]) -> dict[str, Any]:
     """All that is in the report's file."""
-    found, chain = report.found, report.chain
+    found, chain, inputs = report.found, report.chain, report.chain.inputs
+    files = {"dump": inputs.dumps, "text": inputs.texts, "records": inputs.records}
     lengths = found.lengths["characters"]
     return {
         "input": [
             {"file": str(path), "kind": kind, "bytes": path.stat().st_size}
-            for path, kind in chain.inputs.files
+            for kind, paths in files.items()
+            for path in paths
         ],
         "problems": list(problems),
         "settings": {**asdict(chain.settings), "against": [str(path) for path in chain.against]},

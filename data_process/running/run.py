@@ -67,7 +67,8 @@ class StepConfig(Settings):
     output: Path = TRAINING_DATA / "pretrain" / "output.jsonl"
     """JSONL file to write."""
     rejected: Path | None = None
-    """JSONL file for what is dropped, each record with its reason."""
+    """JSONL file for what is dropped, in any step, each record with its reason; a duplicate with
+    the record that it is like."""
     overwrite: bool = False
     """Replace files that exist with other content."""
     execution: Execution = field(default_factory=Execution)

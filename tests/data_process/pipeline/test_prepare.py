@@ -317,7 +317,7 @@ def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:
     assert [path.name for path in inputs.records] == ["c.jsonl"]
     assert [path.name for path in inputs.passed_over] == ["picture.png"]
     for places, mistake in (
-        ([tmp_path / "a" / "picture.png"], "neither a dump"),
+        ([tmp_path / "a" / "picture.png"], "picture.png: no dump"),
         ([tmp_path / "a", tmp_path / "a" / "b" / "c.txt"], "is given twice"),
         ([tmp_path / "a" / "nothing"], "there is no such file or folder"),
         ([tmp_path / "empty"], "no dump"),
