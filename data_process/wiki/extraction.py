@@ -99,10 +99,10 @@ class DumpExtraction:
                 self.report(found)
             else:
                 self.begin(found)
-            if bar is not None and reader.position > position:
-                bar.update(reader.position - position)
-                position = reader.position
-        self.output.count(XML_BYTES, reader.xml_bytes)
+            if bar is not None and reader.raw.position > position:
+                bar.update(reader.raw.position - position)
+                position = reader.raw.position
+        self.output.count(XML_BYTES, reader.splitter.base)
 
     def add(self, page: Page) -> None:
         """Writes a page's record, or why it is rejected."""

@@ -29,31 +29,13 @@ BLANK = b" \t\r\n\0"
 
 
 @dataclass(frozen=True)
-class Head:
-    """What comes before a dump's first page."""
+class Section:
+    """A piece of a dump's XML."""
 
+    kind: Literal["head", "page", "long page", "unexpected"]
+    """What comes before the first page; a page from `<page>` to `</page>`; one that is too long, of
+    which only the beginning is kept; something between pages that should not be there."""
     xml: bytes
-
-
-@dataclass(frozen=True)
-class RawPage:
-    """A page from `<page>` to `</page>`."""
-
-    xml: bytes
-
-
-@dataclass(frozen=True)
-class LongPage:
-    """A page that is too long, by its beginning; the rest is skipped."""
-
-    beginning: bytes
-
-
-@dataclass(frozen=True)
-class Unexpected:
-    """Something between two pages that should not be there, by its beginning."""
-
-    beginning: bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +52,7 @@ class DumpEnd:
     """Whether something other than white space follows `</mediawiki>`."""
 
 
-Event = Head | RawPage | LongPage | Unexpected | DumpEnd
+Event = Section | DumpEnd
 Place = Literal["head", "seek", "between", "skip", "page"]
 """Where the splitter is: in the head, before a part's first page, between two pages, in what is
 skipped up to the next page, in a page."""
@@ -83,7 +65,6 @@ class PageSplitter:
         """at_start: whether the stream begins with the head of the dump; else with the first page
         that begins in it."""
         self.place: Place = "head" if at_start else "seek"
-        self.page_bytes = PAGE_BYTES
         self.buffer = bytearray()
         self.base = 0  # position of the buffer's first byte in the stream
         self.scanned = 0  # bytes of the buffer that hold no border
@@ -117,9 +98,9 @@ class PageSplitter:
                 if end < 0:
                     yield from self.shorten()
                     return
-                page = newest_revision(self.take(end), self.page_bytes)
+                page = newest_revision(self.take(end))
                 self.place = "between"
-                yield RawPage(page) if len(page) <= self.page_bytes else LongPage(page[:NAME_BYTES])
+                yield Section("page", page) if len(page) <= PAGE_BYTES else long_page(page)
             elif found := PAGE_START.search(self.buffer):
                 self.pass_over(found.start())
                 yield from self.begin_page()
@@ -166,31 +147,31 @@ class PageSplitter:
     def begin_page(self) -> Iterator[Event]:
         """Checks what lies before a page; the page may be the next part's."""
         if self.place == "head":
-            yield Head(bytes(self.between))
+            yield Section("head", bytes(self.between))
         elif self.place == "between" and (found := bytes(self.between).strip()):
-            yield Unexpected(found)
+            yield Section("unexpected", found)
         self.between.clear()
         self.ended, self.place, self.done = False, "page", self.is_past_part()
 
     def shorten(self) -> Iterator[Event]:
         """Drops all revisions of a long page but the last, then the page if it is still too
         long."""
-        if len(self.buffer) <= self.page_bytes:
+        if len(self.buffer) <= PAGE_BYTES:
             return
-        shorter = newest_revision(bytes(self.buffer), self.page_bytes)
+        shorter = newest_revision(bytes(self.buffer))
         if saved := len(self.buffer) - len(shorter):
             self.buffer = bytearray(shorter)
             self.base += saved
             self.scanned = max(0, self.scanned - saved)
-        if len(self.buffer) > self.page_bytes:
-            yield LongPage(bytes(self.buffer[:NAME_BYTES]))
+        if len(self.buffer) > PAGE_BYTES:
+            yield long_page(shorter)
             self.take(len(self.buffer) - LONGEST_START)
             self.place = "skip"
 
     def refuse_long_head(self) -> Iterator[Event]:
         """Stops reading something that has no page in its first MiB."""
         if self.place == "head" and len(self.between) > HEAD_BYTES:
-            yield Head(bytes(self.between))
+            yield Section("head", bytes(self.between))
             self.done = True
 
     def close(self, damage: str) -> Iterator[Event]:
@@ -199,18 +180,23 @@ class PageSplitter:
         if self.place != "page":
             self.pass_over(len(self.buffer))
         if self.place == "head" and not damage:
-            yield Head(bytes(self.between))
+            yield Section("head", bytes(self.between))
         before, _, after = bytes(self.between).partition(DUMP_END)
         found = before.strip(BLANK)
         if self.place == "between" and found and not DUMP_END.startswith(found):
-            yield Unexpected(found)
+            yield Section("unexpected", found)
         if self.place != "seek" or damage:
             yield DumpEnd(self.ended, beginning, damage, bool(after.strip(BLANK)))
 
 
-def newest_revision(page: bytes, page_bytes: int) -> bytes:
-    """A page; if it is longer than `page_bytes`, without its revisions before the last."""
-    if len(page) <= page_bytes:
+def long_page(page: bytes) -> Section:
+    """A page that is left out, by its beginning."""
+    return Section("long page", page[:NAME_BYTES])
+
+
+def newest_revision(page: bytes) -> bytes:
+    """A page; if it is too long, without its revisions before the last."""
+    if len(page) <= PAGE_BYTES:
         return page
     first, last = page.find(b"<revision"), page.rfind(b"<revision")
     return page[:first] + page[last:] if last > first else page

@@ -9,28 +9,25 @@ are one part.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from config import UserError
 from data_process.wiki.dump.pages import (
     PAGE_BYTES,
     DumpEnd,
-    Head,
-    LongPage,
     PageSplitter,
-    RawPage,
-    Unexpected,
+    Section,
 )
 from data_process.wiki.dump.unpacking import (
-    DamagedDump,
+    DECLARATION_BYTES,
     Packing,
+    Piece,
     RawFile,
-    find_encoding,
-    in_utf8,
+    encoding_of,
     is_pipe,
     packing_of,
     unpacked,
@@ -38,8 +35,8 @@ from data_process.wiki.dump.unpacking import (
 from data_process.wiki.dump.xml_pages import (
     DamagedPage,
     Page,
-    PageParser,
     SiteInfo,
+    parse_page,
     read_site,
     title_in,
 )
@@ -95,20 +92,9 @@ class DumpReader:
         self.part, self.site, self.packing = part, part.site, part.packing
         self.encoding = "utf-8"
         self.raw = RawFile(part.path, part.begin)
-        self.parser = PageParser()
         self.splitter = PageSplitter(at_start=part.begin == 0)
         self.last_title = ""
         self.problems = 0
-
-    @property
-    def position(self) -> int:
-        """Bytes of the packed file that were read, counted from its beginning."""
-        return self.raw.position
-
-    @property
-    def xml_bytes(self) -> int:
-        """Bytes of XML that were read of the part."""
-        return self.splitter.base
 
     def __iter__(self) -> Iterator[Found]:
         """The pages in the dump's order, and damage reports; first the head, if it is not known.
@@ -116,74 +102,67 @@ class DumpReader:
         Raises:
             UserError: this is not a dump, or one that must not be read.
         """
-        try:
-            yield from self.read()
-        finally:
-            self.raw.close()
+        with self.raw.file:
+            self.packing = self.packing or packing_of(self.raw)
+            for event in self.splitter.events(self.xml(self.packing)):
+                yield from self.end(event) if isinstance(event, DumpEnd) else self.read(event)
 
-    def read(self) -> Iterator[Found]:
-        """All that is found."""
-        part = self.part
-        self.packing = self.packing or packing_of(self.raw)
-        if part.begin and self.packing == "bz2" and not self.raw.find_stream(part.end):
+    def xml(self, packing: Packing) -> Iterator[Piece]:
+        """The XML of the part and of what follows it, in UTF-8. What cannot be decoded becomes
+        U+FFFD, which the checksum of the page reveals."""
+        if self.part.begin and packing == "bz2" and not self.raw.find_stream(self.part.end):
             return
-        pieces = unpacked(self.raw, self.packing, part.end)
-        if not part.begin:
-            try:
-                self.encoding, pieces = find_encoding(part.path, pieces)
-            except DamagedDump as error:
-                self.refuse_lost_head(str(error))
-            pieces = in_utf8(pieces, self.encoding)
-        for event in self.splitter.events(pieces):
-            match event:
-                case RawPage(xml):
-                    yield from self.read_page(xml)
-                case Head(xml):
-                    yield from self.read_head(xml)
-                case LongPage(beginning):
-                    yield from self.skip_long_page(beginning)
-                case Unexpected(beginning):
-                    start = beginning[:40].decode("utf-8", "replace")
-                    yield self.problem(f"what should be a page begins with {start!r}{self.after()}")
-                case DumpEnd():
-                    yield from self.end(event)
+        pieces = unpacked(self.raw, packing, self.part.end)
+        if self.part.begin:
+            yield from pieces
+            return
+        start, head = list[Piece](), b""
+        for piece in pieces:
+            start.append(piece)
+            head += piece or b""
+            if len(head) >= DECLARATION_BYTES:
+                break
+        self.encoding = encoding_of(self.part.path, head[:DECLARATION_BYTES])
+        is_utf8 = self.encoding == "utf-8"
+        decoder = codecs.getincrementaldecoder(self.encoding)("replace")
+        for piece in itertools.chain(start, pieces):
+            yield piece and (piece if is_utf8 else decoder.decode(piece).encode())
 
-    def read_head(self, xml: bytes) -> Iterator[Found]:
-        """The wiki that the head describes, unless it is known."""
-        if self.site is None:
-            self.site = read_site(self.part.path, xml)
-            yield self.site
+    def read(self, section: Section) -> Iterator[Found]:
+        """What a section of the dump is."""
+        match section.kind:
+            case "page":
+                yield from self.read_page(section.xml)
+            case "head" if self.site is None:
+                self.site = read_site(self.part.path, section.xml)
+                yield self.site
+            case "long page":  # no wiki of Wikimedia has one: its end may be damaged
+                reason = f"longer than {PAGE_BYTES >> 20} MiB"
+                what = f"{reason}; it is left out, with all that may be in it"
+                yield from self.skip(section.xml, what, reason)
+            case "unexpected":
+                start = section.xml[:40].decode("utf-8", "replace")
+                yield self.problem(f"what should be a page begins with {start!r}{self.after()}")
 
     def read_page(self, xml: bytes) -> Iterator[Found]:
-        """A page, or what is wrong with it."""
+        """A page, or what is wrong with it; if its end is what is missing, the pages that follow
+        are in here too."""
         try:
-            page = self.parser.parse(xml, self.site)
+            page = parse_page(xml, self.site)
         except DamagedPage as error:
-            yield from self.read_damaged_page(xml, error)
+            tag = b"<page>"
+            first, *others = (tag + piece for piece in xml.removeprefix(tag).split(tag))
+            yield from self.skip(first, f"damaged ({error})", "damaged")
+            for other in others:
+                yield from self.read_page(other)
             return
         self.last_title = page.title
         yield page
 
-    def read_damaged_page(self, xml: bytes, error: DamagedPage) -> Iterator[Found]:
-        """What is wrong; if its end is what is missing, the pages that follow are in here too."""
-        tag = b"<page>"
-        first, *others = (tag + piece for piece in xml.removeprefix(tag).split(tag))
-        before = self.after()
-        self.last_title = title_in(first)
-        yield self.problem(f"its page {self.last_title!r}{before} is damaged ({error})")
-        yield Skipped(self.last_title, "damaged")
-        for page in others:
-            yield from self.read_page(page)
-
-    def skip_long_page(self, beginning: bytes) -> Iterator[Found]:
-        """A page that is too long. No wiki of Wikimedia has one: its end may be damaged."""
-        before = self.after()
-        self.last_title = title_in(beginning)
-        reason = f"longer than {PAGE_BYTES >> 20} MiB"
-        yield self.problem(
-            f"its page {self.last_title!r}{before} is {reason}; it is left out, with all that may "
-            "be in it"
-        )
+    def skip(self, xml: bytes, what: str, reason: str) -> Iterator[Found]:
+        """Reports a page that cannot be used."""
+        before, self.last_title = self.after(), title_in(xml)
+        yield self.problem(f"its page {self.last_title!r}{before} is {what}")
         yield Skipped(self.last_title, reason)
 
     def end(self, found: DumpEnd) -> Iterator[Found]:
@@ -196,7 +175,9 @@ class DumpReader:
                 yield Problem(f"there is something {more}, ignored", is_note=True)
             return
         if self.site is None:
-            self.refuse_lost_head(found.damage)
+            raise UserError(
+                f"{self.part.path}: {found.damage}, before its first page; download it again"
+            )
         where = self.after()
         if found.beginning:
             self.last_title = title_in(found.beginning)
@@ -224,10 +205,6 @@ class DumpReader:
         title = self.last_title
         return f" after the page {title!r}" if title else " before the first page read"
 
-    def refuse_lost_head(self, reason: str) -> NoReturn:
-        """Raises UserError: without its head, nothing of a dump can be understood."""
-        raise UserError(f"{self.part.path}: {reason}, before its first page; download it again")
-
 
 def cut_dump(path: Path, part_bytes: int | None = None) -> list[DumpPart]:
     """The parts of a dump, in its order.
@@ -243,7 +220,7 @@ def cut_dump(path: Path, part_bytes: int | None = None) -> list[DumpPart]:
         return [DumpPart(path)]
     reader = DumpReader(DumpPart(path))
     site = next(iter(reader))  # the head comes first
-    reader.raw.close()
+    reader.raw.file.close()
     assert isinstance(site, SiteInfo)
     assert reader.packing
     size = path.stat().st_size
@@ -261,7 +238,5 @@ def cut_dump(path: Path, part_bytes: int | None = None) -> list[DumpPart]:
 def has_streams(path: Path, part_bytes: int) -> bool:
     """Whether a second bz2 stream begins in the first part: it is a multistream file."""
     raw = RawFile(path, 1)
-    try:
+    with raw.file:
         return raw.find_stream(part_bytes)
-    finally:
-        raw.close()

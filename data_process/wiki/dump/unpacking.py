@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import itertools
+import os
 import re
 import stat
 import sys
@@ -74,7 +74,7 @@ class RawFile:
         """
         self.path, self.position, self.window = path, position, b""
         try:
-            self.file = sys.stdin.buffer if path == STDIN else path.open("rb")
+            self.file = os.fdopen(0, "rb", closefd=False) if path == STDIN else path.open("rb")
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); name a dump") from error
         if position:
@@ -118,11 +118,6 @@ class RawFile:
             self.skip(max(1, len(data) - 9))  # the next may begin in the last nine bytes
         return False
 
-    def close(self) -> None:
-        """Closes the file; standard input stays open."""
-        if self.path != STDIN:
-            self.file.close()
-
 
 def packing_of(raw: RawFile) -> Packing:
     """How a file is packed, by its first bytes.
@@ -163,9 +158,9 @@ def unpacked(raw: RawFile, packing: Packing, end: int | None) -> Iterator[Piece]
         DamagedDump: while iterating; what came before is sound.
         UserError: the file cannot be read, or is a decompression bomb.
     """
-    if packing == "bz2":
-        return unpack_bz2(raw, end)
-    return unpack_gzip(raw) if packing == "gzip" else read_plain(raw, end)
+    if packing == "none":
+        return read_plain(raw, end)
+    return refuse_bomb(raw, unpack_bz2(raw, end) if packing == "bz2" else unpack_gzip(raw))
 
 
 def read_plain(raw: RawFile, end: int | None) -> Iterator[Piece]:
@@ -179,39 +174,34 @@ def read_plain(raw: RawFile, end: int | None) -> Iterator[Piece]:
         yield data
 
 
-class BombGuard:
-    """Refuses a file that grows too much when it is unpacked."""
-
-    def __init__(self, raw: RawFile) -> None:
-        self.raw, self.packed, self.unpacked = raw, raw.position, 0
-
-    def add(self, size: int) -> None:
-        """Counts unpacked bytes; UserError when they are too many for the packed ones."""
-        self.unpacked += size
-        if self.unpacked < BOMB_BYTES:
-            return
-        if (self.raw.position - self.packed) * BOMB_RATIO < self.unpacked:
-            raise UserError(
-                f"{self.raw.path}: near byte {self.raw.position} it grows more than "
-                f"{BOMB_RATIO}-fold when it is unpacked, as a decompression bomb does and a dump "
-                "does not; if you trust it, unpack it yourself"
-            )
-        self.packed, self.unpacked = self.raw.position, 0
+def refuse_bomb(raw: RawFile, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The unpacked pieces of a file; UserError when they are too many for the packed bytes."""
+    packed, size = raw.position, 0
+    for piece in pieces:
+        size += len(piece or b"")
+        if size >= BOMB_BYTES:
+            if (raw.position - packed) * BOMB_RATIO < size:
+                raise UserError(
+                    f"{raw.path}: near byte {raw.position} it grows more than {BOMB_RATIO}-fold "
+                    "when it is unpacked, as a decompression bomb does and a dump does not; if you "
+                    "trust it, unpack it yourself"
+                )
+            packed, size = raw.position, 0
+        yield piece
 
 
 def unpack_bz2(raw: RawFile, end: int | None) -> Iterator[Piece]:
     """The bytes of all bz2 streams of a file, from its position on."""
-    guard = BombGuard(raw)
     while head := raw.peek(len("BZh9")):
         if end is not None and raw.position >= end:
             end = None
             yield PART_END
         if not STREAM_HEAD.fullmatch(head):
             raise DamagedDump(f"from byte {raw.position} on it is not bz2 data")
-        yield from unpack_stream(raw, guard)
+        yield from unpack_stream(raw)
 
 
-def unpack_stream(raw: RawFile, guard: BombGuard) -> Iterator[bytes]:
+def unpack_stream(raw: RawFile) -> Iterator[bytes]:
     """The bytes of one bz2 stream."""
     begin = raw.position
     decoder = bz2.BZ2Decompressor()
@@ -225,7 +215,6 @@ def unpack_stream(raw: RawFile, guard: BombGuard) -> Iterator[bytes]:
             chunk = decoder.decompress(data, CHUNK_BYTES)
         except OSError as error:
             raise DamagedDump(f"the bz2 stream that begins at byte {begin} is damaged") from error
-        guard.add(len(chunk))
         held.append(chunk)
         held_bytes += len(chunk)
         while held_bytes - len(held[0]) > HELD_BYTES:
@@ -237,7 +226,6 @@ def unpack_stream(raw: RawFile, guard: BombGuard) -> Iterator[bytes]:
 
 def unpack_gzip(raw: RawFile) -> Iterator[Piece]:
     """The bytes of all members of a gzip file."""
-    guard = BombGuard(raw)
     while head := raw.peek(len(GZIP_HEAD)):
         begin = raw.position
         if head != GZIP_HEAD:
@@ -257,38 +245,20 @@ def unpack_gzip(raw: RawFile) -> Iterator[Piece]:
                 raise DamagedDump(
                     f"the gzip data near byte {raw.position} is damaged ({reason})"
                 ) from error
-            guard.add(len(chunk))
             yield chunk
         raw.give_back(decoder.unused_data)
 
 
-def find_encoding(path: Path, pieces: Iterator[Piece]) -> tuple[str, Iterator[Piece]]:
-    """The encoding of a dump by its first bytes, and all of its pieces.
+def encoding_of(path: Path, head: bytes) -> str:
+    """The encoding of an XML file, by its byte-order mark or its declaration.
 
     Raises:
-        DamagedDump: the first bytes cannot be read.
-        UserError: the encoding that the dump declares is unknown.
+        UserError: the declared encoding is unknown.
     """
-    start: list[Piece] = []
-    head = b""
-    for piece in pieces:
-        start.append(piece)
-        head += piece or b""
-        if len(head) >= DECLARATION_BYTES:
-            break
-    return encoding_of(path, head[:DECLARATION_BYTES]), itertools.chain(start, pieces)
-
-
-def encoding_of(path: Path, head: bytes) -> str:
-    """The encoding of an XML file, by its byte-order mark or its declaration."""
-    for encoding, mark in (
-        ("utf-16", b"\xff\xfe"),
-        ("utf-16", b"\xfe\xff"),
-        ("utf-16-le", b"<\0"),
-        ("utf-16-be", b"\0<"),
-    ):
-        if head.startswith(mark):
-            return encoding
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if head.startswith((b"<\0", b"\0<")):
+        return "utf-16-le" if head[0] else "utf-16-be"
     declared = DECLARED_ENCODING.match(head)
     name = declared.group(1).decode("ascii") if declared else "utf-8"
     if name.lower().startswith("utf-16"):  # its declaration could not have been read
@@ -300,12 +270,3 @@ def encoding_of(path: Path, head: bytes) -> str:
             f"{path}: its encoding is {name}, which is unknown; convert it to UTF-8"
         ) from error
     return codecs.lookup(name).name
-
-
-def in_utf8(pieces: Iterator[Piece], encoding: str) -> Iterator[Piece]:
-    """The text of a dump in UTF-8. What cannot be decoded becomes U+FFFD, which the checksum of the
-    page reveals."""
-    if encoding == "utf-8":
-        return pieces
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
-    return (piece and decoder.decode(piece).encode() for piece in pieces)

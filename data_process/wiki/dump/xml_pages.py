@@ -7,6 +7,7 @@ import hashlib
 import html
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -74,42 +75,35 @@ class DamagedPage(Exception):
     """A page that cannot be read, and why."""
 
 
-class PageParser:
-    """Reads the XML of single pages."""
+def parse_page(xml: bytes, site: SiteInfo | None) -> Page:
+    """The page in a piece of XML.
 
-    def __init__(self) -> None:
-        self.strict = make_parser(huge_tree=False)
-        self.huge = make_parser(huge_tree=True)
-
-    def parse(self, xml: bytes, site: SiteInfo | None) -> Page:
-        """The page in a piece of XML.
-
-        Raises:
-            DamagedPage: it is not XML, or not a page.
-        """
-        is_huge = len(xml) > HUGE_BYTES
-        if is_huge and xml.count(b"<") > HUGE_TAGS:
-            raise DamagedPage("too many tags")
-        try:
-            root = etree.fromstring(xml, self.huge if is_huge else self.strict)
-        except etree.XMLSyntaxError as error:
-            raise DamagedPage(reason_of(error)) from error
-        title = root.findtext("title")
-        if not title:
-            raise DamagedPage("it has no title")
-        revisions = root.findall("revision")
-        revision = revisions[-1] if revisions else etree.Element("revision")
-        text = text_of(revision)
-        return Page(
-            title=title,
-            namespace=namespace_of(root, title, site),
-            id=root.findtext("id") or "",
-            revision=revision.findtext("id") or "",
-            model=revision.findtext("model") or "wikitext",
-            text=text,
-            is_redirect=root.find("redirect") is not None,
-            checksum_differs=text is not None and checksum_differs(revision, text),
-        )
+    Raises:
+        DamagedPage: it is not XML, or not a page.
+    """
+    is_huge = len(xml) > HUGE_BYTES
+    if is_huge and xml.count(b"<") > HUGE_TAGS:
+        raise DamagedPage("too many tags")
+    try:
+        root = etree.fromstring(xml, parser(is_huge))
+    except etree.XMLSyntaxError as error:
+        raise DamagedPage(reason_of(error)) from error
+    title = root.findtext("title")
+    if not title:
+        raise DamagedPage("it has no title")
+    revisions = root.findall("revision")
+    revision = revisions[-1] if revisions else etree.Element("revision")
+    text = text_of(revision)
+    return Page(
+        title=title,
+        namespace=namespace_of(root, title, site),
+        id=root.findtext("id") or "",
+        revision=revision.findtext("id") or "",
+        model=revision.findtext("model") or "wikitext",
+        text=text,
+        is_redirect=root.find("redirect") is not None,
+        checksum_differs=text is not None and checksum_differs(revision, text),
+    )
 
 
 def namespace_of(root: etree._Element, title: str, site: SiteInfo | None) -> int:
@@ -123,15 +117,11 @@ def namespace_of(root: etree._Element, title: str, site: SiteInfo | None) -> int
         raise DamagedPage(f"its namespace is {number[:20]!r}") from error
 
 
-def make_parser(huge_tree: bool) -> etree.XMLParser:
-    """A parser that fetches nothing and expands nothing."""
+@cache
+def parser(is_huge: bool) -> etree.XMLParser:
+    """A parser that expands nothing, and, as is lxml's default, fetches nothing."""
     return etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=huge_tree,
-        remove_comments=True,
-        remove_pis=True,
+        resolve_entities=False, huge_tree=is_huge, remove_comments=True, remove_pis=True
     )
 
 
@@ -153,7 +143,7 @@ def read_site(path: Path, xml: bytes) -> SiteInfo:
         raise UserError(f"{path}: not a MediaWiki XML dump; it begins with {beginning}")
     body = body[start:].partition(DUMP_END)[0] + DUMP_END
     try:
-        root = etree.fromstring(body, make_parser(huge_tree=False))
+        root = etree.fromstring(body, parser(is_huge=False))
     except etree.XMLSyntaxError as error:
         raise UserError(
             f"{path}: the head of the dump is damaged ({reason_of(error)}); download it again"
