@@ -24,7 +24,7 @@ def main() -> None:
     from inference.terminal.backends import EtudeBackend
     from inference.terminal.chat import run_chat
 
-    run_chat(EtudeBackend.load(config), config, config.logprobs)
+    run_chat(EtudeBackend.load(config), config)
 
 
 if __name__ == "__main__":

@@ -74,15 +74,15 @@ class TokenTexts:
     """The text of each token of a byte-level tokenizer, which may be a piece of a character."""
 
     def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        from inference.engine.answers import TokenBytes
+        from inference.engine.answers import make_spell
 
-        self.bytes = TokenBytes(tokenizer)
+        self.tokenizer, self.spell = tokenizer, make_spell(tokenizer)
 
     def __getitem__(self, token: int) -> str:
         """A control token's name; else the token's characters in quotes, what cannot be seen
         escaped, and bytes that are no whole character in hexadecimal: ' a', '\\n', <E4 BD>."""
-        data = self.bytes[token]
-        if token in self.bytes.control:
+        data = self.spell(token)
+        if is_control(self.tokenizer, token):
             return data.decode("utf-8")
         return "".join(pieces(data))
 

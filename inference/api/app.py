@@ -18,6 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from prometheus_client import Counter
 from pydantic_core import from_json
 from starlette.datastructures import Headers
@@ -26,16 +27,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inference.api.errors import ApiError, of_http, of_validation
-from inference.api.page import PAGE_FILES
-from inference.api.routes import router
+from inference.api.routes import PAGE_FILES, router
 from inference.api.service import Service
 from inference.api.settings import LOOPBACK, ServeConfig
 
-ROUTES = (
-    *PAGE_FILES,
-    *("/health", "/metrics", "/openapi.json", "/v1/models"),
-    *("/v1/chat/completions", "/v1/completions"),
-)
+ROUTES = {"/openapi.json", *(route.path for route in router.routes if isinstance(route, APIRoute))}
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
 OTHER = "other"
 """Label of all other paths and methods: clients must not be able to make up series of numbers."""

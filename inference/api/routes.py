@@ -1,14 +1,17 @@
-"""The routes: what can be asked at which address, and what the engine is asked for then."""
+"""The routes: what can be asked at which address, and what the engine is asked for then; and the
+files of the web page, with what a browser may do with them."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from pathlib import Path
+from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from pydantic import BaseModel
@@ -16,10 +19,10 @@ from pydantic import BaseModel
 from config import SamplingConfig, UserError
 from inference.api import schema
 from inference.api.errors import ApiError, ErrorResponse, overloaded
-from inference.api.page import page_file
 from inference.api.service import Service
 from inference.api.stream import ChatForm, CompletionForm, GenerateResponse
 from inference.engine.answers import GenerationRequest
+from inference.engine.loading import LoadedModel
 from inference.engine.sampler import with_seed
 from model.chat import Message, render_prompt
 
@@ -42,6 +45,34 @@ STREAM = {"text/event-stream": {"schema": EVENT}}
 """With stream: true, each event's data is a chunk in JSON; that of the last one is [DONE]."""
 
 
+FOLDER = Path(__file__).parents[1] / "page"
+"""The web page, in three files."""
+PAGE_FILES = {
+    "/": ("chat.html", "text/html"),
+    "/chat.css": ("chat.css", "text/css"),
+    "/chat.js": ("chat.js", "text/javascript"),
+}
+"""Path of the address: file in the folder, media type."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""The page may load its own script and styles, talk to its own server, and nothing else; no other
+page may show it in a frame. A browser keeps the files, but asks each time whether they are still
+the same, so that none shows the page of an older version."""
+
+
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the OpenAPI description: refusals that a route may answer with."""
     return {s: {"model": ErrorResponse, "description": REASONS[s]} for s in statuses}
@@ -57,40 +88,41 @@ SEEN = refusals(401, 403)
 router = APIRouter()
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The model that an app serves."""
     return cast(Service, request.app.state.service)
 
 
+Served = Annotated[Service, Depends(service_of)]
+"""A parameter that FastAPI fills with the model that is served."""
+
+
 @router.post("/v1/chat/completions", responses=generated(schema.ChatCompletion))
-async def answer_chat(body: schema.ChatCompletionRequest, request: Request) -> Response:
+async def answer_chat(body: schema.ChatCompletionRequest, service: Served) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
-    service = service_of(request)
     check_chat(service, body)
     form = ChatForm(service, with_logprobs=bool(body.logprobs))
     return GenerateResponse(service, body, form, lambda: plan_chat(service, body), body.n or 1)
 
 
 @router.post("/v1/completions", responses=generated(schema.Completion))
-async def continue_text(body: schema.CompletionRequest, request: Request) -> Response:
+async def continue_text(body: schema.CompletionRequest, service: Served) -> Response:
     """Continues a text, whole or as a stream of server-sent events."""
-    service = service_of(request)
     check_completion(service, body)
     form = CompletionForm(service, with_logprobs=body.logprobs is not None)
-    count = answer_count(body)
+    count = len(body.prompts) * (body.n or 1)
     return GenerateResponse(service, body, form, lambda: plan_completion(service, body), count)
 
 
 @router.get("/v1/models", responses=SEEN)
-async def list_models(request: Request) -> schema.Models:
+async def list_models(service: Served) -> schema.Models:
     """The model that is served."""
-    return schema.Models(data=[model_card(service_of(request))])
+    return schema.Models(data=[model_card(service)])
 
 
 @router.get("/v1/models/{name:path}", responses={**SEEN, **refusals(404)})
-async def show_model(name: str, request: Request) -> schema.Model:
+async def show_model(name: str, service: Served) -> schema.Model:
     """One model."""
-    service = service_of(request)
     check_name(service, name)
     return model_card(service)
 
@@ -98,18 +130,17 @@ async def show_model(name: str, request: Request) -> schema.Model:
 # HEAD is what wget --spider, curl -I and load balancers send.
 @router.head("/health", include_in_schema=False)
 @router.get("/health", responses=refusals(403, 503))
-async def check_health(request: Request) -> schema.Health:
+async def check_health(service: Served) -> schema.Health:
     """Generates a token, which proves that the model answers."""
-    service = service_of(request)
     if not await service.make_token():
         raise overloaded(f"no token was made within {service.config.health_seconds:g} s", 1)
     return schema.Health(model=service.name)
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=SEEN)
-async def show_metrics(request: Request) -> Response:
+async def show_metrics(service: Served) -> Response:
     """What was counted, in Prometheus's text format."""
-    page = generate_latest(service_of(request).metrics.registry)
+    page = generate_latest(service.metrics.registry)
     return Response(page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
@@ -119,6 +150,22 @@ async def show_metrics(request: Request) -> Response:
 async def show_page(request: Request) -> Response:
     """A file of the web page."""
     return page_file(request.url.path, request.headers.get("if-none-match", ""))
+
+
+def page_file(path: str, known: str = "") -> Response:
+    """A file of the page; without its content where the client has it already.
+
+    Args:
+        path: one of PAGE_FILES.
+        known: the If-None-Match header, the tags of what the client has.
+    """
+    name, kind = PAGE_FILES[path]
+    content = (FOLDER / name).read_bytes()
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**HEADERS, "ETag": tag}
+    if tag in known:  # a proxy that compresses makes it a weak tag: W/"..."
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=kind, headers=headers)
 
 
 def model_card(service: Service) -> schema.Model:
@@ -177,11 +224,9 @@ def check_completion(service: Service, body: schema.CompletionRequest) -> None:
     check_request(service, body)
     if not body.prompt and not isinstance(body.prompt, str):
         raise ApiError(400, "prompt is an empty list: give at least one text", "prompt")
-    if body.echo:
-        raise ApiError(400, "echo is not supported by this server", "echo", "unsupported_parameter")
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise ApiError(400, "best_of must equal n: nothing is chosen here", "best_of")
-    check_limit("prompt", answer_count(body), service.config.max_n)
+    check_limit("prompt", len(body.prompts) * (body.n or 1), service.config.max_n)
 
 
 def check_limit(name: str, value: int, most: int) -> None:
@@ -189,12 +234,6 @@ def check_limit(name: str, value: int, most: int) -> None:
     if value > most:
         message = f"{name}: {value} is more than this server takes: {most}"
         raise ApiError(400, message, name, "above_limit")
-
-
-def answer_count(body: schema.CompletionRequest) -> int:
-    """How many continuations are wanted: n of each prompt."""
-    several = isinstance(body.prompt, list) and not isinstance(body.prompt[0], int)
-    return (len(body.prompt) if several else 1) * (body.n or 1)
 
 
 def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[GenerationRequest]:
@@ -232,25 +271,18 @@ def plan_completion(service: Service, body: schema.CompletionRequest) -> list[Ge
         ApiError: a token id is not in the vocabulary.
     """
     most = min(COMPLETION_TOKENS, service.config.sampling.max_tokens)
-    prompts = prompts_of(service, body.prompt)
+    prompts = prompts_of(service.model, body)
     return requests_for(service, body, prompts, body.max_tokens or most, body.logprobs)
 
 
-def prompts_of(
-    service: Service, prompt: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
-) -> list[list[int]]:
+def prompts_of(model: LoadedModel, body: schema.CompletionRequest) -> list[list[int]]:
     """The ids of each prompt; token ids are taken as they are."""
-    tokenizer = service.model.tokenizer
-    several = [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
-    found = []
-    for number, one in enumerate(several):
-        if isinstance(one, str):
-            found.append(service.model.render_text(one))
-            continue
-        where = "prompt" if several is not prompt else f"prompt[{number}]"
-        ids = [token for token in one if isinstance(token, int)]  # type: ignore[union-attr]
-        if not ids or not all(0 <= token < len(tokenizer) for token in ids):
-            message = f"{where}: give token ids from 0 to {len(tokenizer) - 1}, at least one"
+    found, most = [], len(model.tokenizer) - 1
+    for number, prompt in enumerate(body.prompts):
+        ids = model.render_text(prompt) if isinstance(prompt, str) else prompt
+        if not ids or min(ids) < 0 or max(ids) > most:
+            where = "prompt" if prompt is body.prompt else f"prompt[{number}]"
+            message = f"{where}: give token ids from 0 to {most}, at least one"
             raise ApiError(400, message, where)
         found.append(ids)
     return found

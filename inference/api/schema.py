@@ -140,18 +140,18 @@ class CompletionRequest(GenerateRequest):
     logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
 
     suffix: Literal[""] | None = None
-    echo: bool | None = None
+    echo: Literal[False] | None = None
     best_of: int | None = Field(None, ge=1)
 
+    @property
+    def prompts(self) -> list[Any]:
+        """Each prompt, a text or a list of token ids."""
+        if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return self.prompt
 
-REQUESTS = (
-    ChatCompletionRequest,
-    CompletionRequest,
-    ChatMessage,
-    TextPart,
-    StreamOptions,
-    TextFormat,
-)
+
+REQUESTS = (*Strict.__subclasses__(), *GenerateRequest.__subclasses__())
 FIELDS = frozenset(name for model in REQUESTS for name in model.model_fields)
 """All names of fields, to tell them from the branches of unions in pydantic's errors."""
 
@@ -159,7 +159,7 @@ NOT_SUPPORTED = frozenset(
     {
         *("logit_bias", "tools", "tool_choice", "functions", "function_call", "response_format"),
         *("modalities", "reasoning_effort", "verbosity", "audio", "prediction"),
-        *("web_search_options", "suffix", "tool_calls", "annotations", "refusal"),
+        *("web_search_options", "suffix", "echo", "tool_calls", "annotations", "refusal"),
     }
 )
 """Fields whose only accepted values ask for nothing."""
@@ -167,6 +167,15 @@ NOT_SUPPORTED = frozenset(
 # Responses
 
 Finish = Literal["stop", "length"]
+
+
+class BaseResponse(BaseModel):
+    """What all responses to a request begin with."""
+
+    id: str
+    object: str
+    created: int
+    model: str
 
 
 class PromptTokensDetails(BaseModel):
@@ -225,13 +234,10 @@ class ChatChoice(BaseModel):
     """Not OpenAI's: what ended an answer of finish_reason length."""
 
 
-class ChatCompletion(BaseModel):
+class ChatCompletion(BaseResponse):
     """The response to a conversation."""
 
-    id: str
     object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
     choices: list[ChatChoice]
     usage: Usage
 
@@ -253,13 +259,10 @@ class ChatChunkChoice(BaseModel):
     cut_by: CutBy | None = None
 
 
-class ChatCompletionChunk(BaseModel):
+class ChatCompletionChunk(BaseResponse):
     """An event of a stream."""
 
-    id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    created: int
-    model: str
     choices: list[ChatChunkChoice]
     usage: Usage | None = None
 
@@ -286,13 +289,10 @@ class TextChoice(BaseModel):
     cut_by: CutBy | None = None
 
 
-class Completion(BaseModel):
+class Completion(BaseResponse):
     """The response to a text, whole or an event of a stream."""
 
-    id: str
     object: Literal["text_completion"] = "text_completion"
-    created: int
-    model: str
     choices: list[TextChoice]
     usage: Usage | None = None
 

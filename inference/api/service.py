@@ -105,12 +105,6 @@ class Job:
         result = self.output.result() if self.output.finish_reason else None
         return OutputDelta(self.index, tokens, text, result)
 
-    def abandon(self, failed: bool) -> OutputDelta:
-        """The last delta, when the engine does not run any more: it has failed, or is shut down."""
-        self.output.finish_reason = "failed" if failed else "length"
-        self.output.cut_by = None if failed else "shutdown"
-        return OutputDelta(self.index, (), "", self.output.result())
-
 
 class Metrics:
     """What a server counts, for Prometheus; each server has a registry of its own."""
@@ -124,11 +118,8 @@ class Metrics:
         histogram = partial(prometheus.Histogram, registry=self.registry)
         gauge("etude_running_answers", "Answers that have a slot.").set_function(running)
         gauge("etude_waiting_answers", "Answers that wait for one.").set_function(waiting)
-        text, labels = (
-            "HTTP requests; status 499: the client went away.",
-            ("route", "method", "status"),
-        )
-        self.http_requests = counter("etude_http_requests", text, labels)
+        text = "HTTP requests; status 499: the client went away."
+        self.http_requests = counter("etude_http_requests", text, ("route", "method", "status"))
         self.answers = counter("etude_answers", "Answers by what ended them.", ("ending",))
         self.prompt_tokens = counter("etude_prompt_tokens", "Tokens of prompts.")
         text = "Tokens of prompts that did not have to be read again."
@@ -139,20 +130,20 @@ class Metrics:
         name, text = "etude_token_seconds", "From token to token of an answer."
         self.token_seconds = histogram(name, text, buckets=TOKEN_SECONDS)
 
-    def count_tokens(self, seconds: float, count: int, is_first: bool) -> None:
-        """Counts tokens that came at once, some seconds after the request or the token before."""
+    def count(self, delta: OutputDelta, seconds: float, is_first: bool) -> None:
+        """Counts what is new about an answer: tokens that came at once, some seconds after the
+        request or the token before, and its end."""
+        count, result = len(delta.tokens), delta.result
         self.generated_tokens.inc(count)
         if is_first:
             self.first_token_seconds.observe(seconds)
-            return
-        for _ in range(count):
-            self.token_seconds.observe(seconds / count)
-
-    def count_result(self, result: GenerationResult) -> None:
-        """Counts an answer that has ended."""
-        self.answers.labels(result.cut_by or result.finish_reason).inc()
-        self.prompt_tokens.inc(result.prompt_tokens)
-        self.cached_tokens.inc(result.cached_tokens)
+        else:
+            for _ in range(count):
+                self.token_seconds.observe(seconds / count)
+        if result:
+            self.answers.labels(result.cut_by or result.finish_reason).inc()
+            self.prompt_tokens.inc(result.prompt_tokens)
+            self.cached_tokens.inc(result.cached_tokens)
 
 
 class Service:
@@ -293,7 +284,12 @@ class Service:
         with self.wake:
             self.stopped = True
             rest = [*self.jobs.values(), *self.inbox]
-        self.send([(job.call, job.abandon(self.failed)) for job in rest])
+        for job in rest:
+            if self.failed:
+                job.output.finish("failed")
+            else:
+                job.output.finish("length", "shutdown")
+        self.send([(job.call, job.delta()) for job in rest])
 
     def wait_for_work(self) -> bool:
         """Queues new requests in the engine, and waits while there are none; False: end."""
@@ -322,24 +318,22 @@ class Service:
         news = []
         for output in outputs:
             job = self.jobs[output]
-            is_first = not job.sent
             delta = job.delta()
             if job.call.counted:
-                self.measure(job, delta, is_first)
+                self.measure(job, delta)
             news.append((job.call, delta))
             if delta.result:
                 del self.jobs[output]
         self.send(news)
 
-    def measure(self, job: Job, delta: OutputDelta, is_first: bool) -> None:
+    def measure(self, job: Job, delta: OutputDelta) -> None:
         """Counts tokens and times."""
-        now = time.monotonic()
+        now, is_first = time.monotonic(), 0 < len(delta.tokens) == job.sent
+        self.metrics.count(delta, now - job.newest, is_first)
         if delta.tokens:
-            self.metrics.count_tokens(now - job.newest, len(delta.tokens), is_first)
             job.newest = now
             job.first = now if is_first else job.first
         if delta.result:
-            self.metrics.count_result(delta.result)
             self.seconds += 0.1 * (now - job.first - self.seconds)
 
     def send(self, news: Sequence[tuple[Call, OutputDelta]]) -> None:

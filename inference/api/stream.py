@@ -49,7 +49,7 @@ class Form(ABC):
     def __init__(self, service: Service, with_logprobs: bool) -> None:
         name, now = f"{self.id_prefix}-{secrets.token_hex(12)}", int(time.time())
         self.head: dict[str, Any] = {"id": name, "created": now, "model": service.name}
-        self.table, self.with_logprobs = service.model.token_bytes, with_logprobs
+        self.spell, self.with_logprobs = service.model.token_bytes, with_logprobs
 
     def start(self, index: int) -> Iterator[Any]:
         """The choices of a stream before the text of an answer."""
@@ -113,7 +113,7 @@ class ChatForm(Form):
         """The log-probabilities of tokens, where they were requested."""
         if not self.with_logprobs:
             return None
-        content = chat_logprobs(tokens, self.table.__getitem__)
+        content = chat_logprobs(tokens, self.spell)
         return schema.ChatLogprobs.model_validate({"content": content})
 
 
@@ -149,12 +149,12 @@ class CompletionForm(Form):
     def logprobs(self, tokens: Sequence[Token], offset: int) -> schema.TextLogprobs:
         """The log-probabilities of the tokens of a piece that has so many characters before it."""
         lengths = [len(token.text) for token in tokens]
-        data = [self.table[token.id] for token in tokens]
+        data = [self.spell(token.id) for token in tokens]
         return schema.TextLogprobs(
             tokens=[token_text(one) for one in data],
             token_logprobs=[token.logprob for token in tokens if token.logprob is not None],
             top_logprobs=[
-                {token_text(self.table[other]): value for other, value in token.alternatives}
+                {token_text(self.spell(other)): value for other, value in token.alternatives}
                 for token in tokens
             ],
             text_offset=list(accumulate(lengths[:-1], initial=offset)),

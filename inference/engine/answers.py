@@ -115,7 +115,7 @@ class GenerationOutput:
 
     def finish(self, reason: FinishReason, cut_by: CutBy | None = None) -> None:
         """Ends it."""
-        if self.stream and reason != "cancelled":
+        if self.stream and reason in ("stop", "length"):
             self.tail = self.stream.finish()
         self.finish_reason, self.cut_by = reason, cut_by
         self.seconds = time.perf_counter() - self.created
@@ -180,20 +180,21 @@ def overlap(text: str, stop: str) -> int:
     return 0
 
 
-class TokenBytes:
-    """The bytes of each token of a byte-level tokenizer, which may be a piece of a character."""
+Spell = Callable[[int], bytes]
+"""Gives the bytes of a token."""
 
-    def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        self.backend = tokenizer.backend
-        self.control = self.backend.get_added_tokens_decoder()
-        self.byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
 
-    def __getitem__(self, token: int) -> bytes:
-        """A token's bytes; those of a control token spell its name."""
-        name = self.backend.id_to_token(token) or ""
-        if token in self.control:
-            return name.encode("utf-8")
-        return bytes(self.byte_of[letter] for letter in name)
+def make_spell(tokenizer: EtudeTokenizer) -> Spell:
+    """The bytes of each token of a byte-level tokenizer, which may be a piece of a character; those
+    of a control token spell its name."""
+    backend, control = tokenizer.backend, tokenizer.backend.get_added_tokens_decoder()
+    byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
+
+    def spell(token: int) -> bytes:
+        name = backend.id_to_token(token) or ""
+        return name.encode("utf-8") if token in control else bytes(byte_of[c] for c in name)
+
+    return spell
 
 
 def byte_letters() -> list[str]:
@@ -212,10 +213,6 @@ def token_text(data: bytes) -> str:
         return "bytes:" + "".join(
             chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in data
         )
-
-
-Spell = Callable[[int], bytes]
-"""Gives the bytes of a token."""
 
 
 def chat_logprobs(tokens: Sequence[Token], spell: Spell) -> list[dict[str, Any]]:

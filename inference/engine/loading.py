@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from config import DeviceName, QuantizeName, UserError
-from inference.engine.answers import TokenBytes
+from inference.engine.answers import Spell, make_spell
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY, quantize_model
 from model.device import pick_device
@@ -39,9 +39,9 @@ class LoadedModel:
         return self.tokenizer.end_ids(self.is_chat)
 
     @cached_property
-    def token_bytes(self) -> TokenBytes:
-        """The bytes of its tokens."""
-        return TokenBytes(self.tokenizer)
+    def token_bytes(self) -> Spell:
+        """Gives the bytes of its tokens."""
+        return make_spell(self.tokenizer)
 
     def render_text(self, text: str) -> list[int]:
         """The ids of a text to be continued; <|endoftext|> comes first, as before every document in

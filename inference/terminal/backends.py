@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -28,50 +28,21 @@ CONVERT = (
 )
 
 
-class Backend(Protocol):
-    """A model with its tokenizer, however it is run."""
-
-    is_chat: bool
-    """Whether it answers messages, or only continues texts."""
-    context: int
-    """Most tokens of prompt and answer together."""
-    title: str
-    """One line about it."""
-    sampling: Any
-    """A TransformersSampling or SamplingConfig; may be replaced between answers."""
-
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The ids of a conversation, up to where the answer begins."""
-
-    def render_text(self, text: str) -> list[int]:
-        """The ids of a text to be continued."""
-
-    def generate(
-        self, prompt: list[int], on_text: OnText, top_logprobs: int | None = None
-    ) -> GenerationResult:
-        """Continues a prompt until the end or Ctrl-C.
-
-        Args:
-            prompt: what to continue.
-            on_text: gets the text as it comes, never half a character.
-            top_logprobs: also give each token's log-probability, and those of this many of the
-                likeliest at its place; None, or a backend that has none: no log-probabilities.
-        """
-
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes of a token."""
-
-
 class EtudeBackend:
     """A model directory, run by Etude's engine. When a conversation goes on, the turns before are
     still in the engine's cache."""
 
-    def __init__(self, model: LoadedModel, sampling: SamplingConfig) -> None:
+    def __init__(
+        self, model: LoadedModel, sampling: SamplingConfig, top_logprobs: int | None = None
+    ) -> None:
         self.model, self.engine = model, model.engine
         self.is_chat, self.title, self.context = model.is_chat, model.title, model.engine.context
         self.sampling = sampling
-        self.render_text = model.render_text
-        self.token_bytes = model.token_bytes.__getitem__
+        """May be replaced between answers."""
+        self.top_logprobs = top_logprobs
+        """Give each token's log-probability, and those of this many of the likeliest at its place;
+        None: no log-probabilities."""
+        self.render_text, self.token_bytes = model.render_text, model.token_bytes
 
     @classmethod
     def load(cls, config: ChatConfig) -> EtudeBackend:
@@ -81,18 +52,17 @@ class EtudeBackend:
             UserError: there is no such device or model.
         """
         model = load_model(config.model_dir, config.device, quantize=config.quantize)
-        return cls(model, config.sampling)
+        return cls(model, config.sampling, config.logprobs)
 
     def render_chat(self, messages: Sequence[Message]) -> list[int]:
         """The ids of a conversation, up to where the answer begins."""
         return render_prompt(self.model.tokenizer, messages)
 
-    def generate(
-        self, prompt: list[int], on_text: OnText, top_logprobs: int | None = None
-    ) -> GenerationResult:
-        """Continues a prompt; see Backend."""
+    def generate(self, prompt: list[int], on_text: OnText) -> GenerationResult:
+        """Continues a prompt until the end or Ctrl-C; `on_text` gets the text as it comes, never
+        half a character."""
         request = GenerationRequest(
-            prompt, self.sampling, self.model.stop_ids, top_logprobs=top_logprobs
+            prompt, self.sampling, self.model.stop_ids, top_logprobs=self.top_logprobs
         )
         output = self.engine.submit(request)
         shown = 0
@@ -110,7 +80,9 @@ class EtudeBackend:
 
 
 class TransformersBackend:
-    """A converted model directory, run by transformers."""
+    """A converted model directory, run by transformers; it gives no log-probabilities."""
+
+    top_logprobs: int | None = None
 
     def __init__(self, config: TransformersChatConfig) -> None:
         # Importing transformers takes seconds, which a chat through Etude's engine need not wait.
@@ -147,10 +119,8 @@ class TransformersBackend:
                 text = text.replace(token, "")
         return text
 
-    def generate(
-        self, prompt: list[int], on_text: OnText, top_logprobs: int | None = None
-    ) -> GenerationResult:
-        """Continues a prompt, without log-probabilities; see Backend."""
+    def generate(self, prompt: list[int], on_text: OnText) -> GenerationResult:
+        """Continues a prompt until the end or Ctrl-C; see EtudeBackend."""
         start = time.perf_counter()
         if self.sampling.seed is not None:
             torch.manual_seed(self.sampling.seed)
@@ -198,6 +168,10 @@ class TransformersBackend:
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token, as text; a piece of a character is lost."""
         return self.tokenizer.decode([token]).encode("utf-8")
+
+
+Backend = EtudeBackend | TransformersBackend
+"""A model with its tokenizer, however it is run."""
 
 
 def generation_flags(sampling: TransformersSampling) -> dict[str, Any]:

@@ -46,31 +46,27 @@ class ChatState:
     """A session at a terminal."""
 
     session: Session
-    top_logprobs: int | None = None
-    """Log-probabilities to ask the model for beside text."""
     last: GenerationResult | None = None
     """The last answer."""
     own_files: set[Path] = field(default_factory=set)
     """Files of this conversation, which may be written again."""
 
 
-def run_chat(backend: Backend, config: TransformersChatConfig, logprobs: int | None = None) -> None:
+def run_chat(backend: Backend, config: TransformersChatConfig) -> None:
     """A chat in the terminal; with a prompt, one answer.
 
     Args:
         backend: the model.
         config: the flags.
-        logprobs: alternatives to each token for --json; None: no log-probabilities.
 
     Raises:
         UserError: the flags do not fit the model, or the prompt does not fit the context.
     """
     prepare_streams()
     person = sys.stdin.isatty() and config.prompt is None and not config.json
-    # Probabilities cost a little; a script that did not ask for them does not see them.
-    state = ChatState(
-        open_session(backend, config), top_logprobs=ALTERNATIVES if person else logprobs
-    )
+    if person:  # for /tokens; they cost a little, so a script gets them only when it asks
+        backend.top_logprobs = ALTERNATIVES
+    state = ChatState(open_session(backend, config))
     answer = answer_in_json if config.json else answer_in_text
     if config.prompt is not None:
         if backend.is_chat and not config.prompt.strip():
@@ -124,7 +120,7 @@ def respond(state: ChatState, text: str, as_json: bool) -> None:
 
 def answer_in_text(state: ChatState, text: str) -> None:
     """Writes an answer as it comes."""
-    state.last = state.session.ask(text, show, state.top_logprobs)
+    state.last = state.session.ask(text, show)
     print(flush=True)
     notify(*state.session.notes)
 
@@ -132,7 +128,7 @@ def answer_in_text(state: ChatState, text: str) -> None:
 def answer_in_json(state: ChatState, text: str) -> None:
     """Writes an answer as a line of JSON when it is complete."""
     session = state.session
-    result = state.last = session.ask(text, lambda _: None, state.top_logprobs)
+    result = state.last = session.ask(text, lambda _: None)
     reply = {
         "text": result.text,
         "finish_reason": result.finish_reason,
@@ -146,7 +142,7 @@ def answer_in_json(state: ChatState, text: str) -> None:
         "tokens_per_second": round(result.tokens_per_second, 1),
         "notes": session.notes,
     }
-    if state.top_logprobs is not None and result.tokens:
+    if session.backend.top_logprobs is not None and result.tokens:
         reply["tokens"] = chat_logprobs(result.tokens, session.backend.token_bytes)
     print(json.dumps(reply, ensure_ascii=False), flush=True)
 
@@ -230,7 +226,7 @@ def number_of(name: str, value: str) -> Any:
 
 def regenerate(state: ChatState, argument: str) -> None:
     """/regenerate         another answer in the place of the last one"""
-    state.last = state.session.regenerate(show, state.top_logprobs)
+    state.last = state.session.regenerate(show)
     print(flush=True)
     notify(*state.session.notes)
     if state.session.backend.sampling.seed is not None:
@@ -243,7 +239,7 @@ def show_tokens(state: ChatState, argument: str) -> None:
         raise UserError("there is no answer yet: write something first")
     tokens = state.last.tokens
     if not tokens or tokens[0].logprob is None:
-        asked = state.top_logprobs is not None
+        asked = state.session.backend.top_logprobs is not None
         remedy = "it has none" if asked else "scripts get them by --json --logprobs 5"
         raise UserError(f"nothing is known about the tokens of the last answer: {remedy}")
     notify(*view_tokens(tokens, state.session.backend.token_bytes), style="")

@@ -38,7 +38,7 @@ class ChatSession:
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, *self.turns]
 
-    def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
+    def ask(self, text: str, on_text: OnText) -> GenerationResult:
         """Answers a message; `on_text` gets the answer as it comes.
 
         When the conversation outgrows the context, the oldest turns go first. An answer stopped by
@@ -51,7 +51,7 @@ class ChatSession:
         room = prompt_room(self.backend)
         prompt, dropped = fit_turns(self.backend.render_chat, [*self.messages, message], room)
         turns = [*self.turns, message][dropped:]
-        result = self.backend.generate(prompt, on_text, top_logprobs)
+        result = self.backend.generate(prompt, on_text)
         self.notes = notes_on(result, self.backend)
         if dropped:
             note = f"the oldest {dropped} messages are forgotten"
@@ -61,7 +61,7 @@ class ChatSession:
             self.turns = [*turns, {"role": "assistant", "content": result.text}]
         return result
 
-    def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
+    def regenerate(self, on_text: OnText) -> GenerationResult:
         """Answers the last message once more; the new answer replaces the old one.
 
         Raises:
@@ -71,7 +71,7 @@ class ChatSession:
             raise UserError("there is no answer yet that could be made again: write a message")
         turns, self.turns = self.turns, self.before
         try:
-            return self.ask(self.question, on_text, top_logprobs)
+            return self.ask(self.question, on_text)
         except UserError:  # a longer system prompt, say
             self.turns = turns
             raise
@@ -101,18 +101,18 @@ class CompletionSession:
         self.text: str | None = None
         """The last text, for another continuation."""
 
-    def ask(self, text: str, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
+    def ask(self, text: str, on_text: OnText) -> GenerationResult:
         """Continues a text; of one that is too long, its end."""
         self.text = text
         prompt, room = self.backend.render_text(text), prompt_room(self.backend)
-        result = self.backend.generate(prompt[-room:], on_text, top_logprobs)
+        result = self.backend.generate(prompt[-room:], on_text)
         self.notes = notes_on(result, self.backend)
         if len(prompt) > room:
             note = f"the text has {len(prompt)} tokens: only the last {room} were read"
             self.notes.insert(0, note)
         return result
 
-    def regenerate(self, on_text: OnText, top_logprobs: int | None = None) -> GenerationResult:
+    def regenerate(self, on_text: OnText) -> GenerationResult:
         """Continues the last text once more.
 
         Raises:
@@ -120,7 +120,7 @@ class CompletionSession:
         """
         if self.text is None:
             raise UserError("there is no text yet that could be continued again: write one")
-        return self.ask(self.text, on_text, top_logprobs)
+        return self.ask(self.text, on_text)
 
     def clear(self) -> str:
         """Nothing is kept between texts."""

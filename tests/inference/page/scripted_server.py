@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from inference.api.page import PAGE_FILES, page_file
+from inference.api.routes import PAGE_FILES, page_file
 
 Piece = str | bytes
 """A token: its text, or its bytes where it is a part of a character."""

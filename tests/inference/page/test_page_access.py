@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inference.api.page import FOLDER
+from inference.api.routes import FOLDER
 from tests.inference.page.conftest import Visitor
 from tests.inference.page.scripted_server import PageServer
 

@@ -112,7 +112,8 @@ def test_same_seed_same_answer(model: Etude, tokenizer: EtudeTokenizer) -> None:
 def test_a_result_has_what_was_asked_for(model: Etude, tokenizer: EtudeTokenizer) -> None:
     backend = backend_of(model, tokenizer, True, SamplingConfig(max_tokens=6, temperature=0))
     plain = backend.generate([5, 6], lambda _: None)
-    asked = backend.generate([5, 6], lambda _: None, top_logprobs=2)
+    backend.top_logprobs = 2
+    asked = backend.generate([5, 6], lambda _: None)
     assert (plain.finish_reason, [t.logprob for t in plain.tokens]) == ("length", [None] * 6)
     assert asked.cached_tokens == 1
     assert [len(token.alternatives) for token in asked.tokens] == [2] * 6
@@ -131,7 +132,8 @@ def test_ctrl_c_ends_an_answer_and_frees_the_engine(
         if len(pieces) == 4:
             raise KeyboardInterrupt
 
-    result = backend.generate([5, 6], write, top_logprobs=0)
+    backend.top_logprobs = 0
+    result = backend.generate([5, 6], write)
     assert result.finish_reason == "cancelled"
     assert len(result.tokens) == 4
     assert not backend.engine.busy

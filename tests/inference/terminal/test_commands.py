@@ -44,18 +44,20 @@ def backend(model: Etude, tokenizer: EtudeTokenizer) -> EtudeBackend:
 
 @pytest.fixture
 def state(backend: EtudeBackend) -> ChatState:
-    return ChatState(ChatSession(backend, None), top_logprobs=3)
+    backend.top_logprobs = 3
+    return ChatState(ChatSession(backend, None))
 
 
 def run(monkeypatch: Patch, backend: EtudeBackend, lines: str = "", **flags: object) -> None:
     """Runs the chat in this process, with lines on a pipe."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
     config = replace(ChatConfig(), **flags)  # type: ignore[arg-type]
-    run_chat(backend, config, config.logprobs)
+    backend.top_logprobs = config.logprobs
+    run_chat(backend, config)
 
 
 def ask(state: ChatState, text: str) -> str:
-    state.last = state.session.ask(text, lambda _: None, state.top_logprobs)
+    state.last = state.session.ask(text, lambda _: None)
     return state.last.text
 
 

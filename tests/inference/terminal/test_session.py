@@ -24,7 +24,7 @@ from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 
-class ScriptedBackend:
+class ScriptedBackend(EtudeBackend):
     """Gives scripted answers; a token is a character."""
 
     def __init__(self, answers: Sequence[str], context: int = 400, is_chat: bool = True) -> None:
@@ -40,9 +40,7 @@ class ScriptedBackend:
     def render_text(self, text: str) -> list[int]:
         return [ord(character) for character in text]
 
-    def generate(
-        self, prompt: list[int], on_text: OnText, top_logprobs: int | None = None
-    ) -> GenerationResult:
+    def generate(self, prompt: list[int], on_text: OnText) -> GenerationResult:
         self.prompts.append("".join(map(chr, prompt)))
         answer = self.answers.pop(0)
         for character in answer:

@@ -53,7 +53,7 @@ def chat(
     """Runs the chat in this process, with lines on a pipe."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
     config = replace(ChatConfig(), **flags)  # type: ignore[arg-type]
-    run_chat(backend, config, config.logprobs)
+    run_chat(backend, config)
 
 
 @pytest.fixture
