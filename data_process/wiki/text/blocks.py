@@ -12,7 +12,7 @@ BORDER = re.compile(r"\{\||\|\}(?!\})")
 MAX_INDENT = 40
 """Signs that may stand before a border in its line."""
 CELL = re.compile(r"^[ \t:]*(?:\{\||\|\}|\|-|\|\+|[|!])|\|\||!!", re.MULTILINE)
-ATTRIBUTES = re.compile(r"\s*[^\[\]{}|\n=]*=[^\[\]{}|\n]*\|(?!\|)")
+ATTRIBUTES = re.compile(r"\A\s*[^\[\]{}|\n=]*=[^\[\]{}|\n]*\|(?!\|)")
 MIN_CELL_LETTERS = 120
 """Of a cell that is prose; tables are also made of labels and short remarks."""
 HTML_BORDER = re.compile(r"<(/?)table\b[^<>]*>", re.IGNORECASE)
@@ -21,7 +21,7 @@ HEADING = re.compile(r"(={1,6})(.+?)\1[ \t]*")
 SPECIAL = frozenset("=*#:;-|{ ")
 SPACES = re.compile("  +")
 MARKERS = "*#:;| "
-START = re.compile(r"(?:[*#:;| ]|-{4,})*")
+START = re.compile(r"\A(?:[*#:;| ]|-{4,})*")
 CODE = "    "
 
 
@@ -75,14 +75,8 @@ def drop_pairs(text: str, borders: list[tuple[int, int, bool]]) -> str:
 
 def prose_in(table: str) -> list[str]:
     """The cells of a table that are prose, as paragraphs."""
-    cells = (without_attributes(cell).strip() for cell in CELL.split(table))
+    cells = (ATTRIBUTES.sub("", cell).strip() for cell in CELL.split(table))
     return [f"\n{cell}\n" for cell in cells if is_sentence(cell, MIN_CELL_LETTERS)]
-
-
-def without_attributes(cell: str) -> str:
-    """A cell without its attributes."""
-    match = ATTRIBUTES.match(cell)
-    return cell[match.end() :] if match else cell
 
 
 @dataclass
@@ -154,21 +148,17 @@ class LineCleaner:
         if not text.strip() or not self.keep_lists:
             return
         markers = line[: len(line) - len(line.lstrip("*#:;"))]
-        numbers = self.numbers
-        self.numbers = []
-        if markers[-1] != "#":
-            self.add_line(f"- {text}")
-            self.numbers = numbers[: len(markers) - 1]
-            return
-        numbers = numbers[: len(markers)] + [0] * (len(markers) - len(numbers))
+        depth = len(markers)
+        numbers = [*self.numbers, *[0] * depth][:depth]
         numbers[-1] += 1
-        self.add_line(f"{numbers[-1]}. {text}")
-        self.numbers = numbers
+        is_numbered = markers[-1] == "#"
+        self.add_line(f"{numbers[-1]}. {text}" if is_numbered else f"- {text}")
+        self.numbers = numbers if is_numbered else numbers[:-1]
 
 
 def plain_start(line: str) -> str:
     """A line without what would make it special."""
-    line = line[START.match(line).end() :]  # type: ignore[union-attr]
+    line = START.sub("", line)
     if line[:1] == "=" and HEADING.fullmatch(line):
         return line.rstrip("= ").lstrip("=-" + MARKERS)
     return line
@@ -176,6 +166,4 @@ def plain_start(line: str) -> str:
 
 def squeezed(line: str) -> str:
     """A line with single spaces."""
-    if "  " in line:
-        line = SPACES.sub(" ", line)
-    return line.strip(" ")
+    return (SPACES.sub(" ", line) if "  " in line else line).strip(" ")

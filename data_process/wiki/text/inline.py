@@ -47,6 +47,7 @@ BLOCK_TAG = re.compile(rf"</?(?:{BLOCKS}|/li){TAIL}|</li{TAIL}", re.IGNORECASE)
 ITEM_TAG = re.compile(rf"<li{TAIL}\s*", re.IGNORECASE)
 BREAK = re.compile(r"</?br *(?:\s[^<>]*)?/?> *\n?", re.IGNORECASE)
 POWER = re.compile(r"<sup>\s*([-+−–]?)(\d+)\s*</sup>", re.IGNORECASE)
+"""10<sup>5</sup> must not become 105."""
 CUT_TAG = re.compile(r"</?(?:ref|br|references|nowiki|small|sup|sub)\b[^<>\n]*\n?", re.IGNORECASE)
 
 POSSESSIVE = re.compile(r"(?<=[^\W\d_])'{3,4}(?=s\b)")
@@ -77,7 +78,7 @@ class LinkCleaner:
         if "[[" in text or "]]" in text:
             text = replace_brackets(text, self.show)
         if "[" in text:
-            text = EXTERNAL.sub(label, text)
+            text = EXTERNAL.sub(lambda match: match[1] or GAP, text)
         return text
 
     def show(self, inside: str) -> str:
@@ -97,7 +98,7 @@ class LinkCleaner:
             return text
         if has_label:  # the pipe trick
             return QUALIFIER.sub("", name if has_prefix else target)
-        return target.lstrip(":") if target else ""
+        return target.lstrip(":")
 
 
 def caption_of(text: str) -> str:
@@ -110,11 +111,6 @@ def caption_of(text: str) -> str:
         if part.strip() and not OPTION.fullmatch(part):
             return f"{CAPTION}{part}{CAPTION_END}" if is_sentence(part) else GAP
     return GAP
-
-
-def label(match: re.Match[str]) -> str:
-    """What an external link shows; a gap where that is a number alone."""
-    return match[1] or GAP
 
 
 def replace_brackets(text: str, render: Callable[[str], str]) -> str:
@@ -145,7 +141,7 @@ def strip_tags(text: str) -> str:
     if "<" not in text:
         return text
     if "<sup" in text:
-        text = POWER.sub(power, text)
+        text = POWER.sub(lambda match: superscript(match[1] + match[2]), text)
     text = INLINE_TAG.sub("", text)
     if "<" in text:
         text = BREAK.sub("\n", text)
@@ -153,11 +149,6 @@ def strip_tags(text: str) -> str:
         text = BLOCK_TAG.sub("\n", text)
         text = CUT_TAG.sub("", text)
     return text
-
-
-def power(match: re.Match[str]) -> str:
-    """A raised number: 10<sup>5</sup> must not become 105."""
-    return superscript(match[1] + match[2])
 
 
 def superscript(number: str) -> str:

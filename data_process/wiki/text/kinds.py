@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,21 +59,15 @@ def disambiguation_templates(language: str) -> frozenset[str]:
     return frozenset([*by_language["all"], *by_language[language]])
 
 
-@dataclass(frozen=True)
 class Namespaces:
     """Prefixes of links that are not text."""
 
-    files: frozenset[str]
-    categories: frozenset[str]
-
-    @classmethod
-    def of(cls, names: Mapping[int, str]) -> Namespaces:
-        """The names of a wiki's own namespaces by number, beside those of common languages."""
+    def __init__(self, names: Mapping[int, str]) -> None:
+        """names: those of the wiki's own namespaces by number, known beside those of common
+        languages."""
         media, file, category = (names.get(number, "").lower() for number in (-2, 6, 14))
-        return cls(
-            frozenset([*names_of("files"), media, file]) - {""},
-            frozenset([*names_of("categories"), category]) - {""},
-        )
+        self.files = {*names_of("files"), media, file} - {""}
+        self.categories = {*names_of("categories"), category} - {""}
 
     def is_language(self, prefix: str) -> bool:
         """Whether a link's prefix leads to the same page in another language."""

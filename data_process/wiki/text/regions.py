@@ -98,12 +98,10 @@ def extract_regions(text: str, literals: Literals) -> str:
             continue
         name = name.lower()
         content, position = content_of(text, match, name, unclosed)
-        if content is not None:
-            pieces.append(shown(name, match[2], content, literals))
-        if (
-            text[match.start() - 1 : match.start()] == " "
-            and text[position : position + 1] in AFTER_NOTE
-        ):
+        if content is not None and (render := RENDERERS.get(name)):
+            pieces.append(render(match[2], content, literals))
+        before, after = text[match.start() - 1 : match.start()], text[position : position + 1]
+        if before == " " and after in AFTER_NOTE:
             pieces.append(GAP)
     pieces.append(text[position:])
     return "".join(pieces)
@@ -139,12 +137,6 @@ def content_of(
             return text[match.start(3) : closing.start()], closing.end()
         unclosed.add(name)
     return None, match.start(3)
-
-
-def shown(name: str, attributes: str, content: str, literals: Literals) -> str:
-    """What stands for a region in the text."""
-    render = RENDERERS.get(name)
-    return render(attributes, content, literals) if render else ""
 
 
 def show_nowiki(_: str, content: str, literals: Literals) -> str:
@@ -204,7 +196,7 @@ def escape_entity(match: re.Match[str]) -> str:
     return match[0] if character(match) == match[0] else f"& {match[1]};"
 
 
-RENDERERS: dict[str, Callable[[str, str, Literals], str]] = {
+RENDERERS: dict[str, Callable[[str, str, Literals], str]] = {  # the other regions are dropped
     "nowiki": show_nowiki,
     "pre": show_lines,
     "syntaxhighlight": show_code,

@@ -70,8 +70,6 @@ class TemplateCleaner:
     wiki: str
     """The language of the wiki."""
     title: str
-    known: dict[str, Renderer] = field(default_factory=known_templates)
-    characters: dict[str, str] = field(default_factory=lambda: template_table()["characters"])
     word_rules: list[str] = field(default_factory=list)
     """The rules of NoteTA: words of the Chinese variants."""
 
@@ -82,12 +80,10 @@ class TemplateCleaner:
     def render(self, body: str) -> str:
         """What a template shows, by what stands between its braces."""
         name, _, rest = body.partition("|")
-        name = name.strip().lower()
-        if "_" in name:
-            name = name.replace("_", " ")
-        if renderer := self.known.get(name):
+        name = name.strip().lower().replace("_", " ")
+        if renderer := known_templates().get(name):
             return renderer(self.wiki, Arguments.parse(rest)) or GAP
-        if (character := self.characters.get(name)) is not None:
+        if (character := template_table()["characters"].get(name)) is not None:
             return character
         if name in WORD_RULES:
             named = Arguments.parse(rest).named
@@ -114,14 +110,8 @@ class TemplateCleaner:
         value = value.strip()
         if function == "formatnum":
             return renderers.grouped(value.partition("|")[0])
-        first, rest = value[:1], value[1:]
-        changed = {
-            "lc": value.lower(),
-            "uc": value.upper(),
-            "lcfirst": first.lower() + rest,
-            "ucfirst": first.upper() + rest,
-        }
-        return changed[function]
+        change = str.lower if function.startswith("lc") else str.upper
+        return change(value[:1]) + value[1:] if function.endswith("first") else change(value)
 
 
 def replace_templates(text: str, render: Callable[[str], str]) -> str:

@@ -59,7 +59,7 @@ class WikitextCleaner:
         self.language = language.lower().split("-")[0] or "en"
         if self.language == "simple":  # Simple English has the templates of English
             self.language = "en"
-        self.links = LinkCleaner(Namespaces.of(namespaces))
+        self.links = LinkCleaner(Namespaces(namespaces))
         self.variants = VariantChooser(settings.variant)
 
     def clean(self, wikitext: str, title: str) -> str:
