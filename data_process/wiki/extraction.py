@@ -19,7 +19,7 @@ from annotated_types import Gt
 from tqdm import tqdm
 
 from config import Count, Settings, UserError
-from data_process.records.parts import signature_of
+from data_process.records.parts import refuse_twice, signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, byte_bar, stream_files
 from data_process.running.workers import Execution
@@ -215,11 +215,6 @@ class ExtractionStep(Step):
             "settings": asdict(self.settings),
         }
 
-    @property
-    def reads_a_pipe(self) -> bool:
-        """Whether it must run in this process."""
-        return any(is_pipe(part.path) for group in self.groups for part in group)
-
 
 def plan_extraction(
     paths: Sequence[Path], settings: ExtractionSettings, part_bytes: int | None = None
@@ -234,8 +229,7 @@ def plan_extraction(
     Raises:
         UserError: one of them is not a dump, or is given twice.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise UserError("input_files: a dump is given twice; each of its articles would be, too")
+    refuse_twice(paths)
     dumps = [cut_dump(path, part_bytes) for path in paths]
     if settings.max_articles is None:
         return ExtractionStep(tuple((part,) for dump in dumps for part in dump), settings)
@@ -248,7 +242,7 @@ def plan_extraction(
 
 def extract(step: ExtractionStep, work_dir: Path, execution: Execution) -> StepResult:
     """Runs a step; what comes from a pipe is read in this process, for others do not have it."""
-    if step.reads_a_pipe:
+    if any(is_pipe(part.path) for group in step.groups for part in group):
         execution = replace(execution, workers=1, executor="local")
     counts = run_step(step, work_dir, execution)
     xml_bytes = counts.pop(XML_BYTES, 0)

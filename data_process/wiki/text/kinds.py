@@ -1,6 +1,7 @@
 """Kinds of pages and of links: redirects, disambiguation pages, files, categories, other languages.
 
-The names by which they are recognised are listed in `kinds.json`.
+The names by which they are recognised are listed in `kinds.json`. The other tables beside this
+file are read here, too.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from pathlib import Path
 from typing import Any
 
 TEMPLATE = re.compile(r"\{\{\s*([^|{}<>\[\]\n]{1,60}?)\s*(?:\||\}\})")
+LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 MAGIC_WORD = "__DISAMBIG__"
 
 
 @cache
-def names_of(kind: str) -> Any:
-    """The names of one kind in `kinds.json`."""
-    return json.loads(Path(__file__).with_name("kinds.json").read_text(encoding="utf-8"))[kind]
+def table_of(name: str) -> dict[str, Any]:
+    """The content of `kinds.json`, `templates.json` or `words.json`."""
+    table: dict[str, Any] = json.loads(Path(__file__).with_name(f"{name}.json").read_bytes())
+    return table
 
 
 @cache
 def redirect_pattern() -> re.Pattern[str]:
     """The beginning of a redirect, in any language."""
-    words = "|".join(map(re.escape, names_of("redirects")))
+    words = "|".join(map(re.escape, table_of("kinds")["redirects"]))
     return re.compile(rf"\s*[#＃]\s*(?:{words})\s*:?\s*\[\[", re.IGNORECASE)
 
 
@@ -43,17 +46,23 @@ def is_disambiguation(text: str, language: str = "") -> bool:
     """
     if MAGIC_WORD in text:
         return True
-    names = disambiguation_templates(language.lower().split("-")[0])
+    names = disambiguation_templates(template_language(language))
     return any(
         match[1].replace("_", " ").lower().removeprefix("template:") in names
         for match in TEMPLATE.finditer(text)
     )
 
 
+def template_language(wiki: str) -> str:
+    """The language of a wiki's templates: Simple English has those of English."""
+    language = wiki.lower().split("-")[0]
+    return "en" if language == "simple" else language
+
+
 @cache
 def disambiguation_templates(language: str) -> frozenset[str]:
     """The names of the templates that mark disambiguation pages."""
-    by_language = names_of("disambiguations")
+    by_language = table_of("kinds")["disambiguations"]
     if language not in by_language:
         return frozenset(name for names in by_language.values() for name in names)
     return frozenset([*by_language["all"], *by_language[language]])
@@ -66,12 +75,11 @@ class Namespaces:
         """names: those of the wiki's own namespaces by number, known beside those of common
         languages."""
         media, file, category = (names.get(number, "").lower() for number in (-2, 6, 14))
-        self.files = {*names_of("files"), media, file} - {""}
-        self.categories = {*names_of("categories"), category} - {""}
+        self.files = {*table_of("kinds")["files"], media, file} - {""}
+        self.categories = {*table_of("kinds")["categories"], category} - {""}
 
     def is_language(self, prefix: str) -> bool:
         """Whether a link's prefix leads to the same page in another language."""
-        if prefix in names_of("languages"):
-            return True
-        code = prefix.isascii() and prefix.isalpha() and prefix.islower()
-        return code and 2 <= len(prefix) <= 3 and prefix not in names_of("not_languages")
+        names = table_of("kinds")
+        is_code = LANGUAGE_CODE.fullmatch(prefix) and prefix not in names["not_languages"]
+        return bool(is_code) or prefix in names["languages"]

@@ -6,14 +6,12 @@ functions put into the text are in `words.json`.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from data_process.wiki.text.inline import superscript
+from data_process.wiki.text.kinds import table_of
 from data_process.wiki.text.marks import CAPTION, CAPTION_END, GAP, PIPE, is_sentence
 
 LINK = re.compile(r"\[\[[^\[\]]*\]\]")
@@ -73,12 +71,6 @@ class Arguments:
 def is_name(name: str) -> bool:
     """Whether what stands before a = names an argument: no link, tag or sentence does."""
     return len(name) < 40 and not any(sign in name for sign in "[]<>{}'\"&/:;,") and name != GAP
-
-
-@cache
-def words_of(kind: str) -> Any:
-    """A list or table of `words.json`."""
-    return json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))[kind]
 
 
 def chosen(rule: dict[str, Any], _: str, given: Arguments) -> str:
@@ -147,7 +139,7 @@ def named_language(code: str, wiki: str, given: Arguments, place: int = 1) -> st
     meaning = given.get(place + 2, "lit")
     text += f", {latin}" if latin and latin != "-" else ""
     text += f", lit. '{meaning}'" if meaning else ""
-    name = words_of("languages").get(wiki, {}).get(code)
+    name = table_of("words")["languages"].get(wiki, {}).get(code)
     if not name or given.get("label") == "none" or given.get("links") == "none":
         return text
     name = f"на {name}" if wiki == "bg" and name != "иврит" else name
@@ -162,7 +154,7 @@ def langx(wiki: str, given: Arguments) -> str:
 def chinese(wiki: str, given: Arguments) -> str:
     """{{zh|s=..|t=..|p=..}}: simplified Chinese: ..; traditional Chinese: ..; pinyin: ..."""
     parts = []
-    for name, words in words_of("chinese").items():
+    for name, words in table_of("words")["chinese"].items():
         if text := given.get(name):
             if given.get("labels", "label") == "no":
                 parts.append(text)
@@ -185,7 +177,7 @@ def captions(_: str, given: Arguments) -> str:
 
 def accidental(_: str, given: Arguments) -> str:
     """{{music|flat}}: ♭."""
-    return words_of("accidentals").get(given.get(1), given.get(1))
+    return table_of("words")["accidentals"].get(given.get(1), given.get(1))
 
 
 def named_source(_: str, given: Arguments) -> str:
@@ -199,7 +191,7 @@ def named_source(_: str, given: Arguments) -> str:
 
 def rupees(_: str, given: Arguments) -> str:
     """{{INRConvert|5|c}}: ₹5 crore."""
-    amount, scale = given.get(1), words_of("rupees").get(given.get(2), "")
+    amount, scale = given.get(1), table_of("words")["rupees"].get(given.get(2), "")
     return f"₹{amount} {scale}".rstrip() if amount else ""
 
 
@@ -251,7 +243,7 @@ def written_date(wiki: str, parts: list[str], day_first: bool = False) -> str:
         return str(year)
     if wiki != "en":
         return ".".join(f"{n}" for n in (day, month, year) if n)
-    name = words_of("months")[month - 1]
+    name = table_of("words")["months"][month - 1]
     if not day:
         return f"{name} {year}"
     return f"{day} {name} {year}" if day_first else f"{name} {day}, {year}"
@@ -298,9 +290,7 @@ def about(wiki: str, given: Arguments) -> str:
 def lifetime(_: str, given: Arguments) -> str:
     """{{bd|1818年|5月5日|1883年|3月14日}}, in brackets as it is shown."""
     born, died = given.get(1) + given.get(2), given.get(3) + given.get(4)
-    if not born and not died:
-        return ""
-    return f"（{born}－{died}）" if died else f"（{born}－）"
+    return f"（{born}－{died}）" if born or died else ""
 
 
 def old_style_date(_: str, given: Arguments) -> str:
@@ -315,7 +305,7 @@ def converted(wiki: str, given: Arguments) -> str:
     parts = [part.replace("&nbsp;", " ") for part in given.unnamed]
     if not parts:
         return ""
-    ranges = words_of("ranges")
+    ranges = table_of("words")["ranges"]
     text, place, unit = parts[0], 1, ""
     while place + 1 < len(parts) and parts[place].lower() in ranges:
         text += ranges[parts[place].lower()] + parts[place + 1]
@@ -323,7 +313,7 @@ def converted(wiki: str, given: Arguments) -> str:
     if place < len(parts):
         unit = parts[place]
     pair = parts[place : place + 3]  # 6 ft 2 in
-    if len(pair) == 3 and NUMBER.fullmatch(pair[1]) and pair[2] in words_of("units"):
+    if len(pair) == 3 and NUMBER.fullmatch(pair[1]) and pair[2] in table_of("words")["units"]:
         halves = ((text, unit), (pair[1], pair[2]))
         return " ".join(named_unit(wiki, given, *half) for half in halves)
     return named_unit(wiki, given, grouped(text), unit)
@@ -339,8 +329,8 @@ def grouped(number: str) -> str:
 
 def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
     """A number with its unit in words or as a symbol."""
-    symbol = words_of("symbols").get(unit, unit)
-    names = words_of("units").get(unit)
+    symbol = table_of("words")["symbols"].get(unit, unit)
+    names = table_of("words")["units"].get(unit)
     if wiki != "en" or given.get("abbr") in ("on", "in", "y", "~") or not names:
         return f"{number}{'' if symbol[:1] in '/°' and symbol[:2] != '°' else ' '}{symbol}".strip()
     if given.get("sp") == "us":

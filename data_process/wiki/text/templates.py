@@ -9,16 +9,14 @@ those that a function of `renderers.py` renders; under `characters`, those that 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from pathlib import Path
-from typing import Any
 
 from data_process.wiki.text import renderers
+from data_process.wiki.text.kinds import table_of
 from data_process.wiki.text.marks import GAP
 from data_process.wiki.text.renderers import Arguments
 
@@ -37,19 +35,13 @@ Renderer = Callable[[str, Arguments], str]
 
 
 @cache
-def template_table() -> dict[str, Any]:
-    """The content of `templates.json`."""
-    return json.loads(Path(__file__).with_name("templates.json").read_text(encoding="utf-8"))
-
-
-@cache
 def known_templates() -> dict[str, Renderer]:
     """What renders each template, by its name in lower case.
 
     Raises:
         ValueError: a template is listed twice.
     """
-    table = template_table()
+    table = table_of("templates")
     found: list[tuple[str, Renderer]] = []
     for render, section in ((renderers.chosen, "arguments"), (renderers.joined, "lists")):
         for rule in table[section]:
@@ -83,7 +75,7 @@ class TemplateCleaner:
         name = name.strip().lower().replace("_", " ")
         if renderer := known_templates().get(name):
             return renderer(self.wiki, Arguments.parse(rest)) or GAP
-        if (character := template_table()["characters"].get(name)) is not None:
+        if (character := table_of("templates")["characters"].get(name)) is not None:
             return character
         if name in WORD_RULES:
             named = Arguments.parse(rest).named

@@ -58,16 +58,9 @@ class VariantChooser:
             elif "-" in flags:
                 for word in self.alternatives(body).values():
                     words.pop(word, None)
-        if not words:
-            return BLOCK.sub(lambda match: self.show(match[1]), text)
         longest = sorted(words, key=lambda word: (-len(word), word))[:MAX_RULES]
-        pattern = re.compile(f"{BLOCK.pattern}|{'|'.join(map(re.escape, longest))}", re.DOTALL)
-
-        def changed(match: re.Match[str]) -> str:
-            inside = match[1]
-            return words[match[0]] if inside is None else self.show(inside)
-
-        return pattern.sub(changed, text)
+        pattern = re.compile("|".join([BLOCK.pattern, *map(re.escape, longest)]), re.DOTALL)
+        return pattern.sub(lambda m: words[m[0]] if m[1] is None else self.show(m[1]), text)
 
     def show(self, inside: str) -> str:
         """What a block shows."""
@@ -82,12 +75,9 @@ class VariantChooser:
 
     def alternatives(self, body: str) -> dict[str, str]:
         """Words by variant."""
-        matches = list(RULE.finditer(body))
-        ends = [*(match.start() for match in matches[1:]), len(body)][: len(matches)]
-        return {
-            match[2].lower(): body[match.end() : end].strip().rstrip(";").strip()
-            for match, end in zip(matches, ends, strict=True)
-        }
+        _, *pieces = RULE.split(body)  # of each word: what it stands for, its variant, itself
+        words = (word.strip().rstrip(";").strip() for word in pieces[2::3])
+        return dict(zip(map(str.lower, pieces[1::3]), words, strict=True))
 
     def chosen(self, alternatives: dict[str, str], otherwise: str) -> str:
         """The word of the nearest variant, else the first one."""
@@ -102,7 +92,7 @@ class VariantChooser:
         if not alternatives:
             return
         target = self.chosen(alternatives, "")
-        sources = [match[1].strip() for match in RULE.finditer(body) if match[1]]
+        sources = [source.strip() for source in RULE.split(body)[1::3] if source]
         for word in sources or alternatives.values():
             if word and word != target:
                 words[word] = target

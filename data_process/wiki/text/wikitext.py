@@ -19,7 +19,7 @@ from data_process.wiki.text.inline import (
     strip_quotes,
     strip_tags,
 )
-from data_process.wiki.text.kinds import Namespaces
+from data_process.wiki.text.kinds import Namespaces, template_language
 from data_process.wiki.text.marks import close_gaps, place_captions, without_marks
 from data_process.wiki.text.regions import Literals, escape_markup, extract_regions
 from data_process.wiki.text.templates import TemplateCleaner
@@ -56,9 +56,7 @@ class WikitextCleaner:
             language: the wiki's, such as zh; templates are rendered in its words.
         """
         self.settings = settings
-        self.language = language.lower().split("-")[0] or "en"
-        if self.language == "simple":  # Simple English has the templates of English
-            self.language = "en"
+        self.language = template_language(language) or "en"
         self.links = LinkCleaner(Namespaces(namespaces))
         self.variants = VariantChooser(settings.variant)
 

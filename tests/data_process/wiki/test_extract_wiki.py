@@ -261,7 +261,7 @@ def test_a_mistake_is_named_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no dump .* is in this folder"):
         find_dumps([tmp_path / "empty"])
-    with pytest.raises(UserError, match="a dump is given twice"):
+    with pytest.raises(UserError, match="is given twice"):
         plan_extraction([path, path], settings)
     path.write_bytes(dump(pages(1)).replace(b' xml:lang="en"', b""))
     with pytest.raises(UserError, match="name it with --lang"):

@@ -169,4 +169,5 @@ def test_disambiguation_pages_are_known_by_the_templates_of_their_language() -> 
     assert is_disambiguation("a {{homonymie}}", "xx")
     assert is_disambiguation("a __DISAMBIG__", "en")
     assert not is_disambiguation("a {{homonymie}}", "en")
+    assert not is_disambiguation("a {{homonymie}}", "simple")
     assert not is_disambiguation("a [[b]]{{disambiguation needed|date=May 2016}} {{about|x}}", "en")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from data_process.wiki.text.templates import known_templates, template_table
+from data_process.wiki.text.kinds import table_of
+from data_process.wiki.text.templates import known_templates
 from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 
@@ -114,6 +115,6 @@ def test_a_language_without_known_words_shows_the_text_alone() -> None:
 
 def test_every_template_is_listed_once_in_lower_case() -> None:
     """Else it would not be found: names are looked up in lower case, with spaces."""
-    names = [*known_templates(), *template_table()["characters"]]
+    names = [*known_templates(), *table_of("templates")["characters"]]
     assert len(names) > 400
     assert all(name == name.lower() and "_" not in name for name in names)
