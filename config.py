@@ -3,8 +3,8 @@
 `EtudeConfig` is one frozen dataclass of plain dataclasses. A script asks `cli.parse_config` for the
 parts it uses; the flags, their defaults and their help are the fields below, so a field's docstring
 is also its `--help`. (Defaults of the tools are in `tool/settings.py`, of the chat and the server
-in `inference/terminal/settings.py` and `inference/api/settings.py`; those of a data script stand
-with it.) Sizes carry the names of a Llama `config.json`; the rest those of torch and transformers.
+in `inference/settings.py`; those of a data script stand with it.) Sizes carry the names of a Llama
+`config.json`; the rest those of torch and transformers.
 
 This file imports neither torch nor transformers: `--help` answers at once.
 """

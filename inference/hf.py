@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import PathConfig, converted_dir
-from inference.terminal.settings import TransformersChatConfig
+from inference.settings import TransformersChatConfig
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from inference.terminal.settings import ChatConfig
+from inference.settings import ChatConfig
 
 
 def main() -> None:

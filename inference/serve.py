@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from inference.api.settings import LOOPBACK, ServeConfig, choose_key
+from inference.settings import LOOPBACK, ServeConfig, choose_key
 
 
 def main() -> int:

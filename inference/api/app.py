@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from inference.api.errors import ApiError, of_http, of_validation
 from inference.api.routes import PAGE_FILES, router
 from inference.api.service import Service
-from inference.api.settings import LOOPBACK, ServeConfig
+from inference.settings import LOOPBACK, ServeConfig
 
 ROUTES = {"/openapi.json", *(route.path for route in router.routes if isinstance(route, APIRoute))}
 METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
@@ -198,14 +198,13 @@ class Gate:
     async def read(self, scope: Scope, receive: Receive) -> Receive:
         """Reads the whole body; returns a receive that gives it to the app."""
         request = Request(scope, receive)
-        headers = request.headers
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         # Also: a browser asks first before it sends JSON to another origin, and is refused.
         if kind != "application/json":
             message = "send JSON, with the header Content-Type: application/json"
             raise ApiError(415, message, "body", "unsupported_media_type")
-        if headers.get("content-length", "0").isdecimal():
-            self.check_size(int(headers.get("content-length", "0")[:20]))
+        # The HTTP parser has seen to it that this is a number.
+        self.check_size(int(request.headers.get("content-length", 0)))
         try:
             body = await asyncio.wait_for(self.collect(request), self.config.request_seconds)
         except asyncio.TimeoutError as error:

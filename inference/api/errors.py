@@ -55,14 +55,8 @@ class ApiError(Exception):
     def body(self) -> ErrorResponse:
         """What the client reads."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        # Half a surrogate pair, which JSON can name and UTF-8 cannot, may stand in a field's name.
-        message, param = (
-            text and text.encode("utf-8", "replace").decode("utf-8")
-            for text in (self.message, self.param)
-        )
-        return ErrorResponse(
-            error=ErrorBody(message=message or "", type=kind, param=param, code=self.code)
-        )
+        error = ErrorBody(message=self.message, type=kind, param=self.param, code=self.code)
+        return ErrorResponse(error=error)
 
     def response(self) -> JSONResponse:
         """The HTTP response."""

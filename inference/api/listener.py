@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from config import UserError
 from inference.api.errors import ApiError, overloaded
 from inference.api.service import Service
-from inference.api.settings import ServeConfig
+from inference.settings import ServeConfig
 
 
 class ListenerConfig(uvicorn.Config):

@@ -28,9 +28,9 @@ import prometheus_client as prometheus
 
 from config import SamplingConfig
 from inference.api.errors import overloaded
-from inference.api.settings import ServeConfig
 from inference.engine.answers import GenerationOutput, GenerationRequest, GenerationResult, Token
 from inference.engine.loading import LoadedModel
+from inference.settings import ServeConfig
 
 MOST_RETRY_SECONDS = 60
 FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -15,7 +15,7 @@ import torch
 from config import SamplingConfig, TransformersSampling
 from inference.engine.answers import CutBy, FinishReason, GenerationRequest, GenerationResult, Token
 from inference.engine.loading import LoadedModel, load_model, require_model
-from inference.terminal.settings import ChatConfig, TransformersChatConfig
+from inference.settings import ChatConfig, TransformersChatConfig
 from model.chat import Message, render_prompt
 from model.device import pick_device
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from config import SamplingConfig, UserError
 from inference.engine.answers import GenerationResult, chat_logprobs
+from inference.settings import TransformersChatConfig
 from inference.terminal.backends import Backend
 from inference.terminal.console import (
     ReadLine,
@@ -30,7 +31,6 @@ from inference.terminal.session import (
     open_session,
     save_conversation,
 )
-from inference.terminal.settings import TransformersChatConfig
 
 ALTERNATIVES = 5
 """Alternatives to a token that /tokens shows."""

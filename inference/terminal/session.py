@@ -12,9 +12,9 @@ from pathlib import Path
 
 from config import UserError
 from inference.engine.answers import GenerationResult
+from inference.settings import TransformersChatConfig
 from inference.terminal.backends import Backend, OnText
 from inference.terminal.console import readable
-from inference.terminal.settings import TransformersChatConfig
 from model.chat import Message, check_messages, fit_turns
 
 

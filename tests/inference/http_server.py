@@ -16,11 +16,11 @@ from config import ModelConfig, SamplingConfig
 from inference.api.app import make_app
 from inference.api.listener import Listener, listen
 from inference.api.service import Service
-from inference.api.settings import ServeConfig
 from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
 from inference.engine.native import LIBRARY
+from inference.settings import ServeConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 

@@ -22,9 +22,9 @@ import pytest
 from config import ROOT, ModelConfig, UserError
 from inference.api.listener import listen
 from inference.api.service import Service
-from inference.api.settings import ServeConfig, choose_key
 from inference.engine.answers import GenerationOutput
 from inference.engine.loading import LoadedModel
+from inference.settings import ServeConfig, choose_key
 from model.tokenizer import EtudeTokenizer
 from tests.inference.http_server import CONFIG, Server, running, tiny_model
 

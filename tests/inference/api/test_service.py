@@ -11,9 +11,9 @@ import pytest
 from config import ModelConfig, SamplingConfig, UserError
 from inference.api.errors import ApiError
 from inference.api.service import Call, OutputDelta, Service
-from inference.api.settings import ServeConfig
 from inference.engine.answers import GenerationRequest
 from inference.engine.loading import LoadedModel
+from inference.settings import ServeConfig
 from model.tokenizer import EtudeTokenizer
 from tests.inference.http_server import offline, tiny_model
 

@@ -11,8 +11,8 @@ import torch
 from config import SamplingConfig, UserError
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
+from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend
-from inference.terminal.settings import ChatConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 

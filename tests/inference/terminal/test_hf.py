@@ -11,9 +11,9 @@ import pytest
 
 from config import ROOT, SamplingConfig, UserError
 from inference.engine.answers import GenerationResult
+from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend, TransformersBackend
 from inference.terminal.session import open_session
-from inference.terminal.settings import ChatConfig
 from model.chat import Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer

@@ -10,6 +10,7 @@ from config import SamplingConfig, UserError
 from inference.engine.answers import CutBy, FinishReason, GenerationResult, Token
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
+from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend, OnText
 from inference.terminal.console import readable
 from inference.terminal.session import (
@@ -18,7 +19,6 @@ from inference.terminal.session import (
     open_session,
     prompt_room,
 )
-from inference.terminal.settings import ChatConfig
 from model.chat import Message
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

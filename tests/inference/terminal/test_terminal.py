@@ -22,9 +22,9 @@ import torch
 from config import ROOT, SamplingConfig, UserError
 from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
+from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend
 from inference.terminal.chat import run_chat
-from inference.terminal.settings import ChatConfig
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
