@@ -17,13 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import ROOT, Settings
-from data_process.sample.build import (
-    build_sample,
-    is_written,
-    read_amounts,
-    to_jsonl,
-    write_whole,
-)
+from data_process.running.work_dir import open_output
+from data_process.sample.build import build_sample, is_written, read_amounts, to_jsonl
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,8 @@ def main() -> None:
     written = [p for p, content in contents.items() if is_written(p, content, config.overwrite)]
     for (path, content), records in zip(contents.items(), sample.values(), strict=True):
         if path not in written:
-            write_whole(path, content)
+            with open_output(path, config.overwrite) as file:
+                file.write(content)
         note = " (already there)" if path in written else ""
         print(f"{len(records):7,} records  {len(content):10,} bytes  {path}{note}")
 

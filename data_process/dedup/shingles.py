@@ -156,8 +156,6 @@ def codes_of(texts: Sequence[str]) -> Codes:
 def hash_units(codes: Codes, kinds: npt.NDArray[np.uint8], starts: Places) -> Hashes:
     """A hash for each unit: the sum of a random-looking number for each of its characters and their
     places in it."""
-    if not len(starts):
-        return np.zeros(0, dtype=np.uint64)
     inside = kinds != SEPARATOR
     letters = codes[inside].astype(np.uint64)
     begins = np.cumsum(inside)[starts] - 1  # of the units, among the letters
@@ -228,15 +226,8 @@ def character_kinds() -> npt.NDArray[np.uint8]:
 
 def powers(base: int, count: int) -> Hashes:
     """base**0, base**1 ... modulo 2**64, `count` of them."""
-    size = max(1 << 16, 1 << (count - 1).bit_length()) if count else 1
-    return all_powers(base, size)[:count]
-
-
-@functools.lru_cache(maxsize=4)
-def all_powers(base: int, count: int) -> Hashes:
-    """The same, kept for the next batch."""
     values = np.full(count, base, dtype=np.uint64)
-    values[0] = 1
+    values[:1] = 1
     return np.multiply.accumulate(values)
 
 

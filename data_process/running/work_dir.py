@@ -173,15 +173,9 @@ def open_output(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
         sync_directory(destination.parent)
 
 
-def refuse_outputs(
-    outputs: Sequence[Path | None], inputs: Sequence[Path], overwrite: bool
-) -> list[Path]:
-    """The files that will be written (standard output aside); none may be in the way, be read too,
-    or be named twice.
-
-    Raises:
-        UserError: one is.
-    """
+def refuse_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path], overwrite: bool) -> None:
+    """Raises UserError when a file that will be written (standard output aside) is in the way, is
+    read too, or is named twice."""
     given = [path for path in outputs if path is not None and path != PIPE]
     for path in given:
         refuse_to_overwrite(path, work_dir_of(given[0]), overwrite)
@@ -192,7 +186,6 @@ def refuse_outputs(
             raise UserError(f"{path} would be written into what is read: name another place")
     if len({path.resolve() for path in given}) < len(given):
         raise UserError(f"{given[-1]} would be written twice: name different files")
-    return given
 
 
 def refuse_to_overwrite(destination: Path, work_dir: Path, overwrite: bool) -> None:
@@ -243,32 +236,32 @@ def join_shards(
     """
     with locked(work_dir.resolve()), explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{stem}-*.jsonl.tmp"):
-            remove(leftover)
+        aside = folder / f"{stem}.tmp"
+        remove(aside)
+        aside.mkdir()
         try:
-            written = write_shards(work_dir, stream, folder / stem, shard_bytes)
-            paths = [path.with_suffix("") for path in written]
+            shards = write_shards(work_dir, stream, aside / stem, shard_bytes)
+            paths = [folder / shard.name for shard in shards]
             others = sorted(set(folder.glob(f"{stem}-[0-9]*[0-9].jsonl")) - set(paths))
             if others and not overwrite:
                 raise in_the_way(others[0])
-            for aside, path in zip(written, paths, strict=True):
-                put_in_place(aside, path, overwrite)
+            for shard, path in zip(shards, paths, strict=True):
+                put_in_place(shard, path, overwrite)
             for other in others:
                 remove(other)
         finally:
-            for aside in folder.glob(f"{stem}-*.jsonl.tmp"):
-                remove(aside)
+            remove(aside)
         sync_directory(folder)
     return paths
 
 
 def write_shards(work_dir: Path, stream: str, stem: Path, shard_bytes: int) -> list[Path]:
-    """Writes the shards with .tmp at the ends of their names."""
+    """Writes the shards STEM-00000.jsonl and so on; their paths."""
     written: list[Path] = []
     pieces = (line for block in blocks(work_dir, stream) for line in block.splitlines(True))
     line = next(pieces, b"")
     while line or not written:
-        written.append(stem.with_name(f"{stem.name}-{len(written):05d}.jsonl.tmp"))
+        written.append(stem.with_name(f"{stem.name}-{len(written):05d}.jsonl"))
         with written[-1].open("wb") as shard:
             is_full = False
             while line and not is_full:

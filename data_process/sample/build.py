@@ -15,7 +15,6 @@ from data_process.sample.evaluation import make_evaluation
 from data_process.sample.pretraining import KINDS, make_texts
 from data_process.sample.questions import make_holdout
 from data_process.sample.templates import AMOUNTS, LANGUAGES, Row, TextFile
-from model.directory.storage import explained, replace_file
 
 PRETRAIN_FILE = Path("pretrain", "pretrain_sample.jsonl")
 SFT_FILE = Path("sft", "sft_sample.jsonl")
@@ -96,10 +95,3 @@ def is_written(path: Path, content: bytes, overwrite: bool) -> bool:
             f"{path} exists with other content: move it away, or pass --overwrite to replace it."
         )
     return False
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes under a temporary name and renames, so that no half of a file is ever seen."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda place: place.write_bytes(content))

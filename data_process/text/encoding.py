@@ -95,7 +95,7 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
     first_error = first_byte_not_utf8(path)
     if first_error is None:
         return Encoding("utf_8", "UTF-8 throughout")
-    return guessed_encoding(path, first_error)
+    return guessed_encoding(path, head, first_error)
 
 
 def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
@@ -137,11 +137,9 @@ def first_byte_not_utf8(path: Path) -> int | None:
             position += len(data)
 
 
-def guessed_encoding(path: Path, first_error: int) -> Encoding:
+def guessed_encoding(path: Path, head: bytes, first_error: int) -> Encoding:
     """The likeliest encoding of a file that is not UTF-8."""
     sample = sample_at(path, first_error)
-    with path.open("rb") as file:
-        head = file.read(SAMPLE)
     if damage_as(head + sample, "utf_8") < 0.5:
         return Encoding("utf_8", "guessed")
     name = best_fit(sample) or likeliest(sample)

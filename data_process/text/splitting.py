@@ -57,61 +57,42 @@ class Piece:
     text: str
 
 
-class CharacterRuler:
-    """Measures in characters (code points)."""
-
-    def ends(self, text: str) -> Sequence[int]:
-        """Each character ends before the next."""
-        return range(1, len(text) + 1)
-
-    def length(self, text: str) -> int:
-        """Number of characters."""
-        return len(text)
-
-
-class TokenRuler:
-    """Measures in tokens."""
-
-    def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        self.tokenizer = tokenizer
-
-    def ends(self, text: str) -> Sequence[int]:
-        """The character before which each token ends."""
-        encoding = self.tokenizer.backend.encode(text, add_special_tokens=False)
-        # Never falling: offsets may leave out white space.
-        return list(accumulate((end for _, end in encoding.offsets), max))
-
-    def length(self, text: str) -> int:
-        """Number of tokens."""
-        return len(self.tokenizer.encode_batch([text])[0])  # `encode` finds offsets too
-
-
-Ruler = CharacterRuler | TokenRuler
-
-
-@lru_cache(maxsize=1)
-def ruler_for(tokenizer_dir: Path | None) -> Ruler:
-    """Measures in tokens of a tokenizer, which is read once a process, or else in characters."""
-    return TokenRuler(EtudeTokenizer.load(tokenizer_dir)) if tokenizer_dir else CharacterRuler()
+load_tokenizer = lru_cache(maxsize=1)(EtudeTokenizer.load)
+"""Read once a process."""
 
 
 @dataclass(frozen=True)
 class Splitter:
     """Cuts texts into pieces."""
 
-    ruler: Ruler
+    tokenizer: EtudeTokenizer | None
+    """Sizes are in its tokens; None: in characters (code points)."""
     size: int
     """Most units of a piece, its overlap and its white space included."""
     overlap: int = 0
     """Most units that a piece repeats of the one before, in whole sentences; at most half the
     size."""
 
+    def unit_ends(self, text: str) -> Sequence[int]:
+        """The character before which each unit ends."""
+        if self.tokenizer is None:
+            return range(1, len(text) + 1)
+        encoding = self.tokenizer.backend.encode(text, add_special_tokens=False)
+        # Never falling: offsets may leave out white space.
+        return list(accumulate((end for _, end in encoding.offsets), max))
+
+    def length(self, text: str) -> int:
+        """Number of units."""
+        if self.tokenizer is None:
+            return len(text)
+        return len(self.tokenizer.encode_batch([text])[0])  # `encode` finds offsets too
+
     def split(self, chunks: Iterable[str]) -> Iterator[Piece]:
         """The pieces of a text that comes in chunks of any length."""
         buffer, base, begin, new = "", 0, 0, 0  # new: where the text begins that no piece has yet
         for block, is_last in blocks(chunks, max(BLOCK, 8 * self.size)):
             buffer, base, new, begin = buffer[begin:] + block, base + begin, new - begin, 0
-            ends = self.ruler.ends(buffer)
+            ends = self.unit_ends(buffer)
             while new < len(buffer):
                 left = len(ends) - bisect_right(ends, begin)
                 if not is_last and left < 3 * self.size:
@@ -127,7 +108,7 @@ class Splitter:
         room = self.size
         while True:
             cut = self.cut_within(text, ends, begin, new, room)
-            excess = self.ruler.length(text[begin:cut]) - self.size
+            excess = self.length(text[begin:cut]) - self.size
             if excess <= 0 or (room == 1 and begin == new):
                 return begin, cut
             if room == 1:
@@ -242,20 +223,22 @@ class SplitStep(Step):
         """The files, how they are cut, the settings, and the tokenizer."""
         members = [member for group in self.groups for member in group]
         paths = dict.fromkeys(member.path for member in members)
-        tokenizer = self.settings.tokenizer_dir
+        directory = self.settings.tokenizer_dir
         return {
             "step": "split_text 2",
             "files": [[str(path), signature_of(path)] for path in paths],
             "cuts": [asdict(member.part) for member in members],
             "encodings": [m.encoding.name for m in members if isinstance(m, TextPart)],
-            "settings": {**asdict(self.settings), "tokenizer_dir": str(tokenizer)},
-            "tokenizer": tokenizer and EtudeTokenizer.load(tokenizer).fingerprint,
+            "settings": {**asdict(self.settings), "tokenizer_dir": str(directory)},
+            "tokenizer": directory and load_tokenizer(directory).fingerprint,
         }
 
     def run(self, number: int, output: PartOutput) -> None:
         """Splits the texts of one part."""
         settings = self.settings
-        splitter = Splitter(ruler_for(settings.tokenizer_dir), settings.size, settings.overlap)
+        directory = settings.tokenizer_dir
+        tokenizer = load_tokenizer(directory) if directory else None
+        splitter = Splitter(tokenizer, settings.size, settings.overlap)
         for member in self.groups[number]:
             if isinstance(member, FilePart):
                 split_records(member, splitter, settings.bad_records, output)

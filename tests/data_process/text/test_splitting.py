@@ -16,10 +16,8 @@ from data_process.text.sentences import (
     wide_borders,
 )
 from data_process.text.splitting import (
-    CharacterRuler,
     Piece,
     Splitter,
-    TokenRuler,
     blocks,
 )
 from model.tokenizer import EtudeTokenizer
@@ -38,7 +36,7 @@ PLAIN = st.lists(st.sampled_from([w for w in WORDS if "\ud83d" not in w]), max_s
 
 def pieces_of(text: str, size: int, overlap: int = 0) -> list[Piece]:
     """A text cut by characters."""
-    return list(Splitter(CharacterRuler(), size, overlap).split([text]))
+    return list(Splitter(None, size, overlap).split([text]))
 
 
 def join_pieces(pieces: list[Piece]) -> str:
@@ -67,10 +65,10 @@ def test_pieces_by_characters_give_the_text_back(text: str, size: int, overlap: 
 def test_pieces_by_tokens_give_the_text_back(
     tokenizer: EtudeTokenizer, text: str, size: int, overlap: int
 ) -> None:
-    ruler = TokenRuler(tokenizer)
-    pieces = list(Splitter(ruler, size, min(overlap, size // 2)).split([text]))
+    splitter = Splitter(tokenizer, size, min(overlap, size // 2))
+    pieces = list(splitter.split([text]))
     assert join_pieces(pieces) == text
-    assert all(ruler.length(piece.text) <= size for piece in pieces if is_cuttable(piece.text))
+    assert all(splitter.length(piece.text) <= size for piece in pieces if is_cuttable(piece.text))
 
 
 def is_cuttable(text: str) -> bool:
@@ -81,7 +79,7 @@ def is_cuttable(text: str) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(TEXT, max_size=5), st.integers(16, 60))
 def test_how_the_text_comes_in_chunks_does_not_matter(chunks: list[str], size: int) -> None:
-    splitter = Splitter(CharacterRuler(), size, size // 4)
+    splitter = Splitter(None, size, size // 4)
     assert list(splitter.split(chunks)) == list(splitter.split(["".join(chunks)]))
 
 
@@ -209,12 +207,12 @@ def test_clauses_end_after_commas_but_not_in_numbers() -> None:
 
 
 def test_a_character_of_many_tokens_gets_a_piece_of_its_own(tokenizer: EtudeTokenizer) -> None:
-    ruler = TokenRuler(tokenizer)
+    splitter = Splitter(tokenizer, 22, 11)
     family = "👩‍👩‍👧"  # one character, 18 tokens
     text = f"The fox ran. {family} 3.14 {family}!"
-    pieces = list(Splitter(ruler, 22, 11).split([text]))
+    pieces = list(splitter.split([text]))
     assert join_pieces(pieces) == text
-    assert max(ruler.length(piece.text) for piece in pieces) <= 22
+    assert max(splitter.length(piece.text) for piece in pieces) <= 22
 
 
 def test_chinese_punctuation_begins_no_piece() -> None:
