@@ -87,12 +87,11 @@ def read_evaluation(
     Raises:
         UserError: a file is missing, or is not JSONL.
     """
-    texts, sources = [], []
+    texts, sources = list[str](), list[tuple[int, int]]()
     for number, path in enumerate(paths):
         for record in read_records(path):
-            for text in strings_of(record.value):
-                texts.append(text)
-                sources.append((number, record.line))
+            texts += (strings := list(strings_of(record.value)))
+            sources += [(number, record.line)] * len(strings)
     places = np.array(sources, dtype=np.int64).reshape(-1, 2)
     found, owners = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
     lengths: set[int] = set()
@@ -172,8 +171,8 @@ class NgramFinder:
             hashes, places = units.runs(length)
             likely = self.sieve[hashes >> np.uint64(64 - SIEVE_BITS)]
             hashes, places = hashes[likely], places[likely]
-            rank = np.searchsorted(self.ngrams.hashes, hashes)
-            rank = np.minimum(rank, len(self.ngrams.hashes) - 1)
+            last = len(self.ngrams.hashes) - 1
+            rank = np.minimum(np.searchsorted(self.ngrams.hashes, hashes), last)
             same = self.ngrams.hashes[rank] == hashes
             texts_of = np.searchsorted(units.borders, places[same], side="right") - 1
             found.append(np.stack((texts_of, rank[same]), axis=1))

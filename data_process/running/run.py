@@ -49,7 +49,6 @@ from data_process.running.work_dir import (
     prepare_work_dir,
     refuse_outputs,
     remove_work_dir,
-    total_counts,
     work_dir_of,
 )
 from data_process.running.workers import Execution, work_through
@@ -186,7 +185,7 @@ def run_step(step: Step, work_dir: Path, execution: Execution) -> Counter[str]:
         if waiting := sorted(set(range(len(parts))) - set(done_parts(work_dir))):
             with progress_shown(step.title, work_dir, parts):
                 run_parts(step, work_dir, waiting, execution)
-        return total_counts(work_dir)
+        return sum((part_counts(work_dir, n) for n in done_parts(work_dir)), Counter[str]())
 
 
 def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution) -> None:
@@ -208,11 +207,8 @@ def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Exe
 
 def run_here(step: Step, work_dir: Path, waiting: Sequence[int], workers: int) -> None:
     """Does parts on this machine; raises the error of the first part that failed."""
-    errors: dict[int, UserError] = {}
     work = partial(run_part, step, work_dir=work_dir)
-    for number, error in work_through(work, waiting, workers):
-        if error:
-            errors[number] = error
+    errors = {number: error for number, error in work_through(work, waiting, workers) if error}
     if errors:
         raise errors[min(errors)]
 

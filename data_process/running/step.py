@@ -29,7 +29,7 @@ from typing import IO, Any, TypeVar
 from tqdm import tqdm
 
 from config import UserError
-from model.directory.storage import explained, sync_directory
+from model.directory.storage import explained, json_writer, replace_file, sync_directory
 
 Item = TypeVar("Item")
 PARTS, COUNTS = "parts", "counts.json"
@@ -76,11 +76,9 @@ class PartOutput:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Puts all files on the disk, counts last; after an error it only closes them."""
+        """Puts all files on the disk; after an error it only closes them."""
         if error is None:
-            with (self.folder / COUNTS).open("w", encoding="utf-8") as file:
-                json.dump(dict(sorted(self.counts.items())), file, ensure_ascii=False)
-                put_on_disk(file)
+            replace_file(self.folder / COUNTS, json_writer(dict(sorted(self.counts.items()))))
         for stream in self.files.values():
             if error is None:
                 put_on_disk(stream)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +24,6 @@ from data_process.running.step import (
     Step,
     byte_bar,
     done_parts,
-    part_counts,
     put_on_disk,
     stream_files,
 )
@@ -126,14 +124,6 @@ def noted_error(work_dir: Path) -> UserError | None:
     """The noted error of the first part that has one."""
     notes = sorted((work_dir / ERRORS).glob("[0-9]*[0-9]"))
     return UserError(notes[0].read_bytes().decode("utf-8")) if notes else None
-
-
-def total_counts(work_dir: Path) -> Counter[str]:
-    """What all parts counted, together."""
-    total: Counter[str] = Counter()
-    for number in done_parts(work_dir):
-        total.update(part_counts(work_dir, number))
-    return Counter(dict(sorted(total.items())))
 
 
 def remove_work_dir(work_dir: Path) -> None:

@@ -18,13 +18,8 @@ from config import UserError
 
 COMMON_CHARACTERS = Path(__file__).with_name("common_characters.json")
 """Characters beyond ASCII that texts are full of, by the encodings that these texts come in. Text
-that is read in the encoding it was written in has many of them, read in another one hardly any."""
-USUAL_SHARE = 0.9
-"""The share of them in a text."""
-USUAL_SHARE_OF_MANY = dict.fromkeys(
-    ("gb18030", "utf_16_le", "utf_16_be", "big5", "big5hkscs", "euc_kr", "cp949"), 0.55
-)
-"""The same where writing has thousands of characters."""
+that is read in the encoding it was written in has many of them, read in another one hardly any.
+Their usual share of a text is lower where writing has thousands of characters."""
 ENOUGH = 0.6
 """Of the usual share; below it no encoding fits."""
 
@@ -171,12 +166,15 @@ def damage_as(sample: bytes, encoding: str) -> float:
 
 
 @functools.cache
-def common_characters() -> dict[str, frozenset[str]]:
-    """By encoding, the characters that texts in it are full of."""
+def common_characters() -> dict[str, tuple[frozenset[str], float]]:
+    """By encoding, the characters that texts in it are full of, and their usual share."""
     table = json.loads(COMMON_CHARACTERS.read_text(encoding="utf-8"))
     return {
-        encoding: frozenset("".join(table["characters"][name] for name in names))
-        for encoding, names in table["encodings"].items()
+        encoding: (
+            frozenset("".join(table["characters"][name] for name in entry["characters"])),
+            entry["usual share"],
+        )
+        for encoding, entry in table["encodings"].items()
     }
 
 
@@ -191,8 +189,8 @@ def fit(sample: bytes, encoding: str) -> float:
     """How well bytes fit an encoding: 0 not at all, about 1 as a usual text does; bytes that are no
     text count against it."""
     beyond = [c for c in sample.decode(encoding, errors="replace") if c > "\x7f"]
-    common = sum(c in common_characters()[encoding] for c in beyond)
-    return common / max(1, len(beyond)) / USUAL_SHARE_OF_MANY.get(encoding, USUAL_SHARE)
+    common, usual_share = common_characters()[encoding]
+    return sum(c in common for c in beyond) / max(1, len(beyond)) / usual_share
 
 
 def likeliest(sample: bytes) -> str | None:
