@@ -1,9 +1,10 @@
-"""A real browser, one for each module of tests, and a person who uses it."""
+"""A real browser, one for all tests of the page, and a person who uses it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,23 +18,40 @@ SECONDS = 5
 """Longest time that anything on the page may take."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, as the system has it. Its event loop must end before other tests need one, so it
-    lives for a module."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("there is no chromium here; on Debian: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
+OPEN = pytest.StashKey[tuple[Any, Any]]()
+"""Playwright and its browser, while tests of the page run."""
+
+
+@pytest.fixture
+def browser(request: pytest.FixtureRequest) -> Any:
+    """Chromium, as the system has it, started by the first test that needs it."""
+    stash = request.session.stash
+    if OPEN not in stash:
+        path = next(filter(None, map(shutil.which, BROWSERS)), None)
+        if path is None:
+            pytest.skip("there is no chromium here; on Debian: apt-get install chromium")
+        playwright = sync_api.sync_playwright().start()
         # Root, as in a container, may not have a sandbox.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
+        stash[OPEN] = playwright, browser
+    return stash[OPEN][1]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Closes the browser after the last test of this folder: its event loop must end before other
+    tests need one."""
+    stays = nextitem is not None and Path(__file__).parent in nextitem.path.parents
+    if not stays and OPEN in item.session.stash:
+        playwright, browser = item.session.stash[OPEN]
+        del item.session.stash[OPEN]
         browser.close()
+        playwright.stop()
 
 
 @pytest.fixture
 def server() -> Iterator[PageServer]:
-    """A server that says what it is told to."""
+    """A server that follows a script."""
     server = PageServer()
     yield server
     server.stop()
@@ -51,11 +69,11 @@ class Visitor:
         self.mistakes: list[str] = []
         """What the browser complained about."""
         self.page.on("pageerror", lambda error: self.mistakes.append(str(error)))
-        self.page.on("console", self.hear)
+        self.page.on("console", self.record)
         self.page.goto(address)
 
-    def hear(self, message: Any) -> None:
-        """Takes down a complaint; a refusal of the server's is none."""
+    def record(self, message: Any) -> None:
+        """Keeps an error message of the browser; that the server refused is not one."""
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.mistakes.append(message.text)
 
@@ -63,12 +81,21 @@ class Visitor:
         """Waits for something on the page."""
         found = self.page.locator(selector)
         if count is not None:
+            self.waits(lambda: found.count() == count)
             sync_api.expect(found).to_have_count(count)
         elif text is not None:
+            self.waits(lambda: " ".join("".join(found.all_text_contents()[-1:]).split()) == text)
             sync_api.expect(found.last).to_have_text(text)
         else:
             found.last.wait_for()
         return found.last
+
+    def waits(self, condition: Callable[[], bool]) -> None:
+        """Waits for something that playwright would ask for less and less often."""
+        for _ in range(SECONDS * 50):
+            if condition():
+                break
+            self.page.wait_for_timeout(20)
 
     def presses(self, *keys: str) -> None:
         """Presses keys."""
@@ -113,3 +140,14 @@ def visit(browser: Any, server: PageServer) -> Iterator[Any]:
     for visitor in visitors:
         visitor.context.close()
     assert [mistake for visitor in visitors for mistake in visitor.mistakes] == []
+
+
+@pytest.fixture
+def counting(server: PageServer, visit: Any) -> Visitor:
+    """Somebody who watches a slow answer, the numbers from 0 to 999, that has come to 5."""
+    server.script.answers["Count"] = [f"{n} " for n in range(1000)]
+    server.script.delay = 0.02
+    visitor: Visitor = visit()
+    visitor.says("Count", wait=False)
+    visitor.sees(".answer:has-text('5')")
+    return visitor

@@ -1,4 +1,4 @@
-"""A server that the web page is tested with: it says what it is told to, in the form of the API."""
+"""A server that the web page is tested with: it answers by a script, in the form of the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLING = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "max_tokens": 1024, "
 
 @dataclass
 class Refusal:
-    """A reply that is no success."""
+    """A reply that says what went wrong."""
 
     status: int
     message: str = "no"
@@ -81,8 +81,8 @@ def events(script: Script, body: dict[str, Any], pieces: Sequence[Piece]) -> Ite
             [entry(piece, logprob), entry(" perhaps", math.log(0.08)), entry(b"\xe4\xbd", -4.0)],
             key=lambda one: -one["logprob"],
         )
-        told = {"content": [{**entry(piece, logprob), "top_logprobs": top}]} if wanted else None
-        yield choice(script, text, told, None)
+        logprobs = {"content": [{**entry(piece, logprob), "top_logprobs": top}]} if wanted else None
+        yield choice(script, text, logprobs, None)
     yield choice(script, "", None, "stop")
     count = sum(len(m["content"]) for m in body.get("messages", [])) + len(body.get("prompt", ""))
     yield {
