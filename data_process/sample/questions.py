@@ -7,6 +7,7 @@ commuted form is trained, an animal with a name, a name built of known syllables
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -293,16 +294,13 @@ def _split_questions(
     """Holds out at most one question about each fact (more of the few general ones)."""
     limit = 4 if category in ("greeting", "identity") else 1
     common = {prompt for code in LANGUAGES for prompt in common_prompts(code)}
-    order = list(range(len(questions)))
-    rng.shuffle(order)
-    count: dict[tuple[str, int], int] = {}
-    chosen: list[int] = []
-    for index in order:
-        key = questions[index].fact.key
-        if questions[index].prompt in common:
-            continue
-        if count.get(key, 0) < limit and len(chosen) < HELD_OUT_QUESTIONS:
-            count[key] = count.get(key, 0) + 1
-            chosen.append(index)
-    kept = [q for index, q in enumerate(questions) if index not in chosen]
-    return kept, [questions[index] for index in chosen]
+    candidates = list(questions)
+    rng.shuffle(candidates)
+    asked: Counter[tuple[str, int]] = Counter()
+    held: list[Question] = []
+    for question in candidates:
+        if question.prompt not in common and asked[question.fact.key] < limit:
+            asked[question.fact.key] += 1
+            held.append(question)
+    held = held[:HELD_OUT_QUESTIONS]
+    return [question for question in questions if question not in held], held

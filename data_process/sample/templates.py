@@ -29,28 +29,21 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 DECLARATION = re.compile(r"(?:\{\w+\}\s*)+")  # at the start of a line of "placeholders"
 
 
-def with_article(noun: str) -> str:
-    """ "fox" -> "a fox", "owl" -> "an owl"; right for the words of this sample."""
-    return ("an " if noun[:1].lower() in "aeiou" else "a ") + noun
-
-
-def capitalise(text: str) -> str:
-    """Upper-cases the first character only."""
-    return text[:1].upper() + text[1:]
-
-
 class Values(dict[str, str]):
     """Values of placeholders, which also gives other forms of them.
 
-    From kind = "owl" follow {Kind} = "Owl", {a_kind} = "an owl" and {A_kind} = "An owl"; from a
-    sentence {answer} follows {answer_}, the same before "said", where a comma ends it.
+    From kind = "owl" follow {Kind} = "Owl", {a_kind} = "an owl" (right for the words of this
+    sample) and {A_kind} = "An owl"; from a sentence {answer} follows {answer_}, the same before
+    "said", where a comma ends it.
     """
 
     def __missing__(self, name: str) -> str:
         if name.startswith("a_"):
-            return with_article(self[name[2:]])
+            noun = self[name[2:]]
+            return ("an " if noun[:1].lower() in "aeiou" else "a ") + noun
         if name[:1].isupper():
-            return capitalise(self[name[0].lower() + name[1:]])
+            text = self[name[0].lower() + name[1:]]
+            return text[:1].upper() + text[1:]
         if name.endswith("_"):
             return re.sub(r"\.$", ",", self[name[:-1]])
         raise KeyError(name)

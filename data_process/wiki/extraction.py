@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -68,20 +69,18 @@ class DumpExtraction:
 
     def __init__(self, part: DumpPart, settings: ExtractionSettings, output: PartOutput) -> None:
         self.part, self.settings, self.output = part, settings, output
-        self.language = settings.lang or ""
         if part.site:
             self.begin(part.site)
 
     def begin(self, site: SiteInfo) -> None:
         """Prepares the cleaner for the wiki that the head of the dump describes."""
         self.site = site.in_language(self.settings.lang) if self.settings.lang else site
-        self.language = self.site.language
-        if not self.language:
+        if not self.site.language:
             raise UserError(
                 f"{self.part.path}: its head does not state its language; name it with --lang"
             )
         names = dict(self.site.namespaces)
-        self.cleaner = WikitextCleaner(self.settings.cleaning, names, self.language)
+        self.cleaner = WikitextCleaner(self.settings.cleaning, names, self.site.language)
 
     def run(self, bar: tqdm[Any] | None = None) -> None:
         """Writes the records of the part, rejected pages and damage reports."""
@@ -108,7 +107,7 @@ class DumpExtraction:
         """Writes a page's record, or why it is rejected."""
         self.output.count("in")
         if page.checksum_differs:
-            self.report_checksum(page)
+            self.count_checksum(page)
         if reason := self.reason_to_reject(page):
             self.reject(page.title, reason, page.id)
             return
@@ -126,7 +125,7 @@ class DumpExtraction:
                 "id": page.id,
                 "title": page.title,
                 "url": self.site.url(page.title),
-                "lang": self.language,
+                "lang": self.site.language,
                 "revision": page.revision,
             }
         )
@@ -136,15 +135,15 @@ class DumpExtraction:
         if page.namespace not in self.settings.namespaces:
             return "other namespace"
         if page.is_redirect or (page.text and is_redirect(page.text)):
-            return f"redirect ({self.language})"
+            return f"redirect ({self.site.language})"
         if page.text is None:
             return "without text in the dump"
         if page.model != "wikitext":
             return f"not wikitext but {page.model[:40]}"
         if len(page.text) > LONGEST_TEXT:
             return f"wikitext longer than {LONGEST_TEXT:,} characters"
-        if is_disambiguation(page.text, self.language):
-            return f"disambiguation ({self.language})"
+        if is_disambiguation(page.text, self.site.language):
+            return f"disambiguation ({self.site.language})"
         return None
 
     def clean(self, page: Page) -> str | None:
@@ -162,7 +161,7 @@ class DumpExtraction:
     def reject(self, title: str, reason: str, page_id: str = "", text: str = "") -> None:
         """Counts a page that is not taken, and notes why."""
         self.output.count(f"dropped: {reason}")
-        record = {"text": text, "id": page_id, "title": title, "lang": self.language}
+        record = {"text": text, "id": page_id, "title": title, "lang": self.site.language}
         self.output.write({**record, "reason": reason}, REJECTED)
 
     def report(self, problem: Problem) -> None:
@@ -170,7 +169,7 @@ class DumpExtraction:
         path = str(self.part.path)
         self.output.write({"dump": path, "what": problem.what, "note": problem.is_note}, PROBLEMS)
 
-    def report_checksum(self, page: Page) -> None:
+    def count_checksum(self, page: Page) -> None:
         """Counts pages whose text does not match its SHA-1, and reports the first of a part."""
         self.output.count(CHECKSUM)
         if self.output.counts[CHECKSUM] == 1:
@@ -230,14 +229,11 @@ def plan_extraction(
         UserError: one of them is not a dump, or is given twice.
     """
     refuse_twice(paths)
-    dumps = [cut_dump(path, part_bytes) for path in paths]
-    if settings.max_articles is None:
-        return ExtractionStep(tuple((part,) for dump in dumps for part in dump), settings)
-    whole = (
-        DumpPart(path, parts[0].site, size=sum(part.size for part in parts))
-        for path, parts in zip(paths, dumps, strict=True)
-    )
-    return ExtractionStep((tuple(whole),), settings)
+    if settings.max_articles:
+        whole = tuple(part for path in paths for part in cut_dump(path, sys.maxsize))
+        return ExtractionStep((whole,), settings)
+    parts = (part for path in paths for part in cut_dump(path, part_bytes))
+    return ExtractionStep(tuple((part,) for part in parts), settings)
 
 
 def extract(step: ExtractionStep, work_dir: Path, execution: Execution) -> StepResult:

@@ -107,7 +107,9 @@ class PageSplitter:
             else:
                 self.pass_over(max(0, len(self.buffer) - LONGEST_START + 1))
                 self.done = self.place == "seek" and self.is_past_part()
-                yield from self.refuse_long_head()
+                if self.place == "head" and len(self.between) > HEAD_BYTES:
+                    yield Section("head", bytes(self.between))
+                    self.done = True  # something that has no page in its first MiB
                 return
 
     def page_end(self) -> int:
@@ -167,12 +169,6 @@ class PageSplitter:
             yield long_page(shorter)
             self.take(len(self.buffer) - LONGEST_START)
             self.place = "skip"
-
-    def refuse_long_head(self) -> Iterator[Event]:
-        """Stops reading something that has no page in its first MiB."""
-        if self.place == "head" and len(self.between) > HEAD_BYTES:
-            yield Section("head", bytes(self.between))
-            self.done = True
 
     def close(self, damage: str) -> Iterator[Event]:
         """The end of what can be read."""

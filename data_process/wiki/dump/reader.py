@@ -225,9 +225,9 @@ def cut_dump(path: Path, part_bytes: int | None = None) -> list[DumpPart]:
     assert reader.packing
     size = path.stat().st_size
     part_bytes = part_bytes or PART_BYTES.get(reader.packing, size)
-    can_be_cut = reader.encoding == "utf-8" and (
-        reader.packing == "none" or (reader.packing == "bz2" and has_streams(path, part_bytes))
-    )
+    can_be_cut = part_bytes < size and reader.encoding == "utf-8" and reader.packing != "gzip"
+    if reader.packing == "bz2":
+        can_be_cut = can_be_cut and has_streams(path, part_bytes)
     borders = [*range(0, size, part_bytes if can_be_cut else size), size]
     return [
         DumpPart(path, site, begin, None if end == size else end, reader.packing, end - begin)

@@ -40,9 +40,8 @@ def drop_tables(text: str) -> str:
 def border(text: str, match: re.Match[str]) -> tuple[int, int, bool] | None:
     """Start and end of a border and whether it opens; None where it does not begin its line."""
     start = text.rfind("\n", max(0, match.start() - MAX_INDENT), match.start()) + 1
-    if not start and match.start() > MAX_INDENT:
-        return None
-    if text[start : match.start()].strip(" \t:*#;"):
+    is_far = not start and match.start() > MAX_INDENT
+    if is_far or text[start : match.start()].strip(" \t:*#;"):
         return None
     return start, match.end(), match[0] == "{|"
 

@@ -35,7 +35,6 @@ STORED = re.compile(f"{LITERAL}([0-9]+){LITERAL_END}")
 STORED_BLOCK = re.compile(f"{BLOCK}([0-9]+){BLOCK_END}")
 INDENT = "    "
 
-RARE = "[]{}|~_"
 PAIRS = ("[[", "]]", "{{", "}}", "{|", "|}", "-{", "}-", "~~~", "__")
 INSIDE = re.compile(
     r"(?<=\[)(?=\[)|(?<=\])(?=\])|(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\|)(?=\})|(?<=-)(?=\{)"
@@ -179,11 +178,10 @@ def show_gallery(_: str, content: str, literals: Literals) -> str:
 
 def escape_markup(text: str) -> str:
     """A text with a space inside each piece of markup in it."""
-    if any(sign in text for sign in RARE):
-        if any(pair in text for pair in PAIRS):
-            text = INSIDE.sub(" ", text)
-        if "[" in text:
-            text = LINK.sub("[ ", text)
+    if any(pair in text for pair in PAIRS):
+        text = INSIDE.sub(" ", text)
+    if "[" in text:
+        text = LINK.sub("[ ", text)
     if "''" in text:
         text = QUOTES.sub("' ", text)
     if "<" in text:

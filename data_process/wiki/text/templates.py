@@ -10,7 +10,6 @@ those that a function of `renderers.py` renders; under `characters`, those that 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -36,11 +35,7 @@ Renderer = Callable[[str, Arguments], str]
 
 @cache
 def known_templates() -> dict[str, Renderer]:
-    """What renders each template, by its name in lower case.
-
-    Raises:
-        ValueError: a template is listed twice.
-    """
+    """What renders each template, by its name in lower case."""
     table = table_of("templates")
     found: list[tuple[str, Renderer]] = []
     for render, section in ((renderers.chosen, "arguments"), (renderers.joined, "lists")):
@@ -49,9 +44,6 @@ def known_templates() -> dict[str, Renderer]:
     for function, names in table["functions"].items():
         found += [(name, getattr(renderers, function)) for name in names]
     found += [(prefix.lower(), partial(renderers.ship, prefix)) for prefix in table["ships"]]
-    times = Counter([name for name, _ in found] + list(table["characters"]))
-    if twice := [name for name, number in times.items() if number > 1]:
-        raise ValueError(f"templates.json: listed twice: {', '.join(twice)}")
     return dict(found)
 
 

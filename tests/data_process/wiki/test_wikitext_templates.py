@@ -115,6 +115,10 @@ def test_a_language_without_known_words_shows_the_text_alone() -> None:
 
 def test_every_template_is_listed_once_in_lower_case() -> None:
     """Else it would not be found: names are looked up in lower case, with spaces."""
-    names = [*known_templates(), *table_of("templates")["characters"]]
+    table = table_of("templates")
+    names = [name for rule in table["arguments"] + table["lists"] for name in rule["templates"]]
+    names += [name for listed in table["functions"].values() for name in listed]
+    names += [*map(str.lower, table["ships"]), *table["characters"]]
     assert len(names) > 400
+    assert len(names) == len(set(names)) == len(known_templates()) + len(table["characters"])
     assert all(name == name.lower() and "_" not in name for name in names)
