@@ -10,6 +10,7 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -23,7 +24,6 @@ from data_process.records.jsonl import (
     Record,
     decode_line,
     is_blank,
-    json_reason,
     opened,
     parse_object,
     parsed,
@@ -36,8 +36,7 @@ Packing = Literal["jsonl", "array", "table", "lines"]
 SEPARATORS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 """By the end of the file's name; the one that is most often in the first line."""
 SPACE = " \t\r\n"
-NEAR = 20
-"""Characters before the end of what was read in which an error may come from what was not."""
+CUT = "; the file may be cut"
 
 
 def packing_of(path: Path) -> Packing:
@@ -90,61 +89,48 @@ def read_table(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Recor
     Raises:
         UserError: the file is not a table.
     """
-    table = Table(path, longest)
+    csv.field_size_limit(longest)
+    lines = table_lines(path, longest)
+    header = next(lines, "")
+    separator = max(SEPARATORS[path.suffix.lower()], key=header.count)
+    names = [name.strip() for row in csv.reader([header], delimiter=separator) for name in row]
+    if len(set(names)) < len(names) or not all(names):
+        named = ", ".join(names)[:100]
+        raise UserError(f"{path}:1: the first line must name each column once, but has {named}")
 
     def parse(number: int, row: list[str]) -> dict[str, Any] | None:
-        if row and len(row) != len(table.names):
+        if row and len(row) != len(names):
             raise BadLine(
-                f"{len(row)} columns, but the first line names {len(table.names)}; put texts that "
+                f"{len(row)} columns, but the first line names {len(names)}; put texts that "
                 "hold a separator into quotes"
             )
-        return dict(zip(table.names, row, strict=True)) if row else None
+        return dict(zip(names, row, strict=True)) if row else None
 
-    return parsed(path, table.rows(), parse, on_bad)
+    return parsed(path, table_rows(path, lines, separator), parse, on_bad)
 
 
-class Table:
-    """The rows of a CSV or TSV file."""
-
-    def __init__(self, path: Path, longest: int) -> None:
-        self.path, self.longest = path, longest
-        self.names: list[str] = []
-        self.line = 0
-        """Number of the last line that was read."""
-
-    def lines(self) -> Iterator[str]:
-        """The texts of the lines."""
-        for number, _, raw in read_lines(self.path, self.longest):
-            self.line = number
-            try:
-                yield decode_line(number, raw, self.longest)
-            except BadLine as error:  # where its row ends is not known
-                raise UserError(f"{self.path}:{number}: {error}") from error
-
-    def rows(self) -> Iterator[tuple[int, int, list[str]]]:
-        """Line and cells of each row (and a place that is not known)."""
-        csv.field_size_limit(self.longest)
-        lines = self.lines()
-        header = next(lines, "")
-        separator = max(SEPARATORS[self.path.suffix.lower()], key=header.count)
-        names = next(csv.reader([header], delimiter=separator), [])
-        self.names = [name.strip() for name in names]
-        if len(set(self.names)) < len(self.names) or not all(self.names):
-            raise UserError(
-                f"{self.path}:1: the first line must name each column once, but has "
-                f"{', '.join(self.names)[:100]}"
-            )
-        rows = csv.reader(lines, delimiter=separator, strict=True)
-        begin = self.line + 1
+def table_lines(path: Path, longest: int) -> Iterator[str]:
+    """The texts of the lines of a table."""
+    for number, _, raw in read_lines(path, longest):
         try:
-            for row in rows:
-                yield begin, 0, row
-                begin = self.line + 1
-        except csv.Error as error:
-            raise UserError(
-                f"{self.path}:{begin}: not a row of a table ({error}); look for a quote that "
-                "is not closed"
-            ) from error
+            yield decode_line(number, raw, longest)
+        except BadLine as error:  # where its row ends is not known
+            raise UserError(f"{path}:{number}: {error}") from error
+
+
+def table_rows(
+    path: Path, lines: Iterator[str], separator: str
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Line and cells of each row below the header (and a place that is not known)."""
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    line = 2
+    try:
+        for row in rows:
+            yield line, 0, row
+            line = rows.line_num + 2
+    except csv.Error as error:
+        what = f"not a row of a table ({error}); look for a quote that is not closed"
+        raise UserError(f"{path}:{line}: {what}") from error
 
 
 def read_array(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Record]:
@@ -154,21 +140,20 @@ def read_array(path: Path, on_bad: OnBad | None, longest: int) -> Iterator[Recor
     Raises:
         UserError: the file is not an array, or one that cannot be read on; the line is named.
     """
-    items = 0
+    numbers = count(1)
 
-    def parse(number: int, raw: bytes) -> dict[str, Any]:
-        nonlocal items
-        items += 1
+    def parse(line: int, item: bytes) -> dict[str, Any]:
+        number = next(numbers)
         try:
-            return parse_object(decode_line(number, raw, longest))
+            return parse_object(decode_line(line, item, longest))
         except BadLine as error:
-            raise BadLine(f"{error} (item {items:,} of the array)") from error
+            raise BadLine(f"{error} (item {number:,} of the array)") from error
 
-    def lines() -> Iterator[tuple[int, int, bytes]]:
+    def items() -> Iterator[tuple[int, int, bytes]]:
         with opened(path) as file:
             yield from ArrayText(path, file, longest).items()
 
-    return parsed(path, lines(), parse, on_bad)
+    return parsed(path, items(), parse, on_bad)
 
 
 class ArrayText:
@@ -180,7 +165,6 @@ class ArrayText:
         # Only for where an item ends: numbers may be of any size.
         self.scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
         self.text, self.place, self.line = "", 0, 1
-        self.ended = False
 
     def wrong(self, what: str) -> UserError:
         """A file that cannot be read on."""
@@ -202,39 +186,36 @@ class ArrayText:
         if self.symbol():
             raise self.wrong("something stands behind the array's end")
 
-    def read_on(self) -> None:
-        """Reads more, as much as is waiting at least, and forgets what is done."""
+    def read_on(self) -> bool:
+        """Reads more, as much as is waiting at least, and forgets what is done; False when the file
+        has ended."""
         waiting = len(self.text) - self.place
         raw = self.file.read(max(PIECE_BYTES, waiting))
-        self.ended = not raw
         try:
-            more = self.decode.decode(raw, final=self.ended)
+            more = self.decode.decode(raw, final=not raw)
         except UnicodeDecodeError as error:
             raise self.wrong("not UTF-8, here or below") from error
-        if "\0" in more:
-            raise self.wrong("a NUL byte, here or below")
-        self.text, self.place = self.text[self.place :] + more, 0
+        if more:
+            self.text, self.place = self.text[self.place :] + more, 0
+        return bool(raw)
 
     def symbol(self) -> str:
         """The next character that is not white space, which is skipped; empty at the end."""
-        while True:
-            while self.place < len(self.text):
-                character = self.text[self.place]
-                self.place += 1
-                if character not in SPACE:
-                    return character
-                self.line += character == "\n"
-            if self.ended:
-                return ""
-            self.read_on()
+        while self.place < len(self.text) or self.read_on():
+            character = self.text[self.place : self.place + 1]
+            self.place += len(character)
+            if character not in SPACE:
+                return character
+            self.line += character == "\n"
+        return ""
 
     def item(self) -> tuple[int, int, bytes]:
         """The next item."""
         if not self.symbol():
-            raise self.wrong("the array has no end, so the file may be cut")
+            raise self.wrong(f"the array has no end{CUT}")
         self.place -= 1
-        while (end := self.end_of_item()) == len(self.text) and not self.ended:
-            self.read_on()  # a number may go on
+        while (end := self.end_of_item()) == len(self.text) and self.read_on():
+            pass  # a number may go on
         item, line = self.text[self.place : end], self.line
         self.line += item.count("\n")
         self.place = end
@@ -247,18 +228,14 @@ class ArrayText:
         while True:
             try:
                 return self.scan(self.text, self.place)[1]
-            except (ValueError, RecursionError) as error:
-                if self.ended or not self.may_go_on(error):
-                    cut = "; the array has no end, so the file may be cut" if self.ended else ""
-                    # The place in the error would be that in the piece that was read.
-                    reason = json_reason(error).partition(" at character")[0]
-                    raise self.wrong(f"not valid JSON ({reason}){cut}") from error
-            if len(self.text) - self.place > self.longest:
-                raise self.wrong(f"an item of more than {self.longest:,} characters")
-            self.read_on()
-
-    def may_go_on(self, error: Exception) -> bool:
-        """Whether an error is only that the text has not been read to the item's end."""
-        if not isinstance(error, json.JSONDecodeError):
-            return False
-        return error.msg.startswith("Unterminated") or error.pos > len(self.text) - NEAR
+            except RecursionError as error:
+                raise self.wrong("not valid JSON (nested too deeply)") from error
+            except json.JSONDecodeError as error:  # perhaps only of an item that goes on
+                if len(self.text) - self.place > self.longest:
+                    limit = f"{self.longest:,} characters"
+                    raise self.wrong(
+                        f"not valid JSON, or more than {limit}: {error.msg}"
+                    ) from error
+                if not self.read_on():
+                    cut = "" if self.text.rstrip().endswith("]") else CUT
+                    raise self.wrong(f"not valid JSON ({error.msg}){cut}") from error
