@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from config import Settings, UserError
 from data_process.records.files import RecordStepConfig, run_records
 from data_process.records.formats import (
+    EXAMPLES,
     FORMATS,
-    Format,
+    Converted,
     FormatName,
     formats_of,
-    question_format,
+    from_question,
 )
 from data_process.records.jsonl import (
     BadLine,
@@ -58,11 +60,11 @@ class Naming(Settings):
             return [f"from is {self.format}: question_key and answer_key go with question"]
         return []
 
-    def format_called(self, name: FormatName) -> Format:
-        """A format, with the keys that were named."""
-        if name == "question" and self.question_key:
-            return question_format(self.question_key, self.answer_key)
-        return FORMATS[name]
+    def converter(self, name: FormatName) -> Callable[[dict[str, Any]], Iterator[Converted]]:
+        """What converts from a format, with the keys that were named."""
+        if name == "question":
+            return partial(from_question, question=self.question_key, answer=self.answer_key)
+        return FORMATS[name].convert
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,12 @@ def convert_records(
     Raises:
         BadRecord: a record is not, and bad_records is "stop".
     """
-    format, on_bad = naming.format_called(name), skipping(reading.bad_records, output)
+    convert, on_bad = naming.converter(name), skipping(reading.bad_records, output)
     for record in records:
         try:
-            made = list(format.convert(record.value))
+            made = list(convert(record.value))
         except BadLine as error:
-            mistake = BadRecord(record.place, [f"{error}; {name} is {format.example}"])
+            mistake = BadRecord(record.place, [f"{error}; {name} is {EXAMPLES[name]}"])
             if on_bad is None:
                 raise mistake from error
             on_bad(mistake)

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
@@ -176,26 +175,9 @@ def joined(turns: Sequence[Turn]) -> list[Message]:
     ]
 
 
-class Converted(NamedTuple):
-    """What became of a record."""
-
-    record: dict[str, Any]
-    """The new one; the old one when it is dropped."""
-    reason: str | None = None
-    """Why it is dropped."""
-    changes: tuple[str, ...] = ()
-    """What was done beyond writing it in another way."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A way to write a record."""
-
-    matches: Callable[[dict[str, Any]], bool]
-    """Whether a record is written so, by its keys and the types of their values."""
-    convert: Callable[[dict[str, Any]], Iterator[Converted]]
-    """Ours; raises BadLine without a place when it is not written so."""
-    example: str
+Converted = tuple[dict[str, Any], str | None, list[str]]
+"""What became of a record: the new one, or the old one and why it is dropped; and what was done
+beyond writing it in another way."""
 
 
 def has_texts(record: dict[str, Any], *names: str) -> bool:
@@ -226,18 +208,21 @@ def conversation(record: dict[str, Any], turns: list[Turn], *known: str) -> Conv
         turns = [Turn("system", system), *turns]
     messages, reason, changes = tidy(turns)
     if reason:
-        return Converted(record, reason)
-    return Converted({"conversations": messages, **others(record, *known)}, None, tuple(changes))
+        return record, reason, []
+    return {"conversations": messages, **others(record, *known)}, None, changes
+
+
+def exchange(question: str, answer: str) -> list[Turn]:
+    """A question and its answer."""
+    return [with_text("user", question, 1), with_text("assistant", answer, 2)]
 
 
 def from_alpaca(record: dict[str, Any]) -> Iterator[Converted]:
     """An instruction, with an input below it, and earlier exchanges before it."""
     parts = [text_at(record, "instruction"), text_at(record, "input", needed=False)]
     asked = "\n".join(part for part in parts if part.strip())
-    turns = [*history_of(record), with_text("user", asked, 1)]
-    turns.append(with_text("assistant", text_at(record, "output"), 2))
-    known = ("instruction", "input", "output", "history", "system")
-    yield conversation(record, turns, *known)
+    turns = [*history_of(record), *exchange(asked, text_at(record, "output"))]
+    yield conversation(record, turns, "instruction", "input", "output", "history", "system")
 
 
 def history_of(record: dict[str, Any]) -> list[Turn]:
@@ -273,11 +258,10 @@ def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
     else:
         raise BadLine(f'found {described(record)}; "chosen" must be messages or a text')
     known = ("chosen", "rejected", "prompt", "question", *TURNS, "system")
-    converted = conversation(record, turns, *known)
-    if converted.reason is None and "rejected" in record:
-        left_out = (*converted.changes, "changed: the rejected answer left out")
-        converted = converted._replace(changes=left_out)
-    yield converted
+    new, reason, changes = conversation(record, turns, *known)
+    if reason is None and "rejected" in record:
+        changes = [*changes, "changed: the rejected answer left out"]
+    yield new, reason, changes
 
 
 def asked_of(record: dict[str, Any]) -> list[Turn]:
@@ -297,26 +281,17 @@ def question_keys(record: dict[str, Any]) -> list[tuple[str, str]]:
     return [(question, answer) for question in asked for answer in answers]
 
 
-def question_format(question: str | None = None, answer: str | None = None) -> Format:
-    """The format of questions with answers, under keys that are named or found."""
-
-    def convert(record: dict[str, Any]) -> Iterator[Converted]:
-        pairs = question_keys(record)
-        if not (question and answer) and len(pairs) != 1:
-            what = ", ".join(f"{q} and {a}" for q, a in pairs) or described(record)
-            raise BadLine(f"found {what}; name the right keys with --question_key and --answer_key")
-        asked, answered = (question, answer) if question and answer else pairs[0]
-        turns = [
-            with_text("user", text_at(record, asked), 1),
-            with_text("assistant", text_at(record, answered), 2),
-        ]
-        yield conversation(record, turns, asked, answered, "system")
-
-    return Format(
-        lambda record: bool(question_keys(record)) and "instruction" not in record,
-        convert,
-        '{"question": "...", "answer": "..."}',
-    )
+def from_question(
+    record: dict[str, Any], question: str | None = None, answer: str | None = None
+) -> Iterator[Converted]:
+    """A question with its answer, under keys that are named or found."""
+    pairs = [(question, answer)] if question and answer else question_keys(record)
+    if len(pairs) != 1:
+        what = ", ".join(f"{q} and {a}" for q, a in pairs) or described(record)
+        raise BadLine(f"found {what}; name the right keys with --question_key and --answer_key")
+    asked, answered = pairs[0]
+    turns = exchange(text_at(record, asked), text_at(record, answered))
+    yield conversation(record, turns, asked, answered, "system")
 
 
 def from_chatml(record: dict[str, Any]) -> Iterator[Converted]:
@@ -334,17 +309,26 @@ def from_text(record: dict[str, Any]) -> Iterator[Converted]:
     text, rest = text_at(record, name), others(record, name)
     pieces = WRAPPED.findall(text) if WRAPPED.match(text.lstrip()) else [text]
     texts = [piece for piece in pieces if piece.strip()]
-    changes = ("changed: markers around documents removed",) if pieces != [text] else ()
+    changes = ["changed: markers around documents removed"] if pieces != [text] else []
     for piece in texts:
-        yield Converted({"text": piece, **rest}, None, changes)
+        yield {"text": piece, **rest}, None, changes
     if not texts:
-        yield Converted(record, "empty")
+        yield record, "empty", []
 
 
-def is_turns(record: dict[str, Any], name: str, role: str) -> bool:
-    """Whether a key has messages whose roles stand under a name."""
-    messages = record.get(name)
-    return isinstance(messages, list) and all(isinstance(m, dict) and role in m for m in messages)
+def has_turns(record: dict[str, Any], role: str, *names: str) -> bool:
+    """Whether a key has messages whose roles stand under a name; an empty list is ours."""
+    found = [record[name] for name in names if isinstance(record.get(name), list)]
+    return any(
+        all(isinstance(message, dict) and role in message for message in messages)
+        for messages in found
+        if messages or role == "role"
+    )
+
+
+def is_question(record: dict[str, Any]) -> bool:
+    """Whether keys may be question and answer."""
+    return bool(question_keys(record)) and "instruction" not in record
 
 
 def is_chatml(record: dict[str, Any]) -> bool:
@@ -352,42 +336,44 @@ def is_chatml(record: dict[str, Any]) -> bool:
     return has_texts(record, "text") and bool(WRITTEN_TURN.match(record["text"].lstrip()))
 
 
+def is_text(record: dict[str, Any]) -> bool:
+    """Whether there is a text, which is not a conversation."""
+    return any(has_texts(record, name) for name in TEXTS) and not is_chatml(record)
+
+
+class Format(NamedTuple):
+    """A way to write a record."""
+
+    matches: Callable[[dict[str, Any]], bool]
+    """Whether a record is written so, by its keys and the types of their values."""
+    convert: Callable[[dict[str, Any]], Iterator[Converted]]
+    """Ours; raises BadLine without a place when it is not written so."""
+
+
 FORMATS: dict[FormatName, Format] = {
-    "preference": Format(
-        lambda record: "chosen" in record and "rejected" in record,
-        from_preference,
-        '{"chosen": [messages], "rejected": [messages]}',
-    ),
-    "alpaca": Format(
-        lambda record: has_texts(record, "instruction", "output"),
-        from_alpaca,
-        '{"instruction": "...", "input": "...", "output": "..."}',
-    ),
-    "sharegpt": Format(
-        lambda r: any(is_turns(r, name, "from") for name in TURNS if r.get(name)),
-        from_turns,
-        '{"conversations": [{"from": "human", "value": "..."}, ...]}',
-    ),
-    "messages": Format(
-        lambda record: is_turns(record, "messages", "role"),
-        from_turns,
-        '{"messages": [{"role": "user", "content": "..."}, ...]}',
-    ),
-    "conversations": Format(
-        lambda r: any(is_turns(r, name, "role") for name in TURNS[:2]),
-        from_turns,
-        '{"conversations": [{"role": "user", "content": "..."}, ...]}',
-    ),
-    "question": question_format(),
-    "chatml": Format(is_chatml, from_chatml, '{"text": "<|im_start|>user\\n..."}'),
-    "text": Format(
-        lambda r: any(has_texts(r, name) for name in TEXTS) and not is_chatml(r),
-        from_text,
-        '{"text": "..."}',
-    ),
-    "lines": Format(lambda record: False, from_text, "a document in each line"),
+    "preference": Format(lambda r: "chosen" in r and "rejected" in r, from_preference),
+    "alpaca": Format(lambda r: has_texts(r, "instruction", "output"), from_alpaca),
+    "sharegpt": Format(lambda r: has_turns(r, "from", *TURNS), from_turns),
+    "messages": Format(lambda r: has_turns(r, "role", "messages"), from_turns),
+    "conversations": Format(lambda r: has_turns(r, "role", *TURNS[:2]), from_turns),
+    "question": Format(is_question, from_question),
+    "chatml": Format(is_chatml, from_chatml),
+    "text": Format(is_text, from_text),
+    "lines": Format(lambda r: False, from_text),
 }
 """By name, in the order in which they are described above but for what includes another."""
+EXAMPLES: dict[FormatName, str] = {
+    "preference": '{"chosen": [messages], "rejected": [messages]}',
+    "alpaca": '{"instruction": "...", "input": "...", "output": "..."}',
+    "sharegpt": '{"conversations": [{"from": "human", "value": "..."}, ...]}',
+    "messages": '{"messages": [{"role": "user", "content": "..."}, ...]}',
+    "conversations": '{"conversations": [{"role": "user", "content": "..."}, ...]}',
+    "question": '{"question": "...", "answer": "..."}',
+    "chatml": '{"text": "<|im_start|>user\\n..."}',
+    "text": '{"text": "..."}',
+    "lines": "a document in each line",
+}
+"""For messages."""
 WITHOUT_TEXT = ("preference", "alpaca", "sharegpt", "messages", "conversations")
 """Formats whose records may have a text beside, which says the same."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from config import PathConfig
-from data_process.records.formats import FORMATS, Turn, formats_of, tidy
+from data_process.records.formats import EXAMPLES, FORMATS, Turn, formats_of, tidy
 from data_process.records.kinds import conversation_problems, text_problems
 from tests.data_process.jsonl_command import Ran, chat, read, run, write
 
@@ -400,6 +400,6 @@ def test_real_files_become_good_training_data(shared_data: Path, tmp_path: Path)
 
 
 def test_every_format_has_an_example_and_refuses_what_is_none_of_it() -> None:
-    assert all(format.example for format in FORMATS.values())
+    assert all(EXAMPLES[name] for name in FORMATS)
     assert list(text_problems({"text": "a"})) == []
     assert formats_of({}) == []
