@@ -16,7 +16,7 @@ from annotated_types import Ge
 
 from config import UserError
 from data_process.records.files import InputConfig, passing_work_dir
-from data_process.records.jsonl import BadRecord, FilePart, read_records
+from data_process.records.jsonl import BadRecord, FilePart, read_lines, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
 from data_process.records.sources import packing_of
@@ -25,7 +25,8 @@ from data_process.running.step import PartOutput, stream_files
 from data_process.running.workers import Execution
 
 ERRORS = "errors"
-"""Name of the stream of what is wrong."""
+"""Name of the stream of what is wrong, and what its sentences are counted as."""
+UNREADABLE = "files that cannot be read"
 LOOKED_AT = 100
 """Records of each file by which it is decided what they are meant to be."""
 VARYING = re.compile(r"\d[\d,]*|'[^']*'|\"[^\"]*\"|\[.*?\]|\(.*?\)|[:;].*")
@@ -49,15 +50,16 @@ class CheckStep(FilesStep):
             output.count("in")
             output.count("bad records")
             for sentence in bad.problems:
-                output.count("errors")
+                output.count(ERRORS)
                 what = VARYING.sub("…", sentence.partition(": ")[2]).strip()
                 output.count(f"error: {what}")
-                if not self.max_errors or output.counts["errors"] <= self.max_errors:
+                if not self.max_errors or output.counts[ERRORS] <= self.max_errors:
                     output.write(sentence, ERRORS)
 
         problems = PROBLEMS[self.kinds[number]]
         for _ in read_records(self.files[number], problems, note, self.max_line_bytes):
             output.count("in")
+            output.count("out")
 
 
 @dataclass(frozen=True)
@@ -90,26 +92,25 @@ def run_check(config: CheckConfig) -> int:
             kinds[path] = kind
         except UserError as mistake:
             listed.append(str(mistake))
-    unreadable, counts = len(listed), Counter[str]()
+    counts = Counter({UNREADABLE: len(listed)})
     if parts:
         of_parts = tuple(kinds[part.path] for part in parts)
         longest = config.reading.max_line_bytes
         step = CheckStep(tuple(parts), of_parts, longest, config.max_errors)
         with passing_work_dir(step) as work_dir:
-            counts = run_step(step, work_dir, config.execution)
-            limit = max(config.max_errors - unreadable, 0) if config.max_errors else None
+            counts += run_step(step, work_dir, config.execution)
+            limit = max(config.max_errors - len(listed), 0) if config.max_errors else None
             listed += islice(errors_in(work_dir), limit)
-    counts["errors"] += unreadable
     for sentence in listed:
         print(sentence)
-    if (hidden := counts["errors"] - len(listed)) > 0:
+    errors = counts.pop(ERRORS, 0) + counts[UNREADABLE]
+    if (hidden := errors - len(listed)) > 0:
         print(f"... and {hidden:,} more errors (--max_errors 0 lists all)")
     for path, kind in kinds.items():
         print(f"{path}: checked as {kind}")
-    table = outcome_table(counts, unreadable)
-    for line in outcome(table, sum(part.part.size for part in parts), time.perf_counter() - start):
+    for line in outcome(counts, sum(part.part.size for part in parts), time.perf_counter() - start):
         print(line)
-    return 1 if counts["errors"] else 0
+    return 1 if errors else 0
 
 
 def kind_in(path: Path, config: CheckConfig) -> Kind:
@@ -130,15 +131,5 @@ def kind_in(path: Path, config: CheckConfig) -> Kind:
 def errors_in(work_dir: Path) -> Iterator[str]:
     """The sentences that the parts wrote, in order."""
     for path in stream_files(work_dir, ERRORS):
-        with path.open("r", encoding="utf-8") as file:
-            for line in file:
-                yield str(json.loads(line))
-
-
-def outcome_table(counts: Counter[str], unreadable: int) -> Counter[str]:
-    """How many records are good and bad, and how many errors of which kind there are."""
-    good = counts["in"] - counts["bad records"]
-    table = Counter({"in": counts["in"], "bad records": counts["bad records"], "out": good})
-    table["files that cannot be read"] = unreadable
-    table.update({name: count for name, count in counts.items() if name.startswith("error: ")})
-    return table
+        for _, _, line in read_lines(path):
+            yield json.loads(line)

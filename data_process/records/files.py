@@ -26,8 +26,6 @@ from data_process.running.workers import Execution
 from model.directory.storage import json_text
 
 BYTES = "bytes read"
-SHOWN_BYTES = 1 << 20
-"""The progress bar moves on by so many."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,6 @@ class CopyConfig(InputConfig):
     overwrite: bool = False
     """Replace files that exist with other content."""
 
-    @property
-    def streams(self) -> dict[str, Path | None]:
-        """The files to write, by the name of their stream."""
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class OutputConfig(CopyConfig):
@@ -78,11 +71,6 @@ class OutputConfig(CopyConfig):
 
     output: Path = PIPE
     """JSONL file to write; - is standard output."""
-
-    @property
-    def streams(self) -> dict[str, Path | None]:
-        """The only file."""
-        return {MAIN: self.output}
 
 
 @dataclass(frozen=True)
@@ -144,17 +132,10 @@ def read_all(
     on_bad = skipping(reading.bad_records, output)
     with byte_bar(title, total) as bar:
         for path in paths:
-            begin = position = 0
-            try:
-                for record in read_records(path, on_bad=on_bad, longest=reading.max_line_bytes):
-                    position = record.begin + len(record.raw)
-                    if position - begin > SHOWN_BYTES:
-                        bar.update(position - begin)
-                        begin = position
-                    yield record
-            finally:  # also when no more is wanted
-                bar.update(position - begin)
-                output.count(BYTES, position)
+            for record in read_records(path, on_bad=on_bad, longest=reading.max_line_bytes):
+                bar.update(len(record.raw))
+                output.count(BYTES, len(record.raw))
+                yield record
 
 
 @contextmanager
@@ -191,16 +172,16 @@ def writing_streams(streams: Mapping[str, Path | None], overwrite: bool) -> Iter
 
 @contextmanager
 def copying(
-    config: CopyConfig, title: str
+    config: CopyConfig, title: str, **streams: Path | None
 ) -> Iterator[tuple[Generator[Record, None, None], PartOutput]]:
-    """The records of a command's input, counted, and the output that they are copied to; what was
-    done is printed at the end."""
+    """The records of a command's input, counted, and the output that they are copied to, whose
+    streams are named with their files; what was done is printed at the end."""
     start = time.perf_counter()
     files = config.files()
-    outputs = [path for path in config.streams.values() if path]
+    outputs = [path for path in streams.values() if path]
     refuse_outputs(outputs, config.input_files, config.overwrite)
     with (
-        writing_streams({**config.streams, REJECTED: None}, config.overwrite) as output,
+        writing_streams({**streams, REJECTED: None}, config.overwrite) as output,
         closing(counted(read_all(files, config.reading, output, title), output)) as records,
     ):
         yield records, output

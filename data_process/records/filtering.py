@@ -139,27 +139,25 @@ def tokenizer(directory: Path) -> EtudeTokenizer:
     return EtudeTokenizer.load(directory)
 
 
+def fingerprint_of(directory: Path | None) -> str | None:
+    """The fingerprint of a tokenizer, for the plan of a step."""
+    return tokenizer(directory).fingerprint if directory else None
+
+
 @dataclass(frozen=True)
 class FilterStep(FilesStep):
     """Filters records. The streams it writes: main, rejected."""
 
     wanted: RecordFilter
     reading: Reading
+    tokenizer: str | None = None
+    """Its fingerprint."""
     title = "filtering"
-
-    def plan(self) -> dict[str, Any]:
-        """The files, the settings and the tokenizer."""
-        directory = self.wanted.tokenizer_dir
-        return {**super().plan(), "tokenizer": directory and tokenizer(directory).fingerprint}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Filters the records of one part."""
-        records = read_part(
-            self.files[number],
-            output,
-            self.reading.bad_records,
-            longest=self.reading.max_line_bytes,
-        )
+        bad_records, longest = self.reading.bad_records, self.reading.max_line_bytes
+        records = read_part(self.files[number], output, bad_records, longest=longest)
         filter_records(records, self.wanted, output)
 
 
@@ -168,8 +166,7 @@ def filter_records(records: Iterator[Record], wanted: RecordFilter, output: Part
     for record in records:
         reason = next(wanted.reasons(record.value), None)
         if reason is None:
-            output.count("out")
-            output.write_bytes(record.content)
+            output.keep(record.content)
         else:
             output.count(f"dropped: {reason}")
             output.write({**record.value, "reason": reason}, REJECTED)
@@ -187,7 +184,8 @@ def run_filter(config: FilterConfig) -> None:
     """Filters files part by part, or a pipe record by record."""
 
     def plan(files: Sequence[Path]) -> FilterStep:
-        return FilterStep(tuple(jsonl_parts(files)), config.wanted, config.reading)
+        fingerprint = fingerprint_of(config.wanted.tokenizer_dir)
+        return FilterStep(tuple(jsonl_parts(files)), config.wanted, config.reading, fingerprint)
 
     run_records(
         config,

@@ -38,17 +38,11 @@ PIECE_BYTES = 1 << 20
 """What is read at once of a line that may be of any length."""
 BOM = b"\xef\xbb\xbf"
 BAD = "dropped: bad record"
-OTHER_FORMATS = (
-    (b"\x1f\x8b", "compressed; unpack it first"),
-    (b"BZh", "compressed; unpack it first"),
-    (b"PK\x03\x04", "compressed; unpack it first"),
-    (b"\xfd7zXZ", "compressed; unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed; unpack it first"),
-    (b"7z\xbc\xaf\x27\x1c", "compressed; unpack it first"),
-    (b"Rar!", "compressed; unpack it first"),
-    (b"PAR1", "Parquet; save it as JSONL first (pandas: read_parquet, to_json with lines=True)"),
+COMPRESSED = re.compile(
+    rb"\x1f\x8b|BZh|PK\x03\x04|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c|Rar!"
 )
-"""First bytes of other formats, and what a file that begins so is."""
+"""First bytes of gzip, bzip2, zip, xz, Zstandard, 7z and RAR."""
+PARQUET = "Parquet; save it as JSONL first (pandas: read_parquet, to_json with lines=True)"
 
 BadRecords = Literal["stop", "skip"]
 Check = Callable[[dict[str, Any]], Iterator[str]]
@@ -167,7 +161,7 @@ def read_records(
     """
 
     def parse(number: int, raw: bytes) -> dict[str, Any] | None:
-        if raw[:1] != b"{" and is_blank(raw):
+        if is_blank(raw):
             return None
         record = parse_object(decode_line(number, raw, longest))
         for _ in check(record):  # faster than a list of what is nearly always empty
@@ -270,30 +264,18 @@ def read_lines(
     Raises:
         UserError: the file is missing or cannot be read.
     """
-    number, begin, end = 1, 0, math.inf
-    path = source
-    if isinstance(source, FilePart):
-        path, number, begin, end = source.path, source.line, source.begin, source.end
-    assert isinstance(path, Path)
-    with opened(path) as file:
+    part = source if isinstance(source, FilePart) else FilePart(source, 0, sys.maxsize, 1, 0)
+    number, begin = part.line, part.begin
+    with opened(part.path) as file:
         if begin:
             file.seek(begin)
-        while begin < end and (raw := file.readline(longest + 1)):
-            size = len(raw)
-            if size > longest and not raw.endswith(b"\n"):
-                size += skip_line(file)
+        while begin < part.end and (raw := file.readline(longest + 1)):
+            size, piece = len(raw), raw
+            while len(raw) > longest and piece and not piece.endswith(b"\n"):
+                piece = file.readline(PIECE_BYTES)
+                size += len(piece)
             yield number, begin, raw
             number, begin = number + 1, begin + size
-
-
-def skip_line(file: IO[bytes]) -> int:
-    """Reads to the end of a line; the bytes that it had."""
-    size = 0
-    while piece := file.readline(PIECE_BYTES):
-        size += len(piece)
-        if piece.endswith(b"\n"):
-            break
-    return size
 
 
 def is_pipe(path: Path) -> bool:
@@ -364,9 +346,10 @@ def refuse_other_formats(first_line: bytes) -> None:
     marked = first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
     if marked or re.match(rb"\0{1,3}[\t -~]|[\t -~]\0", first_line):
         raise OtherFormat("the file is UTF-16 or UTF-32; save it as UTF-8")
-    for begin, what in OTHER_FORMATS:
-        if first_line.startswith(begin):
-            raise OtherFormat(f"the file is {what}")
+    if COMPRESSED.match(first_line):
+        raise OtherFormat("the file is compressed; unpack it first")
+    if first_line.startswith(b"PAR1"):
+        raise OtherFormat(f"the file is {PARQUET}")
 
 
 def parse_object(line: str) -> dict[str, Any]:
@@ -384,18 +367,14 @@ def parse_object(line: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise BadLine(f'found {described(record)}; a line must be a JSON object, {{"...": ...}}')
     if "\\u" in line and ("\\ud" in line or "\\uD" in line):
-        refuse_lone_surrogates(json.dumps(record, ensure_ascii=False))
+        refuse_half_pairs(json.dumps(record, ensure_ascii=False))
     return record
 
 
-def refuse_lone_surrogates(text: str) -> None:
-    """Raises BadLine for half a surrogate pair, which JSON can spell but UTF-8 cannot."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise BadLine(
-            f"half a surrogate pair ({text[error.start]!r}); mend or remove it"
-        ) from error
+def refuse_half_pairs(text: str) -> None:
+    """Raises BadLine for half of a surrogate pair, which JSON can spell but UTF-8 cannot."""
+    if half := re.search("[\ud800-\udfff]", text):
+        raise BadLine(f"half a surrogate pair ({half[0]!r}); mend or remove it")
 
 
 def json_reason(error: ValueError | RecursionError) -> str:

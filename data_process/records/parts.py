@@ -147,16 +147,16 @@ def survey(path: Path, part_bytes: int, known: KnownFiles) -> Survey:
     Raises:
         UserError: the file is missing, cannot be read, or holds no record.
     """
+    signature = signature_of(path) if path.is_file() else []
     facts = known.recall(path, f"survey {part_bytes}")
     if facts is not None:
         parts = tuple(FilePart(path, *part) for part in facts["parts"])
-        return Survey(path, facts["sha256"], facts["records"], parts, signature_of(path))
-    signature = signature_of(path) if path.is_file() else []
+        return Survey(path, facts["sha256"], facts["records"], parts, signature)
     found = Survey(path, *read_through(path, part_bytes), signature)
     refuse_changed(path, signature)
-    cuts = [[part.begin, part.end, part.line, part.records] for part in found.parts]
-    facts = {"sha256": found.sha256, "records": found.records, "parts": cuts}
     if time.time() - path.stat().st_mtime > SETTLED_SECONDS:
+        cuts = [[part.begin, part.end, part.line, part.records] for part in found.parts]
+        facts = {"sha256": found.sha256, "records": found.records, "parts": cuts}
         known.remember(path, f"survey {part_bytes}", signature, facts)
     return found
 

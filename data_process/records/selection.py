@@ -95,12 +95,11 @@ def parse_size(text: str) -> int | None:
 def run_cut(config: CutConfig) -> None:
     """Copies records until there are enough."""
     left = parse_size(config.size) if config.size else None
-    with copying(config, "cutting") as (records, output):
+    with copying(config, "cutting", main=config.output) as (records, output):
         for record in islice(records, config.records):
             if left is not None and (left := left - len(record.content)) < 0:
                 break
-            output.count("out")
-            output.write_bytes(record.content)
+            output.keep(record.content)
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def run_merge(config: MergeConfig) -> None:
     """Copies all records, one file after another."""
     keys: Counter[str] = Counter()
     seen: set[bytes] = set()
-    with copying(config, "merging") as (records, output):
+    with copying(config, "merging", main=config.output) as (records, output):
         for record in of_one_kind(records):
             if config.dedup:
                 digest = blake2b(content_of(record.value), digest_size=16).digest()
@@ -126,8 +125,7 @@ def run_merge(config: MergeConfig) -> None:
                     continue
                 seen.add(digest)
             keys.update(record.value.keys())
-            output.count("out")
-            output.write_bytes(record.content)
+            output.keep(record.content)
     total = output.counts["out"]
     if partial := [f"{k} ({n:,})" for k, n in sorted(keys.items()) if n < total]:
         stream = sys.stderr if config.output == PIPE else sys.stdout
@@ -171,7 +169,7 @@ def amount_problems(records: int | None, share: float | None) -> list[str]:
 def run_sample(config: SampleConfig) -> None:
     """Draws in one pass where it can, else out of an index."""
     draw = random.Random(config.seed)
-    with copying(config, "drawing") as (records, output):
+    with copying(config, "drawing", main=config.output) as (records, output):
         if config.share is not None:
             limit = round(config.share * 2**KEY_BITS)
             chosen: Iterator[bytes] = (
@@ -183,8 +181,7 @@ def run_sample(config: SampleConfig) -> None:
             least = index.least(min(config.records, len(index.keys)))
             chosen = index.contents(least.nonzero()[0])
         for content in chosen:
-            output.count("out")
-            output.write_bytes(content)
+            output.keep(content)
 
 
 @dataclass(frozen=True)
@@ -209,11 +206,6 @@ class SplitConfig(CopyConfig):
 
     takes_pipes = False
 
-    @property
-    def streams(self) -> dict[str, Path | None]:
-        """Both files."""
-        return {"train": self.train, "validation": self.validation}
-
     def conflicts(self) -> list[str]:
         """What is wrong between the fields, a sentence each."""
         found = super().conflicts() + amount_problems(self.records, self.share)
@@ -233,15 +225,15 @@ def run_split(config: SplitConfig) -> None:
         digest = blake2b(content_of(record.value), digest_size=8, salt=salt).digest()
         return int.from_bytes(digest, "little")
 
-    with copying(config, "splitting") as (records, output):
+    sides = {"train": config.train, "validation": config.validation}
+    with copying(config, "splitting", **sides) as (records, output):
         index = Index(records, key)
-        sides = index.least(validation_records(config, len(index.keys))).tolist()
-        contents = index.contents(range(len(sides)))
-        for content, is_validation in zip(contents, sides, strict=True):
-            side = "validation" if is_validation else "train"
-            output.count("out")
+        is_validation = index.least(validation_records(config, len(index.keys))).tolist()
+        contents = index.contents(range(len(is_validation)))
+        for content, number in zip(contents, is_validation, strict=True):
+            side = list(sides)[number]
             output.count(side)
-            output.write_bytes(content, side)
+            output.keep(content, side)
 
 
 def validation_records(config: SplitConfig, total: int) -> int:
@@ -274,11 +266,10 @@ class ShuffleConfig(OutputConfig):
 def run_shuffle(config: ShuffleConfig) -> None:
     """Copies the records in the order of their keys."""
     draw = random.Random(config.seed)
-    with copying(config, "shuffling") as (records, output):
+    with copying(config, "shuffling", main=config.output) as (records, output):
         index = Index(records, lambda record: draw.getrandbits(KEY_BITS))
         for content in index.contents(index.order()):
-            output.count("out")
-            output.write_bytes(content)
+            output.keep(content)
 
 
 class Index:

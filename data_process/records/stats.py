@@ -15,7 +15,7 @@ from typing import Any
 
 from data_process.cleaning.language import language_of
 from data_process.records.files import InputConfig, passing_work_dir
-from data_process.records.filtering import main_script, tokenizer
+from data_process.records.filtering import fingerprint_of, main_script, tokenizer
 from data_process.records.jsonl import BAD, Reading, read_part
 from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
 from data_process.records.parts import FilesStep, jsonl_parts
@@ -46,12 +46,9 @@ class CountStep(FilesStep):
     tokenizer_dir: Path | None
     languages: bool
     reading: Reading
+    tokenizer: str | None = None
+    """Its fingerprint."""
     title = "counting"
-
-    def plan(self) -> dict[str, Any]:
-        """The files, the settings and the tokenizer."""
-        directory = self.tokenizer_dir
-        return {**super().plan(), "tokenizer": directory and tokenizer(directory).fingerprint}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Counts the records of one part."""
@@ -180,7 +177,8 @@ def run_stats(config: StatsConfig) -> None:
     files = config.files()
     refuse_outputs([config.output], config.input_files, config.overwrite)
     parts = tuple(jsonl_parts(files))
-    step = CountStep(parts, config.tokenizer_dir, config.languages, config.reading)
+    fingerprint = fingerprint_of(config.tokenizer_dir)
+    step = CountStep(parts, config.tokenizer_dir, config.languages, config.reading, fingerprint)
     with passing_work_dir(step) as work_dir:
         counts = run_step(step, work_dir, config.execution)
         found = gather(counts, work_dir)

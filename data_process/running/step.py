@@ -68,6 +68,11 @@ class PartOutput:
             self.files[stream] = (self.folder / f"{stream}.jsonl").open("wb")
         self.files[stream].write(line)
 
+    def keep(self, line: bytes, stream: str = MAIN) -> None:
+        """Adds a whole line to a stream, and counts it as `out`."""
+        self.count("out")
+        self.write_bytes(line, stream)
+
     def count(self, what: str, number: int = 1) -> None:
         """Counts something, such as `in`, `out` or `dropped: too short`."""
         self.counts[what] += number
