@@ -28,7 +28,7 @@ from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import document_problems
 from data_process.records.parts import FilesStep, plan_of
 from data_process.running.run import StepResult, run_single, run_step
-from data_process.running.step import REJECTED, PartOutput, stream_files
+from data_process.running.step import PartOutput, stream_files
 from data_process.running.workers import Execution
 
 LINES = "lines"
@@ -85,8 +85,7 @@ class CleaningStep(FilesStep):
         for document in read_part(part, output, settings.bad_records, document_problems):
             text, language, reason = self.clean(document.value["text"], output)
             if reason:
-                output.count(f"dropped: {reason}")
-                output.write({**document.value, "reason": reason}, REJECTED)
+                output.drop(document.value, reason)
                 continue
             if settings.mask_personal_data:
                 text, found = mask_personal_data(text)

@@ -34,7 +34,7 @@ from data_process.records.jsonl import (
 from data_process.records.kinds import described
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
 from data_process.records.sources import packing_of, read_source
-from data_process.running.step import REJECTED, PartOutput
+from data_process.running.step import PartOutput
 from data_process.running.work_dir import PIPE
 
 LOOKED_AT = 100
@@ -81,41 +81,33 @@ class ConvertStep(FilesStep):
         """Converts the records of one part."""
         on_bad = skipping(self.reading.bad_records, output)
         records = read_source(self.files[number], on_bad, self.reading.max_line_bytes)
-        convert_records(records, self.formats[number], self.naming, self.reading, output)
+        self.convert(records, self.formats[number], output)
 
+    def convert(self, records: Iterator[Record], name: FormatName, output: PartOutput) -> None:
+        """Writes what becomes of records that are written in one format.
 
-def convert_records(
-    records: Iterator[Record],
-    name: FormatName,
-    naming: Naming,
-    reading: Reading,
-    output: PartOutput,
-) -> None:
-    """Writes what becomes of records that are written in one format.
-
-    Raises:
-        BadRecord: a record is not, and bad_records is "stop".
-    """
-    convert, on_bad = naming.converter(name), skipping(reading.bad_records, output)
-    for record in records:
-        try:
-            made = list(convert(record.value))
-        except BadLine as error:
-            mistake = BadRecord(record.place, [f"{error}; {name} is {EXAMPLES[name]}"])
-            if on_bad is None:
-                raise mistake from error
-            on_bad(mistake)
-            continue
-        output.count("in")
-        for new, reason, changes in made:
-            if reason:
-                output.count(f"dropped: {reason}")
-                output.write({**new, "reason": reason}, REJECTED)
-            else:
-                output.count("out")
-                output.write(new)
-            for change in changes:
-                output.count(change)
+        Raises:
+            BadRecord: a record is not, and bad_records is "stop".
+        """
+        convert = self.naming.converter(name)
+        on_bad = skipping(self.reading.bad_records, output)
+        for record in records:
+            try:
+                made = list(convert(record.value))
+            except BadLine as error:
+                mistake = BadRecord(record.place, [f"{error}; {name} is {EXAMPLES[name]}"])
+                if on_bad is None:
+                    raise mistake from error
+                on_bad(mistake)
+                continue
+            output.count("in")
+            for new, reason, changes in made:
+                if reason:
+                    output.drop(new, reason)
+                else:
+                    output.count("out")
+                    output.write(new)
+                output.counts.update(changes)
 
 
 def find_format(path: Path, records: Sequence[Record], naming: Naming) -> FormatName:
@@ -171,7 +163,8 @@ def run_convert(config: ConvertConfig) -> None:
     def work(records: Iterator[Record], output: PartOutput) -> None:
         first = list(islice(records, LOOKED_AT))
         name = find_format(PIPE, first, config.naming)
-        convert_records(chain(first, records), name, config.naming, config.reading, output)
+        step = ConvertStep((), (), config.naming, config.reading)
+        step.convert(chain(first, records), name, output)
 
     run_records(config, lambda files: plan_conversion(files, config), work)
 

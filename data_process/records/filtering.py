@@ -17,7 +17,7 @@ from data_process.records.files import RecordStepConfig, run_records
 from data_process.records.jsonl import Reading, Record, counted, read_part
 from data_process.records.kinds import messages_of, text_of
 from data_process.records.parts import FilesStep, jsonl_parts
-from data_process.running.step import REJECTED, PartOutput
+from data_process.running.step import PartOutput
 from model.tokenizer import EtudeTokenizer
 
 Number = Annotated[int, Ge(0)]
@@ -168,8 +168,7 @@ def filter_records(records: Iterator[Record], wanted: RecordFilter, output: Part
         if reason is None:
             output.keep(record.content)
         else:
-            output.count(f"dropped: {reason}")
-            output.write({**record.value, "reason": reason}, REJECTED)
+            output.drop(record.value, reason)
 
 
 @dataclass(frozen=True)

@@ -231,11 +231,10 @@ class ArrayText:
             except RecursionError as error:
                 raise self.wrong("not valid JSON (nested too deeply)") from error
             except json.JSONDecodeError as error:  # perhaps only of an item that goes on
+                reason = f"not valid JSON ({error.msg.removesuffix(' at')})"
                 if len(self.text) - self.place > self.longest:
-                    limit = f"{self.longest:,} characters"
-                    raise self.wrong(
-                        f"not valid JSON, or more than {limit}: {error.msg}"
-                    ) from error
+                    limit = f"an item of more than {self.longest:,} characters"
+                    raise self.wrong(f"{limit}, or {reason}") from error
                 if not self.read_on():
                     cut = "" if self.text.rstrip().endswith("]") else CUT
-                    raise self.wrong(f"not valid JSON ({error.msg}){cut}") from error
+                    raise self.wrong(reason + cut) from error

@@ -34,7 +34,7 @@ BATCH, LONG = 256, 100_000
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SHARE_NAMES = ("least", "5%", "25%", "median", "75%", "95%", "most")
 MOST_SHOWN = 12
-PICTURES = ("png", "pdf", "svg")
+PICTURES = (".png", ".pdf", ".svg")
 Lengths = dict[str, Counter[int]]
 """characters, tokens and turns: how many records have so many."""
 
@@ -158,15 +158,10 @@ class StatsConfig(InputConfig):
 
     takes_pipes = False
 
-    @property
-    def picture_kind(self) -> str:
-        """The format, by the end of the picture's name."""
-        return self.output.suffix.lower().removeprefix(".") if self.output else "png"
-
     def conflicts(self) -> list[str]:
         """What is wrong with the fields, a sentence each."""
         found = super().conflicts()
-        if self.picture_kind not in PICTURES:
+        if self.output and self.output.suffix.lower() not in PICTURES:
             found.append(f"output is {self.output}: let its name end with .png, .pdf or .svg")
         return found
 
@@ -187,7 +182,7 @@ def run_stats(config: StatsConfig) -> None:
     size = sum(file.part.size for file in parts)
     print(outcome(counts, size, time.perf_counter() - start)[-1])
     if config.output and counts["in"] > counts[BAD]:
-        write_picture(found, config.output, config.picture_kind)
+        write_picture(found, config.output)
         print(config.output)
 
 
@@ -217,10 +212,11 @@ def table(found: Found) -> list[str]:
     return lines
 
 
-def write_picture(found: Found, path: Path, picture_kind: str) -> None:
+def write_picture(found: Found, path: Path) -> None:
     """Draws, and writes the picture whole."""
     from data_process.pipeline.figures import draw_counts, save  # matplotlib is slow to import
 
     figure = draw_counts(found)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda place: save(figure, place, picture_kind))
+    kind = path.suffix.lower().removeprefix(".")
+    replace_file(path, lambda place: save(figure, place, kind))

@@ -73,6 +73,11 @@ class PartOutput:
         self.count("out")
         self.write_bytes(line, stream)
 
+    def drop(self, record: dict[str, Any], reason: str) -> None:
+        """Writes a record to the rejected ones with its reason, and counts that."""
+        self.count(f"dropped: {reason}")
+        self.write({**record, "reason": reason}, REJECTED)
+
     def count(self, what: str, number: int = 1) -> None:
         """Counts something, such as `in`, `out` or `dropped: too short`."""
         self.counts[what] += number
