@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from config import Settings, UserError
-from data_process.records.files import RecordStepConfig, run_records
+from data_process.records.files import RecordStep, RecordStepConfig, run_records
 from data_process.records.formats import (
     EXAMPLES,
     FORMATS,
@@ -32,7 +32,7 @@ from data_process.records.jsonl import (
     skipping,
 )
 from data_process.records.kinds import described
-from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
+from data_process.records.parts import jsonl_parts, refuse_twice
 from data_process.records.sources import packing_of, read_source
 from data_process.running.step import PartOutput
 from data_process.running.work_dir import PIPE
@@ -68,7 +68,7 @@ class Naming(Settings):
 
 
 @dataclass(frozen=True)
-class ConvertStep(FilesStep):
+class ConvertStep(RecordStep):
     """Converts records. The streams it writes: main, rejected."""
 
     formats: tuple[FormatName, ...]
@@ -82,6 +82,11 @@ class ConvertStep(FilesStep):
         on_bad = skipping(self.reading.bad_records, output)
         records = read_source(self.files[number], on_bad, self.reading.max_line_bytes)
         self.convert(records, self.formats[number], output)
+
+    def work(self, records: Iterator[Record], output: PartOutput) -> None:
+        """Converts records of one format, which is found out from the first."""
+        first = list(islice(records, LOOKED_AT))
+        self.convert(chain(first, records), find_format(PIPE, first, self.naming), output)
 
     def convert(self, records: Iterator[Record], name: FormatName, output: PartOutput) -> None:
         """Writes what becomes of records that are written in one format.
@@ -159,14 +164,7 @@ class ConvertConfig(RecordStepConfig):
 
 def run_convert(config: ConvertConfig) -> None:
     """Converts files part by part, or a pipe record by record."""
-
-    def work(records: Iterator[Record], output: PartOutput) -> None:
-        first = list(islice(records, LOOKED_AT))
-        name = find_format(PIPE, first, config.naming)
-        step = ConvertStep((), (), config.naming, config.reading)
-        step.convert(chain(first, records), name, output)
-
-    run_records(config, lambda files: plan_conversion(files, config), work)
+    run_records(config, lambda files: plan_conversion(files, config))
 
 
 def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep:

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import time
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,7 +19,7 @@ import tyro
 
 from config import PathConfig, Settings, UserError
 from data_process.records.jsonl import Reading, Record, counted, is_pipe, read_records, skipping
-from data_process.records.parts import refuse_twice
+from data_process.records.parts import FilesStep, refuse_twice
 from data_process.running.run import StepConfig, outcome, run_and_join, run_single
 from data_process.running.step import MAIN, REJECTED, PartOutput, Step, byte_bar
 from data_process.running.work_dir import PIPE, open_output, refuse_outputs, remove_work_dir
@@ -71,6 +72,14 @@ class OutputConfig(CopyConfig):
 
     output: Path = PIPE
     """JSONL file to write; - is standard output."""
+
+
+class RecordStep(FilesStep):
+    """A step that works record by record, so also on those of a pipe."""
+
+    @abstractmethod
+    def work(self, records: Iterator[Record], output: PartOutput) -> None:
+        """Does to records what `run` does to those of a part."""
 
 
 @dataclass(frozen=True)
@@ -190,34 +199,31 @@ def copying(
 
 def run_records(
     config: RecordStepConfig,
-    plan: Callable[[list[Path]], Step],
-    work: Callable[[Generator[Record, None, None], PartOutput], None],
+    plan: Callable[[Sequence[Path]], RecordStep],
 ) -> None:
     """Runs a command that works record by record: in parts, or, where a pipe is read or written, in
     this process alone.
 
     Args:
         config: its flags.
-        plan: the step for some files.
-        work: does the same to the records of pipes.
+        plan: the step for some files; without one, for the records of pipes.
     """
     files = config.files()
     from_pipe = any(map(is_pipe, files))
     if not from_pipe and config.output != PIPE:
         run_and_join(config, lambda place: run_single(plan(files), place, config.execution))
         return
-    start, size = time.perf_counter(), None
+    start = time.perf_counter()
     config.refuse_outputs()
     streams = {MAIN: config.output, REJECTED: config.rejected}
     with writing_streams(streams, config.overwrite) as output:
+        step = plan([] if from_pipe else files)
         if from_pipe:
-            work(read_all(files, config.reading, output, "reading"), output)
-        else:
-            step = plan(files)
-            size = step.input_bytes
-            for number in range(len(step.parts())):
-                step.run(number, output)
-    print_outcome(output.counts, start, [path for path in streams.values() if path], size)
+            step.work(read_all(files, config.reading, output, "reading"), output)
+        for number, part in enumerate(step.parts()):
+            step.run(number, output)
+            output.count(BYTES, part.size)
+    print_outcome(output.counts, start, [path for path in streams.values() if path])
 
 
 @contextmanager
@@ -236,26 +242,16 @@ def passing_work_dir(step: Step) -> Iterator[Path]:
     remove_work_dir(work_dir)
 
 
-def print_outcome(
-    counts: Counter[str],
-    start: float,
-    written: Sequence[Path],
-    input_bytes: int | None = None,
-) -> None:
+def print_outcome(counts: Counter[str], start: float, written: Sequence[Path]) -> None:
     """Prints the table of what was done, and the files that were written; on standard error when
     standard output has the records.
 
     Args:
-        counts: what was counted.
+        counts: what was counted, with BYTES.
         start: time.perf_counter() at the start.
         written: the files, - among them when records went to standard output.
-        input_bytes: size of the input; None: it was counted too.
     """
-    kept = Counter({name: count for name, count in counts.items() if name != BYTES})
     stream = sys.stderr if PIPE in written else sys.stdout
-    size = counts[BYTES] if input_bytes is None else input_bytes
-    for line in outcome(kept, size, time.perf_counter() - start):
+    lines = outcome(counts, counts.pop(BYTES, 0), time.perf_counter() - start)
+    for line in (*lines, *(path for path in written if path != PIPE)):
         print(line, file=stream)
-    for path in written:
-        if path != PIPE:
-            print(path, file=stream)

@@ -13,10 +13,10 @@ from annotated_types import Ge
 
 from config import Settings
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
-from data_process.records.files import RecordStepConfig, run_records
-from data_process.records.jsonl import Reading, Record, counted, read_part
+from data_process.records.files import RecordStep, RecordStepConfig, run_records
+from data_process.records.jsonl import Reading, Record, counted, read_records, skipping
 from data_process.records.kinds import messages_of, text_of
-from data_process.records.parts import FilesStep, jsonl_parts
+from data_process.records.parts import jsonl_parts
 from data_process.running.step import PartOutput
 from model.tokenizer import EtudeTokenizer
 
@@ -145,7 +145,7 @@ def fingerprint_of(directory: Path | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class FilterStep(FilesStep):
+class FilterStep(RecordStep):
     """Filters records. The streams it writes: main, rejected."""
 
     wanted: RecordFilter
@@ -156,19 +156,18 @@ class FilterStep(FilesStep):
 
     def run(self, number: int, output: PartOutput) -> None:
         """Filters the records of one part."""
-        bad_records, longest = self.reading.bad_records, self.reading.max_line_bytes
-        records = read_part(self.files[number], output, bad_records, longest=longest)
-        filter_records(records, self.wanted, output)
+        on_bad = skipping(self.reading.bad_records, output)
+        part, longest = self.files[number], self.reading.max_line_bytes
+        self.work(read_records(part, on_bad=on_bad, longest=longest), output)
 
-
-def filter_records(records: Iterator[Record], wanted: RecordFilter, output: PartOutput) -> None:
-    """Writes each record as it stands, or drops it with its reason."""
-    for record in records:
-        reason = next(wanted.reasons(record.value), None)
-        if reason is None:
-            output.keep(record.content)
-        else:
-            output.drop(record.value, reason)
+    def work(self, records: Iterator[Record], output: PartOutput) -> None:
+        """Writes each record as it stands, or drops it with its reason."""
+        for record in counted(records, output):
+            reason = next(self.wanted.reasons(record.value), None)
+            if reason is None:
+                output.keep(record.content)
+            else:
+                output.drop(record.value, reason)
 
 
 @dataclass(frozen=True)
@@ -186,8 +185,4 @@ def run_filter(config: FilterConfig) -> None:
         fingerprint = fingerprint_of(config.wanted.tokenizer_dir)
         return FilterStep(tuple(jsonl_parts(files)), config.wanted, config.reading, fingerprint)
 
-    run_records(
-        config,
-        plan,
-        lambda records, output: filter_records(counted(records, output), config.wanted, output),
-    )
+    run_records(config, plan)

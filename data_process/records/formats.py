@@ -61,11 +61,6 @@ ROLES = {
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names.split()}
 CALLS = ("tool_calls", "function_call")
 
-TOOL = "a tool message"
-EMPTY = "an empty turn"
-NO_TEXT = "a content that is no text"
-SYSTEM = "a second system turn"
-
 
 class Turn(NamedTuple):
     """A turn, and what is in the way of keeping it."""
@@ -110,7 +105,7 @@ def read_turn(message: object, number: int) -> Turn:
         role = "tool"
     content = message.get("content", message.get("value"))
     if role == "tool":
-        return Turn(role, "", TOOL)
+        return Turn(role, "", "a tool message")
     return with_text(role, content, number)
 
 
@@ -119,13 +114,13 @@ def with_text(role: str, content: object, number: int) -> Turn:
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         if not all(isinstance(part, str) for part in parts):
-            return Turn(role, "", NO_TEXT)
+            return Turn(role, "", "a content that is no text")
         content = "\n".join(map(str, parts))
     if content is None:
         content = ""
     if not isinstance(content, str):
         raise BadLine(f"message {number} needs a content that is text, not {described(content)}")
-    return Turn(role, content, None if content.strip() else EMPTY)
+    return Turn(role, content, None if content.strip() else "an empty turn")
 
 
 def tidy(turns: Sequence[Turn]) -> Tidied:
@@ -136,13 +131,11 @@ def tidy(turns: Sequence[Turn]) -> Tidied:
     if len(head) < len(beginning):
         changes.append("changed: a system turn without a text left out")
     rest = list(turns[len(beginning) :])
-    trouble = next(
-        (n for n, turn in enumerate(rest) if turn.trouble or turn.role == "system"), None
-    )
     what = None
-    if trouble is not None:
-        what = rest[trouble].trouble or SYSTEM
-        rest = rest[:trouble]
+    for number, turn in enumerate(rest):
+        if turn.trouble or turn.role == "system":
+            what, rest = turn.trouble or "a second system turn", rest[:number]
+            break
     if unasked := len(leading(rest, "assistant")):
         changes.append("changed: assistant's turns before the first user's left out")
         rest = rest[unasked:]
