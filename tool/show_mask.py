@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unicodedata import east_asian_width
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import UserError
 from data_process.records.jsonl import read_conversations
+from inference.engine.answers import make_spell
+from inference.terminal.console import padded
 from model.chat import Message, render
 from model.tokenizer import EtudeTokenizer
 from tool.settings import ShowMaskConfig
@@ -74,8 +75,6 @@ class TokenTexts:
     """The text of each token of a byte-level tokenizer, which may be a piece of a character."""
 
     def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        from inference.engine.answers import make_spell
-
         self.tokenizer, self.spell = tokenizer, make_spell(tokenizer)
 
     def __getitem__(self, token: int) -> str:
@@ -214,12 +213,6 @@ def document_names(ids: Sequence[int], border: int) -> Iterator[str]:
             number += not inside
             yield str(number)
         inside = token != border
-
-
-def padded(text: str, width: int) -> str:
-    """A text filled up to a width on the screen, where Chinese characters take two columns."""
-    columns = sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
-    return text + " " * max(0, width - columns)
 
 
 def row_total(tokenizer: EtudeTokenizer, batch: Batch, rows: int) -> str:

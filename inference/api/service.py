@@ -164,7 +164,7 @@ class Service:
         self.on_failure: Callable[[], None] = lambda: None
         """Called in the event loop when the engine has raised an error, which ends the service."""
         self.slots = len(self.engine.slots)
-        self.metrics = Metrics(lambda: self.running, lambda: self.waiting)
+        self.metrics = Metrics(lambda: self.engine.running, lambda: self.waiting)
         self.admitted = 0
         self.seconds = 1.0
         """Usual time of an answer from its slot to its end, for the advice when to come back."""
@@ -183,14 +183,9 @@ class Service:
         self.thread.start()
 
     @property
-    def running(self) -> int:
-        """Answers that have a slot."""
-        return self.engine.running
-
-    @property
     def waiting(self) -> int:
         """Answers that have no slot yet."""
-        return self.engine.waiting + len(self.inbox)
+        return len(self.engine.queue) + len(self.inbox)
 
     @contextmanager
     def admit(self, count: int) -> Iterator[None]:

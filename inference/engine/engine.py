@@ -35,13 +35,16 @@ from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 PREFILL_TOKENS = 256
-"""Prompt tokens that are read in one step: a long prompt delays running outputs by no more."""
+"""Prompt tokens that are read in one step: a long prompt delays running outputs by no more. A step
+reads every weight once, however many tokens it runs: for a few tokens that is what takes the time,
+for hundreds the arithmetic does, 2 operations a weight and token, so larger pieces gain nothing."""
 LEAST_PREFIX = 16
 """A slot is chosen for what it holds of a prompt from this many tokens on."""
 NGRAMS = (4, 3, 2)
 """Lengths of the endings that drafts are looked up by, the longest first."""
 DRAFT_TOKENS = 6
-"""Most drafted tokens in a step."""
+"""Most drafted tokens in a step. Each costs arithmetic alone, since the weights are read anyway,
+but the chance that all before it were right falls with every token."""
 
 
 class Engine:
@@ -74,6 +77,7 @@ class Engine:
         self.cache = KVCache(model.config, slots, self.context, weight.device, weight.dtype)
         self.slots = [Slot(number) for number in range(slots)]
         self.queue: deque[GenerationOutput] = deque()
+        """Outputs that have no slot yet."""
         self.forward: Forward = TorchForward(model, self.cache)
         self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
         self.quantized, self.may_draft = quantized, drafts
@@ -83,11 +87,6 @@ class Engine:
     def running(self) -> int:
         """Outputs that have a slot."""
         return sum(slot.output is not None for slot in self.slots)
-
-    @property
-    def waiting(self) -> int:
-        """Requests that have no slot yet."""
-        return len(self.queue)
 
     @property
     def busy(self) -> bool:
@@ -129,16 +128,14 @@ class Engine:
             return changed
         self.cache.lengths = [len(slot.cached) for slot in self.slots]
         logits = self.best_forward()(works)  # (all outputs, vocab)
-        row = 0
         due: list[tuple[Slot, Tensor, list[int]]] = []
-        for work in works:
+        pieces = logits.split_with_sizes([work.outputs for work in works])  # (outputs, vocab) each
+        for work, rows in zip(works, pieces, strict=True):
             slot = self.slots[work.slot]
             slot.cached += work.ids
             if work.outputs:
                 # Of 1 + k checked tokens, the k last ones are drafts.
-                drafted = list(work.ids[len(work.ids) - work.outputs + 1 :])
-                due.append((slot, logits[row : row + work.outputs], drafted))
-                row += work.outputs
+                due.append((slot, rows, work.ids[len(work.ids) - work.outputs + 1 :]))
         self.choose(due)
         for slot, _, _ in due:
             assert slot.output
@@ -271,6 +268,9 @@ class Engine:
         """Accepts drafts as long as each is the likeliest token, and the likeliest after them: 1 to
         1 + len(drafted) tokens by one pass. What was rejected leaves the cache."""
         assert slot.output
+        # Row i is what follows the newest token and i drafts. Sampling would accept a draft with
+        # the probability min(1, p / q) (arXiv 2211.17192); in a greedy output p and q are 0 or 1:
+        # accepted is what is equal, and the first row that differs has the right token.
         chosen = logits.argmax(dim=-1).tolist()  # (1 + drafts,)
         accepted = 0
         for row, token, expected in zip(logits, chosen, [*drafted, None], strict=True):
@@ -365,7 +365,7 @@ def with_logprobs(token: int, logits: Tensor, top: int | None) -> Token:
     if top is None:
         return Token(token, "")
     logprobs = logits.log_softmax(dim=-1)  # (vocab,)
-    best = logprobs.topk(min(top, len(logprobs)))
+    best = logprobs.topk(min(top, len(logprobs)))  # (top,) each: values and indices
     alternatives = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return Token(token, "", float(logprobs[token]), tuple(alternatives))
 

@@ -88,6 +88,7 @@ static float sum(Vec v) {
     return lanes[0];
 }
 
+// In LANES partial sums, so in another order than one after the other; but always in the same.
 static float dot(const float *a, const float *b, int n) {
     Vec total = {};
     int i = 0;
@@ -120,7 +121,8 @@ static Vec exponential(Vec x) {
     return y * power;
 }
 
-// M tokens times P panels.
+// M tokens times P panels: total[m][p] gets LANES outputs of token m. A weight that is loaded serves
+// M tokens, an x that is broadcast P panels: M + P loads for M * P multiplications.
 template <int M, int P, class T>
 static void tile(const T *panels, const float *x, int columns, Vec (&total)[M][P]) {
     for (int m = 0; m < M; m++)
@@ -156,6 +158,7 @@ static void product_tile(const Matrix &w, int panel, const float *x, float *out,
     }
 }
 
+// out (tokens, stride) = or += x (tokens, columns) times P panels, in tiles of 8, 4, 2 and 1 tokens.
 template <int P, class T>
 static void product_group(const Matrix &w, int panel, const float *x, int tokens, float *out,
                           int stride, bool add) {
@@ -172,7 +175,9 @@ static void product_group(const Matrix &w, int panel, const float *x, int tokens
     run(std::integral_constant<int, 1>());
 }
 
-// The share of one thread in a product of all tokens with a matrix.
+// The share of one thread in a product of all tokens with a matrix: a range of panels, so that every
+// weight is read by one thread, once for each tile of tokens. Few tokens leave registers for more
+// panels side by side, which is more of the weights in flight from memory at a time.
 template <class T>
 static void product_of(const Matrix &w, const float *x, int tokens, float *out, int stride, bool add,
                        int thread, int threads) {
@@ -195,12 +200,14 @@ static void product(const Matrix &w, const float *x, int tokens, float *out, int
         product_of<float>(w, x, tokens, out, stride, add, thread, threads);
 }
 
+// x / sqrt(mean(x^2) + epsilon) * weight (RMSNorm, arXiv 1910.07467).
 static void rms_norm(const float *x, const float *weight, float *out, int n, float epsilon) {
     float factor = 1.0f / std::sqrt(dot(x, x, n) / n + epsilon);
     for (int i = 0; i < n; i++) out[i] = x[i] * factor * weight[i];
 }
 
-// Turns a head by the angles of its position, in the rotate-half layout.
+// Turns a head by the angles of its position (RoPE, arXiv 2104.09864), in the rotate-half layout:
+// the pairs are i and i + head_dim / 2.
 static void rotate(float *head, const float *cosine, const float *sine, int head_dim) {
     int half = head_dim / 2;
     for (int i = 0; i < half; i++) {
@@ -210,8 +217,9 @@ static void rotate(float *head, const float *cosine, const float *sine, int head
     }
 }
 
-// out = the values, weighed by softmax(query . keys / sqrt(head_dim)). scores has room for count
-// rounded up to LANES.
+// out = the values, weighed by softmax(query . keys / sqrt(head_dim)). keys and values are (count,
+// head_dim), query and out (head_dim); scores has room for count rounded up to LANES. The largest
+// score is subtracted first, which changes no weight and keeps e^x from overflowing.
 static void attend(const float *query, const float *keys, const float *values, int count,
                    int head_dim, float *scores, float *out) {
     float scale = 1.0f / std::sqrt(static_cast<float>(head_dim)), most = -INFINITY;
@@ -236,6 +244,7 @@ static void attend(const float *query, const float *keys, const float *values, i
     }
 }
 
+// gate = silu(gate) * up, where silu(x) = x / (1 + e^-x) (SwiGLU, arXiv 2002.05202).
 static void silu_times(float *gate, const float *up, int n) {
     int i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -263,12 +272,15 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
     const int hidden = n.hidden, dim = n.head_dim, heads = n.heads, kv_heads = n.kv_heads;
     const int q_size = heads * dim, kv_size = kv_heads * dim, group = heads / kv_heads;
     const long row_size = static_cast<long>(n.max_length) * dim;
+    // x (count, hidden) is the residual stream.
     std::vector<float> x(static_cast<long>(count) * hidden), normed(x.size());
-    std::vector<float> q(static_cast<long>(count) * q_size), attended(q.size());
-    std::vector<float> k(static_cast<long>(count) * kv_size), v(k.size());
+    std::vector<float> q(static_cast<long>(count) * q_size), attended(q.size());  // (count, q_size)
+    std::vector<float> k(static_cast<long>(count) * kv_size), v(k.size());  // (count, kv_size)
     std::vector<float> gate(static_cast<long>(count) * n.intermediate), up(gate.size());
-    std::vector<float> last(static_cast<long>(outputs) * hidden);
+    std::vector<float> last(static_cast<long>(outputs) * hidden);  // (outputs, hidden)
 
+    // All threads go through the layers together: products are shared out by rows of the matrix,
+    // the rest by tokens (begin to end); a barrier stands where one needs what another wrote.
 #pragma omp parallel num_threads(n.threads)
     {
         const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
@@ -308,6 +320,8 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                 }
             }
 #pragma omp barrier
+            // Causal without a mask: a token looks at the positions up to its own; `group` query
+            // heads share a head of keys and values (GQA, arXiv 2305.13245).
             // Taken in turns: later tokens of a prompt look at more.
             for (long work = thread; work < static_cast<long>(count) * kv_heads; work += threads) {
                 int t = work / kv_heads, h = work % kv_heads;
@@ -319,6 +333,7 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                 }
             }
 #pragma omp barrier
+            // x += attended . o, the residual connection
             product(layer.o, attended.data(), count, x.data(), hidden, true, thread, threads);
 #pragma omp barrier
             norm_all(layer.attention_norm);
@@ -327,6 +342,7 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                     threads);
             product(layer.up, normed.data(), count, up.data(), n.intermediate, false, thread,
                     threads);
+            // No barrier before: a thread goes on with the rows that it has just computed itself.
             int from = first_row(n.intermediate, thread, threads);
             int rows = first_row(n.intermediate, thread + 1, threads) - from;
             for (int t = 0; t < count; t++) {
@@ -342,6 +358,7 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                 rms_norm(&x[static_cast<long>(t) * hidden], n.norm,
                          &last[static_cast<long>(tokens[t].output) * hidden], hidden, n.epsilon);
 #pragma omp barrier
+        // The largest matrix, (vocab, hidden), sees only the positions whose logits are wanted.
         product(n.head, last.data(), outputs, logits, n.vocab, false, thread, threads);
     }
     return 0;

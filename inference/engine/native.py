@@ -47,16 +47,18 @@ def quantize_model(model: Etude) -> QuantizedWeights:
             continue
         codes, scales = quantize_rows(parameter)
         quantized[name] = (codes, scales)
-        parameter.copy_(codes * scales[:, None])
+        parameter.copy_(codes * scales[:, None])  # (rows, columns)
     return quantized
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A matrix (rows, columns) as int8 codes and one scale a row (rows,): weight is about codes *
     scale."""
-    # The largest weight of a row becomes 127, so the error is at most half a step, scale / 2.
+    # The largest weight of a row becomes 127, so the error is at most half a step, scale / 2
+    # (absmax quantization, as of the weights in LLM.int8, arXiv 2208.07339). One scale for the
+    # whole matrix would let the row with the largest weight set the step of all.
     scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (rows,)
-    return (weight / scales[:, None]).round().to(torch.int8), scales
+    return (weight / scales[:, None]).round().to(torch.int8), scales  # (rows, columns), (rows,)
 
 
 SIZES = (
@@ -259,7 +261,7 @@ class NativeForward:
     def __call__(self, works: Sequence[Work]) -> Tensor:
         """See inference.engine.cache.Forward."""
         rows = sum(work.outputs for work in works)
-        logits = torch.empty(rows, self.vocab)
+        logits = torch.empty(rows, self.vocab)  # (all outputs, vocab), filled by the C++ code
         # Four ints a token: id, slot, position, and the row of logits that it fills, or -1.
         tokens: list[int] = []
         output = 0
@@ -285,7 +287,9 @@ def panels_of(weight: Tensor, lanes: int) -> Tensor:
     """A matrix (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes); missing rows
     of the last panel are zero."""
     rows, columns = weight.shape
+    # (rows rounded up to a multiple of lanes, columns)
     padded = torch.zeros(-(-rows // lanes) * lanes, columns, dtype=weight.dtype)
     padded[:rows] = weight
     # One vector load then brings one column of `lanes` rows: as many dot products grow at once.
+    # (panels, lanes, columns) -> (panels, columns, lanes)
     return padded.view(-1, lanes, columns).transpose(1, 2).contiguous()

@@ -53,7 +53,8 @@ def sample(
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """Lowers the logits of seen tokens: negative ones are multiplied by the penalty, others divided
     (CTRL, arXiv 1909.05858)."""
-    penalised = torch.where(logits < 0, logits * penalty, logits / penalty)
+    # Dividing a negative logit would raise it.
+    penalised = torch.where(logits < 0, logits * penalty, logits / penalty)  # (batch, vocab)
     return torch.where(seen, penalised, logits)
 
 
@@ -70,7 +71,8 @@ def candidates(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor
     Returns:
         Ids and logits, both (batch, candidates); -inf for one that is left out.
     """
-    logits = logits / sampling.temperature
+    # softmax(z / t) is proportional to p^(1 / t): below 1 the likely become likelier.
+    logits = logits / sampling.temperature  # (batch, vocab)
     width = logits.shape[-1]
     if 0 < sampling.top_k < width:
         last = logits.topk(sampling.top_k).values[:, -1:]  # (batch, 1)
@@ -80,7 +82,7 @@ def candidates(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor
     ids = logits.topk(width, sorted=False).indices.sort(dim=-1).values  # (batch, width)
     # Equal logits in the order of their ids: topk's own order depends on the device.
     values, order = logits.gather(1, ids).sort(dim=-1, descending=True, stable=True)
-    ids = ids.gather(1, order)
+    ids = ids.gather(1, order)  # (batch, width), as values
     if sampling.top_p < 1:
         values = keep_top_p(values, sampling.top_p)
     if sampling.min_p > 0:
@@ -92,15 +94,16 @@ def keep_top_p(descending: Tensor, p: float) -> Tensor:
     """Keeps the fewest likeliest tokens that hold a share p of the probability, one at least
     (nucleus sampling, arXiv 1904.09751); logits come and go in falling order."""
     # Summed from the least likely up, as transformers does: the mass that is dropped is <= 1 - p.
-    ascending = descending.flip(-1)
-    drop = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
+    ascending = descending.flip(-1)  # (batch, candidates)
+    drop = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p  # (batch, candidates) of bool
     drop[:, -1] = False  # the likeliest stays, also for p = 0
     return descending.masked_fill(drop.flip(-1), -torch.inf)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
     """Keeps the tokens at least p times as likely as the likeliest (arXiv 2407.01082)."""
-    probabilities = logits.softmax(dim=-1)
+    probabilities = logits.softmax(dim=-1)  # (batch, candidates)
+    # Unlike top-p it follows the model's certainty: many pass where the likeliest is unlikely.
     too_rare = probabilities < p * probabilities.amax(dim=-1, keepdim=True)
     return logits.masked_fill(too_rare, -torch.inf)
 
@@ -122,7 +125,9 @@ def draw(ids: Tensor, logits: Tensor, generators: Sequence[torch.Generator]) -> 
     """
     # In float64: a sum near 1 in float32 loses tokens of less than 6e-8.
     cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)  # (batch, candidates)
+    # (batch,), in [0, 1)
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
+    # Scaled by the last sum, which is 1 but for rounding, so that a point always lies inside.
     points = uniform.to(cumulative)[:, None] * cumulative[:, -1:]  # (batch, 1)
     places = torch.searchsorted(cumulative, points, right=True)  # (batch, 1)
     return ids.gather(1, places.clamp(max=ids.shape[1] - 1))[:, 0]

@@ -106,7 +106,7 @@ def read_all(connection: socket.socket) -> bytes:
 def test_a_client_that_goes_away_frees_its_slot(server: Server, stream: bool) -> None:
     service = server.service
     with closing(post(server, {**LONG, "n": 2, "stream": stream})):
-        until(lambda: service.running == 2)
+        until(lambda: service.engine.running == 2)
     assert server.idle(within=1.0)
     assert ended(service, "cancelled") == 2
 
@@ -114,17 +114,17 @@ def test_a_client_that_goes_away_frees_its_slot(server: Server, stream: bool) ->
 def test_a_client_that_goes_away_while_it_waits_leaves_the_queue(server: Server) -> None:
     service = server.service
     with closing(post(server, {**LONG, "n": 2})):
-        until(lambda: service.running == 2)
+        until(lambda: service.engine.running == 2)
         with closing(post(server, LONG)):
             until(lambda: service.waiting == 1)
         until(lambda: service.waiting == 0, seconds=1.0)
-        assert service.running == 2
+        assert service.engine.running == 2
 
 
 def test_more_than_may_wait_are_told_when_to_come_back(server: Server) -> None:
     service = server.service
     with closing(post(server, {**LONG, "n": 2})), closing(post(server, LONG)):
-        until(lambda: service.running + service.waiting == 3)
+        until(lambda: service.engine.running + service.waiting == 3)
         with server.client() as client:
             reply = client.post(TEXT, json=LONG)
             assert reply.status_code == 503
@@ -202,7 +202,7 @@ def test_answers_have_time_to_end_when_the_server_ends(make: MakeModel) -> None:
         with server.client() as client:
             thread = threading.Thread(target=lambda: replies.append(client.post(TEXT, json=asked)))
             thread.start()
-            until(lambda: server.service.running == 1)
+            until(lambda: server.service.engine.running == 1)
             server.listener.stop()
             thread.join()
     assert replies[0].json()["choices"][0]["cut_by"] == "max_tokens"
@@ -214,7 +214,7 @@ def test_answers_that_do_not_end_in_time_are_ended_with_a_reason(make: MakeModel
         running(make(), config) as server,
         closing(post(server, {**LONG, "stream": True})) as connection,
     ):
-        until(lambda: server.service.running == 1)
+        until(lambda: server.service.engine.running == 1)
         server.listener.stop()
         stream = read_all(connection).decode("utf-8")
     assert '"finish_reason":"length","cut_by":"shutdown"' in stream

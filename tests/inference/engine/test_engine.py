@@ -163,7 +163,7 @@ def test_a_cancelled_answer_frees_its_slot(make_engine: MakeEngine) -> None:
     waiting = engine.submit(GenerationRequest([6], GREEDY, ()))
     other = engine.submit(GenerationRequest([7], GREEDY, ()))
     engine.step()
-    assert (engine.running, engine.waiting) == (1, 2)
+    assert (engine.running, len(engine.queue)) == (1, 2)
     running.cancel()
     waiting.cancel()
     changed = engine.step()
