@@ -29,7 +29,7 @@ from tool.benchmarks.contenders import SHAPES, Contender, LlamaRecipe, Shape, Sp
 from tool.benchmarks.measuring import Failure, RemoteObject, machine_sentence, run_apart
 from tool.settings import TrainingSpeedConfig
 from train.data.batches import Batch
-from train.machine import memory_in_use, peak_memory
+from train.machine import matmul_speed, memory_in_use, peak_memory
 from train.run.plan import flops_per_token
 
 EAGER = "transformers"
@@ -47,6 +47,8 @@ class Facts:
     """Largest resident memory of the process, or the largest allocation on a GPU."""
     first_loss: float
     """In nats, before anything was learnt: the same for all contenders."""
+    peak_flops: float
+    """Of a matrix product in the contender's format, measured after the steps."""
 
 
 class Worker:
@@ -87,6 +89,7 @@ class Worker:
             first_step_seconds=self.first_seconds,
             memory_bytes=memory_in_use(self.device) if on_gpu else peak_memory(),
             first_loss=self.first_loss,
+            peak_flops=matmul_speed(self.device, getattr(torch, self.job.contender.dtype)),
         )
 
 
@@ -244,6 +247,7 @@ def numbers(result: Result, results: Sequence[Result]) -> dict[str, Any]:
         "times_eager": ratio(result, [r for r in results if r.contender.name == EAGER]),
         "times_tuned": ratio(result, [r for r in results if r.is_tuned]),
         "flops": flops,
+        "share_of_peak": flops / result.facts.peak_flops,
         "dtype": result.contender.dtype,
         "step_seconds": result.step_seconds,
         **dataclasses.asdict(result.facts),
@@ -266,7 +270,7 @@ def table(name: str, results: Sequence[Result]) -> str:
     """The results at a shape as a table."""
     lines = [
         f"\nshape {name}: {results[0].shape.sentence()}",
-        f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} "
+        f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} {'of peak':>8} "
         f"{'step':>8} {'first step':>10} {'memory':>8}",
     ]
     for result in results:
@@ -280,7 +284,8 @@ def table(name: str, results: Sequence[Result]) -> str:
         )
         lines.append(
             f"{result.contender.name:38} {found['tokens_per_second']:>9,.0f} "
-            f"{eager:>8} {tuned:>8} {found['flops'] / 1e12:>8.3f} {found['step_seconds']:>6.3f} s "
+            f"{eager:>8} {tuned:>8} {found['flops'] / 1e12:>8.3f} {found['share_of_peak']:>8.0%} "
+            f"{found['step_seconds']:>6.3f} s "
             f"{found['first_step_seconds']:>8.1f} s {found['memory_bytes'] / 1e9:>5.2f} GB"
         )
     return "\n".join(lines)

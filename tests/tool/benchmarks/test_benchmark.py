@@ -58,7 +58,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def result(contender: Contender, *rounds: tuple[float, ...], loss: float = 8.0) -> Result:
     """A contender with known step times at shape T."""
-    return Result(contender, SHAPES["T"], rounds, Facts(9.0, 10**9, loss))
+    return Result(contender, SHAPES["T"], rounds, Facts(9.0, 10**9, loss, 1e12))
 
 
 def job(contender: Contender, shape: Shape) -> SpeedJob:
