@@ -58,15 +58,13 @@ def mask_personal_data(text: str) -> tuple[str, Counter[str]]:
     found: Counter[str] = Counter()
     if "@" in text or "at" in text:
         text = masked(text, EMAIL, "EMAIL", bool, found)
-    if any(digit in text for digit in "0123456789"):
+    if "::" in text or any(digit in text for digit in "0123456789"):
         text = masked(text, IDENTITY, "ID", is_identity_number, found)
         text = masked(text, CARD, "CARD", is_card_number, found)
         text = masked(text, IP, "IP", is_public_address, found)
         text = masked(text, PHONE, "PHONE", bool, found)
         text, spoken = SPOKEN_PHONE.subn(r"\1[PHONE]", text)
         found.update({"PHONE": spoken} if spoken else {})
-    elif "::" in text:
-        text = masked(text, IP, "IP", is_public_address, found)
     return text, found
 
 

@@ -141,19 +141,12 @@ class FingerprintStep(FilesStep):
         }
         if not self.comparison.exact_only:
             sets, sizes = sets_of(batch, units, roles, owners, self.comparison.ngram)
-            found |= {"sets": sets, "sizes": sizes, "keys": self.keys(sets, sizes)}
+            shape = bands_for(self.comparison.threshold)
+            keys = band_keys(sets, sizes, shape, self.comparison.seed)
+            found |= {"sets": sets, "sizes": sizes, "keys": keys}
         if finder:
             found["matches"] = finder.matches(owners, units, ends_of_long_turns(batch))
         return found
-
-    def keys(self, sets: Set, sizes: Places) -> Hashes:
-        """The keys of the bands; those of records without a shingle are not used."""
-        shape = bands_for(self.comparison.threshold)
-        keys = np.zeros((shape[0], len(sizes)), dtype=np.uint64)
-        if len(sets):
-            begins = (np.cumsum(sizes) - sizes)[sizes > 0]
-            keys[:, sizes > 0] = band_keys(sets, begins, shape, self.comparison.seed)
-        return keys
 
 
 def comparable_problems(record: dict[str, Any]) -> Iterator[str]:

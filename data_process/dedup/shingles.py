@@ -248,18 +248,18 @@ def bands_for(threshold: float) -> tuple[int, int]:
 
 
 def band_keys(
-    sets: npt.NDArray[np.uint32], begins: Places, shape: tuple[int, int], seed: int
+    sets: npt.NDArray[np.uint32], sizes: Places, shape: tuple[int, int], seed: int
 ) -> Hashes:
     """The keys of texts.
 
     Args:
         sets: the shingles of all texts, one text after another.
-        begins: where each text's begin; none is empty.
+        sizes: how many each text has.
         shape: bands, and rows of each.
         seed: of the random functions.
 
     Returns:
-        (bands, texts)
+        (bands, texts); 0 for a text without a shingle.
     """
     bands, rows = shape
     random = np.random.default_rng(seed)
@@ -268,12 +268,14 @@ def band_keys(
     terms = random.integers(0, limit, bands * rows, dtype=np.uint64)
     wide = sets.astype(np.uint64)
     work = np.empty_like(wide)
-    keys = np.zeros((bands, len(begins)), dtype=np.uint64)
+    filled = sizes > 0
+    begins = (np.cumsum(sizes) - sizes)[filled]
+    keys = np.zeros((bands, len(sizes)), dtype=np.uint64)
     for number, (factor, term) in enumerate(zip(factors, terms, strict=True)):
         np.multiply(wide, factor, out=work)
         np.add(work, term, out=work)
         key = keys[number // rows]
         key *= np.uint64(GOLDEN)
-        key += np.minimum.reduceat(work, begins)
-        mix(key)
+        key[filled] += np.minimum.reduceat(work, begins)
+        mix(key)  # 0 stays 0
     return keys

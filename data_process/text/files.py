@@ -161,12 +161,9 @@ def damaged_text(part: TextPart, byte: int) -> UserError:
 
 def lines_before(path: Path, byte: int) -> int:
     """How many line ends stand before a byte."""
-    count = position = 0
     with path.open("rb") as file:
-        while position < byte and (data := file.read(min(CHUNK, byte - position))):
-            count += data.count(b"\n")
-            position += len(data)
-    return count
+        pieces = iter(lambda: file.read(min(CHUNK, byte - file.tell())), b"")
+        return sum(piece.count(b"\n") for piece in pieces)
 
 
 def is_encoding(name: str) -> bool:
