@@ -6,16 +6,17 @@ own; `run_script` turns a `UserError` into one line on standard error and an exi
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import tyro
 
-from config import PRESETS, EtudeConfig, UserError
+from config import PRESETS, EtudeConfig, Settings, UserError
 
 
 def parse_config(
@@ -51,14 +52,7 @@ def parse_config(
     return config
 
 
-class HasProblems(Protocol):
-    """A config that knows what is wrong with its values."""
-
-    def problems(self) -> list[str]:
-        """Everything wrong with the values, a sentence each."""
-
-
-Flags = TypeVar("Flags", bound=HasProblems)
+Flags = TypeVar("Flags", bound=Settings)
 
 
 def parse_flags(
@@ -109,12 +103,9 @@ def preset_help() -> str:
 def preset_name(args: Sequence[str]) -> str:
     """The value of --preset in a command line, or "base"; a wrong one is left for tyro to
     refuse."""
-    name = "base"
-    for position, argument in enumerate(args):
-        if argument == "--preset" and position + 1 < len(args):
-            name = args[position + 1]
-        elif argument.startswith("--preset="):
-            name = argument.removeprefix("--preset=")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", nargs="?")
+    name = parser.parse_known_args(args)[0].preset
     return name if name in PRESETS else "base"
 
 

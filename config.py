@@ -536,24 +536,6 @@ def auto() -> EtudeConfig:
     return dataclasses.replace(plain, pretrain=timed)
 
 
-def positive(part: object, *names: str) -> list[str]:
-    """A sentence for each named field that is not above zero."""
-    values = {name: getattr(part, name) for name in names}
-    return [
-        f"{name} is {value}: use a value above 0" for name, value in values.items() if not value > 0
-    ]
-
-
-def in_range(part: object, low: float, high: float, *names: str) -> list[str]:
-    """A sentence for each named field outside [low, high]."""
-    values = {name: getattr(part, name) for name in names}
-    return [
-        f"{name} is {value}: use a value from {low:g} to {high:g}"
-        for name, value in values.items()
-        if not low <= value <= high
-    ]
-
-
 def divisors(number: int) -> list[int]:
     """The divisors of a positive number, ascending."""
     return [d for d in range(1, number + 1) if number % d == 0]

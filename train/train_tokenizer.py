@@ -22,7 +22,7 @@ from cli import parse_config, run_script
 from config import EtudeConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from train.tokenizer.bpe import is_there, origin_of, save_tokenizer, train_bpe
-from train.tokenizer.texts import CountedTexts, Sample, survey
+from train.tokenizer.texts import Sample, survey
 
 STAGES = ("config", "train", "verify", "all")
 
@@ -54,10 +54,9 @@ def parse_stage(args: Sequence[str]) -> tuple[str, EtudeConfig]:
 def check(config: EtudeConfig) -> Sample:
     """Reads all data to its end, and says what is there and what would be done."""
     settings, paths = config.tokenizer, config.paths
-    files = survey(paths.pretrain_files)
-    for file in files:
+    sample = Sample(tuple(map(survey, paths.pretrain_files)), settings.max_bytes)
+    for file in sample.files:
         print(f"{file.path}: {file.records:,} records, {file.text_bytes:,} bytes of text")
-    sample = Sample(tuple(files), settings.max_bytes)
     print(
         f"tokenizer of {settings.vocab_size:,} tokens from {sample.text_bytes:,} bytes of text, "
         f"in {paths.tokenizer_dir}"
@@ -77,8 +76,8 @@ def train(config: EtudeConfig, sample: Sample) -> None:
         print(f"{directory}: already there, made of the same data and settings")
         return
     start = time.perf_counter()
-    used = CountedTexts(sample)
-    tokenizer = EtudeTokenizer(train_bpe(used, settings.vocab_size, settings.min_frequency))
+    bytes_used = sum(len(text.encode("utf-8")) for text in sample.texts)
+    tokenizer = EtudeTokenizer(train_bpe(sample.texts, settings.vocab_size, settings.min_frequency))
     if len(tokenizer) < settings.vocab_size:
         more = " or raise --max_bytes" if sample.share < 1 else ""
         raise UserError(
@@ -92,12 +91,12 @@ def train(config: EtudeConfig, sample: Sample) -> None:
             {"file": str(f.path), "records": f.records, "bytes": f.text_bytes, "sha256": f.sha256}
             for f in sample.files
         ],
-        "records_used": used.records,
-        "bytes_used": used.text_bytes,
+        "records_used": len(sample.texts),
+        "bytes_used": bytes_used,
     }
     save_tokenizer(directory, tokenizer, config.model.max_position_embeddings, summary)
     print(
-        f"learned {len(tokenizer):,} tokens from {used.text_bytes:,} bytes in "
+        f"learned {len(tokenizer):,} tokens from {bytes_used:,} bytes in "
         f"{time.perf_counter() - start:.0f} s: {directory}"
     )
 
@@ -108,7 +107,7 @@ def prove(config: EtudeConfig, sample: Sample) -> int:
 
     directory = config.paths.tokenizer_dir
     tokenizer = EtudeTokenizer.load(directory)
-    for line in report(tokenizer, sample):
+    for line in report(tokenizer, sample.texts):
         print(line)
     problems = find_problems(directory, tokenizer)
     for problem in problems:

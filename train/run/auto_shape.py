@@ -9,6 +9,7 @@ Chinchilla's (arXiv 2203.15556, equation 2), and what repeated data are worth is
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from config import LADDER, SHAPE, ModelConfig, PretrainConfig, rung
@@ -27,14 +27,12 @@ from train.machine import pick_dtype
 from train.run.directory import saved_settings
 from train.run.plan import seconds_per_token
 
-FloatArray = npt.NDArray[np.float64]
-
 REPETITIONS = 15.39
 """R* of arXiv 2305.16264, equation 5: the worth of repeated passes falls off by e in so many."""
 EXPONENTS = (0.1, 1.2)
 """Between these a fit looks for both exponents."""
-COARSE, FINE, ZOOMS = 23, 9, 20
-"""Points on a side of its first grid and of the later ones, and how many of these there are."""
+POINTS, ZOOMS = 9, 22
+"""Points on a side of each grid, and how many grids there are, each half as wide as the last."""
 
 
 @dataclass(frozen=True)
@@ -84,47 +82,37 @@ def fit(trials: Sequence[Trial]) -> ScalingLaw:
     if len(trials) < 5:
         raise ValueError(f"{len(trials)} trials are too few for the five numbers of the law")
     lowest, highest = EXPONENTS
-    step = (highest - lowest) / (COARSE - 1)
-    places = np.linspace(lowest, highest, COARSE)
-    best, found = best_of_grid(trials, places, places)
+    centre, reach = [(lowest + highest) / 2] * 2, (highest - lowest) / 2
     for _ in range(ZOOMS):
-        if found is None:
+        near = reach * np.linspace(-1, 1, POINTS)  # the best so far is among them
+        around = [np.clip(exponent + near, lowest, highest) for exponent in centre]
+        laws = [linear_fit(trials, *exponents) for exponents in itertools.product(*around)]
+        falling = [law for law in laws if law is not None]
+        if not falling:
             raise ValueError("the losses do not fall with size and tokens")
-        near = np.linspace(-2 * step, 2 * step, FINE)  # half the step, around the best so far
-        around = [
-            np.clip(exponent + near, lowest, highest)
-            for exponent in (found.size_exponent, found.data_exponent)
-        ]
-        error, finer = best_of_grid(trials, *around)
-        if finer is not None and error < best:
-            best, found = error, finer
-        step /= 2
-    assert found is not None
-    return found
+        best = min(falling, key=lambda law: residual(law, trials))
+        centre, reach = [best.size_exponent, best.data_exponent], reach / 2
+    return best
 
 
-def best_of_grid(
-    trials: Sequence[Trial], size_exponents: FloatArray, data_exponents: FloatArray
-) -> tuple[float, ScalingLaw | None]:
-    """The smallest squared error among pairs of exponents, and its law; None where each pair wants
-    a term below zero."""
-    size = np.array([trial.parameters / 1e6 for trial in trials])
-    data = np.array([trial.tokens / 1e6 for trial in trials])
-    loss = np.array([trial.loss for trial in trials])
-    best, found = math.inf, None
-    for size_exponent in size_exponents:
-        for data_exponent in data_exponents:
-            terms = np.stack([np.ones_like(size), size**-size_exponent, data**-data_exponent], 1)
-            terms /= loss[:, None]  # errors as shares of the loss
-            values, *_ = np.linalg.lstsq(terms, np.ones_like(loss), rcond=None)
-            error = float(np.sum((terms @ values - 1) ** 2))
-            if error < best and min(values) >= 0:
-                irreducible, of_size, of_data = map(float, values)
-                best = error
-                found = ScalingLaw(
-                    irreducible, of_size, float(size_exponent), of_data, float(data_exponent)
-                )
-    return best, found
+def linear_fit(
+    trials: Sequence[Trial], size_exponent: float, data_exponent: float
+) -> ScalingLaw | None:
+    """The law with these exponents and the least squared error; None where a term of it is below
+    zero."""
+    table = np.array([dataclasses.astuple(trial) for trial in trials], dtype=np.float64)
+    parameters, tokens, loss = table.T
+    terms = [
+        np.ones_like(loss),
+        (parameters / 1e6) ** -size_exponent,
+        (tokens / 1e6) ** -data_exponent,
+    ]
+    shares = np.stack(terms, axis=1) / loss[:, None]  # errors as shares of the loss
+    values, *_ = np.linalg.lstsq(shares, np.ones_like(loss), rcond=None)
+    irreducible, size, data = values.tolist()
+    if min(irreducible, size, data) < 0:
+        return None
+    return ScalingLaw(irreducible, size, float(size_exponent), data, float(data_exponent))
 
 
 def residual(law: ScalingLaw, trials: Sequence[Trial]) -> float:

@@ -6,18 +6,15 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from config import UserError
 from data_process.cleaning.language import script_of
 from model.chat import Message, render, render_prompt
-from model.directory.storage import verify
+from model.directory.storage import DamagedDirectory, verify
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from train.tokenizer.bpe import untrained_bpe
-from train.tokenizer.texts import Sample
 
 BATCH = 256  # texts that are encoded at a time
 ORDINARY = (
@@ -51,8 +48,10 @@ def find_problems(directory: Path, tokenizer: EtudeTokenizer) -> list[str]:
         directory: the tokenizer's directory.
         tokenizer: what `EtudeTokenizer.load` reads there.
     """
-    if found := list(damage(directory)):
-        return found
+    try:
+        verify(directory)
+    except DamagedDirectory as error:
+        return [f"{error}; train it again, or restore the file"]
     checks = (
         wrong_parts(tokenizer),
         wrong_ids(tokenizer),
@@ -61,14 +60,6 @@ def find_problems(directory: Path, tokenizer: EtudeTokenizer) -> list[str]:
         disagreements(directory, tokenizer),
     )
     return [problem for check in checks for problem in check]
-
-
-def damage(directory: Path) -> Iterator[str]:
-    """Files that are not those that were written."""
-    try:
-        verify(directory)
-    except UserError as error:
-        yield f"{error}; train it again, or restore the file"
 
 
 def wrong_parts(tokenizer: EtudeTokenizer) -> Iterator[str]:
@@ -191,47 +182,26 @@ def conversations(generator: random.Random, count: int) -> Iterator[list[Message
         yield [{"role": role, "content": generator.choice(CONTENTS)} for role in roles]
 
 
-@dataclass
-class Tally:
-    """What the tokenizer makes of the texts of one script."""
-
-    records: int = 0
-    text_bytes: int = 0
-    tokens: int = 0
-
-
-@dataclass
-class Usage:
-    """What the tokenizer makes of the training texts."""
-
-    scripts: dict[str, Tally] = field(default_factory=dict)
-    used: Counter[int] = field(default_factory=Counter)
-
-
-def report(tokenizer: EtudeTokenizer, sample: Sample) -> Iterator[str]:
+def report(tokenizer: EtudeTokenizer, texts: Iterable[str]) -> Iterator[str]:
     """Lines that say how many bytes a token holds, by script, and how many tokens the training
     texts never use."""
-    usage = measure(tokenizer, sample.texts())
-    for script, tally in sorted(usage.scripts.items()):
-        yield (
-            f"{script}: {tally.text_bytes / tally.tokens:.2f} bytes per token "
-            f"({tally.records:,} records, {tally.text_bytes:,} bytes, {tally.tokens:,} tokens)"
-        )
-    unused = len(tokenizer) - len(SPECIAL_TOKENS) - len(usage.used)
-    yield f"{unused:,} of {len(tokenizer):,} tokens are not used by the training texts"
-
-
-def measure(tokenizer: EtudeTokenizer, texts: Iterable[str]) -> Usage:
-    """Counts tokens over texts, in bounded memory."""
-    usage = Usage()
+    records, text_bytes, tokens = Counter[str](), Counter[str](), Counter[str]()
+    used: set[int] = set()
     for batch in batches(texts):
         for text, ids in zip(batch, tokenizer.encode_batch(batch), strict=True):
-            tally = usage.scripts.setdefault(script_of(text), Tally())
-            tally.records += 1
-            tally.text_bytes += len(text.encode("utf-8"))
-            tally.tokens += len(ids)
-            usage.used.update(ids)
-    return usage
+            script = script_of(text)
+            records[script] += 1
+            text_bytes[script] += len(text.encode("utf-8"))
+            tokens[script] += len(ids)
+            used.update(ids)
+    for script in sorted(records):
+        yield (
+            f"{script}: {text_bytes[script] / tokens[script]:.2f} bytes per token "
+            f"({records[script]:,} records, {text_bytes[script]:,} bytes, "
+            f"{tokens[script]:,} tokens)"
+        )
+    unused = len(tokenizer) - len(SPECIAL_TOKENS) - len(used)
+    yield f"{unused:,} of {len(tokenizer):,} tokens are not used by the training texts"
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:

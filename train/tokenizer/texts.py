@@ -1,11 +1,10 @@
-"""The texts that a tokenizer is trained on: counted to the end, then streamed, sampled where there
-are too many."""
+"""The texts that a tokenizer is trained on: all are counted, then the wanted share is read."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from data_process.records.jsonl import read_texts
@@ -24,18 +23,12 @@ class DataFile:
     """Fingerprint of the file."""
 
 
-def survey(paths: Sequence[Path]) -> list[DataFile]:
-    """Reads every file to its end.
+def survey(path: Path) -> DataFile:
+    """Reads a file to its end.
 
     Raises:
-        UserError: a file is missing, or a line is not a record with a text; file and line are
-            named.
+        UserError: it is missing, or a line is not a record with a text; file and line are named.
     """
-    return [survey_file(path) for path in paths]
-
-
-def survey_file(path: Path) -> DataFile:
-    """Reads one file to its end."""
     records = text_bytes = 0
     for _, text in read_texts(path):
         records += 1
@@ -60,30 +53,17 @@ class Sample:
         """The share of the records that is used."""
         return min(1.0, self.max_bytes / max(1, self.text_bytes))
 
-    def texts(self) -> Iterator[str]:
-        """The texts that are used, one at a time; the same ones in the same order every time.
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts that are used, read once: learning from them takes several times their memory.
 
-        A seeded coin decides for each record. Taking every n-th would be more even, but where two
-        languages take turns in a file it would see only one of them.
+        A seeded coin decides for each record, the same way every time. Taking every n-th would be
+        more even, but where two languages take turns in a file it would see only one of them.
         """
         coin = random.Random(1)
-        for file in self.files:
-            for _, text in read_texts(file.path):
-                if self.share == 1 or coin.random() < self.share:
-                    yield text
-
-
-class CountedTexts:
-    """The texts of a sample, counted as they are read."""
-
-    def __init__(self, sample: Sample) -> None:
-        self.sample = sample
-        self.records = 0
-        self.text_bytes = 0
-
-    def __iter__(self) -> Iterator[str]:
-        """The texts, one at a time."""
-        for text in self.sample.texts():
-            self.records += 1
-            self.text_bytes += len(text.encode("utf-8"))
-            yield text
+        return [
+            text
+            for file in self.files
+            for _, text in read_texts(file.path)
+            if self.share == 1 or coin.random() < self.share
+        ]

@@ -21,7 +21,7 @@ from train.tokenizer.report import (
     find_problems,
     forged_tokens,
     lost_texts,
-    measure,
+    report,
     wrong_ids,
     wrong_parts,
 )
@@ -116,7 +116,7 @@ def test_all_stages_in_a_row_make_a_proved_tokenizer(data: Path, tmp_path: Path)
     assert len(EtudeTokenizer.load(directory)) == 330
     summary = json.loads((directory / "training_summary.json").read_text(encoding="utf-8"))
     assert summary["origin"]["vocab_size"] == 330
-    assert summary["data"][0]["sha256"] == survey([data])[0].sha256
+    assert summary["data"][0]["sha256"] == survey(data).sha256
     assert summary["bytes_used"] == summary["data"][0]["bytes"]
     assert "train_tokenizer.py all" in summary["command"]
 
@@ -224,20 +224,18 @@ def test_a_missing_tokenizer_cannot_be_verified(data: Path, tmp_path: Path) -> N
 
 
 def test_more_text_than_the_limit_is_sampled_evenly_and_the_same_every_time(data: Path) -> None:
-    files = tuple(survey([data, data]))
+    files = (survey(data), survey(data))
     total = 2 * files[0].text_bytes
     sample = Sample(files, max_bytes=total // 4)
-    texts = list(sample.texts())
-    assert list(sample.texts()) == texts
+    texts = sample.texts
+    assert Sample(files, max_bytes=total // 4).texts == texts
     size = sum(len(text.encode("utf-8")) for text in texts)
     assert total / 6 < size < total / 3
     numbers = [int(text.rsplit(" ", 1)[1]) for text in texts]
     odd = sum(number % 2 for number in numbers) / len(numbers)
     assert 0.3 < odd < 0.7, "both languages are there, although they take turns"
     assert max(numbers) > 270, "and the file's end too"
-    assert list(Sample(files, max_bytes=total).texts()) == 2 * list(
-        Sample(files[:1], max_bytes=total).texts()
-    )
+    assert Sample(files, total).texts == 2 * Sample(files[:1], total).texts
 
 
 def test_sampling_is_said_and_counted(data: Path, tmp_path: Path) -> None:
@@ -280,11 +278,14 @@ def test_an_error_while_reading_reaches_the_user() -> None:
 
 def test_tokens_are_counted_by_script() -> None:
     tokenizer = EtudeTokenizer(train_bpe(["ab"], 259))
-    usage = measure(tokenizer, ["abcd", "中文", "efg", "12"])
-    assert usage.scripts["latin"].records == 2
-    assert usage.scripts["latin"].tokens == 7
-    assert usage.scripts["han"].text_bytes == 6
-    assert len(usage.used) == 7 + 6 + 2  # letters, bytes of two characters, digits
+    *scripts, unused = report(tokenizer, ["abcd", "中文", "efg", "12"])
+    assert scripts == [
+        "han: 1.00 bytes per token (1 records, 6 bytes, 6 tokens)",
+        "latin: 1.00 bytes per token (2 records, 7 bytes, 7 tokens)",
+        "other: 1.00 bytes per token (1 records, 2 bytes, 2 tokens)",
+    ]
+    # Used are 7 letters, 6 bytes of two characters, 2 digits; there are 256 bytes.
+    assert unused.startswith("241 of 259 tokens")
 
 
 def saved(directory: Path, change: Callable[[str], str]) -> tuple[Path, EtudeTokenizer]:
