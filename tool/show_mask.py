@@ -163,10 +163,10 @@ def conversation_total(lines: Sequence[Line], max_length: int) -> str:
 def open_rows(config: ShowMaskConfig, tokenizer: EtudeTokenizer) -> TokenRows:
     """The packed rows that train/train_sft.py trains on with these settings."""
     from train.data.packing import pack
-    from train.data.token_files import tokenise_conversations
+    from train.data.token_files import tokenised_data
 
-    data = tokenise_conversations(
-        config.sft_files, tokenizer, config.validation_every, config.cache_dir
+    data = tokenised_data(
+        "sft", config.sft_files, tokenizer, config.validation_every, config.cache_dir
     )
     crossing = config.cross_document_attention
     return pack(data.train, config.max_length, tokenizer.end_of_text_id, crossing)[0]

@@ -85,8 +85,9 @@ def stream_rows(
     """Texts end to end, cut into rows; the last row is padded."""
     count = -(-(len(documents.tokens) - 1) // max_length)
     border = tokenizer.end_of_text_id
+    untrained = control_ids(tokenizer)
     rows = StreamRows(
-        documents.tokens, max_length, count, border, cross_documents, control_ids(tokenizer)
+        max_length, border, cross_documents, documents.tokens, count, untrained=untrained
     )
     return ValidationGroup(rows, int(documents.table["num_bytes"].sum(dtype=np.int64)))
 

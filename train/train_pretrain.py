@@ -44,7 +44,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
     from train.data.packing import concatenate
-    from train.data.token_files import tokenise_texts
+    from train.data.token_files import tokenised_data
     from train.distributed import main_first
     from train.objective import CrossEntropy
     from train.run.auto_shape import choose_shape
@@ -53,8 +53,8 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     settings, paths = config.pretrain, config.paths
     tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
     with main_first(world):
-        data = tokenise_texts(
-            paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
+        data = tokenised_data(
+            "pretrain", paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
         )
     packed = concatenate(
         data.train,

@@ -42,7 +42,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     from model.directory.pretrained import WEIGHTS, load_pretrained
     from model.directory.storage import sha256_of
     from train.data.packing import pack
-    from train.data.token_files import tokenise_conversations
+    from train.data.token_files import tokenised_data
     from train.distributed import main_first
     from train.objective import CrossEntropy
     from train.stage import make_stage
@@ -55,8 +55,8 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
             f"{model.config.max_position_embeddings}"
         )
     with main_first(world):
-        data = tokenise_conversations(
-            paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
+        data = tokenised_data(
+            "sft", paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
         )
     packed = pack(
         data.train,

@@ -13,7 +13,7 @@ from config import UserError
 from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
 from train.data.batches import IGNORED, TokenRows
-from train.data.token_files import tokenise_conversations, tokenise_texts
+from train.data.token_files import tokenised_data
 from train.evaluation import (
     ValidationGroup,
     bytes_of,
@@ -50,7 +50,7 @@ def test_every_token_of_the_held_back_texts_is_measured_once(
         with (shared_data / name).open("rb") as source:
             (tmp_path / name).write_bytes(b"".join(source.readline() for _ in range(200)))
         files.append(tmp_path / name)
-    data = tokenise_texts(files, tokenizer, 10, tmp_path / "cache")
+    data = tokenised_data("pretrain", files, tokenizer, 10, tmp_path / "cache")
     groups = validation_groups(
         data.validation, 50, tokenizer, cross_documents=True, max_bytes=10**9
     )
@@ -67,7 +67,7 @@ def test_conversations_are_measured_whole_and_answers_keep_their_questions(
 ) -> None:
     chats = [("Hello?", "My name is Etude."), ("3 + 8", "11", "world", "Paris"), ("Lily", "fox")]
     file = chat_file(tmp_path / "chats.jsonl", chats)
-    data = tokenise_conversations([file], tokenizer, 2, tmp_path / "cache")
+    data = tokenised_data("sft", [file], tokenizer, 2, tmp_path / "cache")
     groups = validation_groups(
         data.validation, 63, tokenizer, cross_documents=False, max_bytes=10**9
     )
@@ -90,7 +90,7 @@ def test_of_a_conversation_longer_than_a_row_only_the_bytes_in_the_row_count(
 ) -> None:
     answer = "从前有一只小狐狸𠀀𠀁貓" * 20  # characters of several tokens, so cuts fall inside them
     file = chat_file(tmp_path / "chats.jsonl", [("你好", answer)])
-    data = tokenise_conversations([file], tokenizer, 2, tmp_path / "cache")
+    data = tokenised_data("sft", [file], tokenizer, 2, tmp_path / "cache")
     groups = validation_groups(
         data.validation, max_length, tokenizer, cross_documents=False, max_bytes=10**9
     )
@@ -112,7 +112,7 @@ def test_bytes_of_real_answers_are_counted_alike_by_tokens_and_by_text(
         with (shared_data / name).open("rb") as source:
             (tmp_path / name).write_bytes(b"".join(source.readline() for _ in range(300)))
         files.append(tmp_path / name)
-    data = tokenise_conversations(files, tokenizer, 10, tmp_path / "cache")
+    data = tokenised_data("sft", files, tokenizer, 10, tmp_path / "cache")
     for documents in data.validation.values():
         assert documents.mask is not None
         for begin, length, num_bytes, _, _ in documents.table.tolist():
@@ -129,7 +129,7 @@ def test_bytes_of_real_answers_are_counted_alike_by_tokens_and_by_text(
 
 def test_when_no_answer_is_in_reach_it_is_said(tokenizer: EtudeTokenizer, tmp_path: Path) -> None:
     file = chat_file(tmp_path / "chats.jsonl", [("Hello, little fox! " * 20, "Hi")])
-    data = tokenise_conversations([file], tokenizer, 2, tmp_path / "cache")
+    data = tokenised_data("sft", [file], tokenizer, 2, tmp_path / "cache")
     with pytest.raises(UserError, match="raise --max_length"):
         validation_groups(data.validation, 32, tokenizer, cross_documents=False, max_bytes=10**9)
 
@@ -141,7 +141,7 @@ def test_of_much_validation_text_an_even_sample_is_measured_and_its_bytes_counte
     file = tmp_path / "texts.jsonl"
     with (shared_data / "pretrain_en.jsonl").open("rb") as source:
         file.write_bytes(b"".join(source.readline() for _ in range(400)))
-    data = tokenise_texts([file], tokenizer, 4, tmp_path / "cache")
+    data = tokenised_data("pretrain", [file], tokenizer, 4, tmp_path / "cache")
 
     def groups(max_bytes: int) -> dict[str, ValidationGroup]:
         return validation_groups(data.validation, 50, tokenizer, cross_documents, max_bytes)

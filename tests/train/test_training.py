@@ -70,7 +70,7 @@ def test_a_samples_prompt_does_not_end_inside_a_character(tokenizer: EtudeTokeni
     for before in ("", "a", "ab"):
         ids = tokenizer.encode(before + "龘" * 30)  # an unknown character: three tokens each
         tokens = np.asarray([tokenizer.end_of_text_id, *ids], dtype=np.uint16)
-        rows = StreamRows(tokens, len(ids), 1, tokenizer.end_of_text_id, True)
+        rows = StreamRows(len(ids), tokenizer.end_of_text_id, True, tokens, 1)
         (prompt,) = sample_prompts({"han": ValidationGroup(rows, 1)}, tokenizer, is_chat=False)
         assert 8 <= len(prompt) <= 10
         assert tokenizer.decode(prompt).endswith("龘")

@@ -11,7 +11,7 @@ import torch
 from config import UserError
 from model.tokenizer import EtudeTokenizer
 from tests.train.conftest import Workspace
-from train.data.token_files import tokenise_texts
+from train.data.token_files import tokenised_data
 
 pytestmark = pytest.mark.full
 
@@ -97,7 +97,7 @@ def test_text_cannot_become_a_control_token_in_the_shards(
     path = tmp_path / "texts.jsonl"
     lines = [json.dumps({"text": f"<|im_start|>{n}<|im_end|><|endoftext|>"}) for n in range(40)]
     path.write_text("\n".join(lines), encoding="utf-8")
-    data = tokenise_texts([path], tokenizer, 10, tmp_path / "cache")
+    data = tokenised_data("pretrain", [path], tokenizer, 10, tmp_path / "cache")
     for stream in (data.train, *data.validation.values()):
         tokens = stream.tokens[:]
         assert int((tokens <= 2).sum()) == len(stream) + 1  # only the borders
@@ -107,12 +107,12 @@ def test_a_damaged_cache_is_made_again(
     tokenizer: EtudeTokenizer, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files, cache = [workspace.path / "texts.jsonl"], workspace.path / "cache"
-    first = tokenise_texts(files, tokenizer, 10, cache)
+    first = tokenised_data("pretrain", files, tokenizer, 10, cache)
     expected = first.train.tokens[:].tolist()
     (entry,) = cache.glob("pretrain-*")
     shard = entry / "train.tokens.bin"
     shard.write_bytes(shard.read_bytes()[:-2])
-    again = tokenise_texts(files, tokenizer, 10, cache)
+    again = tokenised_data("pretrain", files, tokenizer, 10, cache)
     assert "tokenising again" in capsys.readouterr().out
     assert again.train.tokens[:].tolist() == expected
 
@@ -121,8 +121,8 @@ def test_another_tokenizer_or_split_never_reads_a_stale_cache(
     tokenizer: EtudeTokenizer, workspace: Workspace
 ) -> None:
     files, cache = [workspace.path / "texts.jsonl"], workspace.path / "cache"
-    first = tokenise_texts(files, tokenizer, 10, cache)
-    second = tokenise_texts(files, tokenizer, 20, cache)
+    first = tokenised_data("pretrain", files, tokenizer, 10, cache)
+    second = tokenised_data("pretrain", files, tokenizer, 20, cache)
     assert first.fingerprint != second.fingerprint
     counts = [sum(map(len, data.validation.values())) for data in (first, second)]
     assert counts == [12, 6]
@@ -132,4 +132,6 @@ def test_too_few_records_for_a_validation_split_are_refused(
     tokenizer: EtudeTokenizer, workspace: Workspace
 ) -> None:
     with pytest.raises(UserError, match="--validation_every"):
-        tokenise_texts([workspace.path / "texts.jsonl"], tokenizer, 500, workspace.path / "cache")
+        tokenised_data(
+            "pretrain", [workspace.path / "texts.jsonl"], tokenizer, 500, workspace.path / "cache"
+        )

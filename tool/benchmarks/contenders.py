@@ -30,7 +30,7 @@ from tool.benchmarks.measuring import machine_facts
 from train.compilation import training_loss, use_deterministic_kernels
 from train.data.batches import Batch, Prefetch, RowOrder, TokenRows, step_batches
 from train.data.packing import concatenate
-from train.data.token_files import tokenise_texts
+from train.data.token_files import tokenised_data
 from train.distributed import World
 from train.evaluation import ValidationGroup, bits_per_byte, validation_groups
 from train.machine import keep_freed_memory, pick_dtype, set_matmul_precision
@@ -247,7 +247,9 @@ class TextData:
             UserError: a file is missing or malformed, or there is too little text.
         """
         tokenizer = EtudeTokenizer.load(self.tokenizer_dir)
-        data = tokenise_texts(self.files, tokenizer, self.validation_every, self.cache_dir)
+        data = tokenised_data(
+            "pretrain", self.files, tokenizer, self.validation_every, self.cache_dir
+        )
         rows, _ = concatenate(data.train, self.max_length, tokenizer.end_of_text_id)
         groups = validation_groups(
             data.validation, self.max_length, tokenizer, True, PretrainConfig().validation_bytes

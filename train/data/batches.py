@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from config import TrainConfig
-from train.data.token_files import Sliceable
+from train.data.token_files import StoredArray
 from train.distributed import World
 
 IGNORED = -100
@@ -73,16 +73,16 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+@dataclass(eq=False)
 class TokenRows(ABC):
     """Rows of max_length + 1 tokens, by number."""
 
-    def __init__(
-        self, max_length: int, border: int, cross_documents: bool, untrained: Sequence[int]
-    ) -> None:
-        """Unless documents may be crossed, each border token ends one that attention does not look
-        back into. Tokens in `untrained` are never labels."""
-        self.max_length, self.border = max_length, border
-        self.cross_documents, self.untrained = cross_documents, untrained
+    max_length: int
+    border: int
+    """Ends a document; attention does not look back across it, unless documents may be crossed."""
+    cross_documents: bool
+    untrained: Sequence[int] = field(default=(), kw_only=True)
+    """Tokens that are never labels."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -107,22 +107,14 @@ class TokenRows(ABC):
         return Batch(inputs, labels, document_ids=(inputs == self.border).cumsum(dim=1))
 
 
+@dataclass(eq=False)
 class StreamRows(TokenRows):
     """Rows cut from a stream: each begins with the last token of the one before, so that every
     token is a label once."""
 
-    def __init__(
-        self,
-        tokens: Sliceable,
-        max_length: int,
-        count: int,
-        border: int,
-        cross_documents: bool,
-        untrained: Sequence[int] = (),
-    ) -> None:
-        """The first `count` rows; a last one that the stream does not fill is padded."""
-        super().__init__(max_length, border, cross_documents, untrained)
-        self.tokens, self.count = tokens, count
+    tokens: StoredArray | NDArray[Any]
+    count: int
+    """Number of rows; a last one that the stream does not fill is padded."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -139,26 +131,18 @@ class StreamRows(TokenRows):
         return tokens, mask
 
 
+@dataclass(eq=False)
 class PackedRows(TokenRows):
     """Rows of several pieces of a stream, a border after each, padded at the end."""
 
-    def __init__(
-        self,
-        tokens: Sliceable,
-        mask: Sliceable,
-        begins: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        first_pieces: NDArray[np.int64],
-        max_length: int,
-        border: int,
-        cross_documents: bool,
-        untrained: Sequence[int] = (),
-    ) -> None:
-        """Row r holds the pieces from first_pieces[r] to first_pieces[r + 1]; piece p has
-        lengths[p] tokens from begins[p] on."""
-        super().__init__(max_length, border, cross_documents, untrained)
-        self.tokens, self.mask = tokens, mask
-        self.begins, self.lengths, self.first_pieces = begins, lengths, first_pieces
+    tokens: StoredArray | NDArray[Any]
+    mask: StoredArray | NDArray[Any]
+    begins: NDArray[np.int64]
+    """(pieces,) where each begins in the stream."""
+    lengths: NDArray[np.int64]
+    """(pieces,)."""
+    first_pieces: NDArray[np.int64]
+    """(rows + 1,) row r holds the pieces from first_pieces[r] to first_pieces[r + 1]."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -187,7 +171,9 @@ class ChosenRows(TokenRows):
 
     def __init__(self, rows: TokenRows, chosen: Sequence[int]) -> None:
         """Row n is the row chosen[n] of the others."""
-        super().__init__(rows.max_length, rows.border, rows.cross_documents, rows.untrained)
+        super().__init__(
+            rows.max_length, rows.border, rows.cross_documents, untrained=rows.untrained
+        )
         self.rows, self.chosen = rows, chosen
 
     def __len__(self) -> int:

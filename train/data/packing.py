@@ -72,7 +72,7 @@ def concatenate(
             f"the training data has {total} tokens, less than one row of {max_length + 1}: add "
             "data or lower --max_length"
         )
-    rows = StreamRows(documents.tokens, max_length, count, border, cross_documents)
+    rows = StreamRows(max_length, border, cross_documents, documents.tokens, count)
     trained = count * max_length
     left_out = total - 1 - trained
     positions = count * (max_length + 1)
@@ -156,14 +156,14 @@ def packed_rows(
     row_of = best_fit(lengths, max_length + 1)
     order = np.argsort(row_of, kind="stable")
     return PackedRows(
+        max_length,
+        border,
+        cross_documents,
         documents.tokens,
         documents.mask,
         begins=documents.table["begin"][kept][order],
         lengths=lengths[order],
         first_pieces=np.concatenate([[0], np.cumsum(np.bincount(row_of))]),
-        max_length=max_length,
-        border=border,
-        cross_documents=cross_documents,
         untrained=untrained,
     )
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
@@ -33,19 +32,15 @@ from data_process.records.parts import KnownFiles, Survey, refuse_changed, signa
 from data_process.running.workers import available_cores, work_through
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, tokenizer_json
-from train.data.token_parts import DOCUMENT, STREAMS, Part, PartBuilder, part_directory, token_dtype
-
-
-class Sliceable(Protocol):
-    """What rows are cut from: an array in memory or on disk."""
-
-    def __len__(self) -> int:
-        """Number of elements."""
-        ...
-
-    def __getitem__(self, span: slice, /) -> NDArray[Any]:
-        """A copy or view of consecutive elements."""
-        ...
+from train.data.token_parts import (
+    DOCUMENT,
+    STREAMS,
+    KindName,
+    Part,
+    PartBuilder,
+    part_directory,
+    token_dtype,
+)
 
 
 class StoredArray:
@@ -54,16 +49,17 @@ class StoredArray:
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self.path, self.dtype = path, dtype
-        self.file = path.open("rb", buffering=0)
+        self.file = path.open("rb")
         self.length = path.stat().st_size // dtype.itemsize
-        self.lock = threading.Lock()
+        self.lock = threading.Lock()  # of the file's position
 
     def __len__(self) -> int:
         """Number of elements."""
         return self.length
 
     def __getitem__(self, span: slice, /) -> NDArray[Any]:
-        """Consecutive elements, read now.
+        """Consecutive elements, read now. (A memory map would end the process with a signal where
+        this raises.)
 
         Raises:
             UserError: the file cannot be read, or has become shorter.
@@ -71,10 +67,10 @@ class StoredArray:
         begin, end, step = span.indices(self.length)
         assert step == 1
         size = max(0, end - begin) * self.dtype.itemsize
-        content = b""
         try:
-            while len(content) < size and (more := self.read(begin, content, size)):
-                content += more
+            with self.lock:
+                self.file.seek(begin * self.dtype.itemsize)
+                content = self.file.read(size)
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot be read ({error.strerror}); see to its disk"
@@ -82,15 +78,6 @@ class StoredArray:
         if len(content) < size:
             raise UserError(f"{self.path}: it became shorter while in use; start again")
         return np.frombuffer(content, dtype=self.dtype)
-
-    def read(self, begin: int, content: bytes, size: int) -> bytes:
-        """Some of the bytes that follow those that are there already."""
-        at, count = begin * self.dtype.itemsize + len(content), size - len(content)
-        if hasattr(os, "pread"):
-            return os.pread(self.file.fileno(), count, at)
-        with self.lock:
-            self.file.seek(at)
-            return self.file.read(count)
 
 
 FACTS = "streams.json"
@@ -101,7 +88,7 @@ MOST_WORKERS = 8
 
 def build(
     directory: Path,
-    kind: str,
+    kind: KindName,
     surveys: Sequence[Survey],
     tokenizer: EtudeTokenizer,
     validation_every: int,
@@ -215,9 +202,9 @@ PART_BYTES = 8_000_000
 class Documents:
     """A stream of tokenised documents, on disk."""
 
-    tokens: Sliceable
+    tokens: StoredArray | NDArray[Any]
     """(tokens,) uint16 or uint32: border, document, border, ..., document, border."""
-    mask: Sliceable | None
+    mask: StoredArray | NDArray[Any] | None
     """(tokens,) uint8, 1 where a token is trained; None: all are."""
     table: NDArray[Any]
     """(documents,) of `token_parts.DOCUMENT`."""
@@ -238,32 +225,19 @@ class TokenisedData:
     """Names the content of the data, the tokenizer and the split."""
 
 
-def tokenise_texts(
-    files: Sequence[Path], tokenizer: EtudeTokenizer, validation_every: int, cache_dir: Path
-) -> TokenisedData:
-    """Tokenises pretraining files, or finds them in the cache.
-
-    Raises:
-        UserError: a file is missing or malformed (file:line), or the disk is full.
-    """
-    return cached("pretrain", files, tokenizer, validation_every, cache_dir)
-
-
-def tokenise_conversations(
-    files: Sequence[Path], tokenizer: EtudeTokenizer, validation_every: int, cache_dir: Path
-) -> TokenisedData:
-    """Tokenises SFT files, or finds them in the cache; raises as `tokenise_texts` does."""
-    return cached("sft", files, tokenizer, validation_every, cache_dir)
-
-
-def cached(
-    kind: str,
+def tokenised_data(
+    kind: KindName,
     files: Sequence[Path],
     tokenizer: EtudeTokenizer,
     validation_every: int,
     cache_dir: Path,
 ) -> TokenisedData:
-    """The tokenised data of files: from the cache, else read, tokenised and put there."""
+    """The tokenised data of files, "pretrain" texts or "sft" conversations: from the cache, else
+    read, tokenised and put there.
+
+    Raises:
+        UserError: a file is missing or malformed (file:line), or the disk is full.
+    """
     known = KnownFiles(cache_dir / "known_files.json")
     surveys = [survey(file, PART_BYTES, known) for file in files]
     fingerprint = fingerprint_of(kind, surveys, tokenizer, validation_every)

@@ -13,13 +13,12 @@ between two letters. Elsewhere a cut could change the tokens beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +94,11 @@ class Document:
     """What is trained."""
 
 
+KindName = Literal["pretrain", "sft"]
+Read = Callable[[FilePart], Iterator[tuple[int, Any]]]
+Tokenise = Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[Document]]
+
+
 def tokenise_texts(
     tokenizer: EtudeTokenizer, texts: Sequence[str], dtype: np.dtype[Any]
 ) -> Iterator[Document]:
@@ -114,26 +118,11 @@ def tokenise_conversations(
         yield Document(np.array(ids, dtype), np.array(mask, np.uint8), answers)
 
 
-@dataclass(frozen=True)
-class Kind:
-    """How files of one kind are read and tokenised."""
-
-    read: Callable[[FilePart], Iterator[tuple[int, Any]]]
-    tokenise: Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[Document]]
-    characters: Callable[[Any], int]
-    """About how long a record is."""
-
-
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "pretrain": Kind(read_texts, tokenise_texts, len),
-        "sft": Kind(
-            read_conversations,
-            tokenise_conversations,
-            lambda messages: sum(len(message["content"]) for message in messages),
-        ),
-    }
-)
+def functions_of(kind: KindName) -> tuple[Read, Tokenise]:
+    """What reads the records of files of a kind, and what tokenises them."""
+    if kind == "sft":
+        return read_conversations, tokenise_conversations
+    return read_texts, tokenise_texts
 
 
 @dataclass(frozen=True)
@@ -151,7 +140,7 @@ class Part:
 class PartBuilder:
     """Tokenises parts into directories; it can be sent to another process."""
 
-    kind: str
+    kind: KindName
     tokenizer_json: str
     validation_every: int
     """Every n-th record, over all files, goes to validation."""
@@ -178,13 +167,14 @@ class PartBuilder:
 
     def write(self, directory: Path, part: Part) -> None:
         """Reads, tokenises and writes the records of a part."""
-        kind, dtype = KINDS[self.kind], token_dtype(self.tokenizer)
+        read, tokenise = functions_of(self.kind)
+        dtype = token_dtype(self.tokenizer)
         border = self.tokenizer.end_of_text_id
         writers = {name: StreamWriter(directory, name, border, dtype) for name in STREAMS}
-        records = (record for _, record in kind.read(part.lines))
+        records = (record for _, record in read(part.lines))
         count = part.records_before
-        for chunk in chunks(records, kind.characters):
-            for document in kind.tokenise(self.tokenizer, chunk, dtype):
+        for chunk in chunks(records):
+            for document in tokenise(self.tokenizer, chunk, dtype):
                 count += 1
                 held_back = count % self.validation_every == 0
                 writers[f"validation-{script_of(document.text)}" if held_back else "train"].add(
@@ -204,13 +194,14 @@ def token_dtype(tokenizer: EtudeTokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
 
 
-def chunks(records: Iterator[Any], characters: Callable[[Any], int]) -> Iterator[list[Any]]:
+def chunks(records: Iterator[Any]) -> Iterator[list[Any]]:
     """Consecutive records, so many that they are worth a call and fit in memory."""
     chunk: list[Any] = []
     size = 0
     for record in records:
         chunk.append(record)
-        size += characters(record)
+        texts = [record] if isinstance(record, str) else [m["content"] for m in record]
+        size += sum(map(len, texts))
         if len(chunk) == CHUNK_RECORDS or size >= CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0

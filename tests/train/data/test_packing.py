@@ -17,7 +17,7 @@ from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
 from train.data.batches import IGNORED, Batch, TokenRows
 from train.data.packing import best_fit, concatenate, pack
-from train.data.token_files import Documents, tokenise_conversations
+from train.data.token_files import Documents, tokenised_data
 from train.data.token_parts import DOCUMENT
 from train.tokenizer.bpe import train_bpe
 
@@ -146,7 +146,7 @@ def large_tokenizer(shared_data: Path) -> EtudeTokenizer:
 def test_at_least_97_percent_of_the_positions_of_real_conversations_are_used(
     shared_data: Path, large_tokenizer: EtudeTokenizer, tmp_path: Path, name: str
 ) -> None:
-    data = tokenise_conversations([shared_data / name], large_tokenizer, 30, tmp_path)
+    data = tokenised_data("sft", [shared_data / name], large_tokenizer, 30, tmp_path)
     for max_length in (256, 512, 1024):
         border = large_tokenizer.end_of_text_id
         rows, report = pack(data.train, max_length, border)

@@ -23,7 +23,7 @@ from model.directory.storage import sha256_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from train.data import token_files, token_parts
 from train.data.packing import concatenate
-from train.data.token_files import TokenisedData, tokenise_conversations, tokenise_texts
+from train.data.token_files import TokenisedData, tokenised_data
 
 SCRIPT = """
 import sys
@@ -36,7 +36,8 @@ def main():
     token_files.PART_BYTES = 4_000
     token_files.available_cores = lambda: 2
     tokenizer = EtudeTokenizer.load(Path("tokenizer"))
-    token_files.tokenise_texts([Path("a.jsonl"), Path("b.jsonl")], tokenizer, 7, Path(sys.argv[1]))
+    files = [Path("a.jsonl"), Path("b.jsonl")]
+    token_files.tokenised_data("pretrain", files, tokenizer, 7, Path(sys.argv[1]))
 
 if __name__ == "__main__":
     run_script(main)
@@ -81,7 +82,7 @@ def folder(tmp_path: Path, tokenizer: EtudeTokenizer) -> Path:
 
 def tokenise(folder: Path, tokenizer: EtudeTokenizer, cache: str) -> TokenisedData:
     files = [folder / "a.jsonl", folder / "b.jsonl"]
-    return tokenise_texts(files, tokenizer, 7, folder / cache)
+    return tokenised_data("pretrain", files, tokenizer, 7, folder / cache)
 
 
 def contents(cache: Path) -> dict[str, str]:
@@ -348,7 +349,7 @@ def test_conversations_keep_where_their_answers_are(
     turns = [("user", "Hi"), ("assistant", " Hello 狐狸! "), ("user", "a"), ("assistant", "b")]
     line = json.dumps({"conversations": [{"role": r, "content": c} for r, c in turns]})
     (tmp_path / "chats.jsonl").write_text("\n".join([line] * 4), encoding="utf-8")
-    data = tokenise_conversations([tmp_path / "chats.jsonl"], tokenizer, 2, tmp_path / "cache")
+    data = tokenised_data("sft", [tmp_path / "chats.jsonl"], tokenizer, 2, tmp_path / "cache")
     assert list(data.validation) == ["han"]
     for documents in (data.train, data.validation["han"]):
         assert documents.mask is not None
