@@ -1,4 +1,4 @@
-"""The network, small class to large: RMSNorm, TransformerBlock, Transformer, Etude.
+"""The network, small class to large: RMSNorm, FeedForward, TransformerBlock, Transformer, Etude.
 
 Mathematics and parameter names are those of transformers' `LlamaForCausalLM`, so a trained Etude is
 a Llama.
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from config import ModelConfig
 from model.attention import MultiHeadAttention, RotaryEmbedding
-from model.feed_forward import FeedForward
 from model.kv_cache import KVCache, LayerCache
 
 
@@ -29,6 +28,21 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x and result: (..., hidden)."""
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)  # (..., hidden)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv 2002.05202): down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x and result: (batch, seq, hidden)."""
+        gate, up = self.gate_proj(x), self.up_proj(x)  # (batch, seq, intermediate) each
+        return self.down_proj(F.silu(gate) * up)  # (batch, seq, hidden)
 
 
 class TransformerBlock(nn.Module):

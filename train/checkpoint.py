@@ -52,10 +52,6 @@ class Identity:
     fingerprints: Mapping[str, str]
     """Of the data, the tokenizer and, in fine-tuning, the model it starts from."""
 
-    def as_json(self) -> dict[str, Any]:
-        """The identity as it stands in `state.json`."""
-        return {"settings": dict(self.settings), "fingerprints": dict(self.fingerprints)}
-
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
         """What differs from a saved identity, a phrase each."""
         found = []
@@ -100,7 +96,7 @@ def save_checkpoint(
         keep: number of newest checkpoints to keep.
         best: a step whose checkpoint is kept beside them.
     """
-    state = {"format": FORMAT, **dataclasses.asdict(progress), **identity.as_json()}
+    state = {"format": FORMAT, **dataclasses.asdict(progress), **dataclasses.asdict(identity)}
     write_directory(
         directory / f"step-{progress.step:08d}",
         {

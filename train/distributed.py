@@ -7,7 +7,6 @@ anything.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -81,18 +80,12 @@ class World:
         return bool(count)
 
     def same(self, value: T) -> T:
-        """The main process's value, which JSON must be able to hold."""
+        """The main process's value."""
         if self.size == 1:
             return value
-        text = json.dumps(value).encode()
-        length = torch.tensor(len(text))
-        dist.broadcast(length, 0, group=self.control)
-        content = torch.zeros(int(length), dtype=torch.uint8)
-        if self.is_main:
-            content = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        dist.broadcast(content, 0, group=self.control)
-        agreed: T = json.loads(bytes(content.tolist()))
-        return agreed
+        values = [value]
+        dist.broadcast_object_list(values, 0, group=self.control)
+        return values[0]
 
     def barrier(self) -> None:
         """Waits until all have come, however long one of them works."""
@@ -243,7 +236,7 @@ def settle_buckets(module: DistributedDataParallel, world: World) -> None:
     module.zero_grad(set_to_none=True)
 
 
-def no_sync(module: nn.Module, world: World, last: bool) -> AbstractContextManager[None]:
+def no_sync(module: nn.Module, last: bool) -> AbstractContextManager[None]:
     """Around a micro-batch: DDP adds up the processes' gradients after the last one only.
 
     FSDP does after each: to wait, every process would have to keep the whole gradient.
@@ -254,7 +247,7 @@ def no_sync(module: nn.Module, world: World, last: bool) -> AbstractContextManag
 
 
 @contextmanager
-def whole(module: nn.Module, world: World) -> Iterator[None]:
+def whole(module: nn.Module) -> Iterator[None]:
     """Inside, the network can be called by itself (to generate), by all processes alike."""
     if not isinstance(module, FSDPModule):
         yield
@@ -279,8 +272,7 @@ def full_weights(model: Etude, world: World) -> dict[str, Tensor]:
 def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor whose parts the processes hold, whole; any other as it is. All must call it."""
     if isinstance(tensor, DTensor):
-        whole_tensor: Tensor = tensor.full_tensor()
-        return whole_tensor
+        return tensor.full_tensor()
     return tensor
 
 

@@ -11,7 +11,7 @@ after a first pass without gradient where it needs one, and nothing else of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -140,18 +140,15 @@ def chunked_cross_entropy(
         weights: (tokens,) float32; None: ones.
         soft_targets: (tokens, k) each; None: the labels.
     """
-    size = chunk_size(hidden, weight)
     if torch.is_grad_enabled():
+        size = chunk_size(hidden, weight)
         loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
             hidden, weight, labels, size, chunk or chunk_loss, weights, soft_targets
         )
         return loss
-    head = weight.to(hidden.dtype)
     total = torch.zeros((), device=hidden.device)
-    for first in range(0, len(hidden), size):
-        part, wanted = hidden[first : first + size], labels[first : first + size]
-        logits = (part @ head.mT).float()  # (size, vocab)
-        total += F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
+    for part, logits in logits_in_chunks(hidden, weight):
+        total += F.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="sum")
     return total
 
 
@@ -159,13 +156,18 @@ def chunked_cross_entropy(
 def token_losses(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     """(tokens,) the cross-entropy of each label, 0 where it is IGNORED; arguments as in
     `chunked_cross_entropy`."""
-    head, size = weight.to(hidden.dtype), chunk_size(hidden, weight)
     losses = torch.empty(len(hidden), device=hidden.device)
-    for first in range(0, len(hidden), size):
-        part = slice(first, first + size)
-        logits = (hidden[part] @ head.mT).float()  # (size, vocab)
+    for part, logits in logits_in_chunks(hidden, weight):
         losses[part] = F.cross_entropy(logits, labels[part], ignore_index=IGNORED, reduction="none")
     return losses
+
+
+def logits_in_chunks(hidden: Tensor, weight: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """The logits of some tokens at a time, (size, vocab) float32, and which tokens these are."""
+    head, size = weight.to(hidden.dtype), chunk_size(hidden, weight)
+    for first in range(0, len(hidden), size):
+        part = slice(first, first + size)
+        yield part, (hidden[part] @ head.mT).float()
 
 
 def chunk_size(hidden: Tensor, weight: Tensor) -> int:

@@ -122,8 +122,7 @@ class Muon(torch.optim.Optimizer):
 def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor; it shares its memory."""
     if isinstance(tensor, DTensor):
-        part: Tensor = tensor.to_local()
-        return part
+        return tensor.to_local()
     return tensor
 
 

@@ -87,6 +87,7 @@ def make_stage(
         UserError: no answer of the validation data begins within a row.
     """
     rows, report = packed
+    own = {"data": data.fingerprint, "tokenizer": tokenizer.fingerprint}
     validation = validation_groups(
         data.validation,
         config.max_length,
@@ -104,11 +105,7 @@ def make_stage(
         validation=validation,
         output_dir=output_dir,
         is_chat=is_chat,
-        fingerprints={
-            "data": data.fingerprint,
-            "tokenizer": tokenizer.fingerprint,
-            **(built_on or {}),
-        },
+        fingerprints={**own, **(built_on or {})},
         objective=objective,
     )
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -174,7 +173,7 @@ class TrainingStep:
         weight = self.guard.loss_scale * self.world.size / normaliser
         total = torch.zeros((), device=trained.device)
         for number, batch in enumerate(batches, start=1):
-            with no_sync(self.module, self.world, last=number == len(batches)):
+            with no_sync(self.module, last=number == len(batches)):
                 loss = self.module(*batch.inputs)
                 (loss * weight).backward()
             total += loss.detach()
@@ -187,17 +186,6 @@ class TrainingStep:
         return self.world.sum(torch.stack(parts).sum(dim=0))
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """A record on its way."""
-
-    facts: dict[str, Any]
-    """What the host knew of the step."""
-    record: Tensor
-    """(RECORD,) float64, on the host once the event has happened."""
-    copied: torch.cuda.Event | None
-
-
 class RecordQueue:
     """Records in the order of their steps."""
 
@@ -205,28 +193,28 @@ class RecordQueue:
         """metrics: the names of what a record holds beyond RECORD."""
         self.names = (*RECORD, *metrics)
         self.waits = device.type == "cuda"
-        self.arrivals: deque[Arrival] = deque()
+        self.waiting: deque[tuple[dict[str, Any], Tensor, torch.cuda.Event | None]] = deque()
+        """What the host knew of a step; its record, on the host once the event has happened."""
 
     def put(self, facts: dict[str, Any], record: Tensor) -> None:
         """Sends a step's record to the host."""
-        if not self.waits:
-            self.arrivals.append(Arrival(facts, record, None))
-            return
-        host = torch.empty(record.shape, dtype=record.dtype, pin_memory=True)
-        host.copy_(record, non_blocking=True)
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record()
-        self.arrivals.append(Arrival(facts, host, copied))
+        copied = None
+        if self.waits:
+            # Only into pinned memory can a copy run beside what the GPU is doing.
+            host = torch.empty(record.shape, dtype=record.dtype, pin_memory=True)
+            record = host.copy_(record, non_blocking=True)
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record()
+        self.waiting.append((facts, record, copied))
 
     def take(self, everything: bool = False) -> list[dict[str, Any]]:
         """The steps whose numbers can be read without a wait (all but the newest on a GPU), or
         everything; facts and numbers joined."""
         keep = 1 if self.waits and not everything else 0
         taken = []
-        while len(self.arrivals) > keep:
-            arrival = self.arrivals.popleft()
-            if arrival.copied is not None:
-                arrival.copied.synchronize()
-            numbers = dict(zip(self.names, arrival.record.tolist(), strict=True))
-            taken.append({**arrival.facts, **numbers})
+        while len(self.waiting) > keep:
+            facts, record, copied = self.waiting.popleft()
+            if copied is not None:
+                copied.synchronize()
+            taken.append({**facts, **dict(zip(self.names, record.tolist(), strict=True))})
         return taken

@@ -8,6 +8,7 @@ A save comes before the evaluation of the same step, so nothing an evaluation do
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from functools import partial
@@ -252,7 +253,7 @@ class Run:
         if not self.config.sample_tokens:
             return []
         stage = self.stage
-        with whole(self.loss, self.world):
+        with whole(self.loss):
             return generate_samples(
                 self.model, stage.tokenizer, self.prompts, self.config.sample_tokens, stage.is_chat
             )
@@ -331,5 +332,5 @@ class Run:
             "git_commit": git_commit(),
             "machine": describe_machine(self.world.device),
             "processes": self.world.size,
-            **self.identity.as_json(),
+            **dataclasses.asdict(self.identity),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ class Run:
         """Saves the finished model, as the trainer does."""
         tokenizer = EtudeTokenizer.load(self.directory)
         config = load_model_config(self.directory)
-        files = model_files(config, self.weights(), tokenizer, self.identity.as_json(), False)
+        files = model_files(
+            config, self.weights(), tokenizer, dataclasses.asdict(self.identity), False
+        )
         update_directory(self.directory, files)
 
     def find(self) -> int:

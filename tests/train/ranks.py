@@ -134,7 +134,7 @@ class Trainee:
         mine = ids[self.world.rank * count : (self.world.rank + 1) * count]
         parts = mine.chunk(micro_batches)
         for index, part in enumerate(parts, start=1):
-            with no_sync(self.module, self.world, last=index == len(parts)):
+            with no_sync(self.module, last=index == len(parts)):
                 loss = self.module(part, part, None)
                 (loss * self.world.size / ids.numel()).backward()
         return clip_gradient(self.model, 0.5)

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +25,7 @@ from model.directory.storage import explained, replace_file, text_writer
 from train.distributed import World
 from train.machine import matmul_speed, memory_in_use
 from train.run.plan import duration, flops_per_token
-from train.run.writers import MetricsWriter, make_writers
+from train.run.writers import MetricsWriter, make_writers, switched_off_on_failure
 from train.stage import Stage
 from train.step import RECORD
 
@@ -41,13 +41,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         UserError: a line is no JSON object; it is named.
     """
     lines = []
-    text = path.read_text(encoding="utf-8", errors="replace")
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
-        try:
-            fields = json.loads(line)
-        except ValueError:
-            fields = None
-        if not isinstance(fields, dict) or "step" not in fields:
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        fields = fields_of(line)
+        if fields is None:
             raise UserError(
                 f"{path}:{number}: not a line of a training log; the file is damaged, remove the "
                 f"line"
@@ -59,10 +55,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 class LogFiles:
     """The two logs of a run, continued at a step, and where else its metrics go."""
 
-    def __init__(self, directory: Path, step: int, writers: Sequence[MetricsWriter] = ()) -> None:
+    def __init__(
+        self, directory: Path, step: int, writers: dict[str, MetricsWriter] | None = None
+    ) -> None:
         """Opens the logs and takes away what was written after the checkpoint of `step`: every
         training line beyond it, and an evaluation at it, which is made again."""
-        self.directory, self.writers = directory, writers
+        self.directory, self.writers = directory, writers or {}
         self.evaluations: dict[int, float] = {}
         """Bits per byte by step."""
         self.files: dict[str, IO[str]] = {}
@@ -81,8 +79,9 @@ class LogFiles:
         """Takes in a line of metrics.jsonl."""
         if "bits_per_byte" in fields:
             self.evaluations[fields["step"]] = fields["bits_per_byte"]
-        for writer in self.writers:
-            writer.put(self.lines_sent, fields)
+        for name, writer in list(self.writers.items()):
+            with switched_off_on_failure(name, self.writers):
+                writer.put(self.lines_sent, fields)
         self.lines_sent += 1
 
     def write(self, exact: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> None:
@@ -108,8 +107,9 @@ class LogFiles:
         """Closes the logs."""
         for file in self.files.values():
             file.close()
-        for writer in self.writers:
-            writer.close()
+        for name, writer in list(self.writers.items()):
+            with switched_off_on_failure(name, self.writers):
+                writer.close()
 
 
 def kept_lines(path: Path, step: int) -> list[str]:

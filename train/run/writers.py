@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,8 +38,8 @@ class MetricsWriter(Protocol):
 
 def make_writers(
     names: Sequence[str], directory: Path, run_name: str, settings: Mapping[str, Any]
-) -> list[MetricsWriter]:
-    """The writers of a run.
+) -> dict[str, MetricsWriter]:
+    """The writers of a run by name; one that cannot begin (no network, no login) is left out.
 
     Args:
         names: of tensorboard and wandb.
@@ -49,20 +50,15 @@ def make_writers(
     Raises:
         UserError: a package is missing.
     """
-    writers: list[MetricsWriter] = []
+    writers: dict[str, MetricsWriter] = {}
     for name in dict.fromkeys(names):
         if name == "tensorboard":
             board = required(name, "torch.utils.tensorboard")
-            made: MetricsWriter = TensorBoard(board, directory / "tensorboard", run_name, settings)
+            writers[name] = TensorBoard(board, directory / "tensorboard", run_name, settings)
         else:
-            try:
-                made = WeightsAndBiases(required(name, "wandb"), directory, run_name, settings)
-            except UserError:
-                raise
-            except Exception as error:  # no network, no login: whatever wandb.init may raise
-                warn(name, error)
-                continue
-        writers.append(FailsafeWriter(name, made))
+            wandb = required(name, "wandb")
+            with switched_off_on_failure(name, writers):
+                writers[name] = WeightsAndBiases(wandb, directory, run_name, settings)
     return writers
 
 
@@ -81,40 +77,20 @@ def required(name: str, module: str) -> Any:
         ) from error
 
 
-def warn(name: str, error: Exception) -> None:
-    """Says, once, that a writer is switched off."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    print(
-        f"warning: {name} failed ({reason}) and is switched off until the next start, which sends "
-        "it all lines of metrics.jsonl",
-        file=sys.stderr,
-    )
-
-
-class FailsafeWriter:
-    """Passes lines on to a writer until that fails; the training goes on without it."""
-
-    def __init__(self, name: str, writer: MetricsWriter) -> None:
-        self.name = name
-        self.writer: MetricsWriter | None = writer
-
-    def put(self, number: int, fields: Mapping[str, Any]) -> None:
-        """See MetricsWriter."""
-        try:
-            if self.writer:
-                self.writer.put(number, fields)
-        except Exception as error:  # whatever it is, the training goes on
-            self.writer = None
-            warn(self.name, error)
-
-    def close(self) -> None:
-        """See MetricsWriter."""
-        writer, self.writer = self.writer, None
-        try:
-            if writer:
-                writer.close()
-        except Exception as error:
-            warn(self.name, error)
+@contextmanager
+def switched_off_on_failure(name: str, writers: dict[str, MetricsWriter]) -> Iterator[None]:
+    """Around what a writer does: whatever it raises, it warns once, and the training goes on
+    without the writer."""
+    try:
+        yield
+    except Exception as error:
+        writers.pop(name, None)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(
+            f"warning: {name} failed ({reason}) and is switched off until the next start, which "
+            "sends it all lines of metrics.jsonl",
+            file=sys.stderr,
+        )
 
 
 class TensorBoard:

@@ -17,7 +17,7 @@ import pytest
 
 from config import ROOT, UserError
 from train.run.logs import LogFiles
-from train.run.writers import FailsafeWriter, make_writers, run_id
+from train.run.writers import make_writers, run_id
 
 EXACT = {"grad_norm": 0.5, "learning_rate": 1e-3, "trained_tokens": 90}
 
@@ -206,7 +206,7 @@ def test_a_failing_writer_warns_once_and_training_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Broken()
-    log = LogFiles(tmp_path, 0, [FailsafeWriter("wandb", broken)])
+    log = LogFiles(tmp_path, 0, {"wandb": broken})
     for step in range(1, 5):
         log.write({"step": step, "loss": 1.0})
     log.close()
@@ -226,7 +226,7 @@ def test_a_wandb_that_cannot_begin_does_not_stop_the_training(
 
     monkeypatch.setattr(FakeWandb, "init", refuse)
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb(FakeRun(0)))
-    assert make_writers(("wandb",), tmp_path, "run", {}) == []
+    assert make_writers(("wandb",), tmp_path, "run", {}) == {}
     assert "wandb failed (no API key)" in capsys.readouterr().err
 
 
