@@ -100,10 +100,6 @@ class EtudeTokenizer:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD."""
         return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
-    def stream_decoder(self) -> StreamDecoder:
-        """A decoder for tokens that arrive one by one."""
-        return StreamDecoder(self)
-
 
 class StreamDecoder:
     """Decodes tokens one at a time and holds back a character until all its bytes are there."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,8 +52,7 @@ def training_loss(
     block = Compiled(TransformerBlock.forward) if compile else TransformerBlock.forward
     if compile or gradient_checkpointing:
         for layer in model.model.layers:
-            run = TrainingForward(layer, block, gradient_checkpointing)
-            layer.forward = run
+            layer.forward = partial(training_forward, layer, block, gradient_checkpointing)
     return SummedLoss(model, dtype, Compiled(chunk_loss) if compile else None)
 
 
@@ -70,28 +70,24 @@ class WholeLoss(SummedLoss):
         return self.function(self, *inputs)
 
 
-class TrainingForward:
+def training_forward(
+    layer: Any,
+    function: Callable[..., Tensor],
+    recompute: bool,
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor | None = None,
+    cache: LayerCache | None = None,
+) -> Tensor:
     """A block's forward, which takes the compiled way where gradients are recorded."""
-
-    def __init__(self, layer: Any, function: Callable[..., Tensor], recompute: bool) -> None:
-        self.layer, self.function, self.recompute = layer, function, recompute
-
-    def __call__(
-        self,
-        x: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        mask: Tensor | None = None,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
-        """As TransformerBlock.forward."""
-        if cache is not None or not torch.is_grad_enabled():
-            return TransformerBlock.forward(self.layer, x, cos, sin, mask, cache)
-        if not self.recompute:
-            return self.function(self.layer, x, cos, sin, mask)
-        recomputed = checkpoint(self.function, self.layer, x, cos, sin, mask, use_reentrant=False)
-        assert isinstance(recomputed, Tensor)
-        return recomputed
+    if cache is not None or not torch.is_grad_enabled():
+        return TransformerBlock.forward(layer, x, cos, sin, mask, cache)
+    if not recompute:
+        return function(layer, x, cos, sin, mask)
+    recomputed = checkpoint(function, layer, x, cos, sin, mask, use_reentrant=False)
+    assert isinstance(recomputed, Tensor)
+    return recomputed
 
 
 class Compiled:

@@ -72,11 +72,13 @@ def sampled(group: ValidationGroup, share: float, tokenizer: EtudeTokenizer) -> 
     """An evenly spread share of a group's rows, with the bytes that these pay for."""
     count = max(1, round(share * len(group.rows)))
     rows = ChosenRows(group.rows, [n * len(group.rows) // count for n in range(count)])
-    num_bytes = 0
-    for number in range(count):
-        labels = rows.batch([number]).labels
-        num_bytes += bytes_of(tokenizer, labels[labels != IGNORED].tolist())
-    return ValidationGroup(rows, num_bytes)
+    return ValidationGroup(rows, bytes_in(rows, tokenizer))
+
+
+def bytes_in(rows: TokenRows, tokenizer: EtudeTokenizer) -> int:
+    """UTF-8 bytes of the trained text in rows, counted token by token."""
+    labels = (rows.batch([number]).labels for number in range(len(rows)))
+    return sum(bytes_of(tokenizer, found[found != IGNORED].tolist()) for found in labels)
 
 
 def stream_rows(
@@ -97,18 +99,13 @@ def conversation_rows(
 ) -> ValidationGroup:
     """Conversations packed whole. One longer than a row keeps its beginning, and of its answers
     only the bytes in the row count."""
-    assert documents.mask is not None
     kept = trainable(documents, max_length)
     control, border = control_ids(tokenizer), tokenizer.end_of_text_id
     rows = packed_rows(documents, kept, max_length, border, cross_documents, control)
     table = documents.table[kept]
-    cut = table["length"] > max_length + 1
-    num_bytes = int(table["num_bytes"][~cut].sum(dtype=np.int64))
-    for begin in table["begin"][cut].tolist():
-        tokens = documents.tokens[begin : begin + max_length + 1]
-        trained = tokens[documents.mask[begin : begin + max_length + 1] != 0]
-        num_bytes += bytes_of(tokenizer, trained.tolist())
-    return ValidationGroup(rows, num_bytes)
+    if (table["length"] > max_length + 1).any():
+        return ValidationGroup(rows, bytes_in(rows, tokenizer))
+    return ValidationGroup(rows, int(table["num_bytes"].sum(dtype=np.int64)))
 
 
 def control_ids(tokenizer: EtudeTokenizer) -> tuple[int, ...]:

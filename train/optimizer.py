@@ -33,11 +33,12 @@ def build_optimizers(
     """
     parameters = dict(model.named_parameters())
     hidden = [n for n, p in parameters.items() if p.dim() == 2 and ".layers." in n]
-    muon_names = set(hidden) if config.optimizer == "muon" else set()
-    rest = {n: p for n, p in parameters.items() if n not in muon_names}
+    by_muon = hidden if config.optimizer == "muon" else []
+    rest = [p for n, p in parameters.items() if n not in by_muon]
+    # Decay pulls matrices towards zero; the weights of the norms belong near one.
     groups = [
-        {"params": [p for p in rest.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest.values() if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(
         groups,
@@ -47,8 +48,8 @@ def build_optimizers(
         fused=True,
     )
     optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
-    if muon_names:
-        matrices = [parameters[name] for name in hidden]
+    if by_muon:
+        matrices = [parameters[name] for name in by_muon]
         rate = config.muon_learning_rate
         optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=config.weight_decay, dtype=dtype)
     for optimizer in optimizers.values():

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -109,23 +110,18 @@ RECORD = ("loss", "grad_norm", "skipped", "trained_tokens", "skipped_in_a_row", 
 """What a step's record holds, in this order."""
 
 
+@dataclass(eq=False)
 class TrainingStep:
     """All that one optimizer step needs."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        model: Etude,
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        guard: StepGuard,
-        world: World,
-        max_grad_norm: float,
-        objective: Objective,
-    ) -> None:
-        """module computes the summed loss (SummedLoss, perhaps wrapped for several processes)."""
-        self.module, self.model, self.optimizers = module, model, optimizers
-        self.guard, self.world, self.max_grad_norm = guard, world, max_grad_norm
-        self.objective = objective
+    module: nn.Module
+    """Computes the summed loss (SummedLoss, perhaps wrapped for several processes)."""
+    model: Etude
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    guard: StepGuard
+    world: World
+    max_grad_norm: float
+    objective: Objective
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Trains on this process's micro-batches; returns the step's record, float64 on the device:

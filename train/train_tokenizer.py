@@ -21,8 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cli import parse_config, run_script
 from config import EtudeConfig, UserError
 from model.tokenizer import EtudeTokenizer
-from train.tokenizer.bpe import is_there, origin_of, save_tokenizer, train_bpe
-from train.tokenizer.texts import Sample, survey
+from train.tokenizer.bpe import Sample, is_there, origin_of, save_tokenizer, survey, train_bpe
 
 STAGES = ("config", "train", "verify", "all")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from config import SamplingConfig
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import EtudeTokenizer, StreamDecoder
 
 FinishReason = Literal["stop", "length", "cancelled", "failed"]
 """stop: a stop token or text. length: something cut it, see CutBy. failed: the engine did."""
@@ -142,7 +142,7 @@ class TextStream:
 
     def __init__(self, tokenizer: EtudeTokenizer, stop: tuple[str, ...] = ()) -> None:
         """stop: texts that end the output, and are not part of it."""
-        self.decoder, self.stop = tokenizer.stream_decoder(), tuple(filter(None, stop))
+        self.decoder, self.stop = StreamDecoder(tokenizer), tuple(filter(None, stop))
         self.held = ""
         """Decoded text that may yet turn out to be the beginning of a stop text."""
         self.stopped = False

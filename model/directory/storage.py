@@ -306,9 +306,6 @@ def os_error_number(error: Exception) -> int | None:
     return int(found.group(1)) if found else None
 
 
-# DOC """A file that one process holds at a time."""
-
-
 def lock_file(file: IO[bytes]) -> bool:
     """Locks a file for this process alone, not for its children; False when another process has it.
     Where the file system knows no locks, it goes on without."""

@@ -16,6 +16,7 @@ from model.tokenizer import (
     IM_END,
     SPECIAL_TOKENS,
     EtudeTokenizer,
+    StreamDecoder,
     tokenizer_config,
     tokenizer_json,
 )
@@ -38,13 +39,13 @@ def test_every_text_comes_back_and_none_gives_a_control_token(text: str) -> None
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, len(TOKENIZER) - 1)))
 def test_streamed_pieces_add_up_to_the_whole_text(ids: list[int]) -> None:
-    decoder = TOKENIZER.stream_decoder()
+    decoder = StreamDecoder(TOKENIZER)
     pieces = [decoder.step(token) for token in ids]
     assert "".join(pieces) + decoder.finish() == TOKENIZER.decode(ids)
 
 
 def test_streaming_never_shows_half_a_character() -> None:
-    decoder = TOKENIZER.stream_decoder()
+    decoder = StreamDecoder(TOKENIZER)
     pieces = [decoder.step(token) for token in TOKENIZER.encode("a🦊é中")]
     assert len(pieces) > 4
     assert "".join(pieces) == "a🦊é中"
@@ -53,7 +54,7 @@ def test_streaming_never_shows_half_a_character() -> None:
 
 
 def test_a_character_cut_off_at_the_end_is_shown_as_such() -> None:
-    decoder = TOKENIZER.stream_decoder()
+    decoder = StreamDecoder(TOKENIZER)
     for token in TOKENIZER.encode("a🦊")[:-1]:
         decoder.step(token)
     assert "\ufffd" in decoder.finish()

@@ -28,16 +28,14 @@ class PackingReport:
     rows: int
     positions: int
     """Tokens that the rows have room for."""
-    trained_tokens: int
-    """Labels that are trained in one pass over the rows."""
-    padding: int
-    """Positions at the ends of rows that nothing fills."""
-    cut_documents: int
-    """Conversations that were longer than a row and lost their end."""
-    dropped_documents: int
-    """Conversations whose first answer lies beyond a row: not trained at all."""
     dropped_tokens: int
     """Tokens of cut and dropped documents, and of the stream's last, unfilled row."""
+    padding: int = 0
+    """Positions at the ends of rows that nothing fills."""
+    cut_documents: int = 0
+    """Conversations that were longer than a row and lost their end."""
+    dropped_documents: int = 0
+    """Conversations whose first answer lies beyond a row: not trained at all."""
 
     @property
     def share_used(self) -> float:
@@ -73,10 +71,8 @@ def concatenate(
             "data or lower --max_length"
         )
     rows = StreamRows(max_length, border, cross_documents, documents.tokens, count)
-    trained = count * max_length
-    left_out = total - 1 - trained
-    positions = count * (max_length + 1)
-    return rows, PackingReport(len(documents), count, positions, trained, 0, 0, 0, left_out)
+    left_out = total - 1 - count * max_length  # the first token is no label
+    return rows, PackingReport(len(documents), count, count * (max_length + 1), left_out)
 
 
 def pack(
@@ -106,7 +102,6 @@ def pack(
         documents=len(documents),
         rows=len(rows),
         positions=positions,
-        trained_tokens=trained_tokens(documents, kept, max_length),
         padding=positions - used - borders,
         cut_documents=int((lengths[kept] > max_length + 1).sum()),
         dropped_documents=len(documents) - len(kept),
@@ -120,17 +115,6 @@ def trainable(documents: Documents, max_length: int) -> NDArray[np.int64]:
     table = documents.table
     within = table["first_trained"] <= max_length
     return np.flatnonzero(within & (table["num_trained"] > 0))
-
-
-def trained_tokens(documents: Documents, kept: NDArray[np.int64], max_length: int) -> int:
-    """The trained tokens of conversations, of those that are cut only within a row."""
-    table = documents.table[kept]
-    cut = table["length"] > max_length + 1
-    total = int(table["num_trained"][~cut].sum(dtype=np.int64))
-    for begin in table["begin"][cut].tolist():
-        assert documents.mask is not None  # conversations always have one
-        total += int(documents.mask[begin : begin + max_length + 1].sum())
-    return total
 
 
 def packed_rows(

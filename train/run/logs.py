@@ -256,10 +256,14 @@ def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
     """What loss_log.jsonl holds of a step, the objective's metrics last; a number that is not
     finite becomes null, for JSON has no NaN."""
     finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-    exact: dict[str, Any] = {"step": record["step"], "tokens": tokens}
-    exact |= {name: finite[name] for name in ("loss", "grad_norm")}
-    exact["learning_rate"] = record["learning_rate"]
-    exact["trained_tokens"] = round(record["trained_tokens"])
+    exact = {
+        "step": record["step"],
+        "tokens": tokens,
+        "loss": finite["loss"],
+        "grad_norm": finite["grad_norm"],
+        "learning_rate": record["learning_rate"],
+        "trained_tokens": round(record["trained_tokens"]),
+    }
     if record["skipped"]:
         exact |= {"skipped": True, "skipped_steps": round(record["skipped_steps"])}
     known = {"step", "learning_rate", *RECORD}

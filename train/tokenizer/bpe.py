@@ -1,5 +1,5 @@
-"""Training a byte-level BPE tokenizer, and its directory: its files, what made it, when it may be
-replaced.
+"""Training a byte-level BPE tokenizer: the texts it learns from, the learning, its directory (its
+files, what made it, when it may be replaced).
 
 Text is split as Qwen2 does, so that llama.cpp knows the tokenizer without a patch.
 """
@@ -7,24 +7,28 @@ Text is split as Qwen2 does, so that llama.cpp knows the tokenizer without a pat
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from config import TokenizerConfig, UserError
+from data_process.records.jsonl import read_texts
 from model.directory.storage import (
     MANIFEST,
     SUMMARY,
     Writer,
     json_writer,
+    sha256_of,
     text_writer,
     verify,
     write_directory,
 )
 from model.tokenizer import IM_END, SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
-from train.tokenizer.texts import Sample
 
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -32,6 +36,64 @@ QWEN2_PATTERN = (
 )
 """Qwen2's split: contractions, words with one leading mark, digits one by one, punctuation, line
 breaks, spaces."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """What a JSONL file of texts holds."""
+
+    path: Path
+    records: int
+    text_bytes: int
+    """Size of all texts, as UTF-8."""
+    sha256: str
+    """Fingerprint of the file."""
+
+
+def survey(path: Path) -> DataFile:
+    """Reads a file to its end.
+
+    Raises:
+        UserError: it is missing, or a line is not a record with a text; file and line are named.
+    """
+    records = text_bytes = 0
+    for _, text in read_texts(path):
+        records += 1
+        text_bytes += len(text.encode("utf-8"))
+    return DataFile(path, records, text_bytes, sha256_of(path))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which share of the records is used: all, or so many that they hold about max_bytes."""
+
+    files: tuple[DataFile, ...]
+    max_bytes: int
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of all texts of all files."""
+        return sum(file.text_bytes for file in self.files)
+
+    @property
+    def share(self) -> float:
+        """The share of the records that is used."""
+        return min(1.0, self.max_bytes / max(1, self.text_bytes))
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The texts that are used, read once: learning from them takes several times their memory.
+
+        A seeded coin decides for each record, the same way every time. Taking every n-th would be
+        more even, but where two languages take turns in a file it would see only one of them.
+        """
+        coin = random.Random(1)
+        return [
+            text
+            for file in self.files
+            for _, text in read_texts(file.path)
+            if self.share == 1 or coin.random() < self.share
+        ]
 
 
 def untrained_bpe() -> Tokenizer:

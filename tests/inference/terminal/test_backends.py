@@ -13,7 +13,7 @@ from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
 from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import EtudeTokenizer, StreamDecoder
 from model.transformer import Etude
 
 TEXTS = [
@@ -33,7 +33,7 @@ def backend_of(
 
 
 def streamed(tokenizer: EtudeTokenizer, ids: list[int]) -> list[str]:
-    decoder = tokenizer.stream_decoder()
+    decoder = StreamDecoder(tokenizer)
     return [*(decoder.step(token) for token in ids), decoder.finish()]
 
 

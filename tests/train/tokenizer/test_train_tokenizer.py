@@ -15,7 +15,7 @@ import pytest
 from config import ROOT, UserError
 from model.directory.storage import text_writer, verify, write_directory
 from model.tokenizer import IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
-from train.tokenizer.bpe import QWEN2_PATTERN, train_bpe
+from train.tokenizer.bpe import QWEN2_PATTERN, Sample, survey, train_bpe
 from train.tokenizer.report import (
     disagreements,
     find_problems,
@@ -25,7 +25,6 @@ from train.tokenizer.report import (
     wrong_ids,
     wrong_parts,
 )
-from train.tokenizer.texts import Sample, survey
 
 SCRIPT = ROOT / "train" / "train_tokenizer.py"
 WORDS = [
