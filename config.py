@@ -407,9 +407,7 @@ class EtudeConfig:
     paths: PathConfig = field(default_factory=PathConfig)
     """Files and directories."""
 
-    def problems(
-        self, parts: Sequence[str] = ("model", "tokenizer", "pretrain", "sft")
-    ) -> list[str]:
+    def problems(self, parts: Sequence[str]) -> list[str]:
         """Everything wrong with the values of the named parts, a sentence each."""
         found = [p for name in parts for p in getattr(self, name).problems()]
         context = self.model.max_position_embeddings

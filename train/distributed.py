@@ -167,7 +167,8 @@ def explained_loss(rank: int, size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not is_lost_contact(error):
+        lost = isinstance(error, dist.DistError)
+        if not lost and not any(word in str(error).lower() for word in LOST_CONTACT):
             raise
         # Without the place in gloo's source and the advice for programmers.
         reason = re.sub(r"^\[[^]]*\] ?", "", str(error).partition("\n")[0]).partition(". ")[0]
@@ -178,12 +179,6 @@ def explained_loss(rank: int, size: int) -> Iterator[None]:
             "NCCL_IB_DISABLE=1 does without InfiniBand. The same command continues from the last "
             "checkpoint"
         ) from error
-
-
-def is_lost_contact(error: RuntimeError) -> bool:
-    """Whether an error comes of another process that died or is silent."""
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or any(word in text for word in LOST_CONTACT)
 
 
 @contextmanager

@@ -27,6 +27,11 @@ from train.data.token_files import Documents
 from train.distributed import World
 from train.objective import SummedLoss
 
+ROWS_AT_ONCE = 16
+"""Validation rows in a forward pass of one process."""
+TEXT_PROMPT = 8
+"""Tokens that a text is begun with."""
+
 
 @dataclass(frozen=True)
 class ValidationGroup:
@@ -126,7 +131,6 @@ def bits_per_byte(
     groups: Mapping[str, ValidationGroup],
     world: World | None = None,
     stopped: Callable[[], bool] = lambda: False,
-    rows_at_once: int = 16,
 ) -> dict[str, float] | None:
     """Bits per byte over all validation records ("all") and of each script.
 
@@ -137,11 +141,11 @@ def bits_per_byte(
     nats = {}
     for script, group in groups.items():
         total = torch.zeros((), dtype=torch.float64, device=world.device)
-        for number in range(0, -(-len(group.rows) // rows_at_once), world.size):
+        for number in range(0, -(-len(group.rows) // ROWS_AT_ONCE), world.size):
             if world.any(stopped()):
                 return None
-            first = (number + world.rank) * rows_at_once
-            chosen = range(first, min(first + rows_at_once, len(group.rows)))
+            first = (number + world.rank) * ROWS_AT_ONCE
+            chosen = range(first, min(first + ROWS_AT_ONCE, len(group.rows)))
             if not chosen and world.parallel == "fsdp":
                 chosen = range(1)  # its forward is a collective: every process takes part
             if chosen:
@@ -154,10 +158,6 @@ def bits_per_byte(
     for script, group in groups.items():
         result[script] = nats[script] / math.log(2) / group.num_bytes
     return result
-
-
-TEXT_PROMPT = 8
-"""Tokens that a text is begun with."""
 
 
 def sample_prompts(

@@ -23,13 +23,10 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Reads the command line and trains."""
+    """Reads the command line, tokenises, packs and trains; the exit code is that of
+    `train.trainer.train`."""
     leave_on_interrupt()
-    return pretrain(parse_config(["model", "pretrain", "paths"], __doc__))
-
-
-def pretrain(config: EtudeConfig) -> int:
-    """Tokenises, packs and trains; the exit code is that of `train.trainer.train`."""
+    config = parse_config(["model", "pretrain", "paths"], __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
     from train.trainer import train
 

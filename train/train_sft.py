@@ -22,14 +22,10 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Reads the command line and trains."""
+    """Reads the command line, loads the pretrained model, tokenises, packs and trains; the exit
+    code is that of `train.trainer.train`."""
     leave_on_interrupt()
-    return fine_tune(parse_config(["sft", "paths"], __doc__))
-
-
-def fine_tune(config: EtudeConfig) -> int:
-    """Loads the pretrained model, tokenises, packs and trains; the exit code is that of
-    `train.trainer.train`."""
+    config = parse_config(["sft", "paths"], __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
     from train.trainer import train
 

@@ -269,21 +269,17 @@ def load_model_config(directory: Path) -> ModelConfig:
         UserError: there is no such directory, or it holds another kind of model.
     """
     fields = read_config_json(directory)
-    required = [f.name for f in dataclasses.fields(ModelConfig) if f.name != "rope_scaling"]
-    if missing := [name for name in required if name not in fields]:
+    plain = {f.name: f.default for f in dataclasses.fields(ModelConfig) if f.name != "rope_scaling"}
+    if missing := [name for name in plain if name not in fields]:
         raise UserError(f"{directory / 'config.json'}: {', '.join(missing)} is missing")
-    for name, default in dataclasses.asdict(ModelConfig()).items():
-        if (
-            name in required
-            and type(fields[name]) is not type(default)
-            and not (isinstance(default, float) and type(fields[name]) is int)
-        ):
+    for name, default in plain.items():
+        if type(fields[name]) not in ((int, float) if type(default) is float else (type(default),)):
             raise UserError(
                 f"{directory / 'config.json'}: {name} is {fields[name]!r}, not a "
                 f"{type(default).__name__}; restore the file that was saved with the model"
             )
     scaling = read_scaling(directory / "config.json", fields)
-    config = ModelConfig(**{name: fields[name] for name in required}, rope_scaling=scaling)
+    config = ModelConfig(**{name: fields[name] for name in plain}, rope_scaling=scaling)
     if problems := config.problems():
         raise UserError(f"{directory / 'config.json'}: {problems[0]}")
     return config

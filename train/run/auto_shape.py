@@ -31,7 +31,7 @@ REPETITIONS = 15.39
 """R* of arXiv 2305.16264, equation 5: the worth of repeated passes falls off by e in so many."""
 EXPONENTS = (0.1, 1.2)
 """Between these a fit looks for both exponents."""
-POINTS, ZOOMS = 9, 22
+POINTS, ZOOMS = 9, 26
 """Points on a side of each grid, and how many grids there are, each half as wide as the last."""
 
 

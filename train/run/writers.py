@@ -22,6 +22,8 @@ from typing import Any, Protocol
 from config import UserError
 from model.directory.storage import explained, replace_file, text_writer
 
+MODULES = {"tensorboard": "torch.utils.tensorboard"}
+"""Where a package's writer is, if not in the package itself."""
 MACHINE = ("tokens_per_second", "share_of_peak", "memory_gb", "seconds")
 """Fields that measure the machine, not the model."""
 
@@ -52,24 +54,21 @@ def make_writers(
     """
     writers: dict[str, MetricsWriter] = {}
     for name in dict.fromkeys(names):
-        if name == "tensorboard":
-            board = required(name, "torch.utils.tensorboard")
-            writers[name] = TensorBoard(board, directory / "tensorboard", run_name, settings)
-        else:
-            wandb = required(name, "wandb")
-            with switched_off_on_failure(name, writers):
-                writers[name] = WeightsAndBiases(wandb, directory, run_name, settings)
+        module = required(name)
+        make = TensorBoard if name == "tensorboard" else WeightsAndBiases
+        with switched_off_on_failure(name, writers):
+            writers[name] = make(module, directory, run_name, settings)
     return writers
 
 
-def required(name: str, module: str) -> Any:
-    """A module of an optional package.
+def required(name: str) -> Any:
+    """The module of an optional package.
 
     Raises:
         UserError: it is not installed; the sentence says what to do.
     """
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(MODULES.get(name, name))
     except ImportError as error:
         raise UserError(
             f"--log_to {name}: the package cannot be imported ({error}); run `pip install {name}`, "
@@ -99,19 +98,21 @@ class TensorBoard:
     def __init__(
         self, board: Any, directory: Path, run_name: str, settings: Mapping[str, Any]
     ) -> None:
-        """`board` is the module torch.utils.tensorboard. No file is touched before the first
-        line."""
-        self.board, self.directory = board, directory
-        self.title = f"{run_name}\n\n    " + json.dumps(settings, indent=2, default=str).replace(
-            "\n", "\n    "
-        )
+        """`board` is the module torch.utils.tensorboard.
+
+        The events of earlier starts are removed and a new file is begun, which also makes a
+        TensorBoard that is running forget them.
+        """
+        place = directory / "tensorboard"
+        for old in place.glob("events.out.tfevents.*"):
+            old.unlink()
         self.began = time.time()
-        self.events: Any = None
+        self.events = board.SummaryWriter(str(place), purge_step=0, flush_secs=15)
+        described = json.dumps(settings, indent=2, default=str).replace("\n", "\n    ")
+        self.events.add_text("run", f"{run_name}\n\n    {described}", 0, walltime=self.began)
 
     def put(self, number: int, fields: Mapping[str, Any]) -> None:
         """See MetricsWriter. The clock of TensorBoard shows seconds of training."""
-        if self.events is None:
-            self.events = self.begin()
         step, at = fields["step"], self.began + fields.get("seconds", 0.0)
         for tag, value in scalars(fields):
             self.events.add_scalar(tag, value, step, walltime=at)
@@ -119,19 +120,9 @@ class TensorBoard:
             text = f"**{sample['prompt']}**\n\n{sample['text']}"
             self.events.add_text(f"sample_{count}", text, step, walltime=at)
 
-    def begin(self) -> Any:
-        """Removes the events of earlier starts and begins a new file, which also makes a
-        TensorBoard that is running forget them."""
-        for old in self.directory.glob("events.out.tfevents.*"):
-            old.unlink()
-        events = self.board.SummaryWriter(str(self.directory), purge_step=0, flush_secs=15)
-        events.add_text("run", self.title, 0, walltime=self.began)
-        return events
-
     def close(self) -> None:
         """See MetricsWriter."""
-        if self.events is not None:
-            self.events.close()
+        self.events.close()
 
 
 class WeightsAndBiases:
