@@ -210,6 +210,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         ctx: Any, grad_output: Tensor
     ) -> tuple[Tensor | None, ...]:
         """The kept gradients times that of the loss."""
+        # The loss is the last thing computed, so its own gradient is one number.
         grad_hidden, grad_weight = ctx.saved_tensors
         scaled = grad_hidden * grad_output.to(grad_hidden.dtype)
         return scaled, grad_weight * grad_output, None, None, None, None, None
@@ -254,6 +255,8 @@ def chunk_loss(
     factor = trained if weights is None else torch.where(trained, weights, 0.0)
     grad_logits = ((logits - normaliser).exp() - target) * factor[:, None]
     grad_logits = grad_logits.to(hidden.dtype)
+    # logits = hidden @ head.T, so by the chain rule (tokens, vocab) @ (vocab, hidden) and, summed
+    # over the tokens, (vocab, tokens) @ (tokens, hidden):
     grad_hidden.copy_(grad_logits @ head)
     grad_weight.add_((grad_logits.mT @ hidden).float())
     if weights is not None:

@@ -109,13 +109,17 @@ class Muon(torch.optim.Optimizer):
             go = 1.0 - found_inf
             gradients = [torch.where(found_inf > 0, 0.0, gradient) for gradient in gradients]
         for buffer, gradient in zip(buffers, gradients, strict=True):
+            # m <- m + (1 - momentum) * (g - m), an exponential moving average of the gradient
             buffer.lerp_(gradient, go * (1 - group["momentum"]))
-        # Nesterov: look one step of momentum ahead.
+        # Nesterov: look one step of momentum ahead; (matrices, rows, columns).
         ahead = torch.stack(torch._foreach_lerp(gradients, buffers, group["momentum"]))
         updates = orthogonalize_parts(ahead, parameters[0], group["steps"], self.dtype)
         rows, columns = parameters[0].shape
+        # U V^T has entries of root mean square 1 / sqrt(max(rows, columns)); the factor makes that
+        # 1 / sqrt(columns) for every shape, so that each output moves by about the learning rate.
         updates.mul_(go * -group["lr"] * max(1.0, rows / columns) ** 0.5)
         weights = [local_part(parameter) for parameter in parameters]
+        # Decoupled weight decay, as in AdamW (arXiv 1711.05101).
         torch._foreach_mul_(weights, 1 - go * group["lr"] * group["weight_decay"])
         torch._foreach_add_(weights, list(updates.unbind(0)))
 
@@ -166,8 +170,11 @@ def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
+    # The Frobenius norm is at least the largest singular value, so all of them are at most 1 now.
     x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(steps):
+        # x <- a x + (b A + c A^2) x with A = x x^T: every singular value s becomes
+        # a s + b s^3 + c s^5, which goes to about 1; the singular vectors stay.
         gram = x @ x.mT  # (count, rows, rows), rows <= columns
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
@@ -190,7 +197,7 @@ def lr_scale(step: float, total: int, config: TrainConfig) -> float:
     """
     warmup = math.ceil(config.warmup_ratio * total)
     if step < warmup:
-        return (step + 1) / (warmup + 1)
+        return (step + 1) / (warmup + 1)  # neither the first step is 0 nor the last one the peak
     if config.lr_scheduler_type == "warmup_stable_decay":
         start = max(warmup, total - math.ceil(config.decay_ratio * total))
     else:

@@ -73,13 +73,15 @@ class StepGuard:
         loss64, norm64 = loss.double(), norm.double()
         finite = torch.isfinite(loss64) & torch.isfinite(norm64)
         warm = state[GOOD] >= WARMUP
+        # Blind guessing costs ln(vocabulary). No mean is known at first: then twice as much is bad.
         limit = torch.where(warm, state[LOSS] + LOSS_RISE * self.guessing, 2 * self.guessing)
         lasting = state[IN_A_ROW] >= PATIENCE
         spike = warm & (norm64 > self.spike_factor * state[NORM])
         good = finite & (loss64 <= limit) & (~spike | lasting)
-        overflow = ~finite & (state[SCALE] > 1)
+        overflow = ~finite & (state[SCALE] > 1)  # the loss scale was too high, not the step bad
         bad = ~good & ~overflow
         scale, since = self.next_scale(state, good, overflow)
+        # The first step, and a spike that lasted, restart the running means at their own values.
         keep = torch.where((state[GOOD] == 0) | spike, 0.0, KEEP)
         mean_norm = keep * state[NORM] + (1 - keep) * norm64
         mean_loss = keep * state[LOSS] + (1 - keep) * loss64
@@ -131,12 +133,14 @@ class TrainingStep:
         if "loss" in self.objective.metrics:
             loss = metrics[self.objective.metrics.index("loss")]
         if self.guard.scales:
+            # Back from the scaled loss to the true gradient, before anything looks at its norm.
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             torch._foreach_div_(gradients, self.guard.loss_scale)
         norm = clip_gradient(self.model, self.max_grad_norm)
         bad = self.guard.judge(loss, norm)
         for optimizer in self.optimizers.values():
-            optimizer.found_inf = bad  # type: ignore[attr-defined]  # as GradScaler sets it
+            # As GradScaler sets it: the optimizer reads it on the device, so nothing waits here.
+            optimizer.found_inf = bad  # type: ignore[attr-defined]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state = self.guard.state
@@ -165,7 +169,8 @@ class TrainingStep:
         own = [self.objective.normaliser(batch) for batch in batches]
         parts = [part for part in own if part is not None]
         normaliser = (self.total(parts) if parts else trained).clamp(min=1)
-        # Processes average their gradients; the step wants their sum.
+        # Processes average their gradients; the step wants their sum. So with R processes
+        # 1/R * sum of (R / normaliser * gradient) = sum of gradients / normaliser.
         weight = self.guard.loss_scale * self.world.size / normaliser
         total = torch.zeros((), device=trained.device)
         for number, batch in enumerate(batches, start=1):

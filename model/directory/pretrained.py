@@ -273,7 +273,8 @@ def load_model_config(directory: Path) -> ModelConfig:
     if missing := [name for name in plain if name not in fields]:
         raise UserError(f"{directory / 'config.json'}: {', '.join(missing)} is missing")
     for name, default in plain.items():
-        if type(fields[name]) not in ((int, float) if type(default) is float else (type(default),)):
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if type(fields[name]) not in kinds:
             raise UserError(
                 f"{directory / 'config.json'}: {name} is {fields[name]!r}, not a "
                 f"{type(default).__name__}; restore the file that was saved with the model"

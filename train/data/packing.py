@@ -97,6 +97,7 @@ def pack(
     lengths = documents.table["length"]
     positions = len(rows) * (max_length + 1)
     used = int(rows.lengths.sum())
+    # A border follows every piece, but the last one of a row only where there is room for it.
     borders = int((rows.room_left() > 0).sum()) + len(kept) - len(rows)
     report = PackingReport(
         documents=len(documents),
@@ -138,7 +139,7 @@ def packed_rows(
     assert documents.mask is not None  # conversations always have one
     lengths = np.minimum(documents.table["length"][kept], max_length + 1).astype(np.int64)
     row_of = best_fit(lengths, max_length + 1)
-    order = np.argsort(row_of, kind="stable")
+    order = np.argsort(row_of, kind="stable")  # the pieces of a row stand together
     return PackedRows(
         max_length,
         border,
@@ -172,8 +173,9 @@ def best_fit(lengths: NDArray[Any], width: int) -> NDArray[np.int64]:
     count = 0
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     for piece, length in zip(order.tolist(), lengths[order].tolist(), strict=True):
-        roomy = filled >> length
+        roomy = filled >> length  # bit n is set where a row would have n positions left
         if roomy:
+            # x & -x is the lowest set bit of x: the fullest of the rows with enough room.
             room = length + (roomy & -roomy).bit_length() - 1
             row = rows_by_room[room].pop()
             if not rows_by_room[room]:
