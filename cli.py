@@ -56,10 +56,7 @@ Flags = TypeVar("Flags", bound=Settings)
 
 
 def parse_flags(
-    default: Flags,
-    description: str,
-    args: Sequence[str] | None = None,
-    prog: str | None = None,
+    default: Flags, description: str, args: Sequence[str] | None = None, prog: str | None = None
 ) -> Flags:
     """Reads the command line of a script that needs no training configuration.
 

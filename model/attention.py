@@ -30,10 +30,8 @@ def rotary_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
         keep = ((turns - low) / (high - low)).clamp(0, 1)  # (head_dim / 2,) 1: as trained
         return keep * plain + (1 - keep) * slowed, 1.0
     if scaling.rope_type == "yarn":
-        first, last = (
-            yarn_channel(config, beta) for beta in (scaling.beta_fast, scaling.beta_slow)
-        )
-        first, last = max(math.floor(first), 0), min(math.ceil(last), dim - 1)
+        first = max(math.floor(yarn_channel(config, scaling.beta_fast)), 0)
+        last = min(math.ceil(yarn_channel(config, scaling.beta_slow)), dim - 1)
         ramp = (torch.arange(dim // 2) - first) / (last - first or 0.001)  # (head_dim / 2,)
         keep = 1 - ramp.clamp(0, 1)  # (head_dim / 2,) 1: as trained
         # The factor sharpens attention, which longer contexts flatten (section 3.4).

@@ -103,9 +103,8 @@ class LayerCache:
             self.keys[:, :, start : self.end] = k
             self.values[:, :, start : self.end] = v
         else:
-            index = self.positions[:, None, :, None].expand_as(
-                k
-            )  # (batch, kv_heads, seq, head_dim)
+            # (batch, seq) -> (batch, kv_heads, seq, head_dim)
+            index = self.positions[:, None, :, None].expand_as(k)
             self.keys.scatter_(2, index, k)
             self.values.scatter_(2, index, v)
         # (batch, kv_heads, end, head_dim) each

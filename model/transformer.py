@@ -65,10 +65,8 @@ class TransformerBlock(nn.Module):
     ) -> Tensor:
         """x and result: (batch, seq, hidden); mask and cache as in MultiHeadAttention."""
         # Pre-norm (arXiv 2002.04745): the stream itself is never normalised, so that gradients
-        # reach the first block undiminished.
-        x = x + self.self_attn(
-            self.input_layernorm(x), cos, sin, mask, cache
-        )  # (batch, seq, hidden)
+        # reach the first block undiminished. x: (batch, seq, hidden) throughout.
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache)
         return x + self.mlp(self.post_attention_layernorm(x))  # (batch, seq, hidden)
 
 
@@ -85,10 +83,7 @@ class Transformer(nn.Module):
         self.rotary_emb = RotaryEmbedding(config)
 
     def forward(
-        self,
-        input_ids: Tensor,
-        cache: KVCache | None = None,
-        document_ids: Tensor | None = None,
+        self, input_ids: Tensor, cache: KVCache | None = None, document_ids: Tensor | None = None
     ) -> Tensor:
         """input_ids (batch, seq) -> hidden states (batch, seq, hidden).
 
@@ -131,10 +126,7 @@ class Etude(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     def forward(
-        self,
-        input_ids: Tensor,
-        cache: KVCache | None = None,
-        document_ids: Tensor | None = None,
+        self, input_ids: Tensor, cache: KVCache | None = None, document_ids: Tensor | None = None
     ) -> Tensor:
         """input_ids (batch, seq) -> logits (batch, seq, vocab); see Transformer.forward."""
         hidden = self.model(input_ids, cache, document_ids)  # (batch, seq, hidden)

@@ -187,10 +187,7 @@ def check_identity(path: Path, identity: Identity) -> None:
 
 
 def restore(
-    path: Path,
-    model: Etude,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    guard: StepGuard,
+    path: Path, model: Etude, optimizers: Mapping[str, torch.optim.Optimizer], guard: StepGuard
 ) -> Progress:
     """Puts a verified checkpoint's state into model, optimizers, guard and random generators.
 

@@ -54,10 +54,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
             "pretrain", paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
         )
     packed = concatenate(
-        data.train,
-        settings.max_length,
-        tokenizer.end_of_text_id,
-        settings.cross_document_attention,
+        data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention
     )
     shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
     if config.preset == "auto":

@@ -55,10 +55,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
             "sft", paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
         )
     packed = pack(
-        data.train,
-        settings.max_length,
-        tokenizer.end_of_text_id,
-        settings.cross_document_attention,
+        data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention
     )
     return make_stage(
         "sft",

@@ -114,11 +114,7 @@ class Run:
         checkpoint = self.checkpoints / name if name else None
         plan = announcement(self.stage, world, step_of(checkpoint), self.total)
         self.loss = training_loss(
-            self.model,
-            dtype,
-            config.compile,
-            config.gradient_checkpointing,
-            config.compile_whole,
+            self.model, dtype, config.compile, config.gradient_checkpointing, config.compile_whole
         )
         module = parallelize(self.loss, self.model, world)
         self.optimizers = build_optimizers(self.model, config, dtype)

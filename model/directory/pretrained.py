@@ -68,12 +68,7 @@ SCALING_FIELDS = {
     "default": (),
     "linear": ("factor",),
     "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow"),
-    "llama3": (
-        "factor",
-        "original_max_position_embeddings",
-        "low_freq_factor",
-        "high_freq_factor",
-    ),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
 }
 """What transformers wants to know of each rope_type."""
 
@@ -144,13 +139,12 @@ def model_files(
     dtype = next(iter(weights.values())).dtype
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     end_token = IM_END if is_chat else END_OF_TEXT
+    stated = tokenizer_config(config.max_position_embeddings, end_token)
     return {
         "config.json": json_writer(llama_config(config, tokenizer, is_chat, dtype)),
         WEIGHTS: lambda path: save_tensors(tensors, path),
         "tokenizer.json": text_writer(tokenizer_json(tokenizer)),
-        "tokenizer_config.json": text_writer(
-            tokenizer_config(config.max_position_embeddings, end_token)
-        ),
+        "tokenizer_config.json": text_writer(stated),
         "generation_config.json": json_writer(generation_config(tokenizer, is_chat)),
         SUMMARY: json_writer(summary),
     }
@@ -204,8 +198,8 @@ def load_pretrained(
     if len(tokenizer) != config.vocab_size:
         raise UserError(
             f"{directory}: the tokenizer has {len(tokenizer)} tokens and the model "
-            f"{config.vocab_size}: "
-            "they do not belong together; restore the files that were saved with the model"
+            f"{config.vocab_size}: they do not belong together; restore the files that were saved "
+            "with the model"
         )
     model = Etude(config)
     load_weights(model, directory / WEIGHTS)

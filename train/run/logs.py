@@ -46,7 +46,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         if fields is None:
             raise UserError(
                 f"{path}:{number}: not a line of a training log; the file is damaged, remove the "
-                f"line"
+                "line"
             )
         lines.append(fields)
     return lines
@@ -239,9 +239,8 @@ class RunLogger:
         tokens = self.tokens_at(steps)
         speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
         self.echo(
-            f"{self.stage.name} done: {step} steps, {self.tokens_at(step) / 1e6:.2f}M "
-            f"tokens{speed}, "
-            f"{self.bits_per_byte['all']:.3f} bits per byte; the model is in "
+            f"{self.stage.name} done: {step} steps, {self.tokens_at(step) / 1e6:.2f}M tokens"
+            f"{speed}, {self.bits_per_byte['all']:.3f} bits per byte; the model is in "
             f"{self.stage.output_dir}"
         )
 
