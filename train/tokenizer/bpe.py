@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,9 @@ class Sample:
         A seeded coin decides for each record, the same way every time. Taking every n-th would be
         more even, but where two languages take turns in a file it would see only one of them.
         """
-        coin = random.Random(1)
-        return [
-            text
-            for file in self.files
-            for _, text in read_texts(file.path)
-            if self.share == 1 or coin.random() < self.share
-        ]
+        coin, share = random.Random(1), self.share
+        records = chain.from_iterable(read_texts(file.path) for file in self.files)
+        return [text for _, text in records if share == 1 or coin.random() < share]
 
 
 def untrained_bpe() -> Tokenizer:
