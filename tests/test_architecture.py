@@ -183,6 +183,12 @@ def lacks_an_encoding(call: ast.Call) -> bool:
     return not binary and not named and not {"'utf-8'", "'utf-8-sig'"} & set(arguments)
 
 
+def test_no_folder_is_too_full_to_be_a_room() -> None:
+    folders = {source.path.parent for source in SOURCES} - {ROOT}
+    full = {str(folder): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {name: count for name, count in full.items() if count > 18} == {}
+
+
 def test_no_file_hides_a_module_of_the_standard_library_or_of_a_requirement() -> None:
     """A script's own folder comes first on the import path: train/random.py would hide random."""
     required = re.findall(
