@@ -279,8 +279,9 @@ def read_lines(
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether a path can be read only once."""
-    return path == PIPE or path.is_fifo() or path.is_char_device()
+    """Whether a path can be read only once, or by this process alone."""
+    is_stream = path.exists() and not path.is_file() and not path.is_dir()
+    return is_stream or path == PIPE or str(path).startswith(("/dev/stdin", "/dev/fd/", "/proc/"))
 
 
 def shown(path: Path) -> str:

@@ -20,12 +20,12 @@ from annotated_types import Gt
 from tqdm import tqdm
 
 from config import Count, Settings, UserError
+from data_process.records.jsonl import is_pipe
 from data_process.records.parts import refuse_twice, signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import REJECTED, Part, PartOutput, Step, byte_bar, stream_files
 from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
-from data_process.wiki.dump.unpacking import STDIN, is_pipe
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_disambiguation, is_redirect
 from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
@@ -259,7 +259,7 @@ def find_dumps(paths: Sequence[Path]) -> list[Path]:
             if not inside:
                 raise UserError(f"{path}: no dump (.xml, .xml.bz2, .xml.gz) is in this folder")
             found += sorted(inside, key=natural_order)
-        elif path == STDIN or path.exists():
+        elif is_pipe(path) or path.exists():
             found.append(path)
         else:
             raise UserError(f"{path}: there is no such file; name a dump, a folder of dumps, or -")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
+from data_process.records.jsonl import is_pipe
 from data_process.wiki.dump.pages import (
     PAGE_BYTES,
     DumpEnd,
@@ -28,7 +29,6 @@ from data_process.wiki.dump.unpacking import (
     Piece,
     RawFile,
     encoding_of,
-    is_pipe,
     packing_of,
     unpacked,
 )

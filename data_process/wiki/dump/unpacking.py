@@ -11,7 +11,6 @@ import bz2
 import codecs
 import os
 import re
-import stat
 import sys
 import zlib
 from collections import deque
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config import UserError
+from data_process.running.work_dir import PIPE
 
 Packing = Literal["none", "bz2", "gzip"]
 
-STDIN: Final = Path("-")
 READ_BYTES = 1 << 16
 """Packed bytes that are read at a time."""
 CHUNK_BYTES = 1 << 18
@@ -53,13 +52,6 @@ class DamagedDump(Exception):
     """What is damaged, and where; nothing after it can be read."""
 
 
-def is_pipe(path: Path) -> bool:
-    """Whether a dump can be read only once, from its beginning."""
-    if path == STDIN or str(path).startswith(("/dev/", "/proc/")):
-        return True
-    return path.exists() and not stat.S_ISREG(path.stat().st_mode)
-
-
 class RawFile:
     """A packed file or pipe, read forwards with a look-ahead."""
 
@@ -74,7 +66,7 @@ class RawFile:
         """
         self.path, self.position, self.window = path, position, b""
         try:
-            self.file = os.fdopen(0, "rb", closefd=False) if path == STDIN else path.open("rb")
+            self.file = os.fdopen(0, "rb", closefd=False) if path == PIPE else path.open("rb")
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); name a dump") from error
         if position:

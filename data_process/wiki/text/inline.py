@@ -65,40 +65,33 @@ LEFT_OUT = {0xAD, 0x200B, 0x200E, 0x200F, 0xFEFF}
 """Characters without a form: soft hyphen, zero-width space, direction marks."""
 
 
-class LinkCleaner:
-    """Replaces the links of a wiki by what they show."""
+def show_links(text: str, namespaces: Namespaces) -> str:
+    """Replaces the links of a page by what they show."""
+    if "[[" in text:
+        text = PLAIN.sub(r"\1\2", text)
+    if "[[" in text or "]]" in text:
+        text = replace_brackets(text, lambda inside: show(inside, namespaces))
+    return EXTERNAL.sub(lambda match: match[1] or GAP, text) if "[" in text else text
 
-    def __init__(self, namespaces: Namespaces) -> None:
-        self.namespaces = namespaces
 
-    def clean(self, text: str) -> str:
-        """A text without links."""
-        if "[[" in text:
-            text = PLAIN.sub(r"\1\2", text)
-        if "[[" in text or "]]" in text:
-            text = replace_brackets(text, self.show)
-        if "[" in text:
-            text = EXTERNAL.sub(lambda match: match[1] or GAP, text)
+def show(inside: str, namespaces: Namespaces) -> str:
+    """What a link shows, by what stands between its brackets."""
+    target, has_label, text = inside.partition("|")
+    target = target.strip()
+    has_colon = target[:1] == ":"
+    prefix, has_prefix, name = target.lstrip(":").partition(":")
+    prefix = prefix.strip().replace("_", " ")
+    if has_prefix and not has_colon:
+        kind = prefix.lower()
+        if kind in namespaces.files:
+            return caption_of(text)
+        if kind in namespaces.categories or namespaces.is_language(prefix):
+            return GAP
+    if text.strip():
         return text
-
-    def show(self, inside: str) -> str:
-        """What a link shows, by what stands between its brackets."""
-        target, has_label, text = inside.partition("|")
-        target = target.strip()
-        has_colon = target[:1] == ":"
-        prefix, has_prefix, name = target.lstrip(":").partition(":")
-        prefix = prefix.strip().replace("_", " ")
-        if has_prefix and not has_colon:
-            kind = prefix.lower()
-            if kind in self.namespaces.files:
-                return caption_of(text)
-            if kind in self.namespaces.categories or self.namespaces.is_language(prefix):
-                return GAP
-        if text.strip():
-            return text
-        if has_label:  # the pipe trick
-            return QUALIFIER.sub("", name if has_prefix else target)
-        return target.lstrip(":")
+    if has_label:  # the pipe trick
+        return QUALIFIER.sub("", name if has_prefix else target)
+    return target.lstrip(":")
 
 
 def caption_of(text: str) -> str:

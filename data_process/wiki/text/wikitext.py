@@ -13,8 +13,8 @@ from typing import Literal
 from config import Settings
 from data_process.wiki.text.blocks import LineCleaner, drop_tables
 from data_process.wiki.text.inline import (
-    LinkCleaner,
     decode_entities,
+    show_links,
     strip_magic,
     strip_quotes,
     strip_tags,
@@ -57,7 +57,7 @@ class WikitextCleaner:
         """
         self.settings = settings
         self.language = template_language(language) or "en"
-        self.links = LinkCleaner(Namespaces(namespaces))
+        self.namespaces = Namespaces(namespaces)
         self.variants = VariantChooser(settings.variant)
 
     def clean(self, wikitext: str, title: str) -> str:
@@ -74,7 +74,7 @@ class WikitextCleaner:
         text = drop_tables(templates.clean(text))
         if "-{" in text or templates.word_rules:
             text = self.variants.clean(text, templates.word_rules)
-        text = self.links.clean(text)
+        text = show_links(text, self.namespaces)
         text = strip_magic(strip_quotes(strip_tags(text)))
         text = literals.restore(decode_entities(text))
         text = close_gaps(place_captions(text))

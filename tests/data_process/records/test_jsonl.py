@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from config import UserError
-from data_process.records.jsonl import BadRecord, read_conversations, read_records, read_texts
+from data_process.records.jsonl import (
+    BadRecord,
+    is_pipe,
+    read_conversations,
+    read_records,
+    read_texts,
+)
 
 GOOD = '{"text": "one"}\n'
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -205,3 +211,11 @@ def test_places_are_right_behind_a_line_that_was_skipped_for_its_length(tmp_path
     assert [content[r.begin : r.begin + len(r.raw)] for r in records] == [GOOD.encode()] * 2
     assert [record.line for record in records] == [1, 3]
     assert [str(mistake).partition(" ")[0] for mistake in bad] == [f"{path}:2:"]
+
+
+def test_what_other_processes_cannot_read_is_a_pipe(tmp_path: Path) -> None:
+    """A file that a shell puts in place of standard input is another one in each process."""
+    path = tmp_path / "some.jsonl"
+    path.touch()
+    assert all(map(is_pipe, (Path("-"), Path("/dev/stdin"), Path("/dev/fd/63"))))
+    assert not any(map(is_pipe, (path, tmp_path, tmp_path / "missing", Path("/dev/shm/a.jsonl"))))
