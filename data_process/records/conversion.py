@@ -177,7 +177,7 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
     parts: list[FilePart] = []
     formats: list[FormatName] = []
     reading = config.reading
-    on_bad = None if reading.bad_records == "stop" else lambda bad: None
+    on_bad = skipping(reading.bad_records)
     for path in files:
         packing = packing_of(path)
         if packing == "lines" and config.naming.format != "lines":

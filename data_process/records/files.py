@@ -18,7 +18,7 @@ from typing import IO, ClassVar
 import tyro
 
 from config import PathConfig, Settings, UserError
-from data_process.records.jsonl import Reading, Record, counted, is_pipe, read_records, skipping
+from data_process.records.jsonl import Reading, Record, counted, is_pipe
 from data_process.records.parts import FilesStep, refuse_twice
 from data_process.running.run import StepConfig, outcome, run_and_join, run_single
 from data_process.running.step import MAIN, REJECTED, PartOutput, Step, byte_bar
@@ -138,10 +138,9 @@ def read_all(
     refuse_twice(paths)
     sizes = [path.stat().st_size for path in paths if path.is_file()]
     total = sum(sizes) if len(sizes) == len(paths) else None
-    on_bad = skipping(reading.bad_records, output)
     with byte_bar(title, total) as bar:
         for path in paths:
-            for record in read_records(path, on_bad=on_bad, longest=reading.max_line_bytes):
+            for record in reading.records(path, output):
                 bar.update(len(record.raw))
                 output.count(BYTES, len(record.raw))
                 yield record

@@ -14,7 +14,7 @@ from annotated_types import Ge
 from config import Settings
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
 from data_process.records.files import RecordStep, RecordStepConfig, run_records
-from data_process.records.jsonl import Reading, Record, counted, read_records, skipping
+from data_process.records.jsonl import Reading, Record, counted
 from data_process.records.kinds import messages_of, text_of
 from data_process.records.parts import jsonl_parts
 from data_process.running.step import PartOutput
@@ -70,8 +70,8 @@ class RecordFilter(Settings):
                 found.append(f"max_{name} is {most}, below min_{name} {least}: nothing would pass")
         if (self.min_tokens or self.max_tokens is not None) and not self.tokenizer_dir:
             found.append("min_tokens and max_tokens need --tokenizer_dir")
-        for name in ("keep_pattern", "drop_pattern"):
-            found += pattern_problems(name, getattr(self, name))
+        found += pattern_problems("keep_pattern", self.keep_pattern)
+        found += pattern_problems("drop_pattern", self.drop_pattern)
         known = [name for name, _ in SCRIPTS]
         if wrong := [script for script in self.scripts if script not in known]:
             found.append(f"scripts: {' '.join(wrong)} is not known; use {' '.join(known)}")
@@ -156,9 +156,7 @@ class FilterStep(RecordStep):
 
     def run(self, number: int, output: PartOutput) -> None:
         """Filters the records of one part."""
-        on_bad = skipping(self.reading.bad_records, output)
-        part, longest = self.files[number], self.reading.max_line_bytes
-        self.work(read_records(part, on_bad=on_bad, longest=longest), output)
+        self.work(self.reading.records(self.files[number], output), output)
 
     def work(self, records: Iterator[Record], output: PartOutput) -> None:
         """Writes each record as it stands, or drops it with its reason."""

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import dropwhile, groupby, takewhile
 from typing import Any, Literal, NamedTuple
 
 from data_process.records.jsonl import BadLine
@@ -126,7 +126,7 @@ def with_text(role: str, content: object, number: int) -> Turn:
 def tidy(turns: Sequence[Turn]) -> Tidied:
     """Brings turns to our form; see the module's docstring."""
     changes: list[str] = []
-    beginning = leading(turns, "system")
+    beginning = list(takewhile(lambda turn: turn.role == "system", turns))
     head = [turn.content for turn in beginning if not turn.trouble]
     if len(head) < len(beginning):
         changes.append("changed: a system turn without a text left out")
@@ -136,9 +136,9 @@ def tidy(turns: Sequence[Turn]) -> Tidied:
         if turn.trouble or turn.role == "system":
             what, rest = turn.trouble or "a second system turn", rest[:number]
             break
-    if unasked := len(leading(rest, "assistant")):
+    if rest and rest[0].role == "assistant":
         changes.append("changed: assistant's turns before the first user's left out")
-        rest = rest[unasked:]
+        rest = list(dropwhile(lambda turn: turn.role == "assistant", rest))
     while rest and rest[-1].role == "user":
         rest.pop()
         if what is None:
@@ -152,12 +152,6 @@ def tidy(turns: Sequence[Turn]) -> Tidied:
         changes.append("changed: turns of one role in a row joined")
     system: list[Message] = [{"role": "system", "content": "\n\n".join(head)}] if head else []
     return Tidied(system + messages, None, changes)
-
-
-def leading(turns: Sequence[Turn], role: str) -> list[Turn]:
-    """The turns of a role with which a conversation begins."""
-    count = next((n for n, turn in enumerate(turns) if turn.role != role), len(turns))
-    return list(turns[:count])
 
 
 def joined(turns: Sequence[Turn]) -> list[Message]:

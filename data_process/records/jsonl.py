@@ -60,6 +60,14 @@ class Reading(Settings):
     max_line_bytes: Annotated[int, Interval(ge=16, le=1 << 31)] = LONGEST_LINE
     """A longer line is a bad record; so much memory a line may take, in bytes."""
 
+    def records(
+        self, source: Path | FilePart, output: PartOutput | None = None
+    ) -> Iterator[Record]:
+        """The records of a file or of a part of one; bad ones that are skipped are noted in the
+        output of a step, if there is one. See `read_records`."""
+        on_bad = skipping(self.bad_records, output)
+        return read_records(source, on_bad=on_bad, longest=self.max_line_bytes)
+
 
 @dataclass(frozen=True)
 class FilePart:
@@ -210,15 +218,11 @@ def parsed(
 
 
 def read_part(
-    part: FilePart,
-    output: PartOutput,
-    bad_records: BadRecords,
-    check: Check = no_problems,
-    longest: int = LONGEST_LINE,
+    part: FilePart, output: PartOutput, bad_records: BadRecords, check: Check
 ) -> Iterator[Record]:
     """The records of a part of a file, for a step: counted as `in`, and bad ones that are skipped
     counted and written to the rejected ones; see `read_records`."""
-    return counted(read_records(part, check, skipping(bad_records, output), longest), output)
+    return counted(read_records(part, check, skipping(bad_records, output)), output)
 
 
 def counted(records: Iterator[Record], output: PartOutput) -> Generator[Record, None, None]:
@@ -228,14 +232,15 @@ def counted(records: Iterator[Record], output: PartOutput) -> Generator[Record, 
         yield record
 
 
-def skipping(bad_records: BadRecords, output: PartOutput) -> OnBad | None:
+def skipping(bad_records: BadRecords, output: PartOutput | None = None) -> OnBad | None:
     """What counts the bad records of a step and writes them to the rejected ones; None when they
     stop it."""
 
     def skip(bad: BadRecord) -> None:
-        output.count("in")
-        output.count(BAD)
-        output.write({"reason": "bad record", "problem": str(bad)}, REJECTED)
+        if output:
+            output.count("in")
+            output.count(BAD)
+            output.write({"reason": "bad record", "problem": str(bad)}, REJECTED)
 
     return skip if bad_records == "skip" else None
 

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from config import Count, Share, UserError
 from data_process.records.files import CopyConfig, InputConfig, OutputConfig, copying
-from data_process.records.jsonl import Record, is_pipe, opened, read_records, written_line
+from data_process.records.jsonl import Record, is_pipe, opened, written_line
 from data_process.records.kinds import content_of, described, kind_of
 from data_process.records.parts import refuse_changed, signature_of
 from data_process.running.work_dir import PIPE
@@ -53,10 +53,8 @@ class HeadConfig(InputConfig):
 
 def run_head(config: HeadConfig) -> None:
     """Prints records."""
-    skip = None if config.reading.bad_records == "stop" else lambda bad: None
     for path in config.files():
-        records = read_records(path, on_bad=skip, longest=config.reading.max_line_bytes)
-        for record in islice(records, config.records):
+        for record in islice(config.reading.records(path), config.records):
             if config.pretty:
                 print(json.dumps(record.value, ensure_ascii=False, indent=2))
             else:

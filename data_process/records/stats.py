@@ -16,7 +16,7 @@ from typing import Any
 from data_process.cleaning.language import language_of
 from data_process.records.files import InputConfig, passing_work_dir
 from data_process.records.filtering import fingerprint_of, main_script, tokenizer
-from data_process.records.jsonl import BAD, Reading, read_part
+from data_process.records.jsonl import BAD, Reading, counted
 from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
 from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.run import outcome, run_step
@@ -55,8 +55,7 @@ class CountStep(FilesStep):
         lengths: Lengths = {"characters": Counter(), "turns": Counter()}
         hashes: list[bytes] = []
         waiting: list[str] = []
-        part, longest = self.files[number], self.reading.max_line_bytes
-        for record in read_part(part, output, self.reading.bad_records, longest=longest):
+        for record in counted(self.reading.records(self.files[number], output), output):
             text = text_of(record.value)
             self.count_record(record.value, text, lengths, output)
             hashes.append(blake2b(content_of(record.value), digest_size=8).digest())
