@@ -20,9 +20,9 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from config import Settings
-from data_process.cleaning.language import script_of
 from data_process.dedup.shingles import Hashes, Places, Units, units_of
 from data_process.records.jsonl import read_records
+from model.tokenizer import script_of
 
 CHARACTERS_OF_WORD = 1.5
 """Chinese characters that weigh as much as a word."""

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from config import QuantizeName
-from data_process.cleaning.language import script_of
 from inference.engine.native import quantize_model
 from model.chat import render, render_prompt
 from model.device import pick_device
 from model.directory.pretrained import is_chat_model, load_pretrained
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import EtudeTokenizer, script_of
 from model.transformer import Etude
 from train.machine import keep_freed_memory
 

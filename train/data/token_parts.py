@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from data_process.cleaning.language import script_of
 from data_process.records.jsonl import FilePart, read_conversations, read_texts
 from model.chat import render_batch
 from model.directory.storage import DamagedDirectory, new_directory, verify
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import EtudeTokenizer, script_of
 
 PIECE_CHARACTERS = 1 << 17
 SAFE_CUT = re.compile(r"(?<=\n)(?=\S)|(?<=[^\W\d_])(?= [^\W\d_])")

@@ -10,10 +10,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from data_process.cleaning.language import script_of
 from model.chat import Message, render, render_prompt
 from model.directory.storage import DamagedDirectory, verify
-from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
+from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer, script_of
 from train.tokenizer.bpe import untrained_bpe
 
 BATCH = 256  # texts that are encoded at a time
