@@ -7,6 +7,7 @@ anything.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -80,12 +81,18 @@ class World:
         return bool(count)
 
     def same(self, value: T) -> T:
-        """The main process's value."""
+        """The main process's value, which JSON must be able to hold."""
         if self.size == 1:
             return value
-        values = [value]
-        dist.broadcast_object_list(values, 0, group=self.control)
-        return values[0]
+        text = json.dumps(value).encode()
+        length = torch.tensor(len(text))
+        dist.broadcast(length, 0, group=self.control)
+        content = torch.zeros(int(length), dtype=torch.uint8)  # (length,), the text's bytes
+        if self.is_main:
+            content = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        dist.broadcast(content, 0, group=self.control)
+        agreed: T = json.loads(bytes(content.tolist()))
+        return agreed
 
     def barrier(self) -> None:
         """Waits until all have come, however long one of them works."""
