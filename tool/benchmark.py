@@ -11,12 +11,14 @@ python tool/benchmark.py data       speed and quality of the wikitext cleaner
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
+from config import Settings
 from tool.settings import (
     CleaningBenchmarkConfig,
     DecodingSpeedConfig,
@@ -24,12 +26,13 @@ from tool.settings import (
     TrainingSpeedConfig,
 )
 
-DEFAULTS = {
-    "train": TrainingSpeedConfig(),
-    "decode": DecodingSpeedConfig(),
-    "quality": TimeToQualityConfig(),
-    "data": CleaningBenchmarkConfig(),
+BENCHMARKS: dict[str, tuple[Settings, str]] = {
+    "train": (TrainingSpeedConfig(), "training_speed"),
+    "decode": (DecodingSpeedConfig(), "decoding_speed"),
+    "quality": (TimeToQualityConfig(), "time_to_quality"),
+    "data": (CleaningBenchmarkConfig(), "cleaning"),
 }
+"""Defaults, and the module of tool/benchmarks."""
 
 
 def main() -> int:
@@ -37,29 +40,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("benchmark", choices=list(DEFAULTS), help="what to measure")
+    parser.add_argument("benchmark", choices=list(BENCHMARKS), help="what to measure")
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
     given = parser.parse_args()
-    default = DEFAULTS[given.benchmark]
+    default, name = BENCHMARKS[given.benchmark]
     prog = f"{parser.prog} {given.benchmark}"
     config = parse_flags(default, type(default).__doc__ or "", given.flags, prog)
-    # heavy modules come after the flags
-    if isinstance(config, TrainingSpeedConfig):
-        from tool.benchmarks.training_speed import compare_training_speed
-
-        return compare_training_speed(config)
-    if isinstance(config, DecodingSpeedConfig):
-        from tool.benchmarks.decoding_speed import compare_decoding_speed
-
-        return compare_decoding_speed(config)
-    if isinstance(config, TimeToQualityConfig):
-        from tool.benchmarks.time_to_quality import compare_time_to_quality
-
-        return compare_time_to_quality(config)
-    assert isinstance(config, CleaningBenchmarkConfig)
-    from tool.benchmarks.cleaning import compare_cleaning
-
-    return compare_cleaning(config)
+    module = importlib.import_module(f"tool.benchmarks.{name}")  # heavy: after the flags
+    return int(module.compare(config))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from config import UserError
+from config import UserError, nano
 from tool.settings import ScalingStudyConfig
 
 
@@ -33,12 +33,15 @@ def study(config: ScalingStudyConfig) -> None:
     # heavy modules come after the flags
     from model.directory.storage import explained, json_writer, replace_file
     from tool.benchmarks import scaling
+    from tool.benchmarks.measuring import train_tokenizer
     from train.run.auto_shape import fit, left_out, residual, rounded
 
     output_dir = config.output_dir
     with explained(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
-    tokenizer = config.tokenizer_dir or scaling.train_tokenizer(config)
+    tokenizer = config.tokenizer_dir or train_tokenizer(
+        output_dir / "tokenizer", config.pretrain_files, nano().tokenizer.vocab_size
+    )
     runs = [
         scaling.train(config, tokenizer, shape, steps) for shape, steps in scaling.planned(config)
     ]

@@ -11,15 +11,15 @@ import dataclasses
 import gzip
 import importlib.util
 import json
+import os
 import platform
 import re
-import resource
 import shutil
 import subprocess
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +30,7 @@ from data_process.wiki.dump.reader import DumpPart, DumpReader
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_redirect
 from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
-from tool.benchmarks.measuring import processor_name, take_turns
+from tool.benchmarks.measuring import aligned, processor_name, take_turns
 from tool.settings import CleaningBenchmarkConfig
 
 ETUDE, EXTRACTOR, STRIP_CODE = "etude", "wikiextractor", "mwparserfromhell"
@@ -101,12 +101,9 @@ class CleaningJob:
     language: str
     command: str
     """wikiextractor's."""
-    drop_notes: bool = False
-    """Whether mwparserfromhell gets pages without footnotes, which it prints in the middle of
-    sentences, where they would make a sentence look lost."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Quality:
     """What a contender's texts of a dump are like."""
 
@@ -116,9 +113,9 @@ class Quality:
     """Of each kind, for a million characters."""
     dangling: float
     """For a million characters."""
-    sentences: int = 0
+    sentences: int
     """Sentences of prose in pages that Etude has too."""
-    lost: list[str] = field(default_factory=list)
+    lost: list[str]
     """Those that Etude's texts do not have."""
 
     @property
@@ -127,7 +124,7 @@ class Quality:
         return 1 - len(self.lost) / self.sentences if self.sentences else None
 
 
-def compare_cleaning(config: CleaningBenchmarkConfig) -> int:
+def compare(config: CleaningBenchmarkConfig) -> int:
     """Measures, prints tables and, last, all of it as one line of JSON.
 
     Returns:
@@ -144,10 +141,16 @@ def compare_cleaning(config: CleaningBenchmarkConfig) -> int:
     with TemporaryDirectory() as folder:
         jobs = [job_of(path, Path(folder), config) for path in config.dumps]
         largest = max(jobs, key=lambda job: job.dump.stat().st_size)
-        speed, failed = compare_speed(largest, names, config.rounds)
+        speed: dict[str, Any] = {}
         quality: dict[str, dict[str, Quality]] = {}
+        failed = False
         for job in jobs:
-            quality[job.dump.name], failures = measure_quality(job, names)
+            rounds = config.rounds if job is largest else 1
+            runs = {name: partial(CONTENDERS[name], job) for name in names}
+            results, failures = take_turns(runs, rounds)
+            if job is largest:
+                speed = compare_speed(job, results, failures)
+            quality[job.dump.name] = measure_quality(results)
             print(quality_table(job, quality[job.dump.name], failures), flush=True)
             failed = failed or bool(failures)
     if config.differences:
@@ -234,11 +237,12 @@ def clean_with_strip_code(job: CleaningJob) -> Cleaned:
 
     start = time.process_time()
     _, pages = articles_of(job.dump)
-    texts = {}
     for page in pages:
-        text = NOTE.sub("", page.text or "") if job.drop_notes else page.text
-        texts[page_key(page)] = str(mwparserfromhell.parse(text).strip_code())
-    return Cleaned(texts, time.process_time() - start)
+        mwparserfromhell.parse(page.text).strip_code()
+    seconds = time.process_time() - start
+    # It prints footnotes in the middle of sentences, which would then look lost in our text.
+    texts = {page: mwparserfromhell.parse(NOTE.sub("", page.text or "")) for page in pages}
+    return Cleaned({page_key(p): str(text.strip_code()) for p, text in texts.items()}, seconds)
 
 
 def clean_with_extractor(job: CleaningJob) -> Cleaned:
@@ -248,15 +252,15 @@ def clean_with_extractor(job: CleaningJob) -> Cleaned:
         RuntimeError: it failed.
     """
     options = ["--no-templates", "--quiet", "--json", "--processes", "1", "-o", "-"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = os.times()
     result = subprocess.run(
         [job.command, *options, str(job.dump)], capture_output=True, text=True, encoding="utf-8"
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    after = os.times()
     if result.returncode:
         raise RuntimeError((result.stderr.strip().splitlines() or ["no message"])[-1])
     records = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds = sum(after[2:4]) - sum(before[2:4])  # user and system time of child processes
     return Cleaned({f"{r['id']} {r['title']}": r["text"] for r in records}, seconds)
 
 
@@ -268,45 +272,37 @@ CONTENDERS: dict[str, Callable[[CleaningJob], Cleaned]] = {
 
 
 def compare_speed(
-    job: CleaningJob, names: Sequence[str], rounds: int
-) -> tuple[dict[str, Any], bool]:
-    """Measures and prints the speed from XML to text; the figures, and whether a contender failed.
+    job: CleaningJob, results: Mapping[str, Sequence[Cleaned]], failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """Prints and returns the speed from XML to text.
 
-    They take turns, each time in a process of its own; what a process needs to begin counts for
-    wikiextractor alone, which is run as a command, and is a small part of its time.
+    What a process needs to begin counts for wikiextractor alone, which is run as a command, and is
+    a small part of its time.
     """
-    results, failures = take_turns({name: partial(CONTENDERS[name], job) for name in names}, rounds)
     megabytes = job.dump.stat().st_size / 1e6
-    print(f"\n{job.dump.name}, {megabytes:.1f} MB of XML: MB/s on one core, best of the rounds")
-    figures: dict[str, Any] = {}
-    for name in names:
-        if name in failures:
-            figures[name] = {"error": failures[name]}
-            print(f"{name:20} failed: {failures[name]}")
-        else:
-            seconds = [cleaned.seconds for cleaned in results[name]]
-            speed = megabytes / min(seconds)
-            figures[name] = {"mb_per_second": speed, "seconds": seconds}
-            print(f"{name:20} {speed:>8.1f}", flush=True)
-    report = {"dump": job.dump.name, "megabytes": megabytes, "contenders": figures}
-    return report, bool(failures)
+    figures: dict[str, Any] = {name: {"error": reason} for name, reason in failures.items()}
+    for name in results.keys() - failures.keys():
+        seconds = [cleaned.seconds for cleaned in results[name]]
+        figures[name] = {"mb_per_second": megabytes / min(seconds), "seconds": seconds}
+    rows = [
+        (name, f"{figures[name]['mb_per_second']:.1f}") for name in results if name not in failures
+    ]
+    print(f"\n{job.dump.name}, {megabytes:.1f} MB of XML, on one core, best of the rounds")
+    print(aligned(("", "MB/s"), rows, failures), flush=True)
+    return {"dump": job.dump.name, "megabytes": megabytes, "contenders": figures}
 
 
-def measure_quality(
-    job: CleaningJob, names: Sequence[str]
-) -> tuple[dict[str, Quality], dict[str, str]]:
-    """The quality of all contenders on a dump, and why some failed."""
-    job = dataclasses.replace(job, drop_notes=True)
-    results, failures = take_turns({name: partial(CONTENDERS[name], job) for name in names}, 1)
-    texts = {name: cleaned[0].texts for name, cleaned in results.items() if cleaned}
-    found = {name: quality_of(by_page) for name, by_page in texts.items()}
-    for name in found.keys() - {ETUDE}:
-        count_lost(found[name], texts[name], texts.get(ETUDE, {}))
-    return found, failures
+def measure_quality(results: Mapping[str, Sequence[Cleaned]]) -> dict[str, Quality]:
+    """The quality of all contenders on a dump."""
+    texts = {name: rounds[0].texts for name, rounds in results.items() if rounds}
+    own = texts.get(ETUDE, {})
+    return {
+        name: quality_of(by_page, {} if name == ETUDE else own) for name, by_page in texts.items()
+    }
 
 
-def quality_of(texts: Mapping[str, str]) -> Quality:
-    """Counts what is left of the markup."""
+def quality_of(texts: Mapping[str, str], own: Mapping[str, str]) -> Quality:
+    """Counts what is left of the markup, and a peer's sentences that are not in Etude's texts."""
     text = "\n".join(texts.values())
     scale = PER / max(1, len(text))
     markup = {
@@ -314,16 +310,10 @@ def quality_of(texts: Mapping[str, str]) -> Quality:
         for name, pattern in MARKUP.items()
     }
     dangling = scale * len(re.findall(DANGLING, text))
-    return Quality(len(texts), len(text), markup, dangling)
-
-
-def count_lost(quality: Quality, texts: Mapping[str, str], own: Mapping[str, str]) -> None:
-    """Counts a peer's sentences, and those of them that are not in Etude's texts."""
-    for key, text in texts.items():
-        if key in own:
-            count, lost = lost_sentences(own[key], text)
-            quality.sentences += count
-            quality.lost += lost
+    found = [lost_sentences(own[key], texts[key]) for key in texts if key in own]
+    lost = [sentence for _, missing in found for sentence in missing]
+    sentences = sum(count for count, _ in found)
+    return Quality(len(texts), len(text), markup, dangling, sentences, lost)
 
 
 def sentences_in(text: str) -> Iterator[str]:
@@ -389,20 +379,14 @@ def quality_table(
     job: CleaningJob, found: Mapping[str, Quality], failures: Mapping[str, str]
 ) -> str:
     """A dump's figures as a table."""
-    head = " ".join(f"{kind:>7}" for kind in MARKUP)
-    lines = [
-        f"\n{job.dump.name} ({job.language}): markup left in a million characters; kept by us",
-        f"{'':17} {'characters':>10} {head} {'dangling':>8} {'kept':>15}",
-    ]
+    rows = []
     for contender, quality in found.items():
-        cells = " ".join(f"{quality.markup[kind]:>7,.0f}" for kind in MARKUP)
         share = quality.kept_share
         kept = "" if share is None else f"{share:.2%} of {quality.sentences:,}"
-        lines.append(
-            f"{contender:17} {quality.characters:>10,} {cells} {quality.dangling:>8,.0f} {kept:>15}"
-        )
-    lines += [f"{contender:17} failed: {reason}" for contender, reason in failures.items()]
-    return "\n".join(lines)
+        counts = [f"{count:,.0f}" for count in (*quality.markup.values(), quality.dangling)]
+        rows.append((contender, f"{quality.characters:,}", *counts, kept))
+    title = f"\n{job.dump.name} ({job.language}): markup left in a million characters; kept by us\n"
+    return title + aligned(("", "characters", *MARKUP, "dangling", "kept"), rows, failures)
 
 
 def write_differences(path: Path, quality: Mapping[str, Mapping[str, Quality]]) -> None:

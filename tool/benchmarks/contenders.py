@@ -26,7 +26,7 @@ from model.device import pick_device
 from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.benchmarks.measuring import machine_facts
+from tool.benchmarks.measuring import machine_facts, machine_sentence
 from train.compilation import training_loss, use_deterministic_kernels
 from train.data.batches import Batch, Prefetch, RowOrder, TokenRows, step_batches
 from train.data.packing import concatenate
@@ -222,12 +222,15 @@ def build(job: SpeedJob, device: torch.device) -> EtudeTraining | LlamaTraining:
 
 
 def probe(device_name: str, dtype: DtypeName) -> tuple[dict[str, Any], DtypeName]:
-    """The machine, and the format that its matrix products are fastest in (or the one asked for).
+    """The machine, which is printed, and the format that its matrix products are fastest in (or the
+    one asked for).
 
     Raises:
         UserError: there is no such device.
     """
-    return machine_facts(device_name), pick_dtype(dtype, pick_device(device_name))
+    machine = machine_facts(device_name)
+    print(machine_sentence(machine), flush=True)
+    return machine, pick_dtype(dtype, pick_device(device_name))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from inference.engine.native import LIBRARY, quantize_model
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.contenders import SHAPES, build_llama
-from tool.benchmarks.measuring import machine_facts, machine_sentence, take_turns
+from tool.benchmarks.measuring import aligned, machine_facts, machine_sentence, take_turns
 from tool.conversion.gguf_export import write_gguf
 from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
@@ -65,7 +65,7 @@ class DecodingSpeed:
         return f"{self.one:,.0f} tokens/s"
 
 
-def compare_decoding_speed(config: DecodingSpeedConfig) -> int:
+def compare(config: DecodingSpeedConfig) -> int:
     """Measures, prints a table and, last, all of it as one line of JSON.
 
     Returns:
@@ -232,19 +232,15 @@ def table(
     medians: Mapping[str, DecodingSpeed], failures: Mapping[str, str], config: DecodingSpeedConfig
 ) -> str:
     """The medians as a table; in brackets, how many times the first contender's."""
-    lines = [
+    title = (
         f"\nshape S: {SHAPE.sentence().rsplit(', ', 1)[0]}; prompts of "
         f"{config.prompt_tokens} tokens, answers of {config.new_tokens}, {config.threads} threads; "
-        f"tokens/s of whole calls; in brackets: times {next(iter(medians), '')}",
-        f"{'':24} {'one answer':>18} {f'{config.streams} at once':>18} {'reading a prompt':>18}",
-    ]
+        f"tokens/s of whole calls; in brackets: times {next(iter(medians), '')}\n"
+    )
     figures = {name: dataclasses.astuple(speed) for name, speed in medians.items()}
+    rows = []
     for name, values in figures.items():
-        first = next(iter(figures.values()))
-        cells = [
-            f"{f'{value:>9,.0f} ({value / other:>4.2f}x)':>18}"
-            for value, other in zip(values, first, strict=True)
-        ]
-        lines.append(f"{name:24} {' '.join(cells)}")
-    lines += [f"{name:24} failed: {reason}" for name, reason in failures.items()]
-    return "\n".join(lines)
+        pairs = zip(values, next(iter(figures.values())), strict=True)
+        rows.append((name, *(f"{value:,.0f} ({value / other:.2f}x)" for value, other in pairs)))
+    head = ("", "one answer", f"{config.streams} at once", "reading a prompt")
+    return title + aligned(head, rows, failures)

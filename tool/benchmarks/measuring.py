@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,19 +46,21 @@ def run_apart(function: Callable[..., Result], *args: object) -> Result | Failur
         UserError: the function raised it.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, *args).result()
-        except UserError:
-            raise
-        except Exception as error:  # whatever it was, the other measurements go on
-            return failure_of(error)
+        return outcome(pool, function, *args)
 
 
-def failure_of(error: Exception) -> Failure:
-    """An error in one line; its traceback goes to standard error."""
-    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
-    first_line = (str(error).strip().splitlines() or ["no message"])[0]
-    return Failure(f"{type(error).__name__}: {first_line}")
+def outcome(
+    pool: ProcessPoolExecutor, function: Callable[..., Result], *args: object
+) -> Result | Failure:
+    """`run_apart` in the process of a pool that is there."""
+    try:
+        return pool.submit(function, *args).result()
+    except UserError:
+        raise
+    except Exception as error:  # whatever it was, the other measurements go on
+        print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        return Failure(f"{type(error).__name__}: {first_line}")
 
 
 def take_turns(
@@ -94,45 +95,42 @@ class RemoteObject:
             make: a class or function of a module.
             args: what can be pickled.
         """
-        context = get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, make, args), daemon=True)
-        self.process.start()
-        theirs.close()
+        self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self.failure = outcome(self.pool, hold, make, *args)
 
     def call(self, method: str, *args: object) -> Any:
         """The result of a method of the object, or the Failure of the method or of making the
         object."""
-        try:
-            self.connection.send((method, args))
-            return self.connection.recv()
-        except (EOFError, OSError):
-            self.process.join()
-            return Failure(f"its process ended with code {self.process.exitcode}")
+        return self.failure or outcome(self.pool, call_held, method, *args)
 
     def close(self) -> None:
         """Ends the process."""
-        self.connection.close()
-        self.process.join()
+        self.pool.shutdown()
 
 
-def serve(connection: Connection, make: Callable[..., object], args: Sequence[object]) -> None:
-    """Makes an object and answers calls of its methods until the connection is closed."""
-    made: object
-    try:
-        made = make(*args)
-    except Exception as error:
-        made = failure_of(error)
-    with suppress(EOFError):
-        while True:
-            method, given = connection.recv()
-            answer: object = made
-            if not isinstance(made, Failure):
-                try:
-                    answer = getattr(made, method)(*given)
-                except Exception as error:
-                    answer = failure_of(error)
-            connection.send(answer)
+HELD: list[object] = []
+"""In the process of a `RemoteObject`: the object."""
+
+
+def hold(make: Callable[..., object], *args: object) -> None:
+    """Makes the object of this process."""
+    HELD.append(make(*args))
+
+
+def call_held(method: str, *args: object) -> Any:
+    """Calls a method of it."""
+    return getattr(HELD[0], method)(*args)
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], failures: Mapping[str, str]) -> str:
+    """A table, the first column to the left, the others to the right; then what failed, and why."""
+    columns = list(zip(head, *rows, strict=True))
+    first, *widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for name, *cells in (head, *rows):
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  ".join([name.ljust(first), *padded]))
+    return "\n".join([*lines, *(f"{name} failed: {reason}" for name, reason in failures.items())])
 
 
 def run_repository_script(
@@ -150,6 +148,17 @@ def run_repository_script(
     code = subprocess.run(command, env=variables, check=False).returncode
     if code:
         raise UserError(f"{script} ended with exit code {code}; see above")
+
+
+def train_tokenizer(directory: Path, files: Sequence[Path], vocab_size: int) -> Path:
+    """Trains a tokenizer of its own for a comparison; one that is there already is kept.
+
+    Raises:
+        UserError: it failed.
+    """
+    flags = ("--vocab_size", vocab_size, "--tokenizer_dir", directory, "--pretrain_files", *files)
+    run_repository_script("train/train_tokenizer.py", "train", *flags)
+    return directory
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from config import LADDER, SHAPE, ModelConfig, UserError, nano, rung
 from data_process.pipeline.figures import COLOURS, style
 from model.directory.storage import SUMMARY, replace_file
 from model.transformer import Etude
-from tool.benchmarks.measuring import run_repository_script
+from tool.benchmarks.measuring import aligned, run_repository_script
 from tool.settings import ScalingStudyConfig
 from train.run.auto_shape import ScalingLaw, Trial, rounded
 from train.run.plan import flops_per_token
@@ -76,17 +76,6 @@ def planned(config: ScalingStudyConfig) -> list[tuple[ModelConfig, int]]:
             f"{FEWEST_RUNS}: raise it"
         )
     return runs
-
-
-def train_tokenizer(config: ScalingStudyConfig) -> Path:
-    """Trains the tokenizer of a study that was given none; one that is there already is kept."""
-    directory = config.output_dir / "tokenizer"
-    run_repository_script(
-        "train/train_tokenizer.py",
-        *("train", "--vocab_size", nano().tokenizer.vocab_size, "--tokenizer_dir", directory),
-        *("--pretrain_files", *config.pretrain_files),
-    )
-    return directory
 
 
 def train(
@@ -173,14 +162,17 @@ def cost(shape: ModelConfig, operations: float) -> tuple[int, float]:
 
 def table(runs: Sequence[ScalingRun], law: ScalingLaw) -> str:
     """The runs as a table."""
-    lines = [f"{'parameters':>12} {'tokens':>9} {'bits per byte':>14} {'law':>7} {'time':>8}"]
-    for run in runs:
-        lines.append(
-            f"{run.parameters / 1e6:>10.2f} M {run.tokens / 1e6:>7.2f} M "
-            f"{run.bits_per_byte:>14.4f} {law.loss(run.parameters, run.tokens):>7.4f} "
-            f"{run.seconds:>6.0f} s"
+    rows = [
+        (
+            f"{run.parameters / 1e6:.2f}M",
+            f"{run.tokens / 1e6:.2f}M",
+            f"{run.bits_per_byte:.4f}",
+            f"{law.loss(run.parameters, run.tokens):.4f}",
+            f"{run.seconds:.0f} s",
         )
-    return "\n".join(lines)
+        for run in runs
+    ]
+    return aligned(("parameters", "tokens", "bits per byte", "law", "time"), rows, {})
 
 
 def law_lines(law: ScalingLaw, off: float, budgets: Sequence[dict[str, Any]]) -> list[str]:

@@ -29,7 +29,13 @@ from tool.benchmarks.contenders import (
     probe,
     train_llama,
 )
-from tool.benchmarks.measuring import Failure, machine_sentence, run_apart, run_repository_script
+from tool.benchmarks.measuring import (
+    Failure,
+    aligned,
+    run_apart,
+    run_repository_script,
+    train_tokenizer,
+)
 from tool.settings import TimeToQualityConfig
 from train.run.logs import METRICS, read_log
 
@@ -73,7 +79,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def compare_time_to_quality(config: TimeToQualityConfig) -> int:
+def compare(config: TimeToQualityConfig) -> int:
     """Trains both, prints the table and, last, all of it as one line of JSON.
 
     Returns:
@@ -83,11 +89,7 @@ def compare_time_to_quality(config: TimeToQualityConfig) -> int:
         UserError: the data cannot be used, or an earlier comparison lies in the directory.
     """
     make_output_dir(config)
-    probed = run_apart(probe, config.device, "auto")
-    if isinstance(probed, Failure):
-        raise UserError(f"the machine could not be measured: {probed.reason}")
-    machine, dtype = probed
-    print(machine_sentence(machine), flush=True)
+    machine, dtype = probe(config.device, "auto")
     shape, data = SHAPES["T"], prepare_data(config)
     recipes = {"transformers": LlamaRecipe()}
     if config.tuned:
@@ -125,17 +127,12 @@ def prepare_data(config: TimeToQualityConfig) -> TextData:
     Raises:
         UserError: the tokenizer could not be trained.
     """
-    directory = config.tokenizer_dir
-    if directory is None:
-        directory = config.output_dir / "tokenizer"
-        run_repository_script(
-            "train/train_tokenizer.py",
-            *("train", "--vocab_size", config.vocab_size, "--tokenizer_dir", directory),
-            *("--pretrain_files", *config.pretrain_files),
-        )
+    tokenizer_dir = config.tokenizer_dir or train_tokenizer(
+        config.output_dir / "tokenizer", config.pretrain_files, config.vocab_size
+    )
     return TextData(
         files=config.pretrain_files,
-        tokenizer_dir=directory,
+        tokenizer_dir=tokenizer_dir,
         cache_dir=config.output_dir / "cache",
         validation_every=PretrainConfig.validation_every,
         max_length=SHAPES["T"].max_length,
@@ -246,19 +243,16 @@ def verdict(run: QualityRun, etude: QualityRun) -> dict[str, Any] | None:
 
 def table(runs: Sequence[QualityRun], minutes: float) -> str:
     """The runs as a table, and the verdicts in words."""
-    etude = runs[-1]
-    lines = [f"\n{'':20} {'bits per byte':>13} {'time':>9} {'tokens':>9}"]
-    for run in runs:
-        if run.failure:
-            lines.append(f"{run.name:20} failed: {run.failure.reason}")
-            continue
-        end = run.points[-1]
-        lines.append(
-            f"{run.name:20} {end.bits_per_byte:>13.4f} {end.seconds:>7.0f} s "
-            f"{end.tokens / 1e6:>7.2f} M"
-        )
-    lines += [verdict_sentence(run, etude, minutes) for run in runs[:-1]]
-    return "\n".join(lines)
+    rows = [
+        (run.name, f"{end.bits_per_byte:.4f}", f"{end.seconds:.0f} s", f"{end.tokens / 1e6:.2f}M")
+        for run in runs
+        if not run.failure
+        for end in run.points[-1:]
+    ]
+    failures = {run.name: run.failure.reason for run in runs if run.failure}
+    verdicts = [verdict_sentence(run, runs[-1], minutes) for run in runs[:-1]]
+    found = aligned(("", "bits per byte", "time", "tokens"), rows, failures)
+    return "\n".join(["", found, *verdicts])
 
 
 def verdict_sentence(run: QualityRun, etude: QualityRun, minutes: float) -> str:

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from config import DtypeName, UserError
+from config import DtypeName
 from model.device import pick_device
 from tool.benchmarks.contenders import SHAPES, Contender, LlamaRecipe, Shape, SpeedJob, build, probe
-from tool.benchmarks.measuring import Failure, RemoteObject, machine_sentence, run_apart
+from tool.benchmarks.measuring import Failure, RemoteObject, aligned
 from tool.settings import TrainingSpeedConfig
 from train.data.batches import Batch
 from train.machine import matmul_speed, memory_in_use, peak_memory
@@ -134,7 +134,7 @@ class Result:
         return self.contender.llama is not None and self.contender.llama.tuned
 
 
-def compare_training_speed(config: TrainingSpeedConfig) -> int:
+def compare(config: TrainingSpeedConfig) -> int:
     """Measures, prints a table for each shape and, last, all of it as one line of JSON.
 
     Returns:
@@ -143,11 +143,7 @@ def compare_training_speed(config: TrainingSpeedConfig) -> int:
     Raises:
         UserError: there is no such device.
     """
-    probed = run_apart(probe, config.device, config.dtype)
-    if isinstance(probed, Failure):
-        raise UserError(f"the machine could not be measured: {probed.reason}")
-    machine, dtype = probed
-    print(machine_sentence(machine), flush=True)
+    machine, dtype = probe(config.device, config.dtype)
     contenders = make_contenders(dtype)
     results = {name: run_rounds(name, contenders, config) for name in config.shapes}
     for name, group in results.items():
@@ -268,24 +264,35 @@ def ratio(result: Result, others: Sequence[Result]) -> float | None:
 
 def table(name: str, results: Sequence[Result]) -> str:
     """The results at a shape as a table."""
-    lines = [
-        f"\nshape {name}: {results[0].shape.sentence()}",
-        f"{'':38} {'tokens/s':>9} {'x eager':>8} {'x tuned':>8} {'TFLOP/s':>8} {'of peak':>8} "
-        f"{'step':>8} {'first step':>10} {'memory':>8}",
-    ]
-    for result in results:
-        found = numbers(result, results)
-        if found["error"]:
-            lines.append(f"{result.contender.name:38} failed: {found['error']}")
-            continue
-        eager, tuned = (
-            "-" if found[key] is None else f"{found[key]:.2f}"
-            for key in ("times_eager", "times_tuned")
-        )
-        lines.append(
-            f"{result.contender.name:38} {found['tokens_per_second']:>9,.0f} "
-            f"{eager:>8} {tuned:>8} {found['flops'] / 1e12:>8.3f} {found['share_of_peak']:>8.0%} "
-            f"{found['step_seconds']:>6.3f} s "
-            f"{found['first_step_seconds']:>8.1f} s {found['memory_bytes'] / 1e9:>5.2f} GB"
-        )
-    return "\n".join(lines)
+    head = (
+        "",
+        "tokens/s",
+        "x eager",
+        "x tuned",
+        "TFLOP/s",
+        "of peak",
+        "step",
+        "first step",
+        "memory",
+    )
+    rows = [row(result, results) for result in results if not result.failure]
+    failures = {r.contender.name: r.failure.reason for r in results if r.failure}
+    title = f"\nshape {name}: {results[0].shape.sentence()}\n"
+    return title + aligned(head, rows, failures)
+
+
+def row(result: Result, results: Sequence[Result]) -> tuple[str, ...]:
+    """A contender's row of the table."""
+    found = numbers(result, results)
+    eager, tuned = found["times_eager"], found["times_tuned"]
+    return (
+        result.contender.name,
+        f"{found['tokens_per_second']:,.0f}",
+        "-" if eager is None else f"{eager:.2f}",
+        "-" if tuned is None else f"{tuned:.2f}",
+        f"{found['flops'] / 1e12:.3f}",
+        f"{found['share_of_peak']:.0%}",
+        f"{found['step_seconds']:.3f} s",
+        f"{found['first_step_seconds']:.1f} s",
+        f"{found['memory_bytes'] / 1e9:.2f} GB",
+    )

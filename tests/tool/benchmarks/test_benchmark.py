@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_a_failing_contender_is_named_and_the_others_are_measured(
     config = TrainingSpeedConfig(
         device="cpu", shapes=("T",), rounds=2, warmup_steps=1, steps=1, dtype="float32"
     )
-    assert training_speed.compare_training_speed(config) == 1
+    assert training_speed.compare(config) == 1
     captured = capfd.readouterr()
     assert f"{broken.name} failed: " in captured.out
     assert "Traceback" in captured.err
@@ -172,10 +173,12 @@ def test_an_object_lives_in_a_process_of_its_own_until_it_is_closed() -> None:
     assert "ZeroDivisionError" in unmade.reason
     assert isinstance(counters[0].call("next", "a"), Failure)
     assert counters[0].call("next", 1) == 18  # it still lives
-    assert counters[1].call("end") == Failure("its process ended with code 7")
+    ended = counters[1].call("end")
+    assert isinstance(ended, Failure)
+    assert "BrokenProcessPool" in ended.reason
     for counter in counters:
         counter.close()
-        assert not counter.process.is_alive()
+    assert not multiprocessing.active_children()
 
 
 def test_a_loss_that_is_not_finite_ends_a_contender(

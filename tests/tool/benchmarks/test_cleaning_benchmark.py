@@ -13,7 +13,7 @@ from data_process.wiki.dump.xml_pages import SiteInfo
 from tests.data_process.dumps import dump, page
 from tool.benchmarks.cleaning import (
     EXTRACTOR,
-    compare_cleaning,
+    compare,
     language_of,
     lost_sentences,
     quality_of,
@@ -70,7 +70,7 @@ def test_the_benchmark_ends_with_a_line_of_json_and_goes_on_without_a_peer(
     path.write_bytes(dump([page(1, f"'''{SENTENCE}''' {OTHER}<ref>note</ref> {{{{cn}}}}")]))
     differences = tmp_path / "differences.jsonl"
     config = CleaningBenchmarkConfig((path,), 1, "no-such-command", differences)
-    assert compare_cleaning(config) == 0
+    assert compare(config) == 0
     lines = capfd.readouterr().out.splitlines()
     assert any(line.startswith("wikiextractor is left out: ") for line in lines)
     report = json.loads(lines[-1])
@@ -86,4 +86,4 @@ def test_the_benchmark_ends_with_a_line_of_json_and_goes_on_without_a_peer(
 
 def test_a_dump_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.xml: cannot be read"):
-        compare_cleaning(CleaningBenchmarkConfig((tmp_path / "nowhere.xml",)))
+        compare(CleaningBenchmarkConfig((tmp_path / "nowhere.xml",)))

@@ -12,7 +12,7 @@ from matplotlib import image
 from cli import parse_config
 from config import LADDER, UserError, rung
 from tool import scaling_study
-from tool.benchmarks import scaling
+from tool.benchmarks import measuring, scaling
 from tool.benchmarks.scaling import best_of_ladder, cost, parameters_of, planned
 from tool.settings import ScalingStudyConfig
 from train.run.auto_shape import ScalingLaw
@@ -54,7 +54,8 @@ class Trainer:
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """A trainer whose losses are made up."""
     made_up = Trainer()
-    monkeypatch.setattr(scaling, "run_repository_script", made_up)
+    for module in (scaling, measuring):
+        monkeypatch.setattr(module, "run_repository_script", made_up)
     return made_up
 
 

@@ -165,7 +165,7 @@ def small_comparison(
 def test_a_comparison_of_quality_ends_with_all_of_it_as_json(
     small_comparison: TimeToQualityConfig, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert time_to_quality.compare_time_to_quality(small_comparison) == 0
+    assert time_to_quality.compare(small_comparison) == 0
     report = json.loads(capfd.readouterr().out.splitlines()[-1])
     runs = report["runs"]
     assert list(runs) == ["transformers", "etude"]
@@ -176,7 +176,7 @@ def test_a_comparison_of_quality_ends_with_all_of_it_as_json(
     written = small_comparison.output_dir / "time_to_quality.json"
     assert json.loads(written.read_text(encoding="utf-8")) == report
     with pytest.raises(UserError, match="an earlier comparison lies there"):
-        time_to_quality.compare_time_to_quality(small_comparison)
+        time_to_quality.compare(small_comparison)
 
 
 def test_a_trainer_that_fails_is_told_and_nothing_is_concluded(
@@ -188,9 +188,9 @@ def test_a_trainer_that_fails_is_told_and_nothing_is_concluded(
         raise UserError(f"{script} ended with exit code 3; see above")
 
     monkeypatch.setattr(time_to_quality, "run_repository_script", fail)
-    assert time_to_quality.compare_time_to_quality(small_comparison) == 1
+    assert time_to_quality.compare(small_comparison) == 1
     out = capfd.readouterr().out
-    assert "etude                failed: train/train_pretrain.py ended with exit code 3" in out
+    assert "etude failed: train/train_pretrain.py ended with exit code 3" in out
     assert "not known, for a run failed" in out
     report = json.loads(out.splitlines()[-1])
     assert report["runs"]["etude"]["bits_per_byte"] is None
