@@ -18,29 +18,25 @@ from tool.settings import ConvertGgufConfig
 
 def main() -> int:
     """Converts, writes a Modelfile for ollama, and prints the proof; 1 when llama.cpp disagrees."""
-    config = parse_flags(
-        ConvertGgufConfig(),
-        "Converts an Etude model to one GGUF file with its tokenizer and chat template, for "
-        "llama.cpp and ollama, and proves with llama.cpp that it is the same.",
-    )
+    config = parse_flags(ConvertGgufConfig(), __doc__)
     os.environ["HF_HUB_OFFLINE"] = "1"
     from tool.conversion.gguf_export import convert_gguf, write_modelfile
     from tool.conversion.hf_proof import ProofFailed
     from tool.conversion.llama_cpp import is_installed, prove_gguf
 
-    converted = convert_gguf(config)
-    print(f"{config.model_dir} -> {converted.path} ({config.dtype}, {converted.size:,} bytes)")
-    if converted.kept_wider:
-        print(f"  in f16, for their rows do not divide into blocks: {len(converted.kept_wider)}")
-    print(f"  ollama: ollama create etude -f {write_modelfile(config, converted.path)}")
+    path, kept = convert_gguf(config)
+    print(f"{config.model_dir} -> {path} ({config.dtype}, {path.stat().st_size:,} bytes)")
+    if kept:
+        print(f"  in f16, for their rows do not divide into blocks: {len(kept)}")
+    print(f"  ollama: ollama create etude -f {write_modelfile(config, path)}")
     if not is_installed():
         print("no proof: pip install xllamacpp to have llama.cpp check the file")
         return 0
     try:
-        proof = prove_gguf(converted.path, config.model_dir, exact=config.dtype == "f32")
+        proof = prove_gguf(path, config.model_dir, exact=config.dtype == "f32")
     except ProofFailed as error:
-        converted.path.rename(converted.path.with_name(converted.path.name + ".refused"))
-        print(f"error: the proof failed: {error}; the file is {converted.path}.refused now")
+        path.rename(path.with_name(path.name + ".refused"))
+        print(f"error: the proof failed: {error}; the file is {path}.refused now")
         return 1
     print("proof, by llama.cpp:")
     print(f"  token ids      {proof.texts} hard texts, all equal")

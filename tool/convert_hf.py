@@ -19,11 +19,7 @@ from tool.settings import ConvertConfig
 
 def main() -> int:
     """Converts, and prints the proof; 1 when transformers disagrees."""
-    config = parse_flags(
-        ConvertConfig(),
-        "Converts an Etude model to a stock LlamaForCausalLM directory, and proves with "
-        "transformers that it is the same.",
-    )
+    config = parse_flags(ConvertConfig(), __doc__)
     os.environ["HF_HUB_OFFLINE"] = "1"
     if config.from_hf:
         return bring_in(config.from_hf, config)

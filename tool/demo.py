@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import signal
 import subprocess
 import sys
@@ -25,7 +23,7 @@ from cli import run_script
 from config import ROOT, TRAINING_DATA, WEIGHT, UserError
 from model.chat import Message
 from model.directory.storage import SUMMARY
-from tool.benchmarks.measuring import processor_name
+from tool.benchmarks.measuring import machine_facts
 
 DEMO = WEIGHT / "demo"
 REPORT = WEIGHT / "demo_report.json"
@@ -114,11 +112,6 @@ STAGES = (
 )
 
 
-def relative(path: Path) -> str:
-    """A path as it is typed from the repository's root."""
-    return path.relative_to(ROOT).as_posix()
-
-
 def main() -> int:
     """Runs the stages that are not done yet and prints the result."""
     argparse.ArgumentParser(description=__doc__).parse_args()  # no options; --help runs nothing
@@ -174,20 +167,15 @@ def finish(report: dict[str, Any]) -> None:
     report["evaluation"] = evaluation
     report["bits_per_byte"] = {n: s["bits_per_byte"] for n, s in summaries.items()}
     report["tokens"] = {n: s["tokens_seen"] for n, s in summaries.items()}
-    report["machine"] = {
-        "device": summaries["pretrain"]["machine"],
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
+    report["machine"] = machine_facts("auto") | {"device": summaries["pretrain"]["machine"]}
     print("\nA conversation with the new model (greedy):\n")
     report["transcript"] = converse()
     report["total_seconds"] = round(sum(report["seconds"].values()), 1)
     write_report(report)
     print(
         f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right after "
-        f"{report['total_seconds'] / 60:.1f} minutes; report: {relative(REPORT)}, curves: "
-        f"{relative(DEMO / 'training.png')}\nTalk to it: make chat"
+        f"{report['total_seconds'] / 60:.1f} minutes; report: {REPORT.relative_to(ROOT)}, curves: "
+        f"{PLACES['demo']}/training.png\nTalk to it: make chat"
     )
 
 

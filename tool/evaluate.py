@@ -63,7 +63,8 @@ def evaluate(config: EvaluateConfig) -> None:
 
 def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
     """Runs tasks of lm-eval, and prints what came of them."""
-    from tool.evaluation.lm_eval_run import HEADER, line, run_lm_eval
+    from tool.evaluation.evaluation import HEADER, line
+    from tool.evaluation.lm_eval_run import run_lm_eval
 
     rows = run_lm_eval(
         config.model_dir, config.lm_eval, config.lm_eval_dir, config.limit, config.device

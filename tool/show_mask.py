@@ -71,19 +71,14 @@ class Line:
         return f"{colour}{self.text}{RESET}"
 
 
-class TokenTexts:
-    """The text of each token of a byte-level tokenizer, which may be a piece of a character."""
-
-    def __init__(self, tokenizer: EtudeTokenizer) -> None:
-        self.tokenizer, self.spell = tokenizer, make_spell(tokenizer)
-
-    def __getitem__(self, token: int) -> str:
-        """A control token's name; else the token's characters in quotes, what cannot be seen
-        escaped, and bytes that are no whole character in hexadecimal: ' a', '\\n', <E4 BD>."""
-        data = self.spell(token)
-        if is_control(self.tokenizer, token):
-            return data.decode("utf-8")
-        return "".join(pieces(data))
+def token_texts(tokenizer: EtudeTokenizer) -> list[str]:
+    """By id: a control token's name; else the token's characters in quotes, what cannot be seen
+    escaped, and bytes that are no whole character in hexadecimal: ' a', '\\n', <E4 BD>."""
+    spell = make_spell(tokenizer)
+    texts = ["".join(pieces(spell(token))) for token in range(len(tokenizer))]
+    for token in control_ids(tokenizer):
+        texts[token] = spell(token).decode("utf-8")
+    return texts
 
 
 def pieces(data: bytes) -> Iterator[str]:
@@ -132,19 +127,19 @@ def find_conversation(files: Sequence[Path], record: int) -> tuple[str, list[Mes
 def conversation_lines(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[Line]:
     """A conversation as training renders it: position, id, + where trained, role, text."""
     ids, mask = render(tokenizer, messages)
-    texts = TokenTexts(tokenizer)
+    texts = token_texts(tokenizer)
     lines, turn = [], -1
     for position, (token, trained) in enumerate(zip(ids, mask, strict=True)):
         turn += token == tokenizer.im_start_id  # exact: no content can hold a control token
         role, mark = messages[turn]["role"], "+" if trained else "-"
         text = f"{position:>6} {token:>7}  {mark}  {role:<9}  {texts[token]}"
-        lines.append(Line(text, trained, is_control(tokenizer, token)))
+        lines.append(Line(text, trained, token in control_ids(tokenizer)))
     return lines
 
 
-def is_control(tokenizer: EtudeTokenizer, token: int) -> bool:
-    """Whether a token is one that no text becomes."""
-    return token in (tokenizer.end_of_text_id, tokenizer.im_start_id, tokenizer.im_end_id)
+def control_ids(tokenizer: EtudeTokenizer) -> tuple[int, ...]:
+    """The tokens that no text becomes."""
+    return tokenizer.end_of_text_id, tokenizer.im_start_id, tokenizer.im_end_id
 
 
 def conversation_total(lines: Sequence[Line], max_length: int) -> str:
@@ -191,14 +186,14 @@ def row_lines(tokenizer: EtudeTokenizer, batch: Batch) -> list[Line]:
     from train.data.batches import IGNORED
 
     ids, labels = batch.input_ids[0].tolist(), batch.labels[0].tolist()
-    texts, lines = TokenTexts(tokenizer), []
+    texts, lines = token_texts(tokenizer), []
     documents = list(document_names(ids, tokenizer.end_of_text_id))
     for position, (token, label) in enumerate(zip(ids, labels, strict=True)):
         trained = label != IGNORED
         target = f"+  -> {label} {texts[label]}" if trained else "-"
         shown = padded(texts[token], 18)
         text = f"{position:>6} {documents[position]:>8} {token:>7}  {shown}  {target}"
-        lines.append(Line(text, trained, is_control(tokenizer, token)))
+        lines.append(Line(text, trained, token in control_ids(tokenizer)))
     return lines
 
 

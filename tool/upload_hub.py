@@ -9,17 +9,15 @@ that of `hf auth login`, or the environment variable HF_TOKEN.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import UserError
-from model.directory.storage import SUMMARY
+from model.directory.storage import SUMMARY, read_object_if_there
 from tool.settings import UploadConfig
 
 FILES = (
@@ -108,7 +106,7 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
     from model.directory.pretrained import is_chat_model, load_model_config
     from model.transformer import Etude
 
-    shape, summary = load_model_config(directory), read_json(directory / SUMMARY)
+    shape, summary = load_model_config(directory), read_object_if_there(directory / SUMMARY)
     scripts = summary.get("bits_per_byte") or {}
     with torch.device("meta"):
         parameters = Etude(shape).num_parameters()
@@ -128,18 +126,9 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
         parameters=parameters,
         shape=shape,
         summary=summary,
-        evaluation=read_json(directory / "evaluation.json"),
+        evaluation=read_object_if_there(directory / "evaluation.json"),
     )
     return str(card)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 if __name__ == "__main__":

@@ -236,6 +236,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_object_if_there(path: Path) -> dict[str, Any]:
+    """`read_object`; empty where there is no file, or a damaged one."""
+    try:
+        return read_object(path)
+    except (OSError, DamagedDirectory):
+        return {}
+
+
 def read_manifest(directory: Path) -> dict[str, tuple[int, str]]:
     """Size in bytes and sha256 of each file as it was written, keyed by name; raises as `verify`
     does."""

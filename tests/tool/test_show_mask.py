@@ -19,7 +19,6 @@ from model.transformer import Etude
 from tool.settings import ShowMaskConfig
 from tool.show_mask import (
     Line,
-    TokenTexts,
     conversation_lines,
     conversation_total,
     find_conversation,
@@ -27,6 +26,7 @@ from tool.show_mask import (
     read_row,
     row_lines,
     row_total,
+    token_texts,
 )
 from train.data.batches import IGNORED
 from train.distributed import World
@@ -122,7 +122,7 @@ def test_answers_and_their_ends_are_marked_and_nothing_else(tokenizer: EtudeToke
 def test_the_texts_of_the_tokens_are_the_bytes_of_the_conversation(
     tokenizer: EtudeTokenizer,
 ) -> None:
-    texts = TokenTexts(tokenizer)
+    texts = token_texts(tokenizer)
     fox = [texts[token] for token in tokenizer.encode("🦊")]
     assert " ".join(fox).replace("<", "").replace(">", "") == "F0 9F A6 8A"
     assert "".join(texts[token] for token in tokenizer.encode("a\n\x1b")) == r"'a''\n''\x1b'"

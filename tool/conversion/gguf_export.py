@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +39,11 @@ OLLAMA_TEMPLATE = (
 """ChatML in the Go templates of ollama; `model/chat.py` is the same by hand."""
 
 
-@dataclass(frozen=True)
-class Converted:
-    """What was written."""
-
-    path: Path
-    size: int
-    """Bytes."""
-    kept_wider: tuple[str, ...]
-    """Matrices that stayed in f16 because their rows do not divide into blocks."""
-
-
-def convert_gguf(config: ConvertGgufConfig) -> Converted:
+def convert_gguf(config: ConvertGgufConfig) -> tuple[Path, list[str]]:
     """Writes the file.
+
+    Returns:
+        The file, and the matrices in it that stayed in f16, as of `write_gguf`.
 
     Raises:
         UserError: there is no model, or the file must not be replaced.
@@ -71,7 +62,7 @@ def convert_gguf(config: ConvertGgufConfig) -> Converted:
         kept[:] = write_gguf(path, model, tokenizer, is_chat, config.dtype, name)
 
     replace_file(output, write)
-    return Converted(output, output.stat().st_size, tuple(kept))
+    return output, kept
 
 
 def gguf_path(model_dir: Path, dtype: str) -> Path:

@@ -33,7 +33,7 @@ from model.directory.pretrained import (
     save_pretrained,
     weights_of,
 )
-from model.directory.storage import SUMMARY, json_writer, new_directory
+from model.directory.storage import SUMMARY, json_writer, new_directory, read_object_if_there
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf_proof import Proof, prove
@@ -122,12 +122,7 @@ def read_summary(directory: Path) -> dict[str, object]:
     Of paths in the command only the last name is left: a conversion is made to be given away, and
     nobody needs to know where its maker's files lie.
     """
-    try:
-        summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(summary, dict):
-        return {}
+    summary = read_object_if_there(directory / SUMMARY)
     command = summary.get("command")
     if isinstance(command, list):
         summary["command"] = [last_name(str(word)) for word in command]

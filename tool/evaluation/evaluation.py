@@ -26,10 +26,10 @@ from config import QuantizeName, UserError
 from data_process.records.jsonl import read_records
 from data_process.records.kinds import conversation_problems, described
 from model.directory.storage import (
-    DamagedDirectory,
     json_text,
     json_writer,
     read_object,
+    read_object_if_there,
     replace_file,
     sha256_of,
 )
@@ -168,10 +168,7 @@ def earlier_results(
     rounding); else only these two."""
     weights = sorted(model_dir.glob("*.safetensors"))
     mark = {"weights_sha256": [sha256_of(path) for path in weights], "quantize": quantize}
-    try:
-        earlier = read_object(output_dir / RESULTS) if (output_dir / RESULTS).is_file() else {}
-    except DamagedDirectory:
-        earlier = {}
+    earlier = read_object_if_there(output_dir / RESULTS)
     same = all(earlier.get(name) == value for name, value in mark.items())
     return {**earlier, **mark} if same else dict(mark)
 
@@ -249,12 +246,14 @@ HEADER = (
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row of the table."""
-    chance = "-" if row["chance"] is None else f"{row['chance']:.3f}"
-    between = f"{row['low']:.4f} to {row['high']:.4f}"
+    """A row of the table: of a file, or of a task of lm-eval."""
+    name, chance = row.get("file") or row["task"], row.get("chance")
+    between = "-" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+    guessing = "-" if chance is None else f"{chance:.3f}"
+    records = "-" if row["records"] is None else f"{row['records']:,}"
     return (
-        f"{row['file'][:28]:28} {row['measure']:18} {row['value']:>8.4f}  {between:17} "
-        f"{chance:>7} {row['records']:>8,}"
+        f"{name[:28]:28} {row['measure'][:18]:18} {row['value']:>8.4f}  {between:17} "
+        f"{guessing:>7} {records:>8}"
     )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,22 +126,27 @@ def answers_as_jsonl(answers: Sequence[Answer]) -> str:
 
 def measure_repetition(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
     """The share of 4-grams of tokens that a free continuation had written before."""
-    outcomes = []
-    for record, ids in zip(records, continuations(scorer, records), strict=True):
-        grams = list(zip(*(ids[n:] for n in range(4)), strict=False))
-        repeated = len(grams) - len(set(grams))
-        outcomes.append(Outcome(str(record.get("lang", "")), repeated, len(grams)))
-    return outcomes
+    return [
+        Outcome(language, len(grams) - len(set(grams)), len(grams))
+        for language, grams in ngrams(scorer, records, 4)
+    ]
 
 
 def measure_distinct(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
     """The share of different ones among the pairs of tokens of each free continuation (distinct-2,
     arXiv 1510.03055)."""
-    outcomes = []
+    return [
+        Outcome(language, len(set(pairs)), len(pairs))
+        for language, pairs in ngrams(scorer, records, 2)
+    ]
+
+
+def ngrams(
+    scorer: LikelihoodModel, records: list[Record], size: int
+) -> Iterator[tuple[str, list[tuple[int, ...]]]]:
+    """The language of each record, and the n-grams of its continuation."""
     for record, ids in zip(records, continuations(scorer, records), strict=True):
-        pairs = list(pairwise(ids))
-        outcomes.append(Outcome(str(record.get("lang", "")), len(set(pairs)), len(pairs)))
-    return outcomes
+        yield str(record.get("lang", "")), list(zip(*(ids[n:] for n in range(size)), strict=False))
 
 
 def continuations(scorer: LikelihoodModel, records: list[Record]) -> list[list[int]]:

@@ -142,16 +142,3 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-HEADER = f"{'lm-eval task':28} {'measure':18} {'value':>8}  {'95% interval':17} {'records':>16}"
-
-
-def line(row: dict[str, Any]) -> str:
-    """A row of the table."""
-    between = "-" if row["stderr"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
-    records = "-" if row["records"] is None else f"{row['records']:,}"
-    return (
-        f"{row['task'][:28]:28} {row['measure'][:18]:18} {row['value']:>8.4f}  {between:17} "
-        f"{records:>16}"
-    )

@@ -48,7 +48,7 @@ def test_a_sentence_with_more_in_it_is_kept_and_one_that_is_missing_is_lost() ->
 
 def test_left_over_markup_and_dangling_signs_are_counted() -> None:
     quality = quality_of(
-        {"1": "a [[b]] ( ; c) '''d''' &nbsp; -{e}- {|\n|} <ref>", "2": "clean (x), y."}
+        {"1": "a [[b]] ( ; c) '''d''' &nbsp; -{e}- {|\n|} <ref>", "2": "clean (x), y."}, {}
     )
     per_unit = 1_000_000 / quality.characters
     counts = {name: round(number / per_unit) for name, number in quality.markup.items() if number}

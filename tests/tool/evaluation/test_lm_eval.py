@@ -27,8 +27,8 @@ from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf import convert
-from tool.evaluation.evaluation import measure_files
-from tool.evaluation.lm_eval_run import line, run_lm_eval
+from tool.evaluation.evaluation import line, measure_files
+from tool.evaluation.lm_eval_run import run_lm_eval
 from tool.settings import ConvertConfig, EvaluateConfig
 
 pytestmark = pytest.mark.full
@@ -223,7 +223,7 @@ def test_each_metric_becomes_a_row(model_dir: Path, harness: FakeHarness) -> Non
     assert (scored["task"], scored["measure"], scored["better"]) == ("near", "acc", "higher")
     assert (scored["value"], scored["stderr"], scored["records"]) == (0.5, 0.1, 25)
     assert (scored["low"], scored["high"]) == pytest.approx((0.304, 0.696))
-    assert line(scored).split() == ["near", "acc", "0.5000", "0.3040", "to", "0.6960", "25"]
+    assert line(scored).split() == ["near", "acc", "0.5000", "0.3040", "to", "0.6960", "-", "25"]
     assert (written["measure"], written["better"]) == ("exact_match, strict", None)
     assert written["stderr"] is written["low"] is written["high"] is None
 
