@@ -8,7 +8,6 @@ weight/demo_report.json.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import subprocess
 import sys
@@ -20,9 +19,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import run_script
-from config import ROOT, TRAINING_DATA, WEIGHT, UserError
+from config import ROOT, TRAINING_DATA, WEIGHT
 from model.chat import Message
-from model.directory.storage import SUMMARY
+from model.directory.storage import (
+    SUMMARY,
+    json_writer,
+    read_object,
+    read_object_if_there,
+    replace_file,
+)
 from tool.benchmarks.measuring import machine_facts
 
 DEMO = WEIGHT / "demo"
@@ -115,7 +120,7 @@ STAGES = (
 def main() -> int:
     """Runs the stages that are not done yet and prints the result."""
     argparse.ArgumentParser(description=__doc__).parse_args()  # no options; --help runs nothing
-    report = read_report()
+    report = {"done": [], "seconds": {}} | read_object_if_there(REPORT)
     DEMO.mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(STAGES, start=1):
         print(f"\n[{number}/{len(STAGES)}] {stage.title}", flush=True)
@@ -142,7 +147,7 @@ def run_stage(stage: DemoStage, report: dict[str, Any]) -> int:
     if code == 0:
         report["done"] = sorted({*report["done"], stage.name})
         print(f"{stage.title}: {seconds[stage.name]:.0f} s", flush=True)
-    write_report(report)
+    replace_file(REPORT, json_writer(report))
     return code
 
 
@@ -159,9 +164,9 @@ def wait_for(process: subprocess.Popen[bytes]) -> int:
 
 def finish(report: dict[str, Any]) -> None:
     """Completes the report with the results, and prints a transcript and the summary."""
-    evaluation = json.loads((SFT / "evaluation.json").read_text(encoding="utf-8"))
+    evaluation = read_object(SFT / "evaluation.json")
     summaries = {
-        name: json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        name: read_object(directory / SUMMARY)
         for name, directory in (("pretrain", PRETRAINED), ("sft", SFT))
     }
     report["evaluation"] = evaluation
@@ -171,7 +176,7 @@ def finish(report: dict[str, Any]) -> None:
     print("\nA conversation with the new model (greedy):\n")
     report["transcript"] = converse()
     report["total_seconds"] = round(sum(report["seconds"].values()), 1)
-    write_report(report)
+    replace_file(REPORT, json_writer(report))
     print(
         f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right after "
         f"{report['total_seconds'] / 60:.1f} minutes; report: {REPORT.relative_to(ROOT)}, curves: "
@@ -194,29 +199,6 @@ def converse() -> list[list[Message]]:
         print()
         held.append(messages)
     return held
-
-
-def read_report() -> dict[str, Any]:
-    """The report of an earlier, perhaps interrupted, demo, or an empty one.
-
-    Raises:
-        UserError: the file is not a demo's report.
-    """
-    if not REPORT.exists():
-        return {"done": [], "seconds": {}}
-    try:
-        report = json.loads(REPORT.read_text(encoding="utf-8"))
-        report["done"], report["seconds"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{REPORT}: not a demo's report; remove it and run again") from error
-    return dict(report)
-
-
-def write_report(report: dict[str, Any]) -> None:
-    """Replaces the report."""
-    from model.directory.storage import json_writer, replace_file
-
-    replace_file(REPORT, json_writer(report))
 
 
 if __name__ == "__main__":

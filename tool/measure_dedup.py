@@ -61,16 +61,14 @@ def main() -> None:
 def measure_planted(path: Path, config: MeasureDedupConfig, folder: Path) -> None:
     """Prints what is found of the copies planted in a file."""
     raw = [text for _, text in read_texts(path)]
-    lenient = ("--threshold", "0.4", "--workers", str(config.workers))
-    kept, _ = run_dedup(raw, folder, lenient)  # its own near duplicates would confuse
+    kept, _ = run_dedup(raw, folder, 0.4, config.workers)  # its own near duplicates would confuse
     texts = [record["text"] for record in kept]
     planted = plant(texts, config.copies, config.seed)
-    chosen = ("--threshold", str(config.threshold), "--workers", str(config.workers))
-    _, rejected = run_dedup([*texts, *(copy.text for copy in planted)], folder, chosen)
+    everything = [*texts, *(copy.text for copy in planted)]
+    _, rejected = run_dedup(everything, folder, config.threshold, config.workers)
     dropped = {record["number"]: record["duplicate_of"]["id"] for record in rejected}
     print(f"{path}: {len(raw):,} texts, {len(texts):,} after their own near duplicates went")
-    for line in planted_table(texts, planted, dropped, config.threshold):
-        print(line)
+    print(*planted_table(texts, planted, dropped, config.threshold), sep="\n")
 
 
 def change_words(share: float) -> Edit:
@@ -196,7 +194,7 @@ def share_of(values: Sequence[bool]) -> str:
 
 
 def run_dedup(
-    texts: Sequence[str], folder: Path, flags: Sequence[str]
+    texts: Sequence[str], folder: Path, threshold: float, workers: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What stays of texts, and what does not; `id` and `number` are their places."""
     source, output, rejected = (folder / f"{name}.jsonl" for name in ("in", "out", "rejected"))
@@ -204,7 +202,7 @@ def run_dedup(
         for number, text in enumerate(texts):
             record = {"text": text, "id": number, "number": number}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    run_script_on(source, output, (*flags, "--rejected", str(rejected)))
+    run_script_on(source, output, workers, "--threshold", threshold, "--rejected", rejected)
     kept, dropped = (
         [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         for path in (output, rejected)
@@ -212,18 +210,18 @@ def run_dedup(
     return kept, dropped
 
 
-def run_script_on(source: Path, output: Path, flags: Sequence[str]) -> Watched:
+def run_script_on(source: Path, output: Path, workers: int, *flags: object) -> Watched:
     """Runs dedup_jsonl.py in a process of its own."""
-    script = str(ROOT / "data_process" / "dedup_jsonl.py")
-    command = [sys.executable, script, str(source), "--output", str(output), "--overwrite"]
-    return run_watched([*command, *flags])
+    script = ROOT / "data_process" / "dedup_jsonl.py"
+    files = (source, "--output", output, "--overwrite", "--workers", workers)
+    return run_watched([sys.executable, *map(str, (script, *files, *flags))])
 
 
 def measure_size(config: MeasureDedupConfig, folder: Path) -> None:
     """Prints time and memory for many short documents."""
     source, output = folder / "many.jsonl", folder / "many_out.jsonl"
     write_documents(source, config.documents, config.seed)
-    watched = run_script_on(source, output, ("--workers", str(config.workers)))
+    watched = run_script_on(source, output, config.workers)
     print(f"{config.documents:,} documents, {source.stat().st_size / 1e6:,.0f} MB")
     print(watched.output.rstrip())
     print(f"peak memory of all processes together: {watched.peak_bytes / 1e6:,.0f} MB")

@@ -57,7 +57,6 @@ def test_memory_of_a_command_and_its_children_is_seen() -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print(5)"
     watched = run_watched([sys.executable, "-c", code])
     assert watched.output == "5\n"
-    assert watched.seconds > 0.5
     if sys.platform == "linux":
         assert 200e6 < watched.peak_bytes < 400e6
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from model.device import pick_device
 from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.benchmarks.measuring import machine_facts, machine_sentence
+from tool.benchmarks.measuring import machine_facts
 from train.compilation import training_loss, use_deterministic_kernels
 from train.data.batches import Batch, Prefetch, RowOrder, TokenRows, step_batches
 from train.data.packing import concatenate
@@ -38,6 +39,8 @@ from train.objective import CrossEntropy, SummedLoss
 from train.optimizer import build_optimizers, lr_scale
 from train.step import StepGuard, TrainingStep
 
+Train = Callable[[Batch], Tensor]
+"""Trains on a batch; returns its mean loss, in nats, on the device."""
 TICKS = 1_000
 """The clock's parts: the schedule counts in them as it would in steps."""
 
@@ -76,26 +79,16 @@ SHAPES = {
 
 
 @dataclass(frozen=True)
-class LlamaRecipe:
-    """How transformers is run."""
-
-    tuned: bool = False
-    """Compiled, fused, in a short format, with freed memory kept; else as its users run it."""
-    dtype: DtypeName = "float32"
-    """Format of the matrix products."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    """transformers' attn_implementation; sdpa is its default."""
-
-
-@dataclass(frozen=True)
 class Contender:
     """Something that trains."""
 
     name: str
-    dtype: DtypeName
+    dtype: DtypeName = "float32"
     """Format of its matrix products."""
-    llama: LlamaRecipe | None = None
-    """How transformers is run; None: Etude."""
+    attention: Literal["sdpa", "eager"] | None = None
+    """transformers' attn_implementation, of which sdpa is its default; None: Etude."""
+    tuned: bool = False
+    """transformers compiled, fused, with freed memory kept; else as its users run it."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Etude's --optimizer."""
     whole: bool = False
@@ -114,7 +107,9 @@ class SpeedJob:
     """Where compiled code is kept; empty before."""
 
 
-def build_llama(config: ModelConfig, attention: str, device: torch.device) -> LlamaForCausalLM:
+def build_llama(
+    config: ModelConfig, attention: str | None, device: torch.device
+) -> LlamaForCausalLM:
     """transformers' model of an Etude's shape, on a device, with transformers' own initial
     weights."""
     settings: Any = LlamaConfig(
@@ -131,23 +126,21 @@ def build_llama(config: ModelConfig, attention: str, device: torch.device) -> Ll
 class LlamaTraining:
     """transformers' model on its device, and all that one of its steps needs."""
 
-    def __init__(self, model: LlamaForCausalLM, recipe: LlamaRecipe, config: TrainConfig) -> None:
+    def __init__(self, model: LlamaForCausalLM, contender: Contender, config: TrainConfig) -> None:
         """The model is on its device already; config gives rates, decay and clipping."""
-        self.device, self.dtype = model.device, getattr(torch, recipe.dtype)
-        if recipe.tuned:
+        self.device, self.dtype = model.device, getattr(torch, contender.dtype)
+        if contender.tuned:
             keep_freed_memory()
             set_matmul_precision(self.device, self.dtype)
         self.model = model.train()
-        self.loss: Any = self.mean_loss
-        if recipe.tuned:
-            self.loss = torch.compile(self.mean_loss)
+        self.loss: Any = torch.compile(self.mean_loss) if contender.tuned else self.mean_loss
         self.max_grad_norm = config.max_grad_norm
         self.optimizer = torch.optim.AdamW(
             decay_groups(model, config.weight_decay),
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_epsilon,
-            fused=True if recipe.tuned else None,
+            fused=True if contender.tuned else None,
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
@@ -180,27 +173,21 @@ def decay_groups(model: LlamaForCausalLM, weight_decay: float) -> list[dict[str,
     ]
 
 
-class EtudeTraining:
+def build_etude(model: Etude, config: PretrainConfig, device: torch.device) -> Train:
     """Etude's step, made of what the trainer makes it of."""
-
-    def __init__(self, model: Etude, config: PretrainConfig, device: torch.device) -> None:
-        dtype = getattr(torch, config.dtype)
-        use_deterministic_kernels(device)
-        keep_freed_memory()
-        set_matmul_precision(device, dtype)
-        loss = training_loss(model, dtype, config.compile, whole=config.compile_whole)
-        optimizers = build_optimizers(model, config, dtype)
-        guard = StepGuard(config, model.config.vocab_size, dtype, device)
-        world = World(device=device)
-        clip = config.max_grad_norm
-        self.step = TrainingStep(loss, model, optimizers, guard, world, clip, CrossEntropy())
-
-    def __call__(self, batch: Batch) -> Tensor:
-        """Trains on a batch; returns its mean loss, in nats, on the device."""
-        return self.step([batch])[0]
+    dtype = getattr(torch, config.dtype)
+    use_deterministic_kernels(device)
+    keep_freed_memory()
+    set_matmul_precision(device, dtype)
+    loss = training_loss(model, dtype, config.compile, whole=config.compile_whole)
+    optimizers = build_optimizers(model, config, dtype)
+    guard = StepGuard(config, model.config.vocab_size, dtype, device)
+    world, clip = World(device=device), config.max_grad_norm
+    step = TrainingStep(loss, model, optimizers, guard, world, clip, CrossEntropy())
+    return lambda batch: step([batch])[0]
 
 
-def build(job: SpeedJob, device: torch.device) -> EtudeTraining | LlamaTraining:
+def build(job: SpeedJob, device: torch.device) -> Train:
     """A contender, with the weights that all of them start from."""
     shape, contender = job.shape, job.contender
     config = dataclasses.replace(
@@ -214,11 +201,11 @@ def build(job: SpeedJob, device: torch.device) -> EtudeTraining | LlamaTraining:
     )
     model = Etude(shape.model)
     model.initialize(torch.Generator().manual_seed(job.seed))
-    if contender.llama is None:
-        return EtudeTraining(model.to(device), config, device)
-    llama = build_llama(shape.model, contender.llama.attention, device)
+    if contender.attention is None:
+        return build_etude(model.to(device), config, device)
+    llama = build_llama(shape.model, contender.attention, device)
     llama.load_state_dict(model.state_dict())
-    return LlamaTraining(llama, contender.llama, config)
+    return LlamaTraining(llama, contender, config)
 
 
 def probe(device_name: str, dtype: DtypeName) -> tuple[dict[str, Any], DtypeName]:
@@ -229,7 +216,11 @@ def probe(device_name: str, dtype: DtypeName) -> tuple[dict[str, Any], DtypeName
         UserError: there is no such device.
     """
     machine = machine_facts(device_name)
-    print(machine_sentence(machine), flush=True)
+    print(
+        f"{machine['processor']}, {machine['cores']} cores; {machine['device']}; "
+        f"transformers {machine['transformers']}",
+        flush=True,
+    )
     return machine, pick_dtype(dtype, pick_device(device_name))
 
 
@@ -240,7 +231,6 @@ class TextData:
     files: tuple[Path, ...]
     tokenizer_dir: Path
     cache_dir: Path
-    validation_every: int
     max_length: int
 
     def read(self) -> tuple[TokenRows, dict[str, ValidationGroup], EtudeTokenizer]:
@@ -250,12 +240,13 @@ class TextData:
             UserError: a file is missing or malformed, or there is too little text.
         """
         tokenizer = EtudeTokenizer.load(self.tokenizer_dir)
+        defaults = PretrainConfig()
         data = tokenised_data(
-            "pretrain", self.files, tokenizer, self.validation_every, self.cache_dir
+            "pretrain", self.files, tokenizer, defaults.validation_every, self.cache_dir
         )
         rows, _ = concatenate(data.train, self.max_length, tokenizer.end_of_text_id)
         groups = validation_groups(
-            data.validation, self.max_length, tokenizer, True, PretrainConfig().validation_bytes
+            data.validation, self.max_length, tokenizer, True, defaults.validation_bytes
         )
         return rows, groups, tokenizer
 
@@ -267,7 +258,7 @@ class ClockedJob:
     data: TextData
     model: ModelConfig
     """Its vocabulary is the tokenizer's, whatever stands here."""
-    recipe: LlamaRecipe
+    contender: Contender
     config: PretrainConfig
     """Rate, schedule, batch; the data's order."""
     minutes: float
@@ -294,8 +285,8 @@ def train_llama(job: ClockedJob) -> Point:
     rows, groups, tokenizer = job.data.read()
     shape = dataclasses.replace(job.model, vocab_size=len(tokenizer))
     torch.manual_seed(job.config.seed)  # transformers draws initial weights from it alone
-    llama = build_llama(shape, job.recipe.attention, device)
-    step = LlamaTraining(llama, job.recipe, job.config)
+    llama = build_llama(shape, job.contender.attention, device)
+    step = LlamaTraining(llama, job.contender, job.config)
     order = RowOrder(len(rows), job.config.batch_size, job.config.seed)
     batches = Prefetch(partial(step_batches, rows, order, job.config, World(device=device)))
     try:

@@ -27,8 +27,8 @@ from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY, quantize_model
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
-from tool.benchmarks.contenders import SHAPES, build_llama
-from tool.benchmarks.measuring import aligned, machine_facts, machine_sentence, take_turns
+from tool.benchmarks.contenders import SHAPES, build_llama, probe
+from tool.benchmarks.measuring import aligned, take_turns
 from tool.conversion.gguf_export import write_gguf
 from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
@@ -71,8 +71,7 @@ def compare(config: DecodingSpeedConfig) -> int:
     Returns:
         0, or 1 when a contender failed.
     """
-    machine = machine_facts(config.device)
-    print(machine_sentence(machine), flush=True)
+    machine, _ = probe(config.device, "float32")
     names = list(CONTENDERS)
     if not is_installed():
         print("llama.cpp is left out: pip install xllamacpp to measure it too")

@@ -9,12 +9,12 @@ import os
 import platform
 import subprocess
 import sys
-import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,17 +26,12 @@ POLL_SECONDS = 0.1
 """How often the memory of a command is read."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a function did not come to its end."""
-
-    reason: str
-    """In one line."""
+class Failure(Exception):
+    """A function in another process did not come to its end; the reason in one line."""
 
 
-def run_apart(function: Callable[..., Result], *args: object) -> Result | Failure:
-    """The result of a function in a new process, or why it failed; the traceback goes to standard
-    error.
+def run_apart(function: Callable[..., Result], *args: object) -> Result:
+    """The result of a function in a new process.
 
     Args:
         function: a function of a module.
@@ -44,23 +39,35 @@ def run_apart(function: Callable[..., Result], *args: object) -> Result | Failur
 
     Raises:
         UserError: the function raised it.
+        Failure: it raised something else, or its process ended.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return outcome(pool, function, *args)
+        return result_of(pool.submit(function, *args))
 
 
-def outcome(
-    pool: ProcessPoolExecutor, function: Callable[..., Result], *args: object
-) -> Result | Failure:
-    """`run_apart` in the process of a pool that is there."""
+def result_of(future: Future[Result]) -> Result:
+    """What a process gives; of an error that is not the user's, the traceback goes to standard
+    error. Raises as `run_apart`."""
     try:
-        return pool.submit(function, *args).result()
+        return future.result()
     except UserError:
         raise
     except Exception as error:  # whatever it was, the other measurements go on
         print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
         first_line = (str(error).strip().splitlines() or ["no message"])[0]
-        return Failure(f"{type(error).__name__}: {first_line}")
+        raise Failure(f"{type(error).__name__}: {first_line}") from error
+
+
+def turn(
+    calls: Mapping[str, Callable[[], Result]], failures: dict[str, str]
+) -> Iterator[tuple[str, Result]]:
+    """What each call gives, one after the other; one that failed is out, and in `failures`."""
+    for name in [name for name in calls if name not in failures]:
+        try:
+            yield name, calls[name]()
+        except Failure as failure:
+            failures[name] = str(failure)
+            print(f"{name} failed: {failure}", flush=True)
 
 
 def take_turns(
@@ -73,14 +80,11 @@ def take_turns(
     """
     results: dict[str, list[Result]] = {name: [] for name in contenders}
     failures: dict[str, str] = {}
+    calls = {name: partial(run_apart, function) for name, function in contenders.items()}
     for number in range(1, rounds + 1):
-        for name in [name for name in contenders if name not in failures]:
-            found = run_apart(contenders[name])
-            if isinstance(found, Failure):
-                failures[name] = found.reason
-            else:
-                results[name].append(found)
-                print(f"round {number}: {name} {found}", flush=True)
+        for name, found in turn(calls, failures):
+            results[name].append(found)
+            print(f"round {number}: {name} {found}", flush=True)
     return results, failures
 
 
@@ -89,19 +93,18 @@ class RemoteObject:
     between the calls, so several of them can take turns."""
 
     def __init__(self, make: Callable[..., object], *args: object) -> None:
-        """Starts the process, which makes the object.
+        """The process begins, and makes the object, with the first call.
 
         Args:
             make: a class or function of a module.
             args: what can be pickled.
         """
+        self.make = partial(make, *args)
         self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        self.failure = outcome(self.pool, hold, make, *args)
 
     def call(self, method: str, *args: object) -> Any:
-        """The result of a method of the object, or the Failure of the method or of making the
-        object."""
-        return self.failure or outcome(self.pool, call_held, method, *args)
+        """The result of a method of the object; raises as `run_apart`."""
+        return result_of(self.pool.submit(call_held, self.make, method, *args))
 
     def close(self) -> None:
         """Ends the process."""
@@ -112,13 +115,10 @@ HELD: list[object] = []
 """In the process of a `RemoteObject`: the object."""
 
 
-def hold(make: Callable[..., object], *args: object) -> None:
-    """Makes the object of this process."""
-    HELD.append(make(*args))
-
-
-def call_held(method: str, *args: object) -> Any:
-    """Calls a method of it."""
+def call_held(make: Callable[[], object], method: str, *args: object) -> Any:
+    """Calls a method of the object that this process holds, which is made where there is none."""
+    if not HELD:
+        HELD.append(make())
     return getattr(HELD[0], method)(*args)
 
 
@@ -165,7 +165,6 @@ def train_tokenizer(directory: Path, files: Sequence[Path], vocab_size: int) -> 
 class Watched:
     """What a command took."""
 
-    seconds: float
     peak_bytes: int
     """Most memory of all its processes together, at one time; pages that they share are counted for
     each. 0 where there is no /proc."""
@@ -178,7 +177,7 @@ def run_watched(command: Sequence[str]) -> Watched:
     Raises:
         UserError: it failed; the sentence ends with its last line.
     """
-    start, peak = time.perf_counter(), 0
+    peak = 0
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -195,7 +194,7 @@ def run_watched(command: Sequence[str]) -> Watched:
     if process.returncode:
         last = (errors.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"{' '.join(command)}: failed: {last}")
-    return Watched(time.perf_counter() - start, peak, output)
+    return Watched(peak, output)
 
 
 def session_memory(leader: int) -> int:
@@ -237,11 +236,3 @@ def machine_facts(device_name: str) -> dict[str, str | int | None]:
         "transformers": transformers.__version__,
         "git_commit": git_commit(),
     }
-
-
-def machine_sentence(machine: Mapping[str, Any]) -> str:
-    """The machine in one line."""
-    return (
-        f"{machine['processor']}, {machine['cores']} cores; {machine['device']}; "
-        f"transformers {machine['transformers']}"
-    )

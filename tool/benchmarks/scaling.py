@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from config import LADDER, SHAPE, ModelConfig, UserError, nano, rung
 from data_process.pipeline.figures import COLOURS, style
-from model.directory.storage import SUMMARY, replace_file
+from model.directory.storage import SUMMARY, read_object, replace_file
 from model.transformer import Etude
 from tool.benchmarks.measuring import aligned, run_repository_script
 from tool.settings import ScalingStudyConfig
@@ -103,7 +102,7 @@ def train(
         "train/train_pretrain.py",
         *("--preset", "nano", *given, "--pretrain_files", *config.pretrain_files),
     )
-    summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    summary = read_object(directory / SUMMARY)
     return ScalingRun(
         shape=shape,
         parameters=parameters_of(shape, summary["settings"]["vocab_size"]),
@@ -122,10 +121,7 @@ def parameters_of(shape: ModelConfig, vocab_size: int) -> int:
 
 def machine_of(output_dir: Path) -> str:
     """The machine that trained the study's models, as their summaries say."""
-    found = {
-        json.loads(path.read_text(encoding="utf-8"))["machine"]
-        for path in output_dir.glob(f"*_*/{SUMMARY}")
-    }
+    found = {read_object(path)["machine"] for path in output_dir.glob(f"*_*/{SUMMARY}")}
     return "; ".join(sorted(found))
 
 
@@ -211,14 +207,8 @@ def draw_runs(axes: Axes, runs: Sequence[ScalingRun], law: ScalingLaw) -> None:
     for size, colour in zip(sizes, COLOURS, strict=False):
         of_size = [run for run in runs if run.parameters == size]
         axes.plot(along / 1e6, [law.loss(size, t) for t in along], color=colour, linewidth=0.9)
-        axes.plot(
-            [run.tokens / 1e6 for run in of_size],
-            [run.bits_per_byte for run in of_size],
-            "o",
-            color=colour,
-            markersize=4,
-            label=f"{size / 1e6:.1f}M parameters",
-        )
+        x, y = [run.tokens / 1e6 for run in of_size], [run.bits_per_byte for run in of_size]
+        axes.plot(x, y, "o", color=colour, markersize=4, label=f"{size / 1e6:.1f}M parameters")
     plain_log(axes)
     axes.set_xlabel("million tokens")
     axes.set_ylabel("validation (bits/byte)")
@@ -231,7 +221,7 @@ def draw_budgets(axes: Axes, law: ScalingLaw) -> None:
         points = [cost(rung(*place), budget) for place in LADDER]
         sizes = [parameters / 1e6 for parameters, _ in points]
         losses = [law.loss(*point) for point in points]
-        best = losses.index(min(losses))
+        best = best_rung(law, budget)
         axes.plot(sizes, losses, color=colour, linewidth=0.9, label=f"{budget:.0e} operations")
         axes.plot(sizes[best], losses[best], "v", color=colour, markersize=5)
     plain_log(axes)

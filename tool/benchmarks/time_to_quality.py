@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +22,7 @@ from model.directory.storage import SUMMARY, explained, json_writer, replace_fil
 from tool.benchmarks.contenders import (
     SHAPES,
     ClockedJob,
-    LlamaRecipe,
+    Contender,
     Point,
     Shape,
     TextData,
@@ -35,6 +36,7 @@ from tool.benchmarks.measuring import (
     run_apart,
     run_repository_script,
     train_tokenizer,
+    turn,
 )
 from tool.settings import TimeToQualityConfig
 from train.run.logs import METRICS, read_log
@@ -55,27 +57,22 @@ class QualityRun:
     """Measurements, the last one at the end; of transformers only that."""
     learning_rates: Mapping[float, float] = dataclasses.field(default_factory=dict)
     """Bits per byte of each rate that was tried."""
-    failure: Failure | None = None
-
-    @property
-    def bits_per_byte(self) -> float:
-        """At the end; infinite where it failed."""
-        return math.inf if self.failure or not self.points else self.points[-1].bits_per_byte
+    failure: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The run for JSON, which has no infinity: null stands for a run that diverged."""
+        """The run for JSON; null stands for what a run that failed has not."""
         end = self.points[-1] if self.points else None
         return {
-            "bits_per_byte": finite(self.bits_per_byte),
+            "bits_per_byte": end and end.bits_per_byte,
             "seconds": end and end.seconds,
             "tokens": end and end.tokens,
             "learning_rates": {f"{rate:g}": finite(v) for rate, v in self.learning_rates.items()},
-            "error": self.failure and self.failure.reason,
+            "error": self.failure,
         }
 
 
 def finite(value: float) -> float | None:
-    """A number that JSON can hold."""
+    """A number that JSON can hold, where null stands for a run that diverged."""
     return value if math.isfinite(value) else None
 
 
@@ -91,11 +88,14 @@ def compare(config: TimeToQualityConfig) -> int:
     make_output_dir(config)
     machine, dtype = probe(config.device, "auto")
     shape, data = SHAPES["T"], prepare_data(config)
-    recipes = {"transformers": LlamaRecipe()}
+    contenders = [Contender("transformers", "float32", "sdpa")]
     if config.tuned:
-        recipes["transformers tuned"] = LlamaRecipe(tuned=True, dtype=dtype)
-    runs = [run_llama(name, recipe, config, shape, data) for name, recipe in recipes.items()]
-    runs.append(run_etude(config, shape, data))
+        contenders.append(Contender("transformers tuned", dtype, "sdpa", tuned=True))
+    calls = {c.name: partial(run_llama, c, config, shape, data) for c in contenders}
+    calls[ETUDE] = partial(run_etude, config, shape, data)
+    failures: dict[str, str] = {}
+    done = dict(turn(calls, failures))
+    runs = [done.get(name) or QualityRun(name, (), failure=failures[name]) for name in calls]
     report = {
         "benchmark": "quality",
         "machine": machine,
@@ -134,35 +134,30 @@ def prepare_data(config: TimeToQualityConfig) -> TextData:
         files=config.pretrain_files,
         tokenizer_dir=tokenizer_dir,
         cache_dir=config.output_dir / "cache",
-        validation_every=PretrainConfig.validation_every,
         max_length=SHAPES["T"].max_length,
     )
 
 
 def run_llama(
-    name: str, recipe: LlamaRecipe, config: TimeToQualityConfig, shape: Shape, data: TextData
+    contender: Contender, config: TimeToQualityConfig, shape: Shape, data: TextData
 ) -> QualityRun:
     """transformers with the best of the learning rates."""
-    tried: dict[float, float] = {}
-    jobs = {rate: make_job(recipe, config, shape, data, rate) for rate in config.learning_rates}
+    name, tried = contender.name, dict[float, float]()
+    jobs = {rate: make_job(contender, config, shape, data, rate) for rate in config.learning_rates}
     for rate, job in jobs.items():
         point = run_apart(train_llama, dataclasses.replace(job, minutes=config.tune_minutes))
-        if isinstance(point, Failure):
-            return QualityRun(name, (), tried, failure=point)
         tried[rate] = point.bits_per_byte
         print(f"{name}, rate {rate:g}: {sentence(point)}", flush=True)
     best = min(tried, key=tried.__getitem__)
     point = run_apart(train_llama, jobs[best])
-    if isinstance(point, Failure):
-        return QualityRun(name, (), tried, failure=point)
     print(f"{name}, rate {best:g}: {sentence(point)}", flush=True)
-    diverged = Failure(f"it diverged with a rate of {best:g}; try lower --learning_rates")
-    failure = None if math.isfinite(point.bits_per_byte) else diverged
-    return QualityRun(name, (point,), tried, failure=failure)
+    if not math.isfinite(point.bits_per_byte):
+        raise Failure(f"it diverged with a rate of {best:g}; try lower --learning_rates")
+    return QualityRun(name, (point,), tried)
 
 
 def make_job(
-    recipe: LlamaRecipe, config: TimeToQualityConfig, shape: Shape, data: TextData, rate: float
+    contender: Contender, config: TimeToQualityConfig, shape: Shape, data: TextData, rate: float
 ) -> ClockedJob:
     """A run of transformers for the whole time."""
     training = PretrainConfig(
@@ -174,7 +169,7 @@ def make_job(
         min_lr_ratio=config.min_lr_ratio,
         seed=config.seed,
     )
-    return ClockedJob(data, shape.model, recipe, training, config.minutes, config.device)
+    return ClockedJob(data, shape.model, contender, training, config.minutes, config.device)
 
 
 def sentence(point: Point) -> str:
@@ -208,15 +203,13 @@ def run_etude(config: TimeToQualityConfig, shape: Shape, data: TextData) -> Qual
     """
     directory = config.output_dir / ETUDE
     arguments = etude_arguments(config, shape, data)
-    try:
-        with TemporaryDirectory() as cache:
-            variables = {"TORCHINDUCTOR_CACHE_DIR": cache}
+    with TemporaryDirectory() as cache:
+        variables = {"TORCHINDUCTOR_CACHE_DIR": cache}
+        try:
             run_repository_script("train/train_pretrain.py", *arguments, environment=variables)
-    except UserError as error:
-        return QualityRun(ETUDE, (), failure=Failure(str(error)))
+        except UserError as error:
+            raise Failure(str(error)) from error
     measured = run_apart(measure_directory, directory, data, config.device)
-    if isinstance(measured, Failure):
-        return QualityRun(ETUDE, (), failure=measured)
     summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     along = [
         Point(line["seconds"], line["tokens"], line["bits_per_byte"])
@@ -231,13 +224,14 @@ def verdict(run: QualityRun, etude: QualityRun) -> dict[str, Any] | None:
     """Whether Etude reached a run's bits per byte, when, and by how much; None where one failed."""
     if run.failure or etude.failure:
         return None
-    reached = [p.seconds for p in etude.points if p.bits_per_byte <= run.bits_per_byte]
+    theirs, ours = run.points[-1], etude.points[-1]
+    reached = [p.seconds for p in etude.points if p.bits_per_byte <= theirs.bits_per_byte]
     first = min(reached, default=None)
     return {
-        "reached": etude.bits_per_byte <= run.bits_per_byte,
-        "bits_per_byte_better": run.bits_per_byte - etude.bits_per_byte,
+        "reached": ours.bits_per_byte <= theirs.bits_per_byte,
+        "bits_per_byte_better": theirs.bits_per_byte - ours.bits_per_byte,
         "reached_after_seconds": first,
-        "times_faster": run.points[-1].seconds / first if first else None,
+        "times_faster": theirs.seconds / first if first else None,
     }
 
 
@@ -249,7 +243,7 @@ def table(runs: Sequence[QualityRun], minutes: float) -> str:
         if not run.failure
         for end in run.points[-1:]
     ]
-    failures = {run.name: run.failure.reason for run in runs if run.failure}
+    failures = {run.name: run.failure for run in runs if run.failure}
     verdicts = [verdict_sentence(run, runs[-1], minutes) for run in runs[:-1]]
     found = aligned(("", "bits per byte", "time", "tokens"), rows, failures)
     return "\n".join(["", found, *verdicts])

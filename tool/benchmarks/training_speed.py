@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,8 +26,8 @@ from tqdm import tqdm
 
 from config import DtypeName
 from model.device import pick_device
-from tool.benchmarks.contenders import SHAPES, Contender, LlamaRecipe, Shape, SpeedJob, build, probe
-from tool.benchmarks.measuring import Failure, RemoteObject, aligned
+from tool.benchmarks.contenders import SHAPES, Contender, Shape, SpeedJob, build, probe
+from tool.benchmarks.measuring import RemoteObject, aligned, turn
 from tool.settings import TrainingSpeedConfig
 from train.data.batches import Batch
 from train.machine import matmul_speed, memory_in_use, peak_memory
@@ -116,7 +117,7 @@ class Result:
     rounds: tuple[tuple[float, ...], ...] = ()
     """Seconds of each step of each round."""
     facts: Facts | None = None
-    failure: Failure | None = None
+    failure: str | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -127,11 +128,6 @@ class Result:
     def step_seconds(self) -> float:
         """The median of all measured steps."""
         return statistics.median(second for seconds in self.rounds for second in seconds)
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether it is transformers, tuned."""
-        return self.contender.llama is not None and self.contender.llama.tuned
 
 
 def compare(config: TrainingSpeedConfig) -> int:
@@ -167,12 +163,10 @@ def compare(config: TrainingSpeedConfig) -> int:
 
 def make_contenders(dtype: DtypeName) -> list[Contender]:
     """All that are measured; of the tuned transformers, the faster one counts."""
-    sdpa = LlamaRecipe(tuned=True, dtype=dtype)
-    eager = dataclasses.replace(sdpa, attention="eager")
     return [
-        Contender(EAGER, "float32", LlamaRecipe()),
-        Contender("transformers tuned, sdpa attention", dtype, sdpa),
-        Contender("transformers tuned, eager attention", dtype, eager),
+        Contender(EAGER, "float32", "sdpa"),
+        Contender("transformers tuned, sdpa attention", dtype, "sdpa", tuned=True),
+        Contender("transformers tuned, eager attention", dtype, "eager", tuned=True),
         Contender("etude, adamw", dtype, optimizer="adamw"),
         Contender("etude, adamw, compiled whole", dtype, optimizer="adamw", whole=True),
         Contender("etude, muon", dtype, optimizer="muon"),
@@ -183,38 +177,30 @@ def run_rounds(
     name: str, contenders: Sequence[Contender], config: TrainingSpeedConfig
 ) -> list[Result]:
     """Lets the contenders take turns at a shape; one that failed is out."""
-    results = [Result(contender, SHAPES[name]) for contender in contenders]
+    shape = SHAPES[name]
+    rounds: dict[str, list[tuple[float, ...]]] = {c.name: [] for c in contenders}
+    failures: dict[str, str] = {}
     with TemporaryDirectory() as caches, ExitStack() as processes:
-        workers = []
+        workers = {}
         for place, contender in enumerate(contenders):
             cache = str(Path(caches) / str(place))
-            job = SpeedJob(contender, SHAPES[name], config.device, config.seed, cache)
-            worker = RemoteObject(Worker, job)
-            processes.callback(worker.close)
-            workers.append(worker)
-            warm = worker.call("steps", config.warmup_steps)  # nothing else runs while it compiles
-            failure = warm if isinstance(warm, Failure) else None
-            results[place] = dataclasses.replace(results[place], failure=failure)
-            state = f"failed: {failure.reason}" if failure else "is ready"
-            print(f"{name}: {contender.name} {state}", flush=True)
+            job = SpeedJob(contender, shape, config.device, config.seed, cache)
+            workers[contender.name] = RemoteObject(Worker, job)
+            processes.callback(workers[contender.name].close)
+        calls = {n: partial(w.call, "steps", config.warmup_steps) for n, w in workers.items()}
+        for ready, _ in turn(calls, failures):  # nothing else runs while one compiles
+            print(f"{name}: {ready} is ready", flush=True)
+        calls = {n: partial(w.call, "steps", config.steps) for n, w in workers.items()}
         for _ in tqdm(range(config.rounds), f"{name}: rounds", leave=False, disable=None):
-            for place, worker in enumerate(workers):
-                results[place] = after_call(results[place], worker, "steps", config.steps)
-        for place, worker in enumerate(workers):
-            results[place] = after_call(results[place], worker, "facts")
-    return same_loss(results)
-
-
-def after_call(result: Result, worker: RemoteObject, method: str, *args: object) -> Result:
-    """A result with what one more call of the worker gave: a round, the facts, or its failure."""
-    if result.failure:
-        return result
-    given = worker.call(method, *args)
-    if isinstance(given, Failure):
-        return dataclasses.replace(result, failure=given)
-    if isinstance(given, Facts):
-        return dataclasses.replace(result, facts=given)
-    return dataclasses.replace(result, rounds=(*result.rounds, given))
+            for measured, seconds in turn(calls, failures):
+                rounds[measured].append(seconds)
+        facts = dict(turn({n: partial(w.call, "facts") for n, w in workers.items()}, failures))
+    return same_loss(
+        [
+            Result(c, shape, tuple(rounds[c.name]), facts.get(c.name), failures.get(c.name))
+            for c in contenders
+        ]
+    )
 
 
 def same_loss(results: Sequence[Result]) -> list[Result]:
@@ -226,7 +212,7 @@ def same_loss(results: Sequence[Result]) -> list[Result]:
         loss = result.facts.first_loss if result.facts else expected
         if abs(loss - expected) > LOSS_TOLERANCE * expected:
             reason = f"its first loss is {loss:.4f}, not {expected:.4f}: not the same computation"
-            result = dataclasses.replace(result, failure=Failure(reason))
+            result = dataclasses.replace(result, failure=reason)
         checked.append(result)
     return checked
 
@@ -235,13 +221,12 @@ def numbers(result: Result, results: Sequence[Result]) -> dict[str, Any]:
     """A contender's numbers, and its ratios to the others of its shape; null where one failed."""
     speed = result.tokens_per_second
     if speed is None or result.facts is None:
-        assert result.failure
-        return {"error": result.failure.reason}
+        return {"error": result.failure}
     flops = speed * flops_per_token(result.shape.model, result.shape.max_length)
     return {
         "tokens_per_second": speed,
         "times_eager": ratio(result, [r for r in results if r.contender.name == EAGER]),
-        "times_tuned": ratio(result, [r for r in results if r.is_tuned]),
+        "times_tuned": ratio(result, [r for r in results if r.contender.tuned]),
         "flops": flops,
         "share_of_peak": flops / result.facts.peak_flops,
         "dtype": result.contender.dtype,
@@ -276,7 +261,7 @@ def table(name: str, results: Sequence[Result]) -> str:
         "memory",
     )
     rows = [row(result, results) for result in results if not result.failure]
-    failures = {r.contender.name: r.failure.reason for r in results if r.failure}
+    failures = {r.contender.name: r.failure for r in results if r.failure}
     title = f"\nshape {name}: {results[0].shape.sentence()}\n"
     return title + aligned(head, rows, failures)
 

@@ -139,10 +139,10 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
     is_chat = is_chat_model(model_dir)
     context = model.config.max_position_embeddings
     prompts = make_prompts(tokenizer, is_chat, context)
-    theirs = run_apart(ask_llama_cpp, path, HARD_TEXTS, prompts, context)
-    if isinstance(theirs, Failure):
-        raise ProofFailed(f"llama.cpp does not run the file ({theirs.reason})")
-    ids, answers = theirs
+    try:
+        ids, answers = run_apart(ask_llama_cpp, path, HARD_TEXTS, prompts, context)
+    except Failure as failure:
+        raise ProofFailed(f"llama.cpp does not run the file ({failure})") from failure
     for hard, found in zip(HARD_TEXTS, ids, strict=True):
         if found != tokenizer.encode(hard):
             raise ProofFailed(f"llama.cpp splits {hard!r} into {found}: not as the tokenizer does")

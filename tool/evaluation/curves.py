@@ -52,24 +52,20 @@ class Panel:
     marks_skipped: bool = False
     factor: float = 1.0
     """From the log's unit to that of the axis."""
-    one_scale: bool = True
-    """Stages are drawn on the same y axis."""
+
+    @property
+    def one_scale(self) -> bool:
+        """Stages are drawn on the same y axis."""
+        return self.field != RATE
 
 
-BITS, LOSS, SPEED = "bits_per_byte", "loss", "tokens_per_second"
+BITS, LOSS, RATE, SPEED = "bits_per_byte", "loss", "learning_rate", "tokens_per_second"
 PANELS = (
     Panel(LOSS, "tokens", "training loss (nats/token)", marks_skipped=True),
     Panel(LOSS, "seconds", "training loss (nats/token)", marks_skipped=True),
     Panel(BITS, "tokens", "validation (bits/byte)", every_step=False),
     Panel(BITS, "seconds", "validation (bits/byte)", every_step=False),
-    Panel(
-        "learning_rate",
-        "tokens",
-        "learning rate (×10⁻³)",
-        factor=1e3,
-        from_zero=True,
-        one_scale=False,
-    ),
+    Panel(RATE, "tokens", "learning rate (×10⁻³)", factor=1e3, from_zero=True),
     Panel("grad_norm", "tokens", "gradient norm", scale="log", marks_skipped=True),
     Panel(SPEED, "tokens", "thousand tokens/s", factor=1e-3, from_zero=True),
     Panel("share_of_peak", "tokens", "share of peak (%)", factor=100, from_zero=True),
@@ -220,22 +216,16 @@ def draw_stage(panel: Panel, axes: Axes, runs: Mapping[int, Run]) -> None:
         else:
             draw_points(panel, axes, run, unit, colour, with_scripts=len(runs) <= 2)
         if panel.marks_skipped and (places := run.skipped(panel.against)):
-            axes.plot(
-                [place / unit for place in places],
-                [0.97] * len(places),
-                "x",
-                color=colour,
-                markersize=4,
-                transform=axes.get_xaxis_transform(),
-                clip_on=False,
-            )
+            x, top = np.array(places) / unit, axes.get_xaxis_transform()  # y: 0.97 of the height
+            y = np.full(len(places), 0.97)
+            axes.plot(x, y, "x", color=colour, markersize=4, transform=top, clip_on=False)
 
 
 def draw_steps(panel: Panel, axes: Axes, run: Run, unit: float, colour: str) -> None:
     """A value each step: pale, and the running mean of about a hundredth of the run."""
     xs, ys = run.series(panel.against, panel.field)
     x, y = np.array(xs) / unit, np.array(ys) * panel.factor
-    if panel.field == "learning_rate":
+    if panel.field == RATE:
         axes.plot(x, y, color=colour)
         return
     # a picture inside the PDF where lines alone would make it slow to look at
@@ -259,15 +249,9 @@ def draw_points(
     shown = ["", *scripts] if with_scripts and len(scripts) > 1 else [""]
     for end in shown:
         x, y = found[end]
-        axes.plot(
-            [value / unit for value in x],
-            y,
-            SCRIPTS[end],
-            color=colour,
-            linewidth=0.9 if end else 1.4,
-            marker=None if end else "o",
-            markersize=2.5,
-        )
+        width, marker = (0.9, "") if end else (1.4, "o")
+        (line,) = axes.plot(np.array(x) / unit, y, SCRIPTS[end], color=colour, linewidth=width)
+        line.set(marker=marker, markersize=2.5)
 
 
 def y_limits(panel: Panel, runs: Sequence[Run]) -> tuple[float, float] | None:
@@ -276,18 +260,16 @@ def y_limits(panel: Panel, runs: Sequence[Run]) -> tuple[float, float] | None:
     lows, highs = [], []
     for run in runs:
         for end in SCRIPTS if panel.field == BITS else ("",):
-            xs, ys = run.series(panel.against, panel.field + end)
-            begin = BEGINNING if panel.every_step else FIRST_POINT
-            passed_over = set(run.skipped(panel.against)) if panel.every_step else set()
-            settled = [
-                y
-                for x, y in zip(xs, ys, strict=True)
-                if x >= begin * xs[-1] and x not in passed_over
-            ]
-            if values := settled if len(settled) > 2 else ys:
-                low, high = np.quantile(values, [0.002, 0.998]) * panel.factor
-                lows.append(float(low))
-                highs.append(float(high))
+            xs, ys = map(np.array, run.series(panel.against, panel.field + end))
+            if not len(ys):
+                continue
+            settled = xs >= xs[-1] * (BEGINNING if panel.every_step else FIRST_POINT)
+            if panel.every_step:
+                settled &= ~np.isin(xs, run.skipped(panel.against))
+            values = ys[settled] if settled.sum() > 2 else ys
+            low, high = np.quantile(values, [0.002, 0.998]) * panel.factor
+            lows.append(float(low))
+            highs.append(float(high))
     if not lows:
         return None
     low, high = min(lows), max(highs)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -198,15 +199,9 @@ def measure_references(scorer: LikelihoodModel, records: list[Record]) -> list[O
     ]
 
 
-def runs(mask: Sequence[bool]) -> Iterator[tuple[int, int]]:
+def runs(mask: Sequence[bool]) -> list[list[int]]:
     """Where stretches of True begin and end."""
-    begin = None
-    for place, value in enumerate([*mask, False]):
-        if value and begin is None:
-            begin = place
-        if not value and begin is not None:
-            yield begin, place
-            begin = None
+    return np.flatnonzero(np.diff([False, *mask, False])).reshape(-1, 2).tolist()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tool.benchmarks import contenders, time_to_quality
 from tool.benchmarks.contenders import (
     SHAPES,
     ClockedJob,
-    LlamaRecipe,
+    Contender,
     Point,
     Shape,
     TextData,
@@ -38,6 +38,7 @@ from train.tokenizer.bpe import save_tokenizer
 pytestmark = pytest.mark.full
 
 CPU = torch.device("cpu")
+LLAMA = Contender("transformers", "float32", "sdpa")
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def text_data(tmp_path: Path, tokenizer: EtudeTokenizer) -> TextData:
     lines = [json.dumps({"text": text}) for text in TEXTS * 20]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     save_tokenizer(tmp_path / "tokenizer", tokenizer, 16, {"made_by": "a test"})
-    return TextData((file,), tmp_path / "tokenizer", tmp_path / "cache", 30, 16)
+    return TextData((file,), tmp_path / "tokenizer", tmp_path / "cache", 16)
 
 
 def test_transformers_trains_until_the_time_is_over_and_learns(
@@ -55,7 +56,7 @@ def test_transformers_trains_until_the_time_is_over_and_learns(
 ) -> None:
     training = PretrainConfig(batch_size=2, max_length=16, learning_rate=4e-3)
     short, long = (
-        train_llama(ClockedJob(text_data, model_config, LlamaRecipe(), training, minutes, "cpu"))
+        train_llama(ClockedJob(text_data, model_config, LLAMA, training, minutes, "cpu"))
         for minutes in (1e-6, 0.02)
     )
     assert 1.2 <= long.seconds < 5
@@ -65,7 +66,7 @@ def test_transformers_trains_until_the_time_is_over_and_learns(
 
 def test_a_run_that_diverges_ends_early(text_data: TextData, model_config: ModelConfig) -> None:
     training = PretrainConfig(batch_size=2, max_length=16, learning_rate=1e30)
-    clocked = ClockedJob(text_data, model_config, LlamaRecipe(), training, 1.0, "cpu")
+    clocked = ClockedJob(text_data, model_config, LLAMA, training, 1.0, "cpu")
     began = time.perf_counter()
     assert train_llama(clocked).bits_per_byte == math.inf
     assert time.perf_counter() - began < 30
@@ -87,7 +88,7 @@ def test_measuring_does_not_count_as_training(
 
     monkeypatch.setattr(contenders, "measure_llama", slow)
     training = PretrainConfig(batch_size=2, max_length=16)
-    clocked = ClockedJob(text_data, model_config, LlamaRecipe(), training, 0.01, "cpu")
+    clocked = ClockedJob(text_data, model_config, LLAMA, training, 0.01, "cpu")
     began = time.perf_counter()
     point = train_llama(clocked)
     assert time.perf_counter() - began > point.seconds + 3
