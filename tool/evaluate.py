@@ -13,6 +13,7 @@ questions to answers.jsonl.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,14 @@ def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
 
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
     """Asks a chat model, greedily; prints and returns the shares of right answers by category."""
-    from model.directory.storage import replace_file, text_writer
-    from tool.evaluation.generations import answers_as_jsonl, ask, read_questions, report, table
+    from model.directory.storage import jsonl_text, replace_file, text_writer
+    from tool.evaluation.generations import ask, read_questions, report, table
     from tool.evaluation.likelihood import load_likelihood_model
 
     asked = read_questions(questions)
     scorer = load_likelihood_model(config.model_dir, config.device, "etude", config.quantize)
     answers = ask(scorer.model, scorer.tokenizer, asked, config.max_tokens)
-    replace_file(output_dir / "answers.jsonl", text_writer(answers_as_jsonl(answers)))
+    replace_file(output_dir / "answers.jsonl", text_writer(jsonl_text(map(asdict, answers))))
     shares = report(answers)
     print(table(shares))
     print(f"every answer is in {output_dir / 'answers.jsonl'}")

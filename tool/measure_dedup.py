@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cli import parse_flags, run_script
 from config import ROOT
 from data_process.records.jsonl import read_texts
+from model.directory.storage import jsonl_text
 from tool.benchmarks.measuring import Watched, run_watched
 from tool.settings import MeasureDedupConfig
 
@@ -198,10 +199,8 @@ def run_dedup(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What stays of texts, and what does not; `id` and `number` are their places."""
     source, output, rejected = (folder / f"{name}.jsonl" for name in ("in", "out", "rejected"))
-    with source.open("w", encoding="utf-8") as file:
-        for number, text in enumerate(texts):
-            record = {"text": text, "id": number, "number": number}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    records = [{"text": text, "id": n, "number": n} for n, text in enumerate(texts)]
+    source.write_text(jsonl_text(records), encoding="utf-8")
     run_script_on(source, output, workers, "--threshold", threshold, "--rejected", rejected)
     kept, dropped = (
         [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -53,6 +53,11 @@ def json_writer(value: object) -> Writer:
 def json_text(value: object) -> str:
     """A value as indented JSON, the only way it is written here."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def jsonl_text(records: Iterable[object]) -> str:
+    """One value a line, as JSON."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 @contextmanager

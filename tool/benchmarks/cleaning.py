@@ -30,6 +30,7 @@ from data_process.wiki.dump.reader import DumpPart, DumpReader
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.text.kinds import is_redirect
 from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
+from model.directory.storage import jsonl_text
 from tool.benchmarks.measuring import aligned, processor_name, take_turns
 from tool.settings import CleaningBenchmarkConfig
 
@@ -391,10 +392,10 @@ def quality_table(
 
 def write_differences(path: Path, quality: Mapping[str, Mapping[str, Quality]]) -> None:
     """Writes the sentences of others that Etude does not have, to be read."""
-    lines = [
-        json.dumps({"dump": dump, "contender": name, "sentence": sentence}, ensure_ascii=False)
+    records = [
+        {"dump": dump, "contender": name, "sentence": sentence}
         for dump, by_name in quality.items()
         for name, found in by_name.items()
         for sentence in found.lost
     ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    path.write_text(jsonl_text(records), encoding="utf-8")

@@ -318,9 +318,8 @@ def ratio(values: Numbers, weights: Numbers) -> float:
 
 
 def interval(values: Numbers, weights: Numbers) -> tuple[float, float]:
-    """The 95% bootstrap interval of `ratio`, over records (Efron 1979), from a fixed seed."""
-    means = resampled(np.asarray([values, weights], dtype=np.float64))
-    return bounds(quotient(means[0], means[1]))
+    """The 95% bootstrap interval of `ratio`, over records (Efron 1979)."""
+    return bounds(resampled(values, weights))
 
 
 def paired_interval(
@@ -328,26 +327,20 @@ def paired_interval(
 ) -> tuple[float, tuple[float, float]]:
     """The difference of two models' ratios on the same records, second minus first, and its 95%
     bootstrap interval. Weights are each model's own: one may have written more than the other."""
-    columns = [second, second_weights, first, first_weights]
-    means = resampled(np.asarray(columns, dtype=np.float64))
-    samples = quotient(means[0], means[1]) - quotient(means[2], means[3])
+    samples = resampled(second, second_weights) - resampled(first, first_weights)
     return ratio(second, second_weights) - ratio(first, first_weights), bounds(samples)
 
 
-def quotient(values: Draws, weights: Draws) -> Draws:
-    """Values over weights; NaN where a draw has no weight."""
-    return np.divide(values, weights, out=np.full_like(values, np.nan), where=weights != 0)
-
-
-def resampled(columns: Draws) -> Draws:
-    """The sums of each column (columns, records) over RESAMPLES draws of as many records."""
-    draw = np.random.default_rng(1)
-    count = columns.shape[1]
-    sums = np.empty((columns.shape[0], RESAMPLES))
+def resampled(values: Numbers, weights: Numbers) -> Draws:
+    """`ratio` of RESAMPLES draws of as many records, which are the same draws for as many records;
+    NaN where a draw has no weight."""
+    columns = np.asarray([values, weights], dtype=np.float64)
+    draw, count = np.random.default_rng(1), len(values)
+    sums = np.empty((2, RESAMPLES))
     for number in range(RESAMPLES):
         times = np.bincount(draw.integers(count, size=count), minlength=count)
         sums[:, number] = columns @ times
-    return sums
+    return np.divide(sums[0], sums[1], out=np.full(RESAMPLES, np.nan), where=sums[1] != 0)
 
 
 def bounds(samples: Draws) -> tuple[float, float]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +116,6 @@ def table(result: dict[str, Any]) -> str:
         f"{result['ended']:.1%} of the answers ended by themselves"
     )
     return "\n".join(lines)
-
-
-def answers_as_jsonl(answers: Sequence[Answer]) -> str:
-    """All answers, one JSON object a line."""
-    return "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
 
 
 def measure_repetition(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
