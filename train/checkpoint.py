@@ -81,11 +81,10 @@ def save_checkpoint(
     model_files: Mapping[str, Writer],
     tensors: Mapping[str, Tensor],
     identity: Identity,
-    keep: int,
+    save_total_limit: int,
     best: int | None = None,
 ) -> None:
-    """Writes the checkpoint of a step, and removes all but the newest `keep` and that of the step
-    `best`.
+    """Writes the checkpoint of a step, and removes older ones.
 
     Args:
         directory: the run's checkpoints.
@@ -93,7 +92,7 @@ def save_checkpoint(
         model_files: what `model.directory.pretrained.model_files` returns.
         tensors: everything else: `optimizer_tensors`, `random_state`, the guard's state.
         identity: what a run must agree with to continue from here.
-        keep: number of newest checkpoints to keep.
+        save_total_limit: number of newest checkpoints to keep.
         best: a step whose checkpoint is kept beside them.
     """
     state = {"format": FORMAT, **dataclasses.asdict(progress), **dataclasses.asdict(identity)}
@@ -105,11 +104,16 @@ def save_checkpoint(
             STATE: json_writer(state),
         },
     )
+    remove_checkpoints(directory, progress.step, save_total_limit, best)
+
+
+def remove_checkpoints(directory: Path, step: int, save_total_limit: int, best: int | None) -> None:
+    """Removes all checkpoints but the newest up to a step and that of the step `best`."""
+    found = list_checkpoints(directory)
     # Later steps are damaged: else the run would have gone on from there. They must not take the
     # place of whole ones.
-    found = list_checkpoints(directory)
-    later = [path for path in found if step_of(path) > progress.step]
-    for path in later + found[len(later) :][keep:]:
+    later = [path for path in found if step_of(path) > step]
+    for path in later + found[len(later) :][save_total_limit:]:
         if path in later or best is None or step_of(path) != best:
             remove_directory(path)
 

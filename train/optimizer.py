@@ -188,8 +188,8 @@ def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], scale: floa
 
 
 def lr_scale(step: float, total: int, config: TrainConfig) -> float:
-    """The share of the peak learning rate at a step (from 0) of total; a run against the clock
-    counts in fractions of a step.
+    """The learning-rate schedule: the share of the peak rate at a step (from 0) of total; a run
+    against the clock counts in fractions of a step.
 
     It rises linearly in the first warmup_ratio of the run and then falls to min_lr_ratio: along a
     half cosine (SGDR, arXiv 1608.03983), a line, or, with warmup_stable_decay, a line over the last

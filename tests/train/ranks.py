@@ -195,7 +195,7 @@ def continued(world: World, given: tuple[Path, int, int, Any]) -> dict[str, Tens
     if world.is_main:
         files = model_files(SHAPE, weights, tokenizer, {}, is_chat=False)
         tensors |= random_state() | {GUARD: trainee.guard.state}
-        save_checkpoint(directory, Progress(last), files, tensors, identity, keep=3)
+        save_checkpoint(directory, Progress(last), files, tensors, identity, save_total_limit=3)
     world.barrier()
     return trainee.tensors()
 
