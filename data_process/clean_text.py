@@ -35,7 +35,7 @@ def main() -> None:
     config = parse_flags(CleanTextConfig(), __doc__ or "")
 
     def work(work_dir: Path) -> StepResult:
-        files = tuple(jsonl_parts(find_files(config.input_files, (".jsonl",))))
+        files = tuple(jsonl_parts(find_files(config.input_files)))
         check_languages(config.cleaning.languages)
         return clean(files, config.cleaning, work_dir, config.execution)
 

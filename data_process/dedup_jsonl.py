@@ -37,10 +37,10 @@ class DedupConfig(StepConfig):
 def main() -> None:
     """Finds duplicates and evaluation text in the records of all files."""
     config = parse_flags(DedupConfig(), __doc__ or "")
-    against = tuple(find_files(config.dedup.decontamination.against, (".jsonl",)))
+    against = tuple(find_files(config.dedup.decontamination.against))
 
     def work(work_dir: Path) -> StepResult:
-        files = tuple(jsonl_parts(find_files(config.input_files, (".jsonl",))))
+        files = tuple(jsonl_parts(find_files(config.input_files)))
         return deduplicate(files, against, config.dedup, work_dir, config.execution)
 
     run_and_join(config, work, against)

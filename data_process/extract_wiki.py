@@ -20,12 +20,7 @@ from config import TRAINING_DATA, Count
 from data_process.running.run import StepConfig, StepResult, run_and_join
 from data_process.running.step import MAIN
 from data_process.running.work_dir import join_shards, refuse_to_overwrite, work_dir_of
-from data_process.wiki.extraction import (
-    ExtractionSettings,
-    extract,
-    find_dumps,
-    plan_extraction,
-)
+from data_process.wiki.extraction import ExtractionSettings, extract, find_dumps, plan_extraction
 
 
 @dataclass(frozen=True)

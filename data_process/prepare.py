@@ -63,7 +63,7 @@ def main() -> None:
     config = parse_flags(PrepareConfig(), __doc__ or "")
     start = time.perf_counter()
     inputs = find_inputs(config.input_files)
-    against = tuple(find_files(config.chain.against, (".jsonl",)))
+    against = tuple(find_files(config.chain.against))
     config.refuse_outputs(against)
     check_languages(config.chain.languages)
     work_dir = work_dir_of(config.output)

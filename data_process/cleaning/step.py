@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import operator
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +26,7 @@ from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import document_problems
 from data_process.records.parts import FilesStep, plan_of
 from data_process.running.run import StepResult, run_single, run_step
-from data_process.running.step import PartOutput, stream_files
+from data_process.running.step import PartOutput, merged_lines
 from data_process.running.workers import Execution
 
 LINES = "lines"
@@ -91,10 +89,9 @@ class CleaningStep(FilesStep):
                 text, found = mask_personal_data(text)
                 for what, times in found.items():
                     output.count(f"masked: {what}", times)
-            output.count("out")
             output.count("changed", text != document.value["text"])
             added = {"lang": language} if settings.add_language else {}
-            output.write({**document.value, "text": text, **added})
+            output.keep({**document.value, "text": text, **added})
 
     def clean(self, text: str, output: PartOutput) -> tuple[str, str, str | None]:
         """A document's clean text, its language, and why it is dropped, if it is."""
@@ -155,12 +152,9 @@ def clean(
 
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:
     """The lines that `LineCountingStep` found in at least so many documents."""
-    with ExitStack() as stack:
-        paths = stream_files(work_dir, LINES)
-        parts = [stack.enter_context(path.open(encoding="ascii")) for path in paths]
-        counted = map(str.split, heapq.merge(*parts))  # sorted by key, as each part is
-        totals = (
-            (key, sum(int(count) for _, count in counts))
-            for key, counts in itertools.groupby(counted, operator.itemgetter(0))
-        )
-        return frozenset(key for key, total in totals if total >= least)
+    counted = map(bytes.split, merged_lines(work_dir, LINES))  # sorted by key, as each part is
+    totals = (
+        (key, sum(int(count) for _, count in counts))
+        for key, counts in itertools.groupby(counted, operator.itemgetter(0))
+    )
+    return frozenset(key.decode("ascii") for key, total in totals if total >= least)

@@ -176,8 +176,7 @@ class Decided:
         """Writes a record to the stream it belongs to."""
         like, similarity, is_copy, ngram = self.decisions[record].item()
         if like == ngram == KEPT:
-            output.count("out")
-            output.write_bytes(raw)
+            output.keep(raw)
             return
         if like != KEPT:
             reason = EXACT if is_copy else NEAR
@@ -186,8 +185,7 @@ class Decided:
             reason = CONTAMINATED
             file, line = self.sources[ngram].tolist()
             cause = {"found_in": {"file": str(self.step.against[file]), "line": line}}
-        output.count(f"dropped: {reason}")
-        output.write({**json.loads(raw), "reason": reason, **cause}, REJECTED)
+        output.drop(json.loads(raw), reason, **cause)
 
     def place(self, record: int) -> dict[str, Any]:
         """Where a record stands, its id, if it has one, and how its text begins."""

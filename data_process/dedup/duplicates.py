@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from data_process.dedup.fingerprints import Fingerprints
 from data_process.dedup.shingles import Hashes, Places
+from data_process.running.step import progress
 
 KEPT = -1
 MOST_STAYING = 200
@@ -96,7 +96,7 @@ def candidate_pairs(fingerprints: Fingerprints, exact: Duplicates) -> Hashes:
     compared = ~exact.dropped & (fingerprints.sizes > 0)
     found = np.zeros(0, dtype=np.uint64)
     bands = range(len(fingerprints.array(0, "keys")))
-    for band in tqdm(bands, desc="sorting bands", delay=1, leave=False, disable=None):
+    for band in progress(bands, desc="sorting bands"):
         both = (band, (band + 1) % len(bands))
         shares = sorted_shares(fingerprints, "keys", both, compared)
         found = np.unique(np.concatenate([found, *(pairs_of(k, r) for k, _, r in shares)]))
@@ -142,7 +142,7 @@ def similar_pairs(fingerprints: Fingerprints, candidates: Hashes, threshold: flo
     """Those pairs that are at least so similar."""
     found, similarity = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     blocks = range(0, len(candidates), PAIRS)
-    for begin in tqdm(blocks, desc="comparing pairs", delay=1, leave=False, disable=None):
+    for begin in progress(blocks, desc="comparing pairs"):
         pairs = parted(candidates[begin : begin + PAIRS])
         values = similarities(fingerprints, pairs, threshold)
         enough = values >= np.float32(threshold)

@@ -31,7 +31,7 @@ from data_process.dedup.fingerprints import Comparison
 from data_process.records.files import visible_files
 from data_process.records.jsonl import BadRecords
 from data_process.records.parts import jsonl_parts, refuse_twice
-from data_process.running.run import StepResult, outcome
+from data_process.running.run import StepResult, counts_named, first_of, outcome
 from data_process.running.step import REJECTED, stream_files
 from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
@@ -53,8 +53,6 @@ STAGES = {
     DEDUP: "dropping duplicates",
 }
 """Those that make text, in their order, with their headings."""
-DROPPED = "dropped: "
-"""Before the reason, in what is counted."""
 Kind = Literal["dump", "index", "text", "records", "other"]
 INDEX_NAME = re.compile(r"multistream-index\d*\.txt")
 """The index of a multistream dump, which is not a text."""
@@ -79,9 +77,8 @@ class ChainInputs:
         """A sentence about files that were passed over."""
         if not self.passed_over:
             return []
-        names = ", ".join(str(path) for path in self.passed_over[:SHOWN])
-        more = f" and {len(self.passed_over) - SHOWN:,} more" if self.passed_over[SHOWN:] else ""
-        return [f"passed over, not a dump, text or JSONL by their names: {names}{more}"]
+        names = first_of(self.passed_over, SHOWN)
+        return [f"passed over, not a dump, text or JSONL by their names: {names}"]
 
 
 def find_inputs(places: Sequence[Path]) -> ChainInputs:
@@ -171,9 +168,7 @@ class Stage(StepResult):
 
     def dropped(self) -> list[tuple[str, int]]:
         """The reasons why documents were dropped, and how many were, the most frequent first."""
-        names = [name for name, count in self.counts.items() if name.startswith(DROPPED) and count]
-        names.sort(key=lambda name: (-self.counts[name], name))
-        return [(name.removeprefix(DROPPED), self.counts[name]) for name in names]
+        return counts_named(self.counts, "dropped: ")
 
     def table(self) -> list[str]:
         """What is printed of it when it has ended."""
@@ -239,12 +234,8 @@ class Chain:
 
     def extract(self, work_dir: Path) -> StepResult:
         """Dumps to articles."""
-        settings = self.settings
-        taken = ExtractionSettings(
-            lang=settings.lang,
-            min_length=settings.min_length,
-            cleaning=WikitextSettings(variant=settings.variant),
-        )
+        given, cleaning = self.settings, WikitextSettings(variant=self.settings.variant)
+        taken = ExtractionSettings(lang=given.lang, min_length=given.min_length, cleaning=cleaning)
         return extract(plan_extraction(self.inputs.dumps, taken), work_dir, self.execution)
 
     def split(self, work_dir: Path) -> StepResult:

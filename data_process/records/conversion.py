@@ -110,8 +110,7 @@ class ConvertStep(RecordStep):
                 if reason:
                     output.drop(new, reason)
                 else:
-                    output.count("out")
-                    output.write(new)
+                    output.keep(new)
                 output.counts.update(changes)
 
 

@@ -92,7 +92,7 @@ class RecordStepConfig(InputConfig, StepConfig):
     """How the work is spread; what comes from a pipe or goes to one is done by one process."""
 
 
-def find_files(paths: Sequence[Path], endings: Sequence[str]) -> list[Path]:
+def find_files(paths: Sequence[Path], endings: Sequence[str] = (".jsonl",)) -> list[Path]:
     """Files as they are named, and of folders those with one of the endings, in the folders inside
     too, in the order of their names; hidden ones are skipped.
 
@@ -196,10 +196,7 @@ def copying(
     print_outcome(output.counts, start, outputs)
 
 
-def run_records(
-    config: RecordStepConfig,
-    plan: Callable[[Sequence[Path]], RecordStep],
-) -> None:
+def run_records(config: RecordStepConfig, plan: Callable[[Sequence[Path]], RecordStep]) -> None:
     """Runs a command that works record by record: in parts, or, where a pipe is read or written, in
     this process alone.
 

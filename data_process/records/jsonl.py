@@ -28,7 +28,7 @@ from data_process.records.kinds import (
     shortened,
     text_problems,
 )
-from data_process.running.step import REJECTED, Part, PartOutput
+from data_process.running.step import Part, PartOutput
 from data_process.running.work_dir import PIPE
 from model.chat import Message
 
@@ -239,8 +239,7 @@ def skipping(bad_records: BadRecords, output: PartOutput | None = None) -> OnBad
     def skip(bad: BadRecord) -> None:
         if output:
             output.count("in")
-            output.count(BAD)
-            output.write({"reason": "bad record", "problem": str(bad)}, REJECTED)
+            output.drop({}, "bad record", problem=str(bad))
 
     return skip if bad_records == "skip" else None
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
@@ -19,8 +18,8 @@ from data_process.records.filtering import fingerprint_of, main_script, tokenize
 from data_process.records.jsonl import BAD, Reading, counted
 from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
 from data_process.records.parts import FilesStep, jsonl_parts
-from data_process.running.run import outcome, run_step
-from data_process.running.step import PartOutput, stream_files
+from data_process.running.run import counts_named, first_of, outcome, run_step
+from data_process.running.step import PartOutput, merged_lines, stream_files
 from data_process.running.work_dir import refuse_outputs
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
@@ -104,10 +103,7 @@ class Found:
 
     def share_of(self, prefix: str) -> list[tuple[str, int]]:
         """Counts whose names begin so, without it, the largest first."""
-        found = [
-            (n.removeprefix(prefix), c) for n, c in self.counts.items() if n.startswith(prefix)
-        ]
-        return sorted(found, key=lambda item: (-item[1], item[0]))
+        return counts_named(self.counts, prefix)
 
 
 def gather(counts: Counter[str], work_dir: Path) -> Found:
@@ -116,15 +112,8 @@ def gather(counts: Counter[str], work_dir: Path) -> Found:
     for path in stream_files(work_dir, LENGTHS):
         for name, pairs in json.loads(path.read_text(encoding="utf-8")).items():
             lengths.setdefault(name, Counter()).update(dict(pairs))
-    hashes = heapq.merge(*(hashes_in(path) for path in stream_files(work_dir, HASHES)))
-    different = sum(1 for _ in groupby(hashes))
+    different = sum(1 for _ in groupby(merged_lines(work_dir, HASHES)))
     return Found(counts, {name: c for name, c in lengths.items() if c}, different)
-
-
-def hashes_in(path: Path) -> Iterator[bytes]:
-    """The hashes of one part, ascending."""
-    with path.open("rb") as file:
-        yield from file
 
 
 def quantiles(lengths: Counter[int], shares: Sequence[float]) -> list[int]:
@@ -205,9 +194,8 @@ def table(found: Found) -> list[str]:
     for prefix, title in titles.items():
         if shares := found.share_of(f"{prefix} "):
             whole = sum(count for _, count in shares) if prefix == "role" else good
-            names = [f"{name} {count / whole:.1%}" for name, count in shares[:MOST_SHOWN]]
-            more = f" and {len(shares) - MOST_SHOWN:,} more" if len(shares) > MOST_SHOWN else ""
-            lines.append(f"{title:<14}{', '.join(names)}{more}")
+            names = [f"{name} {count / whole:.1%}" for name, count in shares]
+            lines.append(f"{title:<14}{first_of(names, MOST_SHOWN)}")
     return lines
 
 

@@ -150,6 +150,18 @@ def outcome(counts: Counter[str], input_bytes: int, seconds: float) -> list[str]
     return [*lines, f"{seconds:>13,.1f}s  {speed:,.1f} MB/s"]
 
 
+def counts_named(counts: Counter[str], prefix: str) -> list[tuple[str, int]]:
+    """Counts whose names begin so, without that beginning, the largest first."""
+    found = [(n[len(prefix) :], c) for n, c in counts.items() if n.startswith(prefix) and c]
+    return sorted(found, key=lambda item: (-item[1], item[0]))
+
+
+def first_of(names: Sequence[object], most: int) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+
+
 def run_single(step: Step, work_dir: Path, execution: Execution) -> StepResult:
     """Runs the only step of some work; see `run_step`."""
     return StepResult(run_step(step, work_dir, execution), step.input_bytes)

@@ -15,6 +15,7 @@ a process that outlives a killed one for a moment):
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -31,7 +33,7 @@ from tqdm import tqdm
 from config import UserError
 from model.directory.storage import explained, json_writer, replace_file, sync_directory
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 PARTS, COUNTS = "parts", "counts.json"
 MAIN, REJECTED = "main", "rejected"
 """Names of the streams of what a step keeps, and of what it drops with the reason."""
@@ -68,15 +70,19 @@ class PartOutput:
             self.files[stream] = (self.folder / f"{stream}.jsonl").open("wb")
         self.files[stream].write(line)
 
-    def keep(self, line: bytes, stream: str = MAIN) -> None:
-        """Adds a whole line to a stream, and counts it as `out`."""
+    def keep(self, record: dict[str, Any] | bytes, stream: str = MAIN) -> None:
+        """Adds a record, or its whole line, to a stream, and counts it as `out`."""
         self.count("out")
-        self.write_bytes(line, stream)
+        if isinstance(record, bytes):
+            self.write_bytes(record, stream)
+        else:
+            self.write(record, stream)
 
-    def drop(self, record: dict[str, Any], reason: str) -> None:
-        """Writes a record to the rejected ones with its reason, and counts that."""
+    def drop(self, record: dict[str, Any], reason: str, **details: Any) -> None:
+        """Writes a record to the rejected ones with its reason and details, and counts the
+        reason."""
         self.count(f"dropped: {reason}")
-        self.write({**record, "reason": reason}, REJECTED)
+        self.write({**record, "reason": reason, **details}, REJECTED)
 
     def count(self, what: str, number: int = 1) -> None:
         """Counts something, such as `in`, `out` or `dropped: too short`."""
@@ -196,11 +202,16 @@ def stream_files(work_dir: Path, stream: str = MAIN) -> Iterator[Path]:
             yield path
 
 
-def grouped(
-    items: Iterable[Item], size_of: Callable[[Item], int], most: int
-) -> Iterator[tuple[Item, ...]]:
+def merged_lines(work_dir: Path, stream: str) -> Iterator[bytes]:
+    """The lines of a stream whose parts are each sorted, in one order."""
+    with ExitStack() as stack:
+        paths = stream_files(work_dir, stream)
+        yield from heapq.merge(*[stack.enter_context(path.open("rb")) for path in paths])
+
+
+def grouped(items: Iterable[T], size_of: Callable[[T], int], most: int) -> Iterator[tuple[T, ...]]:
     """Items that follow one another in groups of at most so much; a larger one is alone."""
-    group: list[Item] = []
+    group: list[T] = []
     size = 0
     for item in items:
         if group and size + size_of(item) > most:
@@ -212,22 +223,17 @@ def grouped(
         yield tuple(group)
 
 
+def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """A progress bar, shown in a terminal once the work takes longer than a second."""
+    return tqdm(items, delay=1, leave=False, disable=None, **options)
+
+
 def byte_bar(title: str, total: int | None, initial: int = 0) -> tqdm[Any]:
-    """The progress bar of all work that reads bytes: shown in a terminal, once the work takes
-    longer than a second.
+    """The progress bar of all work that reads bytes.
 
     Args:
         title: what is done.
         total: bytes in all; None: not known.
         initial: bytes that were done before.
     """
-    return tqdm(
-        desc=title,
-        total=total,
-        initial=initial,
-        unit="B",
-        unit_scale=True,
-        delay=1,
-        leave=False,
-        disable=None,
-    )
+    return progress(desc=title, total=total, initial=initial, unit="B", unit_scale=True)

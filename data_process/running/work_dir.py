@@ -19,14 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from config import UserError
-from data_process.running.step import (
-    PARTS,
-    Step,
-    byte_bar,
-    done_parts,
-    put_on_disk,
-    stream_files,
-)
+from data_process.running.step import PARTS, Step, byte_bar, done_parts, put_on_disk, stream_files
 from model.directory.storage import (
     explained,
     json_text,

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge
-from tqdm import tqdm
 
 from config import Settings
 from data_process.records.files import find_files
 from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import document_problems
 from data_process.records.parts import PART_BYTES, jsonl_parts, refuse_twice, signature_of
-from data_process.running.run import StepResult, run_single
-from data_process.running.step import REJECTED, Part, PartOutput, Step, grouped
+from data_process.running.run import StepResult, first_of, run_single
+from data_process.running.step import Part, PartOutput, Step, grouped, progress
 from data_process.running.workers import Execution
 from data_process.text.files import TextPart, is_encoding, text_chunks, text_parts
 from data_process.text.sentences import (
@@ -39,7 +38,6 @@ from model.tokenizer import EtudeTokenizer
 
 ENDINGS = (".txt", ".jsonl")
 REPLACED = "places that were no text, now U+FFFD"
-BLANK = "dropped: nothing but white space"
 BLOCK = 1 << 16
 """Characters that are read at a time."""
 LONGEST_CHARACTER = 1_000
@@ -214,10 +212,7 @@ class SplitStep(Step):
 
     def parts(self) -> Sequence[Part]:
         """The groups, by the name of their first file."""
-        return [
-            Part(group[0].part.name, sum(member.part.size for member in group))
-            for group in self.groups
-        ]
+        return [Part(group[0].part.name, sum(m.part.size for m in group)) for group in self.groups]
 
     def plan(self) -> dict[str, Any]:
         """The files, how they are cut, the settings, and the tokenizer."""
@@ -241,17 +236,11 @@ class SplitStep(Step):
         splitter = Splitter(tokenizer, settings.size, settings.overlap)
         for member in self.groups[number]:
             if isinstance(member, FilePart):
-                split_records(member, splitter, settings.bad_records, output)
+                for record in read_part(member, output, settings.bad_records, document_problems):
+                    pieces = splitter.split([record.value["text"]])
+                    write_pieces(pieces, record.value, 0, output)
             else:
                 split_file(member, splitter, output)
-
-
-def split_records(
-    part: FilePart, splitter: Splitter, bad_records: BadRecords, output: PartOutput
-) -> None:
-    """Splits documents; their pieces keep all other keys."""
-    for record in read_part(part, output, bad_records, document_problems):
-        write_pieces(splitter.split([record.value["text"]]), record.value, 0, output)
 
 
 def split_file(part: TextPart, splitter: Splitter, output: PartOutput) -> None:
@@ -265,17 +254,16 @@ def split_file(part: TextPart, splitter: Splitter, output: PartOutput) -> None:
 def write_pieces(
     pieces: Iterator[Piece], record: dict[str, Any], before: int, output: PartOutput
 ) -> None:
-    """Writes pieces that say something, each with the place where it begins."""
+    """Writes pieces that say something, each with the other keys of its record and the place where
+    it begins."""
     for piece in pieces:
         if not piece.text.strip():
-            output.count(BLANK)
-            output.write({**record, "text": piece.text, "reason": BLANK.split(": ")[1]}, REJECTED)
+            output.drop({**record, "text": piece.text}, "nothing but white space")
             continue
         places = {"text_begin": before + piece.begin}
         if piece.overlap:
             places["text_overlap"] = piece.overlap
-        output.count("out")
-        output.write({**record, "text": piece.text, **places})
+        output.keep({**record, "text": piece.text, **places})
 
 
 def split(
@@ -315,9 +303,7 @@ def plan_splitting(
     found = [(place, path) for place in paths for path in find_files([place], ENDINGS)]
     refuse_twice([path for _, path in found])
     mend = settings.bad_records == "skip"
-    for place, path in tqdm(
-        found, desc="looking through", unit=" files", delay=1, leave=False, disable=None
-    ):
+    for place, path in progress(found, desc="looking through", unit=" files"):
         if path.suffix.lower() == ".jsonl":
             members += jsonl_parts([path], part_bytes)
             continue
@@ -338,7 +324,5 @@ def encodings_found(step: SplitStep) -> list[str]:
         kinds.setdefault(f"{encoding.name} ({encoding.evidence})", []).append(path)
     lines = []
     for kind, paths in sorted(kinds.items()):
-        names = ", ".join(map(str, paths[:3]))
-        more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
-        lines.append(f"{len(paths):>14,}  {kind}: {names}{more}")
+        lines.append(f"{len(paths):>14,}  {kind}: {first_of(paths, 3)}")
     return lines

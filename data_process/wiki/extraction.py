@@ -23,7 +23,7 @@ from config import Count, Settings, UserError
 from data_process.records.jsonl import is_pipe
 from data_process.records.parts import refuse_twice, signature_of
 from data_process.running.run import StepResult, run_step
-from data_process.running.step import REJECTED, Part, PartOutput, Step, byte_bar, stream_files
+from data_process.running.step import Part, PartOutput, Step, byte_bar, stream_files
 from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
@@ -76,9 +76,7 @@ class DumpExtraction:
         """Prepares the cleaner for the wiki that the head of the dump describes."""
         self.site = site.in_language(self.settings.lang) if self.settings.lang else site
         if not self.site.language:
-            raise UserError(
-                f"{self.part.path}: its head does not state its language; name it with --lang"
-            )
+            raise UserError(f"{self.part.path}: its head states no language; name it with --lang")
         names = dict(self.site.namespaces)
         self.cleaner = WikitextCleaner(self.settings.cleaning, names, self.site.language)
 
@@ -118,8 +116,7 @@ class DumpExtraction:
             reason = f"shorter than {self.settings.min_length} characters"
             self.reject(page.title, reason, page.id, text)
             return
-        self.output.count("out")
-        self.output.write(
+        self.output.keep(
             {
                 "text": text,
                 "id": page.id,
@@ -160,9 +157,8 @@ class DumpExtraction:
 
     def reject(self, title: str, reason: str, page_id: str = "", text: str = "") -> None:
         """Counts a page that is not taken, and notes why."""
-        self.output.count(f"dropped: {reason}")
         record = {"text": text, "id": page_id, "title": title, "lang": self.site.language}
-        self.output.write({**record, "reason": reason}, REJECTED)
+        self.output.drop(record, reason)
 
     def report(self, problem: Problem) -> None:
         """Writes down what is wrong with the dump."""
