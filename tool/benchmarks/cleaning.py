@@ -282,12 +282,12 @@ def compare_speed(
     """
     megabytes = job.dump.stat().st_size / 1e6
     figures: dict[str, Any] = {name: {"error": reason} for name, reason in failures.items()}
-    for name in results.keys() - failures.keys():
+    rows = []
+    for name in [name for name in results if name not in failures]:
         seconds = [cleaned.seconds for cleaned in results[name]]
-        figures[name] = {"mb_per_second": megabytes / min(seconds), "seconds": seconds}
-    rows = [
-        (name, f"{figures[name]['mb_per_second']:.1f}") for name in results if name not in failures
-    ]
+        speed = megabytes / min(seconds)
+        figures[name] = {"mb_per_second": speed, "seconds": seconds}
+        rows.append((name, f"{speed:.1f}"))
     print(f"\n{job.dump.name}, {megabytes:.1f} MB of XML, on one core, best of the rounds")
     print(aligned(("", "MB/s"), rows, failures), flush=True)
     return {"dump": job.dump.name, "megabytes": megabytes, "contenders": figures}

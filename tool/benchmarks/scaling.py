@@ -150,10 +150,9 @@ def best_rung(law: ScalingLaw, operations: float) -> int:
 
 def cost(shape: ModelConfig, operations: float) -> tuple[int, float]:
     """The parameters of a shape, and the tokens that so many operations train."""
-    settings = nano()
-    vocab_size, length = settings.model.vocab_size, settings.pretrain.max_length
-    shape = dataclasses.replace(shape, vocab_size=vocab_size)
-    return parameters_of(shape, vocab_size), operations / flops_per_token(shape, length)
+    shape = dataclasses.replace(shape, vocab_size=nano().model.vocab_size)
+    used = flops_per_token(shape, nano().pretrain.max_length)
+    return parameters_of(shape, shape.vocab_size), operations / used
 
 
 def table(runs: Sequence[ScalingRun], law: ScalingLaw) -> str:

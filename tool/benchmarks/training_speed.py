@@ -249,21 +249,11 @@ def ratio(result: Result, others: Sequence[Result]) -> float | None:
 
 def table(name: str, results: Sequence[Result]) -> str:
     """The results at a shape as a table."""
-    head = (
-        "",
-        "tokens/s",
-        "x eager",
-        "x tuned",
-        "TFLOP/s",
-        "of peak",
-        "step",
-        "first step",
-        "memory",
-    )
+    heads = ["tokens/s", "x eager", "x tuned", "TFLOP/s", "of peak", "step", "first step", "memory"]
     rows = [row(result, results) for result in results if not result.failure]
     failures = {r.contender.name: r.failure for r in results if r.failure}
     title = f"\nshape {name}: {results[0].shape.sentence()}\n"
-    return title + aligned(head, rows, failures)
+    return title + aligned(["", *heads], rows, failures)
 
 
 def row(result: Result, results: Sequence[Result]) -> tuple[str, ...]:

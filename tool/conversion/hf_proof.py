@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
 
 from config import SamplingConfig
 from inference.engine.cache import common_prefix
@@ -129,15 +128,11 @@ def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_ch
     """transformers' own generate must stop at the token that ends an answer."""
     end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
     prompt = torch.tensor([[tokenizer.im_start_id]])
-
-    def only_the_end(batch: int, ids: Tensor) -> list[int]:
-        return [end]
-
     output = llama.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
         max_new_tokens=4,
-        prefix_allowed_tokens_fn=only_the_end,
+        prefix_allowed_tokens_fn=lambda batch, ids: [end],
     )
     if output[0, 1:].tolist() != [end]:
         raise ProofFailed(f"transformers' generate does not stop at the token {end}")

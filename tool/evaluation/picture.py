@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 from data_process.pipeline.figures import COLOURS, style
 from model.directory.storage import replace_file
@@ -41,11 +42,8 @@ def draw_evaluation(rows: Sequence[dict[str, Any]], title: str, path: Path) -> N
 def draw_rows(axis: Any, rows: Sequence[dict[str, Any]]) -> None:
     """One line a measure: value, interval, and a tick where guessing is."""
     places = range(len(rows))
-    values = [row["value"] for row in rows]
-    errors = [
-        [row["value"] - row["low"] for row in rows],
-        [row["high"] - row["value"] for row in rows],
-    ]
+    values, low, high = np.array([[row[k] for row in rows] for k in ("value", "low", "high")])
+    errors = [values - low, high - values]
     axis.errorbar(values, places, xerr=errors, fmt="o", color=COLOURS[0], capsize=2, markersize=4)
     chances = [(row["chance"], place) for place, row in enumerate(rows) if row["chance"]]
     if chances:
