@@ -52,8 +52,7 @@ def main() -> None:
     config = parse_flags(ExtractWikiConfig(), __doc__ or "")
 
     def work(work_dir: Path) -> StepResult:
-        dumps = find_dumps(config.input_files)
-        step = plan_extraction(dumps, config.extraction)
+        step = plan_extraction(find_dumps(config.input_files), config.extraction)
         return extract(step, work_dir, config.execution)
 
     run_and_join(config, work)

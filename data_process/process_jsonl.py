@@ -27,15 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 
+CHOOSING = ("head", "sample", "shuffle", "split", "merge", "cut")
 COMMANDS = {
     "check": "checking",
     "stats": "stats",
-    "head": "selection",
-    "sample": "selection",
-    "shuffle": "selection",
-    "split": "selection",
-    "merge": "selection",
-    "cut": "selection",
+    **dict.fromkeys(CHOOSING, "selection"),
     "convert": "conversion",
     "filter": "filtering",
 }
@@ -45,9 +41,8 @@ that one is imported, for some are slow to import."""
 
 def main() -> int | None:
     """Runs the command that is named first."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("command", choices=list(COMMANDS), help="what to do")
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="its files and flags")
     given = parser.parse_args()

@@ -68,16 +68,14 @@ def mask_personal_data(text: str) -> tuple[str, Counter[str]]:
     return text, found
 
 
-def masked(
-    text: str, pattern: re.Pattern[str], name: str, check: Check, found: Counter[str]
-) -> str:
-    """Puts the name in place of what the pattern finds and the check confirms."""
+def masked(text: str, pattern: re.Pattern[str], tag: str, check: Check, found: Counter[str]) -> str:
+    """Puts the tag in place of what the pattern finds and the check confirms."""
 
     def mask(match: re.Match[str]) -> str:
         if not check(match.group()):
             return match.group()
-        found[name] += 1
-        return f"[{name}]"
+        found[tag] += 1
+        return f"[{tag}]"
 
     return pattern.sub(mask, text)
 

@@ -48,12 +48,10 @@ class Decontamination(Settings):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        if self.against_shortest <= self.against_ngram:
+        shortest, longest = self.against_shortest, self.against_ngram
+        if shortest <= longest:
             return []
-        return [
-            f"against_shortest is {self.against_shortest}: use at most against_ngram, "
-            f"{self.against_ngram}"
-        ]
+        return [f"against_shortest is {shortest}: use at most against_ngram, {longest}"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,7 @@ class EvaluationNgrams:
             np.savez(file, **vars(self))
 
 
-def read_evaluation(
-    paths: Sequence[Path], settings: Decontamination
-) -> tuple[EvaluationNgrams, int]:
+def read_ngrams(paths: Sequence[Path], settings: Decontamination) -> tuple[EvaluationNgrams, int]:
     """Cuts the texts of evaluation files into n-grams; also returns how many texts are too short.
 
     Raises:
@@ -120,9 +116,7 @@ def strings_of(value: object) -> Iterator[str]:
             waiting.extend(reversed(item))
 
 
-def ngrams_of(
-    texts: Sequence[str], settings: Decontamination
-) -> Iterator[tuple[int, Hashes, Places]]:
+def ngrams_of(texts: list[str], settings: Decontamination) -> Iterator[tuple[int, Hashes, Places]]:
     """The n-grams of evaluation texts: their length, hashes and the texts they are of."""
     units = units_of(texts)
     weights = [CHARACTERS_OF_WORD if script_of(text) == "han" else 1.0 for text in texts]

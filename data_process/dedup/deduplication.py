@@ -25,7 +25,7 @@ from data_process.dedup.decontamination import (
     Decontamination,
     EvaluationNgrams,
     contaminated,
-    read_evaluation,
+    read_ngrams,
 )
 from data_process.dedup.duplicates import (
     KEPT,
@@ -97,7 +97,7 @@ def deduplicate(
 def save_ngrams(against: Sequence[Path], settings: Decontamination, work_dir: Path) -> Path:
     """Puts the n-grams of evaluation files where the workers find them."""
     place = work_dir / NGRAMS
-    ngrams, short = read_evaluation(against, settings)
+    ngrams, short = read_ngrams(against, settings)
     place.parent.mkdir(parents=True, exist_ok=True)
     replace_file(place, ngrams.save)
     print(

@@ -75,17 +75,17 @@ def draw_counts(found: Counts) -> Figure:
     rows = -(-panels // columns)
     with matplotlib.rc_context(style()):
         figure = Figure(figsize=(2.4 * columns + 0.4, 2.0 * rows + 0.2), layout="constrained")
-        places = iter(figure.subplots(rows, columns, squeeze=False).flat)
+        axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
         for number, (name, lengths) in enumerate(found.lengths.items()):
-            draw_lengths(next(places), name, lengths, COLOURS[number])
+            draw_lengths(next(axes), name, lengths, COLOURS[number])
         for prefix, title in shares:
-            draw_shares(next(places), found, prefix, title)
-        for unused in places:
+            draw_shares(next(axes), found, prefix, title)
+        for unused in axes:
             unused.set_axis_off()
     return figure
 
 
-def draw_lengths(place: Axes, name: str, lengths: Counter[int], colour: str) -> None:
+def draw_lengths(ax: Axes, name: str, lengths: Counter[int], colour: str) -> None:
     """How many records are how long, with the median; on a logarithmic axis when they differ by
     more than a hundred times, or by one when there are few lengths."""
     values = np.array(sorted(lengths), dtype=float)
@@ -93,23 +93,23 @@ def draw_lengths(place: Axes, name: str, lengths: Counter[int], colour: str) -> 
     low, high = max(values[0], 1.0), max(values[-1], 1.0)
     if high - values[0] < BINS:
         edges = np.arange(values[0] - 0.5, high + 1.0)
-        place.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     elif high / low > 100:
         edges = np.geomspace(low, high * 1.0001, BINS + 1)
-        place.set_xscale("log")
+        ax.set_xscale("log")
     else:
         edges = np.linspace(values[0], high, BINS + 1)
-    place.hist(np.maximum(values, edges[0]), bins=list(edges), weights=weights, color=colour)
+    ax.hist(np.maximum(values, edges[0]), bins=list(edges), weights=weights, color=colour)
     median = int(values[np.searchsorted(np.cumsum(weights), weights.sum() / 2)])
-    place.axvline(median, color="black", linewidth=0.8, linestyle="--")
-    place.set_title(f"median {median:,}", color=GREY)
-    place.set_xlabel(f"{name} in a record")
-    place.set_ylabel("records")
-    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    place.grid(axis="x", visible=False)
+    ax.axvline(median, color="black", linewidth=0.8, linestyle="--")
+    ax.set_title(f"median {median:,}", color=GREY)
+    ax.set_xlabel(f"{name} in a record")
+    ax.set_ylabel("records")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.grid(axis="x", visible=False)
 
 
-def draw_shares(place: Axes, found: Counts, prefix: str, title: str) -> None:
+def draw_shares(ax: Axes, found: Counts, prefix: str, title: str) -> None:
     """Shares of all in percent, as bars; the rarest together."""
     counts = found.share_of(prefix)
     rest = sum(count for _, count in counts[MOST_BARS:])
@@ -117,8 +117,8 @@ def draw_shares(place: Axes, found: Counts, prefix: str, title: str) -> None:
     total = sum(count for _, count in counts)
     names = [n if not missing_characters(n) else f"(name {i})" for i, (n, _) in enumerate(shown, 1)]
     shares = [100 * count / total for _, count in shown]
-    draw_bars(place, names, shares, [f"{rounded(share)}%" for share in shares])
-    place.set_title(title, color=GREY)
+    draw_bars(ax, names, shares, [f"{rounded(share)}%" for share in shares])
+    ax.set_title(title, color=GREY)
 
 
 def rounded(percent: float) -> str:
@@ -142,53 +142,51 @@ def draw_report(
     """
     with matplotlib.rc_context(style()):
         figure = Figure(figsize=(10.5, 5.4), layout="constrained")
-        places = figure.subplot_mosaic([list(row) for row in LAYOUT], width_ratios=[1.0, 1.0, 1.15])
+        axes = figure.subplot_mosaic([list(row) for row in LAYOUT], width_ratios=[1.0, 1.0, 1.15])
         figure.suptitle(title if not missing_characters(title) else "", fontsize=9)
         names, documents, sizes = zip(*steps, strict=True)
-        draw_bars(places["documents"], names, documents, [f"{n:,}" for n in documents])
+        draw_bars(axes["documents"], names, documents, [f"{n:,}" for n in documents])
         size, unit = unit_for(max(sizes), SIZE_UNITS)
-        draw_bars(places["bytes"], names, sizes, [f"{n / size:,.1f} {unit}" for n in sizes])
-        draw_reasons(places["reasons"], dropped)
-        draw_lengths(places["lengths"], "characters", found.lengths["characters"], COLOURS[0])
-        draw_shares(places["languages"], found, "language ", "languages")
+        draw_bars(axes["bytes"], names, sizes, [f"{n / size:,.1f} {unit}" for n in sizes])
+        draw_reasons(axes["reasons"], dropped)
+        draw_lengths(axes["lengths"], "characters", found.lengths["characters"], COLOURS[0])
+        draw_shares(axes["languages"], found, "language ", "languages")
         for name in ("documents", "bytes"):
-            places[name].set_title(f"{name} after each stage", color=GREY)
+            axes[name].set_title(f"{name} after each stage", color=GREY)
     return figure
 
 
-def draw_bars(
-    place: Axes, names: Sequence[str], values: Sequence[float], labels: Sequence[str]
-) -> None:
+def draw_bars(ax: Axes, names: Sequence[str], values: Sequence[float], labels: list[str]) -> None:
     """A bar for each step, from the top."""
-    bars = place.barh(names, values, color=COLOURS[5], height=0.7)
-    place.bar_label(bars, [f" {label}" for label in labels], fontsize=7, color=GREY)
-    place.invert_yaxis()
-    place.set_xlim(0, 1.3 * max(values))
-    place.set_xticks([])
-    place.grid(visible=False)
+    bars = ax.barh(names, values, color=COLOURS[5], height=0.7)
+    ax.bar_label(bars, [f" {label}" for label in labels], fontsize=7, color=GREY)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1.3 * max(values))
+    ax.set_xticks([])
+    ax.grid(visible=False)
 
 
-def draw_reasons(place: Axes, dropped: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+def draw_reasons(ax: Axes, dropped: Mapping[str, Sequence[tuple[str, int]]]) -> None:
     """How many documents were dropped for each reason, coloured by stage; of many, the most
     frequent."""
     rows = [(stage, *reason) for stage, reasons in dropped.items() for reason in reasons]
-    place.set_title("dropped, by reason", color=GREY)
+    ax.set_title("dropped, by reason", color=GREY)
     if not rows:
-        place.text(0.5, 0.5, "nothing was dropped", ha="center", color=GREY)
-        place.set_axis_off()
+        ax.text(0.5, 0.5, "nothing was dropped", ha="center", color=GREY)
+        ax.set_axis_off()
         return
     least = sorted((n for _, _, n in rows), reverse=True)[:MOST_REASONS][-1]
     shown = [row for row in rows if row[2] >= least][:MOST_REASONS]
     for stage, colour in zip(dropped, COLOURS, strict=False):
         if of_stage := [(y, n) for y, (other, _, n) in enumerate(shown) if other == stage]:
             ys, counts = zip(*of_stage, strict=True)
-            bars = place.barh(ys, counts, color=colour, height=0.7, label=stage)
-            place.bar_label(bars, [f" {n:,}" for n in counts], fontsize=7, color=GREY)
-    place.set_yticks(range(len(shown)), [reason for _, reason, _ in shown])
+            bars = ax.barh(ys, counts, color=colour, height=0.7, label=stage)
+            ax.bar_label(bars, [f" {n:,}" for n in counts], fontsize=7, color=GREY)
+    ax.set_yticks(range(len(shown)), [reason for _, reason, _ in shown])
     if len(shown) < len(rows):
-        place.set_xlabel(f"and {len(rows) - len(shown):,} rarer reasons")
-    place.set_xlim(0, 1.25 * max(n for _, _, n in shown))
-    place.set_ylim(max(len(shown), 6) - 0.4, -0.6)
-    place.set_xticks([])
-    place.grid(visible=False)
-    place.legend(loc="upper right", bbox_to_anchor=(1, 0))
+        ax.set_xlabel(f"and {len(rows) - len(shown):,} rarer reasons")
+    ax.set_xlim(0, 1.25 * max(n for _, _, n in shown))
+    ax.set_ylim(max(len(shown), 6) - 0.4, -0.6)
+    ax.set_xticks([])
+    ax.grid(visible=False)
+    ax.legend(loc="upper right", bbox_to_anchor=(1, 0))

@@ -48,9 +48,7 @@ class Report:
     def table(self, seconds: float) -> list[str]:
         """What is printed when all is done; the speed only when it was done in one go."""
         steps = list(self.steps())
-        lines = [
-            f"{documents:>14,}  {size / 1e6:>12,.2f}  {name}" for name, documents, size in steps
-        ]
+        lines = [f"{count:>14,}  {size / 1e6:>12,.2f}  {name}" for name, count, size in steps]
         if all(stage.seconds is not None for stage in self.stages):
             speed = steps[0][2] / max(seconds, 1e-9) / 1e6
             lines.append(f"{seconds:>13,.1f}s  {speed:,.1f} MB/s")
@@ -67,10 +65,8 @@ def make_report(chain: Chain, stages: Sequence[Stage]) -> Report:
 
 def report_paths(output: Path) -> tuple[Path, Path]:
     """Where the report on an output goes, as JSON and as a picture."""
-    return (
-        output.with_name(f"{output.stem}_report.json"),
-        output.with_name(f"{output.stem}_report.png"),
-    )
+    stem = f"{output.stem}_report"
+    return output.with_name(f"{stem}.json"), output.with_name(f"{stem}.png")
 
 
 def write_report(report: Report, output: Path, problems: Sequence[str]) -> None:
@@ -86,10 +82,8 @@ def write_report(report: Report, output: Path, problems: Sequence[str]) -> None:
     data, page = report_paths(output)
     content = as_json(report, problems)
     replace_file(data, json_writer(content))
-    counted = content["output"]
-    title = (
-        f"{output.name}: {counted['documents']:,} documents, {counted['characters']:,} characters"
-    )
+    documents, characters = (content["output"][name] for name in ("documents", "characters"))
+    title = f"{output.name}: {documents:,} documents, {characters:,} characters"
     dropped = {heading: list[tuple[str, int]]() for heading in STAGES.values()}
     dropped.update({STAGES[stage.name]: stage.dropped() for stage in report.stages})
     figure = draw_report(title, list(report.steps()), dropped, report.found)
@@ -101,6 +95,7 @@ def as_json(report: Report, problems: Sequence[str]) -> dict[str, Any]:
     found, chain, inputs = report.found, report.chain, report.chain.inputs
     files = {"dump": inputs.dumps, "text": inputs.texts, "records": inputs.records}
     lengths = found.lengths["characters"]
+    sizes = quantiles(lengths, SHARES)
     return {
         "input": [
             {"file": str(path), "kind": kind, "bytes": path.stat().st_size}
@@ -123,9 +118,7 @@ def as_json(report: Report, problems: Sequence[str]) -> dict[str, Any]:
             "documents": found.counts["in"],
             "characters": sum(length * count for length, count in lengths.items()),
             "bytes of text": found.counts["bytes of text"],
-            "characters in a document": dict(
-                zip(SHARE_NAMES, quantiles(lengths, SHARES), strict=True)
-            ),
+            "characters in a document": dict(zip(SHARE_NAMES, sizes, strict=True)),
             "languages": dict(found.share_of("language ")),
             "scripts": dict(found.share_of("script ")),
         },

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,19 +14,17 @@ from annotated_types import Ge
 
 from config import UserError
 from data_process.records.files import InputConfig, passing_work_dir
-from data_process.records.jsonl import BadRecord, FilePart, read_lines, read_records
+from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
-from data_process.records.sources import packing_of
+from data_process.records.sources import LOOKED_AT, packing_of
 from data_process.running.run import outcome, run_step
-from data_process.running.step import PartOutput, stream_files
+from data_process.running.step import PartOutput, stream_records
 from data_process.running.workers import Execution
 
 ERRORS = "errors"
 """Name of the stream of what is wrong, and what its sentences are counted as."""
 UNREADABLE = "files that cannot be read"
-LOOKED_AT = 100
-"""Records of each file by which it is decided what they are meant to be."""
 VARYING = re.compile(r"\d[\d,]*|'[^']*'|\"[^\"]*\"|\[.*?\]|\(.*?\)|[:;].*")
 """What differs between two errors of one kind."""
 
@@ -100,7 +96,7 @@ def run_check(config: CheckConfig) -> int:
         with passing_work_dir(step) as work_dir:
             counts += run_step(step, work_dir, config.execution)
             limit = max(config.max_errors - len(listed), 0) if config.max_errors else None
-            listed += islice(errors_in(work_dir), limit)
+            listed += islice(stream_records(work_dir, ERRORS), limit)
     for sentence in listed:
         print(sentence)
     errors = counts.pop(ERRORS, 0) + counts[UNREADABLE]
@@ -126,10 +122,3 @@ def kind_in(path: Path, config: CheckConfig) -> Kind:
     records = read_records(path, on_bad=lambda bad: None, longest=config.reading.max_line_bytes)
     kinds = Counter(kind_of(record.value) for record in islice(records, LOOKED_AT))
     return kinds.most_common(1)[0][0] if kinds else "any"
-
-
-def errors_in(work_dir: Path) -> Iterator[str]:
-    """The sentences that the parts wrote, in order."""
-    for path in stream_files(work_dir, ERRORS):
-        for _, _, line in read_lines(path):
-            yield json.loads(line)

@@ -33,12 +33,9 @@ from data_process.records.jsonl import (
 )
 from data_process.records.kinds import described
 from data_process.records.parts import jsonl_parts, refuse_twice
-from data_process.records.sources import packing_of, read_source
+from data_process.records.sources import LOOKED_AT, packing_of, read_source
 from data_process.running.step import PartOutput
 from data_process.running.work_dir import PIPE
-
-LOOKED_AT = 100
-"""Records of each file by which its format is found."""
 
 
 @dataclass(frozen=True)

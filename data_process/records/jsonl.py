@@ -60,9 +60,7 @@ class Reading(Settings):
     max_line_bytes: Annotated[int, Interval(ge=16, le=1 << 31)] = LONGEST_LINE
     """A longer line is a bad record; so much memory a line may take, in bytes."""
 
-    def records(
-        self, source: Path | FilePart, output: PartOutput | None = None
-    ) -> Iterator[Record]:
+    def records(self, source: Source, output: PartOutput | None = None) -> Iterator[Record]:
         """The records of a file or of a part of one; bad ones that are skipped are noted in the
         output of a step, if there is one. See `read_records`."""
         on_bad = skipping(self.bad_records, output)
@@ -87,6 +85,10 @@ class FilePart:
     def part(self) -> Part:
         """Its name and size, for a step."""
         return Part(f"{self.path} from line {self.line}", self.end - self.begin)
+
+
+Source = Path | FilePart
+"""What records are read from."""
 
 
 class Record(NamedTuple):
@@ -150,7 +152,7 @@ OnBad = Callable[[BadRecord], object]
 
 
 def read_records(
-    source: Path | FilePart,
+    source: Source,
     check: Check = no_problems,
     on_bad: OnBad | None = None,
     longest: int = LONGEST_LINE,
@@ -244,22 +246,20 @@ def skipping(bad_records: BadRecords, output: PartOutput | None = None) -> OnBad
     return skip if bad_records == "skip" else None
 
 
-def read_texts(source: Path | FilePart) -> Iterator[tuple[int, str]]:
+def read_texts(source: Source) -> Iterator[tuple[int, str]]:
     """The texts of a pretraining file, {"text": ...} a line, with their line numbers."""
     for record in read_records(source, text_problems):
         yield record.line, record.value["text"]
 
 
-def read_conversations(source: Path | FilePart) -> Iterator[tuple[int, list[Message]]]:
+def read_conversations(source: Source) -> Iterator[tuple[int, list[Message]]]:
     """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, each
     with an assistant's turn, with their line numbers."""
     for record in read_records(source, conversation_problems):
         yield record.line, record.value["conversations"]
 
 
-def read_lines(
-    source: Path | FilePart, longest: int = LONGEST_LINE
-) -> Iterator[tuple[int, int, bytes]]:
+def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[int, int, bytes]]:
     """Number (from 1), first byte and bytes of each line of a file, of a part of one, or of a pipe.
 
     Of a line of more than `longest` bytes only the first `longest` + 1 come, for `decode_line` to

@@ -166,16 +166,14 @@ def amount_problems(records: int | None, share: float | None) -> list[str]:
 
 def run_sample(config: SampleConfig) -> None:
     """Draws in one pass where it can, else out of an index."""
-    draw = random.Random(config.seed)
+    draw = random.Random(config.seed).getrandbits
     with copying(config, "drawing", main=config.output) as (records, output):
         if config.share is not None:
             limit = round(config.share * 2**KEY_BITS)
-            chosen: Iterator[bytes] = (
-                r.content for r in records if draw.getrandbits(KEY_BITS) < limit
-            )
+            chosen: Iterator[bytes] = (r.content for r in records if draw(KEY_BITS) < limit)
         else:
             assert config.records is not None
-            index = Index(records, lambda record: draw.getrandbits(KEY_BITS))
+            index = Index(records, lambda record: draw(KEY_BITS))
             least = index.least(min(config.records, len(index.keys)))
             chosen = index.contents(least.nonzero()[0])
         for content in chosen:

@@ -35,6 +35,8 @@ from data_process.records.jsonl import (
 Packing = Literal["jsonl", "array", "table", "lines"]
 SEPARATORS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 """By the end of the file's name; the one that is most often in the first line."""
+LOOKED_AT = 100
+"""First records of each file, by which it is decided what all are."""
 SPACE = " \t\r\n"
 CUT = "; the file may be cut"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from data_process.records.jsonl import BAD, Reading, counted
 from data_process.records.kinds import content_of, kind_of, messages_of, shortened, text_of
 from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.run import counts_named, first_of, outcome, run_step
-from data_process.running.step import PartOutput, merged_lines, stream_files
+from data_process.running.step import PartOutput, merged_lines, stream_records
 from data_process.running.work_dir import refuse_outputs
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
@@ -109,8 +108,8 @@ class Found:
 def gather(counts: Counter[str], work_dir: Path) -> Found:
     """What the parts of a `CountStep` found, together."""
     lengths: Lengths = {}
-    for path in stream_files(work_dir, LENGTHS):
-        for name, pairs in json.loads(path.read_text(encoding="utf-8")).items():
+    for of_part in stream_records(work_dir, LENGTHS):
+        for name, pairs in of_part.items():
             lengths.setdefault(name, Counter()).update(dict(pairs))
     different = sum(1 for _ in groupby(merged_lines(work_dir, HASHES)))
     return Found(counts, {name: c for name, c in lengths.items() if c}, different)

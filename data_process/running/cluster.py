@@ -16,7 +16,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,12 +43,10 @@ sysexits.h)."""
 class RunParts:
     """A datatrove pipeline of one element: does the parts of its task."""
 
-    def __init__(
-        self, step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution
-    ) -> None:
-        count = min(len(waiting), execution.workers * TASKS_PER_WORKER)
+    def __init__(self, step: Step, work_dir: Path, parts: list[int], execution: Execution) -> None:
+        count = min(len(parts), execution.workers * TASKS_PER_WORKER)
         self.step, self.work_dir = step, work_dir
-        self.tasks = [waiting[first::count] for first in range(count)]
+        self.tasks = [parts[first::count] for first in range(count)]
         """The numbers of the parts that each task does."""
         self.folder = Path.cwd()
         """From where the paths of the step count."""
@@ -77,9 +74,7 @@ class RunParts:
         }
 
 
-def run_on_cluster(
-    step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution
-) -> None:
+def run_on_cluster(step: Step, work_dir: Path, waiting: list[int], execution: Execution) -> None:
     """Does parts of a step on Slurm or Ray; an error in the input is noted in the work directory.
 
     Raises:
@@ -182,14 +177,13 @@ def run_on_ray(parts: RunParts, execution: Execution) -> None:
             configure_logging=False,
         )
     largest = max((node["Resources"].get("memory", 0) for node in ray.nodes()), default=0)  # type: ignore[no-untyped-call]
-    if largest < execution.memory_gb * 2**30:  # no worker could ever start: Ray would wait forever
+    memory = execution.memory_gb
+    if largest < memory * 2**30:  # no worker could ever start: Ray would wait forever
         raise UserError(
-            f"memory_gb is {execution.memory_gb:g}, but the largest machine of the Ray cluster has "
+            f"memory_gb is {memory:g}, but the largest machine of the Ray cluster has "
             f"{largest / 2**30:.1f} GB for workers: lower it"
         )
-    executor = RayExecutor(
-        **parts.settings, workers=execution.workers, mem_per_cpu_gb=execution.memory_gb
-    )
+    executor = RayExecutor(**parts.settings, workers=execution.workers, mem_per_cpu_gb=memory)
     # At its end it adds up statistics, which a task that was killed has not left. They are not
     # needed: the parts have counts.
     with suppress(FileNotFoundError):

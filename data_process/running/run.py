@@ -200,7 +200,7 @@ def run_step(step: Step, work_dir: Path, execution: Execution) -> Counter[str]:
         return sum((part_counts(work_dir, n) for n in done_parts(work_dir)), Counter[str]())
 
 
-def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Execution) -> None:
+def run_parts(step: Step, work_dir: Path, waiting: list[int], execution: Execution) -> None:
     """Does parts of a step, by their numbers; raises as `run_step` does."""
     if execution.executor == "local":
         run_here(step, work_dir, waiting, execution.workers)
@@ -217,7 +217,7 @@ def run_parts(step: Step, work_dir: Path, waiting: Sequence[int], execution: Exe
         )
 
 
-def run_here(step: Step, work_dir: Path, waiting: Sequence[int], workers: int) -> None:
+def run_here(step: Step, work_dir: Path, waiting: list[int], workers: int) -> None:
     """Does parts on this machine; raises the error of the first part that failed."""
     work = partial(run_part, step, work_dir=work_dir)
     errors = {number: error for number, error in work_through(work, waiting, workers) if error}

@@ -202,6 +202,13 @@ def stream_files(work_dir: Path, stream: str = MAIN) -> Iterator[Path]:
             yield path
 
 
+def stream_records(work_dir: Path, stream: str) -> Iterator[Any]:
+    """What all parts wrote to a stream, in their order."""
+    for path in stream_files(work_dir, stream):
+        with path.open("rb") as file:
+            yield from map(json.loads, file)
+
+
 def merged_lines(work_dir: Path, stream: str) -> Iterator[bytes]:
     """The lines of a stream whose parts are each sorted, in one order."""
     with ExitStack() as stack:

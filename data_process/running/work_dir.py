@@ -171,15 +171,13 @@ def refuse_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path], overw
         raise UserError(f"{given[-1]} would be written twice: name different files")
 
 
-def refuse_to_overwrite(destination: Path, work_dir: Path, overwrite: bool) -> None:
+def refuse_to_overwrite(path: Path, work_dir: Path, overwrite: bool) -> None:
     """Raises UserError when a file, or a folder that holds something, is in the way of work that
     has not started yet: better before hours of it than after."""
     clear_removed(work_dir)
-    taken = any(destination.iterdir()) if destination.is_dir() else destination.exists()
+    taken = any(path.iterdir()) if path.is_dir() else path.exists()
     if taken and not overwrite and not work_dir.exists():
-        raise UserError(
-            f"{destination} exists: move it away, or pass --overwrite to replace what differs"
-        )
+        raise UserError(f"{path} exists: move it away, or pass --overwrite to replace what differs")
 
 
 def join_streams(work_dir: Path, stream: str, destination: Path, overwrite: bool = False) -> int:

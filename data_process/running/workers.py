@@ -157,19 +157,17 @@ def workers_started(
         with interrupts_held_back():
             for _ in range(count):
                 ours, theirs = context.Pipe()
-                process: BaseProcess = context.Process(
-                    target=serve, args=(work, theirs), daemon=True
-                )
+                process = context.Process(target=serve, args=(work, theirs), daemon=True)
                 process.start()
                 theirs.close()  # so that our end sees it when the worker dies
                 idle[ours] = process
                 started.append(process)
         yield idle
     finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.join()
+        for worker in started:
+            worker.terminate()
+        for worker in started:
+            worker.join()
 
 
 @contextmanager

@@ -54,11 +54,10 @@ def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
 
 def by_name(rows: list[Row], column: str, known: Collection[str]) -> dict[str, Row]:
     """The rows by a column, each of whose values must be a known one."""
+    names = ", ".join(known)
     for row in rows:
         if row[column] not in known:
-            raise UserError(
-                f"{row.place}: {row[column]} is not a {column}: use one of {', '.join(known)}"
-            )
+            raise UserError(f"{row.place}: {row[column]} is not a {column}: use one of {names}")
     return {row[column]: row for row in rows}
 
 

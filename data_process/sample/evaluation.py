@@ -91,13 +91,9 @@ class QuestionWriter(Writer):
 
     def item(self, category: str, number: int) -> Item:
         """The held-out question of a category with this number, from 0 on."""
-        special = {
-            "greeting": self.greeting,
-            "story": self.story,
-            "memory": self.memory,
-            "system": self.system,
-        }
-        exam = special[category](number) if category in special else self.fact(category)
+        special = (self.greeting, self.story, self.memory, self.system)
+        write = {method.__name__: method for method in special}.get(category)
+        exam = write(number) if write else self.fact(category)
         *messages, reference = exam.conversation.messages()
         return {
             "id": f"{category}-{self.code}-{number + 1:02}",

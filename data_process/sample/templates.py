@@ -61,14 +61,10 @@ class Template:
         bracket."""
         for name in PLACEHOLDER.findall(self.text):
             if name not in known:
-                raise UserError(
-                    f'{self.place}: {{{name}}} is not in the section "placeholders" of this file'
-                )
+                raise UserError(f'{self.place}: {{{name}}} is not in the section "placeholders"')
         rest = PLACEHOLDER.sub("", CHOICE.sub(r"\1", self.text))
         if stray := re.search(r"[\[\]{}]", rest):
-            raise UserError(
-                f"{self.place}: {stray.group()} has no partner: write [a|b] or {{name}}"
-            )
+            raise UserError(f"{self.place}: {stray[0]} has no partner: write [a|b] or {{name}}")
 
     def fill(self, values: Mapping[str, str], rng: random.Random | None = None) -> str:
         """Takes one of each choice, then fills in the values.

@@ -137,9 +137,7 @@ def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
         while position < part.end:
             data = file.read(min(CHUNK, part.end - position))
             if not data:
-                raise UserError(
-                    f"{part.path}: the file became shorter while it was read; run again"
-                )
+                raise UserError(f"{part.path}: the file became shorter while being read; run again")
             position += len(data)
             try:
                 text = decoder.decode(data, final=position >= part.end)
@@ -169,9 +167,8 @@ def lines_before(path: Path, byte: int) -> int:
 def is_encoding(name: str) -> bool:
     """Whether Python knows an encoding of text by this name."""
     try:
-        return (
-            isinstance("a".encode(name), bytes) and codecs.getincrementaldecoder(name) is not None
-        )
+        "a".encode(name)  # refuses codecs that are not of text
+        return codecs.getincrementaldecoder(name) is not None
     except (LookupError, ValueError):
         return False
 

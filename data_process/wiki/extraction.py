@@ -6,7 +6,6 @@ The parts write three streams: main, rejected (pages that are left out, with the
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import uuid
@@ -23,7 +22,7 @@ from config import Count, Settings, UserError
 from data_process.records.jsonl import is_pipe
 from data_process.records.parts import refuse_twice, signature_of
 from data_process.running.run import StepResult, run_step
-from data_process.running.step import Part, PartOutput, Step, byte_bar, stream_files
+from data_process.running.step import Part, PartOutput, Step, byte_bar, stream_records
 from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
@@ -116,16 +115,9 @@ class DumpExtraction:
             reason = f"shorter than {self.settings.min_length} characters"
             self.reject(page.title, reason, page.id, text)
             return
-        self.output.keep(
-            {
-                "text": text,
-                "id": page.id,
-                "title": page.title,
-                "url": self.site.url(page.title),
-                "lang": self.site.language,
-                "revision": page.revision,
-            }
-        )
+        url, language = self.site.url(page.title), self.site.language
+        record = {"text": text, "id": page.id, "title": page.title, "url": url, "lang": language}
+        self.output.keep({**record, "revision": page.revision})
 
     def reason_to_reject(self, page: Page) -> str | None:
         """Why a page is not an article."""
@@ -272,10 +264,8 @@ def read_problems(work_dir: Path) -> tuple[list[str], list[str]]:
     """What is wrong with the dumps (damages, notes), a sentence each; of many, the first ones."""
     damages: list[str] = []
     notes: list[str] = []
-    for path in stream_files(work_dir, PROBLEMS):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            problem = json.loads(line)
-            (notes if problem["note"] else damages).append(f"{problem['dump']}: {problem['what']}")
+    for problem in stream_records(work_dir, PROBLEMS):
+        (notes if problem["note"] else damages).append(f"{problem['dump']}: {problem['what']}")
     return shortened(damages, "damages"), shortened(notes, "notes")
 
 

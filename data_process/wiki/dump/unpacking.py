@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 from config import UserError
 from data_process.running.work_dir import PIPE
+from data_process.text.files import is_encoding
 
 Packing = Literal["none", "bz2", "gzip"]
 
@@ -234,9 +235,8 @@ def unpack_gzip(raw: RawFile) -> Iterator[Piece]:
                 chunk = decoder.decompress(data, CHUNK_BYTES)
             except zlib.error as error:
                 reason = str(error).rpartition(": ")[2]
-                raise DamagedDump(
-                    f"the gzip data near byte {raw.position} is damaged ({reason})"
-                ) from error
+                what = f"the gzip data near byte {raw.position} is damaged ({reason})"
+                raise DamagedDump(what) from error
             yield chunk
         raw.give_back(decoder.unused_data)
 
@@ -255,10 +255,6 @@ def encoding_of(path: Path, head: bytes) -> str:
     name = declared.group(1).decode("ascii") if declared else "utf-8"
     if name.lower().startswith("utf-16"):  # its declaration could not have been read
         return "utf-8"
-    try:
-        "<".encode(name)  # refuses codecs that are not of text, too
-    except (LookupError, ValueError) as error:
-        raise UserError(
-            f"{path}: its encoding is {name}, which is unknown; convert it to UTF-8"
-        ) from error
+    if not is_encoding(name):
+        raise UserError(f"{path}: its encoding is {name}, which is unknown; convert it to UTF-8")
     return codecs.lookup(name).name

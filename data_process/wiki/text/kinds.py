@@ -47,10 +47,8 @@ def is_disambiguation(text: str, language: str = "") -> bool:
     if MAGIC_WORD in text:
         return True
     names = disambiguation_templates(template_language(language))
-    return any(
-        match[1].replace("_", " ").lower().removeprefix("template:") in names
-        for match in TEMPLATE.finditer(text)
-    )
+    found = (match[1].replace("_", " ").lower() for match in TEMPLATE.finditer(text))
+    return any(name.removeprefix("template:") in names for name in found)
 
 
 def template_language(wiki: str) -> str:

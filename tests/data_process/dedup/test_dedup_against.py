@@ -11,7 +11,7 @@ from data_process.dedup.decontamination import (
     Decontamination,
     NgramFinder,
     contaminated,
-    read_evaluation,
+    read_ngrams,
     strings_of,
 )
 from data_process.dedup.fingerprints import LONGEST, Comparable, ends_of_long_turns
@@ -26,7 +26,7 @@ POEM = "山前一夜春风到，门外千枝柳色新，老翁不问城中事，
 def finder(tmp_path: Path, *texts: str) -> NgramFinder:
     """What looks for evaluation texts."""
     path = write(tmp_path / "eval.jsonl", [{"q": text} for text in texts])
-    return NgramFinder(read_evaluation([path], Decontamination())[0])
+    return NgramFinder(read_ngrams([path], Decontamination())[0])
 
 
 def holds(found: NgramFinder, text: str) -> bool:
@@ -77,7 +77,7 @@ def test_a_shorter_text_must_be_there_whole_and_a_very_short_one_is_passed_over(
     assert not holds(found, "yes of course")
     assert holds(found, chinese(2, 12))
     assert not holds(found, chinese(3, 11))
-    assert read_evaluation([tmp_path / "eval.jsonl"], Decontamination())[1] == 2
+    assert read_ngrams([tmp_path / "eval.jsonl"], Decontamination())[1] == 2
 
 
 def test_a_phrase_that_many_records_hold_is_no_reason() -> None:
