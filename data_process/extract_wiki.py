@@ -20,7 +20,7 @@ from config import TRAINING_DATA, Count
 from data_process.running.run import StepConfig, StepResult, run_and_join
 from data_process.running.step import MAIN
 from data_process.running.work_dir import join_shards, refuse_to_overwrite, work_dir_of
-from data_process.wiki.extraction import ExtractionSettings, extract, find_dumps, plan_extraction
+from data_process.wiki.extraction import ExtractionSettings, extract, find_dumps
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def main() -> None:
     config = parse_flags(ExtractWikiConfig(), __doc__ or "")
 
     def work(work_dir: Path) -> StepResult:
-        step = plan_extraction(find_dumps(config.input_files), config.extraction)
-        return extract(step, work_dir, config.execution)
+        dumps = find_dumps(config.input_files)
+        return extract(dumps, config.extraction, work_dir, config.execution)
 
     run_and_join(config, work)
 

@@ -25,14 +25,7 @@ from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, find_inputs
 from data_process.pipeline.report import make_report, report_paths, write_report
 from data_process.records.files import find_files
 from data_process.running.run import StepConfig
-from data_process.running.step import MAIN
-from data_process.running.work_dir import (
-    join_streams,
-    locked,
-    refuse_outputs,
-    remove_work_dir,
-    work_dir_of,
-)
+from data_process.running.work_dir import locked, refuse_outputs, remove_work_dir, work_dir_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def main() -> None:
             chain.write_rejected(stages, config.rejected, config.overwrite)
         if stages[-1].name != DEDUP or not stages[-1].counts["out"]:
             raise UserError("\n".join([stages[-1].nothing_left(), *damages]))
-        join_streams(work_dir / DEDUP, MAIN, config.output, config.overwrite)
+        config.join(work_dir / DEDUP)
         report = make_report(chain, stages)
         write_report(report, config.output, [*damages, *notes])
     if not config.keep_intermediate:

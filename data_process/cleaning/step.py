@@ -153,8 +153,6 @@ def clean(
 def repeated_lines(work_dir: Path, least: int) -> frozenset[str]:
     """The lines that `LineCountingStep` found in at least so many documents."""
     counted = map(bytes.split, merged_lines(work_dir, LINES))  # sorted by key, as each part is
-    totals = (
-        (key, sum(int(count) for _, count in counts))
-        for key, counts in itertools.groupby(counted, operator.itemgetter(0))
-    )
+    groups = itertools.groupby(counted, operator.itemgetter(0))
+    totals = ((key, sum(int(count) for _, count in counts)) for key, counts in groups)
     return frozenset(key.decode("ascii") for key, total in totals if total >= least)

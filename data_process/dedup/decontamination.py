@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 from annotated_types import Interval
 
 from config import Settings
-from data_process.dedup.shingles import Hashes, Places, Units, units_of
+from data_process.dedup.shingles import Chosen, Hashes, Places, Units, units_of
 from data_process.records.jsonl import read_records
 from model.tokenizer import script_of
 
@@ -58,7 +57,7 @@ class Decontamination(Settings):
 class EvaluationNgrams:
     """The n-grams of evaluation files."""
 
-    lengths: npt.NDArray[np.int64]
+    lengths: Places
     """Which lengths there are, in units."""
     hashes: Hashes
     """Of all n-grams of all lengths, sorted, each once."""
@@ -173,9 +172,7 @@ class NgramFinder:
         return np.concatenate(found)
 
 
-def contaminated(
-    matches: Places, dropped: npt.NDArray[np.bool_], common: int
-) -> tuple[Places, int]:
+def contaminated(matches: Places, dropped: Chosen, common: int) -> tuple[Places, int]:
     """Separates contaminated records from those that only share a common phrase.
 
     Args:

@@ -27,13 +27,7 @@ from data_process.dedup.decontamination import (
     contaminated,
     read_ngrams,
 )
-from data_process.dedup.duplicates import (
-    KEPT,
-    candidate_pairs,
-    choose,
-    exact_duplicates,
-    similar_pairs,
-)
+from data_process.dedup.duplicates import KEPT, exact_duplicates, near_duplicates
 from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep, replace_array
 from data_process.records.jsonl import BOM, BadRecords, FilePart
 from data_process.records.parts import FilesStep, signature_of
@@ -113,11 +107,7 @@ def decide(
     """A DECISION about each record; adds to counts what was compared."""
     exact = found = exact_duplicates(fingerprints)
     if fingerprints.records and not settings.comparison.exact_only:
-        threshold = settings.comparison.threshold
-        candidates = candidate_pairs(fingerprints, exact)
-        alike = similar_pairs(fingerprints, candidates, threshold)
-        counts.update({"pairs compared": len(candidates), "pairs alike": len(alike.pairs)})
-        found = choose(fingerprints, exact, alike, threshold)
+        found = near_duplicates(fingerprints, exact, settings.comparison.threshold, counts)
     decisions = np.zeros(fingerprints.records, dtype=DECISION)
     decisions["like"], decisions["similarity"] = found.like, found.similarity
     decisions["is_copy"] = exact.like == found.like

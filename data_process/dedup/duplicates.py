@@ -13,6 +13,7 @@ the records alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_process.dedup.fingerprints import Fingerprints
-from data_process.dedup.shingles import Hashes, Places
+from data_process.dedup.shingles import Chosen, Hashes, Places
 from data_process.running.step import progress
 
 KEPT = -1
@@ -34,7 +35,6 @@ ELEMENTS = 1 << 21
 """Elements of sets that are compared at once."""
 Pairs = npt.NDArray[np.int64]  # (pairs, 2): numbers of records, the lower one first
 Similarities = npt.NDArray[np.float32]
-Chosen = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,17 @@ def sorted_shares(
         keys, others, records = map(np.concatenate, zip(*found, strict=True))
         order = np.lexsort((records, others, keys))
         yield keys[order], others[order], records[order]
+
+
+def near_duplicates(
+    fingerprints: Fingerprints, exact: Duplicates, threshold: float, counts: Counter[str]
+) -> Duplicates:
+    """Also drops records that are at least so similar to one that stays; counts what was
+    compared."""
+    candidates = candidate_pairs(fingerprints, exact)
+    alike = similar_pairs(fingerprints, candidates, threshold)
+    counts.update({"pairs compared": len(candidates), "pairs alike": len(alike.pairs)})
+    return choose(fingerprints, exact, alike, threshold)
 
 
 def candidate_pairs(fingerprints: Fingerprints, exact: Duplicates) -> Hashes:

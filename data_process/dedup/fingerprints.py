@@ -34,6 +34,7 @@ from data_process.dedup.shingles import (
     GOLDEN,
     Hashes,
     Places,
+    Set,
     Units,
     band_keys,
     bands_for,
@@ -47,7 +48,6 @@ from data_process.running.step import PartOutput, done_parts, grouped, part_fold
 from model.chat import message_problems
 from model.directory.storage import replace_file
 
-Set = npt.NDArray[np.uint32]
 Arrays = dict[str, npt.NDArray[Any]]
 
 TEXT, USER, ASSISTANT, SYSTEM = range(4)

@@ -33,6 +33,8 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint32]
+Set = npt.NDArray[np.uint32]
+Chosen = npt.NDArray[np.bool_]
 
 SEPARATOR, LETTER, SINGLE, IGNORED = range(4)
 """What a character is: between units; part of a word; a unit; as if it were not there."""
@@ -185,7 +187,7 @@ class CharacterTable:
     """The character as it is compared."""
     kinds: npt.NDArray[np.uint8]
     """SEPARATOR, LETTER, SINGLE or IGNORED."""
-    special: npt.NDArray[np.bool_]
+    special: Chosen
     """Whether its text must be normalised first."""
 
 
@@ -247,9 +249,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
     return found
 
 
-def band_keys(
-    sets: npt.NDArray[np.uint32], sizes: Places, shape: tuple[int, int], seed: int
-) -> Hashes:
+def band_keys(sets: Set, sizes: Places, shape: tuple[int, int], seed: int) -> Hashes:
     """The keys of texts.
 
     Args:

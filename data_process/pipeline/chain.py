@@ -36,13 +36,7 @@ from data_process.running.step import REJECTED, stream_files
 from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
 from data_process.text.splitting import SplitSettings, split
-from data_process.wiki.extraction import (
-    DUMP_NAME,
-    ExtractionSettings,
-    extract,
-    natural_order,
-    plan_extraction,
-)
+from data_process.wiki.extraction import DUMP_NAME, ExtractionSettings, extract, natural_order
 from data_process.wiki.text.wikitext import VariantName, WikitextSettings
 
 EXTRACT, SPLIT, CLEAN, DEDUP, COUNT = "extract", "split", "clean", "dedup", "count"
@@ -236,7 +230,7 @@ class Chain:
         """Dumps to articles."""
         given, cleaning = self.settings, WikitextSettings(variant=self.settings.variant)
         taken = ExtractionSettings(lang=given.lang, min_length=given.min_length, cleaning=cleaning)
-        return extract(plan_extraction(self.inputs.dumps, taken), work_dir, self.execution)
+        return extract(self.inputs.dumps, taken, work_dir, self.execution)
 
     def split(self, work_dir: Path) -> StepResult:
         """Texts to samples."""

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from config import Settings, UserError
 from data_process.records.files import RecordStep, RecordStepConfig, run_records
-from data_process.records.formats import (
-    EXAMPLES,
-    FORMATS,
-    Converted,
-    FormatName,
-    formats_of,
-    from_question,
-)
-from data_process.records.jsonl import (
-    BadLine,
-    BadRecord,
-    FilePart,
-    Reading,
-    Record,
-    shown,
-    skipping,
-)
+from data_process.records.formats import EXAMPLES, FormatName, converter, formats_of
+from data_process.records.jsonl import BadLine, BadRecord, FilePart, Reading, Record, shown
 from data_process.records.kinds import described
 from data_process.records.parts import jsonl_parts, refuse_twice
 from data_process.records.sources import LOOKED_AT, packing_of, read_source
@@ -57,12 +41,6 @@ class Naming(Settings):
             return [f"from is {self.format}: question_key and answer_key go with question"]
         return []
 
-    def converter(self, name: FormatName) -> Callable[[dict[str, Any]], Iterator[Converted]]:
-        """What converts from a format, with the keys that were named."""
-        if name == "question":
-            return partial(from_question, question=self.question_key, answer=self.answer_key)
-        return FORMATS[name].convert
-
 
 @dataclass(frozen=True)
 class ConvertStep(RecordStep):
@@ -76,8 +54,8 @@ class ConvertStep(RecordStep):
 
     def run(self, number: int, output: PartOutput) -> None:
         """Converts the records of one part."""
-        on_bad = skipping(self.reading.bad_records, output)
-        records = read_source(self.files[number], on_bad, self.reading.max_line_bytes)
+        reading = self.reading
+        records = read_source(self.files[number], reading.on_bad(output), reading.max_line_bytes)
         self.convert(records, self.formats[number], output)
 
     def work(self, records: Iterator[Record], output: PartOutput) -> None:
@@ -91,8 +69,8 @@ class ConvertStep(RecordStep):
         Raises:
             BadRecord: a record is not, and bad_records is "stop".
         """
-        convert = self.naming.converter(name)
-        on_bad = skipping(self.reading.bad_records, output)
+        convert = converter(name, self.naming.question_key, self.naming.answer_key)
+        on_bad = self.reading.on_bad(output)
         for record in records:
             try:
                 made = list(convert(record.value))
@@ -173,7 +151,7 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
     parts: list[FilePart] = []
     formats: list[FormatName] = []
     reading = config.reading
-    on_bad = skipping(reading.bad_records)
+    on_bad = reading.on_bad()
     for path in files:
         packing = packing_of(path)
         if packing == "lines" and config.naming.format != "lines":

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import dropwhile, groupby, takewhile
 from typing import Any, Literal, NamedTuple
 
@@ -165,6 +166,7 @@ def joined(turns: Sequence[Turn]) -> list[Message]:
 Converted = tuple[dict[str, Any], str | None, list[str]]
 """What became of a record: the new one, or the old one and why it is dropped; and what was done
 beyond writing it in another way."""
+Converter = Callable[[dict[str, Any]], Iterator[Converted]]
 
 
 def has_texts(record: dict[str, Any], *names: str) -> bool:
@@ -333,7 +335,7 @@ class Format(NamedTuple):
 
     matches: Callable[[dict[str, Any]], bool]
     """Whether a record is written so, by its keys and the types of their values."""
-    convert: Callable[[dict[str, Any]], Iterator[Converted]]
+    convert: Converter
     """Ours; raises BadLine without a place when it is not written so."""
 
 
@@ -363,6 +365,13 @@ EXAMPLES: dict[FormatName, str] = {
 """For messages."""
 WITHOUT_TEXT = ("preference", "alpaca", "sharegpt", "messages", "conversations")
 """Formats whose records may have a text beside, which says the same."""
+
+
+def converter(name: FormatName, question: str | None, answer: str | None) -> Converter:
+    """What converts from a format, with the keys of question and answer that were named."""
+    if name == "question":
+        return partial(from_question, question=question, answer=answer)
+    return FORMATS[name].convert
 
 
 def formats_of(record: dict[str, Any]) -> list[FormatName]:

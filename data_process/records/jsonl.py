@@ -21,13 +21,7 @@ from typing import IO, Annotated, Any, Literal, NamedTuple, TypeVar
 from annotated_types import Interval
 
 from config import Settings, UserError
-from data_process.records.kinds import (
-    conversation_problems,
-    described,
-    no_problems,
-    shortened,
-    text_problems,
-)
+from data_process.records.kinds import PROBLEMS, described, shortened
 from data_process.running.step import Part, PartOutput
 from data_process.running.work_dir import PIPE
 from model.chat import Message
@@ -63,8 +57,11 @@ class Reading(Settings):
     def records(self, source: Source, output: PartOutput | None = None) -> Iterator[Record]:
         """The records of a file or of a part of one; bad ones that are skipped are noted in the
         output of a step, if there is one. See `read_records`."""
-        on_bad = skipping(self.bad_records, output)
-        return read_records(source, on_bad=on_bad, longest=self.max_line_bytes)
+        return read_records(source, on_bad=self.on_bad(output), longest=self.max_line_bytes)
+
+    def on_bad(self, output: PartOutput | None = None) -> OnBad | None:
+        """What becomes of a bad record; see `skipping`."""
+        return skipping(self.bad_records, output)
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ OnBad = Callable[[BadRecord], object]
 
 def read_records(
     source: Source,
-    check: Check = no_problems,
+    check: Check = PROBLEMS["any"],
     on_bad: OnBad | None = None,
     longest: int = LONGEST_LINE,
 ) -> Iterator[Record]:
@@ -248,14 +245,14 @@ def skipping(bad_records: BadRecords, output: PartOutput | None = None) -> OnBad
 
 def read_texts(source: Source) -> Iterator[tuple[int, str]]:
     """The texts of a pretraining file, {"text": ...} a line, with their line numbers."""
-    for record in read_records(source, text_problems):
+    for record in read_records(source, PROBLEMS["text"]):
         yield record.line, record.value["text"]
 
 
 def read_conversations(source: Source) -> Iterator[tuple[int, list[Message]]]:
     """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, each
     with an assistant's turn, with their line numbers."""
-    for record in read_records(source, conversation_problems):
+    for record in read_records(source, PROBLEMS["conversations"]):
         yield record.line, record.value["conversations"]
 
 
@@ -310,8 +307,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror or error}); check its permissions and its "
-            "disk"
+            f"{path}: cannot be read ({error.strerror or error}); check its permissions and disk"
         ) from error
 
 

@@ -95,16 +95,10 @@ class QuestionWriter(Writer):
         write = {method.__name__: method for method in special}.get(category)
         exam = write(number) if write else self.fact(category)
         *messages, reference = exam.conversation.messages()
-        return {
-            "id": f"{category}-{self.code}-{number + 1:02}",
-            "language": self.code,
-            "category": category,
-            "messages": messages,
-            "accepted": exam.accepted,
-            "reference": reference["content"],
-            "rejected": exam.rejected,
-            "min_characters": exam.min_characters,
-        }
+        name, shortest = f"{category}-{self.code}-{number + 1:02}", exam.min_characters
+        asked = {"id": name, "language": self.code, "category": category, "messages": messages}
+        right = {"accepted": exam.accepted, "reference": reference["content"]}
+        return {**asked, **right, "rejected": exam.rejected, "min_characters": shortest}
 
     def fact(self, category: str) -> Exam:
         """A held-out question about a fact."""

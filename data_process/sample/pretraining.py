@@ -50,11 +50,8 @@ class TextWriter(Writer):
         if self.is_held_story(kind, name):
             return self.story()
         values = self.story_values(kind, name, friend)
-        paragraphs = [
-            self.space.join(filter(None, (line.fill(values, self.rng) for line in paragraph)))
-            for paragraph in self._story_lines()
-        ]
-        return "\n\n".join(paragraphs)
+        filled = [[line.fill(values, self.rng) for line in lines] for lines in self._story_lines()]
+        return "\n\n".join(self.space.join(filter(None, lines)) for lines in filled)
 
     def _story_lines(self) -> tuple[tuple[Template, ...], ...]:
         """The lines of three paragraphs, half of the time with a dialogue."""

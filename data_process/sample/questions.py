@@ -73,10 +73,7 @@ def make_facts(code: str) -> list[Fact]:
         ("translation", words, {"word_to_zh": "zh", "word_to_en": "en"}),
     ]
     facts = [fact for table in tables for fact in _facts(code, *table)]
-    return facts + [
-        Fact("identity", kind, code, (kind, 0), {}, "", _accepted_lines(kind, code))
-        for kind in IDENTITY_KINDS
-    ]
+    return facts + [_fact_of_lines("identity", kind, code) for kind in IDENTITY_KINDS]
 
 
 def _rows(table: str, code: str, *required: str) -> list[dict[str, str]]:
@@ -107,9 +104,11 @@ def _accepted(kind: str, answer: str, code: str) -> Accepted:
     return any_of(answer)
 
 
-def _accepted_lines(kind: str, code: str) -> Accepted:
+def _fact_of_lines(category: str, kind: str, code: str) -> Fact:
+    """A fact of no table, whose right answers are listed beside its questions."""
     lines = language(code).facts.lines(f"{kind}: accepted")
-    return tuple(tuple(line.split(" + ")) for line in lines)
+    accepted = tuple(tuple(line.split(" + ")) for line in lines)
+    return Fact(category, kind, code, (kind, 0), {}, "", accepted)
 
 
 def _in_templates(section: str, code: str, values: dict[str, str]) -> Accepted:
@@ -169,7 +168,7 @@ def greetings(code: str) -> list[Question]:
     texts = language(code).facts
     questions = []
     for kind in GREETING_KINDS:
-        fact = Fact("greeting", kind, code, (kind, 0), {}, "", _accepted_lines(kind, code))
+        fact = _fact_of_lines("greeting", kind, code)
         answer = texts.one(f"{kind}: answer").text
         mark = texts.several("marks", 2)[kind == "how"].text
         for start in texts.lines(f"{kind}: starts"):

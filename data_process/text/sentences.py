@@ -150,7 +150,8 @@ line_ends = ends_of(LINE_END)
 clause_ends = ends_of(CLAUSE_END)
 word_ends = ends_of(WORD_END)
 wide_borders = ends_of(WIDE_BORDER, reach=1)
-FINDERS = (paragraph_ends, sentence_ends, line_ends, clause_ends, word_ends, wide_borders)
+SENTENCE_FINDERS = (paragraph_ends, sentence_ends)
+FINDERS = (*SENTENCE_FINDERS, line_ends, clause_ends, word_ends, wide_borders)
 """From the best kind of place to the worst."""
 
 

@@ -27,13 +27,7 @@ from data_process.running.run import StepResult, first_of, run_single
 from data_process.running.step import Part, PartOutput, Step, grouped, progress
 from data_process.running.workers import Execution
 from data_process.text.files import TextPart, is_encoding, text_chunks, text_parts
-from data_process.text.sentences import (
-    FINDERS,
-    Finder,
-    is_character_border,
-    paragraph_ends,
-    sentence_ends,
-)
+from data_process.text.sentences import FINDERS, SENTENCE_FINDERS, Finder, is_character_border
 from model.tokenizer import EtudeTokenizer
 
 ENDINGS = (".txt", ".jsonl")
@@ -136,8 +130,9 @@ class Splitter:
         if not self.overlap or cut == len(text):
             return cut
         low = max(begin + 1, ends[before - 1] if before > 0 else 0)
-        finders = (paragraph_ends, sentence_ends)
-        return min((p for find in finders for p in borders(find, text, low, cut)), default=cut)
+        return min(
+            (p for find in SENTENCE_FINDERS for p in borders(find, text, low, cut)), default=cut
+        )
 
 
 def best_place(text: str, low: int, high: int, wanted: int, least: int) -> int:

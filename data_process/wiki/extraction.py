@@ -224,9 +224,13 @@ def plan_extraction(
     return ExtractionStep(tuple((part,) for part in parts), settings)
 
 
-def extract(step: ExtractionStep, work_dir: Path, execution: Execution) -> StepResult:
-    """Runs a step; what comes from a pipe is read in this process, for others do not have it."""
-    if any(is_pipe(part.path) for group in step.groups for part in group):
+def extract(
+    paths: Sequence[Path], settings: ExtractionSettings, work_dir: Path, execution: Execution
+) -> StepResult:
+    """Extracts the articles of dumps; what comes from a pipe is read in this process, for others do
+    not have it."""
+    step = plan_extraction(paths, settings)
+    if any(map(is_pipe, paths)):
         execution = replace(execution, workers=1, executor="local")
     counts = run_step(step, work_dir, execution)
     xml_bytes = counts.pop(XML_BYTES, 0)

@@ -129,6 +129,11 @@ def replace_brackets(text: str, render: Callable[[str], str]) -> str:
     return "".join(pieces)
 
 
+def strip_markup(text: str) -> str:
+    """A text without tags, the apostrophes of bold and italic, and magic words."""
+    return strip_magic(strip_quotes(strip_tags(text)))
+
+
 def strip_tags(text: str) -> str:
     """Replaces HTML tags by what they mean in plain text: nothing, a new line or a list item."""
     if "<" not in text:

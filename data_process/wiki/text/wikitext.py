@@ -12,13 +12,7 @@ from typing import Literal
 
 from config import Settings
 from data_process.wiki.text.blocks import LineCleaner, drop_tables
-from data_process.wiki.text.inline import (
-    decode_entities,
-    show_links,
-    strip_magic,
-    strip_quotes,
-    strip_tags,
-)
+from data_process.wiki.text.inline import decode_entities, show_links, strip_markup
 from data_process.wiki.text.kinds import Namespaces, template_language
 from data_process.wiki.text.marks import close_gaps, place_captions, without_marks
 from data_process.wiki.text.regions import Literals, escape_markup, extract_regions
@@ -75,8 +69,7 @@ class WikitextCleaner:
         if "-{" in text or templates.word_rules:
             text = self.variants.clean(text, templates.word_rules)
         text = show_links(text, self.namespaces)
-        text = strip_magic(strip_quotes(strip_tags(text)))
-        text = literals.restore(decode_entities(text))
+        text = literals.restore(decode_entities(strip_markup(text)))
         text = close_gaps(place_captions(text))
         lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
         text = literals.restore_blocks(escape_markup(lines.clean(text)))
