@@ -250,9 +250,8 @@ class Chain:
 
     def deduplicate(self, paths: Sequence[Path], work_dir: Path) -> StepResult:
         """Clean records to different ones."""
-        settings = DedupSettings(
-            comparison=Comparison(threshold=self.settings.threshold),
-            decontamination=Decontamination(against=self.settings.against),
-        )
+        comparison = Comparison(threshold=self.settings.threshold)
+        evaluation = Decontamination(against=self.settings.against)
+        settings = DedupSettings(comparison=comparison, decontamination=evaluation)
         files = tuple(jsonl_parts(paths))
         return deduplicate(files, self.against, settings, work_dir, self.execution)

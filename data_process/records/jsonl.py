@@ -32,9 +32,7 @@ PIECE_BYTES = 1 << 20
 """What is read at once of a line that may be of any length."""
 BOM = b"\xef\xbb\xbf"
 BAD = "dropped: bad record"
-COMPRESSED = re.compile(
-    rb"\x1f\x8b|BZh|PK\x03\x04|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c|Rar!"
-)
+COMPRESSED = re.compile(rb"\x1f\x8b|BZh|PK\x03\x04|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!")
 """First bytes of gzip, bzip2, zip, xz, Zstandard, 7z and RAR."""
 PARQUET = "Parquet; save it as JSONL first (pandas: read_parquet, to_json with lines=True)"
 

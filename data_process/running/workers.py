@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar
 from config import Above0, Count, Settings, UserError
 
 Task = TypeVar("Task")
+Workers = dict[Connection, BaseProcess]
 
 
 def available_cores() -> int:
@@ -146,12 +147,10 @@ def answer_of(pipe: Connection, process: BaseProcess) -> str | None:
 
 
 @contextmanager
-def workers_started(
-    work: Callable[[Any], None], count: int
-) -> Iterator[dict[Connection, BaseProcess]]:
+def workers_started(work: Callable[[Any], None], count: int) -> Iterator[Workers]:
     """Processes that wait for tasks, by their pipes; they are ended with the block."""
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half
-    idle: dict[Connection, BaseProcess] = {}
+    idle: Workers = {}
     started: list[BaseProcess] = []
     try:
         with interrupts_held_back():

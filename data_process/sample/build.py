@@ -90,7 +90,5 @@ def is_written(path: Path, content: bytes, overwrite: bool) -> bool:
     if path.is_file() and path.read_bytes() == content:
         return True
     if path.exists() and not overwrite:
-        raise UserError(
-            f"{path} exists with other content: move it away, or pass --overwrite to replace it."
-        )
+        raise UserError(f"{path} exists with other content: move it away, or pass --overwrite")
     return False

@@ -50,6 +50,10 @@ class Question:
     answer: str
 
 
+Split = tuple[list[Question], list[Question]]
+"""Questions for training, and those that are held out."""
+
+
 def first(alternatives: str) -> str:
     """The alternative that the sample teaches."""
     return alternatives.split("/")[0]
@@ -276,9 +280,7 @@ def _sums(triples: list[Triple], code: str) -> list[Question]:
     return [question for triple in triples for question in ask(arithmetic_fact(triple, code))]
 
 
-def _split_differences(
-    questions: list[Question], rng: random.Random
-) -> tuple[list[Question], list[Question]]:
+def _split_differences(questions: list[Question], rng: random.Random) -> Split:
     """Holds out one question about each of some differences."""
     keys = list(dict.fromkeys(q.fact.key for q in questions if q.fact.kind == "subtraction"))
     held = []
@@ -287,9 +289,7 @@ def _split_differences(
     return [q for q in questions if q not in held], held
 
 
-def _split_questions(
-    questions: list[Question], category: str, rng: random.Random
-) -> tuple[list[Question], list[Question]]:
+def _split_questions(questions: list[Question], category: str, rng: random.Random) -> Split:
     """Holds out at most one question about each fact (more of the few general ones)."""
     limit = 4 if category in ("greeting", "identity") else 1
     common = {prompt for code in LANGUAGES for prompt in common_prompts(code)}

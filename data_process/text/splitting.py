@@ -130,9 +130,8 @@ class Splitter:
         if not self.overlap or cut == len(text):
             return cut
         low = max(begin + 1, ends[before - 1] if before > 0 else 0)
-        return min(
-            (p for find in SENTENCE_FINDERS for p in borders(find, text, low, cut)), default=cut
-        )
+        places = (p for find in SENTENCE_FINDERS for p in borders(find, text, low, cut))
+        return min(places, default=cut)
 
 
 def best_place(text: str, low: int, high: int, wanted: int, least: int) -> int:

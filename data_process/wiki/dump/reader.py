@@ -221,17 +221,12 @@ def cut_dump(path: Path, part_bytes: int | None = None) -> list[DumpPart]:
     size = path.stat().st_size
     part_bytes = part_bytes or PART_BYTES.get(reader.packing, size)
     can_be_cut = part_bytes < size and reader.encoding == "utf-8" and reader.packing != "gzip"
-    if reader.packing == "bz2":
-        can_be_cut = can_be_cut and has_streams(path, part_bytes)
+    if can_be_cut and reader.packing == "bz2":
+        raw = RawFile(path, 1)
+        with raw.file:  # a second stream begins in the first part of a multistream file
+            can_be_cut = raw.find_stream(part_bytes)
     borders = [*range(0, size, part_bytes if can_be_cut else size), size]
     return [
         DumpPart(path, site, begin, None if end == size else end, reader.packing, end - begin)
         for begin, end in itertools.pairwise(borders)
     ]
-
-
-def has_streams(path: Path, part_bytes: int) -> bool:
-    """Whether a second bz2 stream begins in the first part: it is a multistream file."""
-    raw = RawFile(path, 1)
-    with raw.file:
-        return raw.find_stream(part_bytes)

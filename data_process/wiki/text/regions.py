@@ -96,7 +96,7 @@ def extract_regions(text: str, literals: Literals) -> str:
             position = end_of_comment(text, match.start())
             continue
         name = name.lower()
-        content, position = content_of(text, match, name, unclosed)
+        content, position = content_of(text, match, unclosed)
         if content is not None and (render := RENDERERS.get(name)):
             pieces.append(render(match[2], content, literals))
         before, after = text[match.start() - 1 : match.start()], text[position : position + 1]
@@ -115,22 +115,19 @@ def end_of_comment(text: str, start: int) -> int:
     return end + 3 + alone
 
 
-def content_of(
-    text: str, match: re.Match[str], name: str, unclosed: set[str]
-) -> tuple[str | None, int]:
+def content_of(text: str, match: re.Match[str], unclosed: set[str]) -> tuple[str | None, int]:
     """A region's content (None: it has none) and where it ends.
 
     Args:
         text: the page.
         match: its beginning.
-        name: its tag.
         unclosed: tags that are closed nowhere after here, so that each is looked for once.
     """
     if match[2].endswith("/"):
         return None, match.start(3)
     if match[4]:
         return match[3], match.end()
-    if name not in unclosed:
+    if (name := match[1].lower()) not in unclosed:
         closing = re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, match.start(3))
         if closing:
             return text[match.start(3) : closing.start()], closing.end()

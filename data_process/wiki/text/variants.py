@@ -81,10 +81,8 @@ class VariantChooser:
 
     def chosen(self, alternatives: dict[str, str], otherwise: str) -> str:
         """The word of the nearest variant, else the first one."""
-        for variant in self.order:
-            if variant in alternatives:
-                return alternatives[variant]
-        return next(iter(alternatives.values()), otherwise)
+        variants = (variant for variant in (*self.order, *alternatives) if variant in alternatives)
+        return alternatives.get(next(variants, ""), otherwise)
 
     def learn(self, words: dict[str, str], body: str) -> None:
         """Adds a rule: each other variant's word becomes the chosen one."""
