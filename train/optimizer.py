@@ -181,7 +181,7 @@ def orthogonalize(matrices: Tensor, steps: int, dtype: torch.dtype = torch.float
 
 
 def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], scale: float) -> None:
-    """Sets every group's learning rate to a share of its peak."""
+    """Sets every group's learning rate to a share of its peak, before each step."""
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * scale

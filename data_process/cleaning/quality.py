@@ -74,7 +74,8 @@ class QualityLimits(Settings):
     max_words: Number = 0
     """Most words (Chinese: characters); 0: any number."""
     min_letters: Share = 0.6
-    """Least share of letters in what is no white space (else: tables, code, prices)."""
+    """Least share of letters in what is no white space; digits and marks count against it (else:
+    tables, code, prices)."""
     max_symbols: Share = 0.1
     """Most # and ellipses for each word."""
     min_word_length: Length = 2.8

@@ -215,7 +215,7 @@ class NativeForward:
             **{name: getattr(config, name) for name in SIZES},
             slots=cache.keys.shape[1],
             max_length=cache.keys.shape[3],
-            threads=torch.get_num_threads(),
+            threads=torch.get_num_threads(),  # as many as torch: OMP_NUM_THREADS decides both
             epsilon=config.rms_norm_eps,
             embedding=self.pointer(self.weights["model.embed_tokens.weight"]),
             cosine=self.pointer(rotary.cos),

@@ -243,6 +243,7 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[float], list[float]]:
 HEADER = (
     f"{'file':28} {'measure':18} {'value':>8}  {'95% interval':17} {'chance':>7} {'records':>8}"
 )
+"""The columns of the table of files and tasks, which `line` fills."""
 
 
 def line(row: dict[str, Any]) -> str:
