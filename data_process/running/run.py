@@ -66,8 +66,7 @@ class StepConfig(Settings):
     output: Path = TRAINING_DATA / "pretrain" / "output.jsonl"
     """JSONL file to write."""
     rejected: Path | None = None
-    """JSONL file for what is dropped, in any step, each record with its reason; a duplicate with
-    the record that it is like."""
+    """JSONL file for what is dropped, each record with its reason."""
     overwrite: bool = False
     """Replace files that exist with other content."""
     execution: Execution = field(default_factory=Execution)
