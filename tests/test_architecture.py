@@ -44,6 +44,17 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
 
 
+def test_training_knows_the_engine_and_no_chat() -> None:
+    wrong = [
+        f"{source.name}:{line} {module}"
+        for source in SOURCES
+        for module, line in own_imports(source)
+        if source.package == "train" and module.startswith("inference.")
+        if not module.startswith("inference.engine")
+    ]
+    assert wrong == []
+
+
 def test_nothing_imports_a_script() -> None:
     names = {script.module for script in SCRIPTS}
     wrong = [f"{s.name}:{n} {m}" for s in SOURCES for m, n in own_imports(s) if m in names]
