@@ -12,15 +12,16 @@ This file imports neither torch nor transformers: `--help` answers at once.
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import tyro
-from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MinLen
 
 ROOT = Path(__file__).resolve().parent
 TRAINING_DATA = ROOT / "training_data"
@@ -64,17 +65,29 @@ class Settings:
 
 
 def declared_ranges(kind: type[Settings]) -> dict[str, list[Any]]:
-    """The bounds in the annotation of each field of a class: Gt, Ge, Le, Interval ..."""
-    found: dict[str, list[Any]] = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        found[name] = []
-        for mark in getattr(hint, "__metadata__", ()):
-            found[name] += mark if isinstance(mark, GroupedMetadata) else [mark]
-    return found
+    """The bounds in the annotation of each field of a class: Gt, Ge, Le, Interval, MinLen ..."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {name: list(bounds_in(hint)) for name, hint in hints.items()}
 
 
-def range_problems(name: str, value: float, bounds: Sequence[Any]) -> list[str]:
-    """A sentence when a value is outside its bounds (as NaN always is), else none."""
+def bounds_in(hint: Any) -> Iterator[Any]:
+    """The bounds in an annotation, in what it may be (`Seed | None`) and what it holds
+    (`tuple[Count, ...]`)."""
+    for mark in getattr(hint, "__metadata__", ()):
+        yield from mark if isinstance(mark, GroupedMetadata) else [mark]
+    for part in get_args(hint):
+        yield from bounds_in(part)
+
+
+def range_problems(name: str, value: Any, bounds: Sequence[Any]) -> list[str]:
+    """A sentence when a value is outside its bounds, or a number that is not finite (infinity is
+    above every lower bound), else none."""
+    if isinstance(value, tuple):
+        if not value and any(isinstance(bound, MinLen) for bound in bounds):
+            return [f"{name} is given without a value: name at least one"]
+        return [problem for item in value for problem in range_problems(name, item, bounds)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{name} is {value}: use a finite number"]
     inside = {Gt: operator.gt, Ge: operator.ge, Lt: operator.lt, Le: operator.le}
     words = {Gt: "above", Ge: "at least", Lt: "below", Le: "at most"}
     limits = [(type(b), getattr(b, type(b).__name__.lower())) for b in bounds if type(b) in inside]
@@ -88,6 +101,12 @@ Count = Annotated[int, Gt(0)]
 """A whole number from 1 up."""
 Above0 = Annotated[float, Gt(0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
+Size = Annotated[int, Interval(ge=1, le=10_000_000)]
+"""A dimension of a tensor: no product of two of them overflows."""
+Seed = Annotated[int, Interval(ge=0, le=2**63 - 1)]
+"""What torch's and numpy's generators take."""
+Files = Annotated[tuple[Path, ...], MinLen(1)]
+"""At least one file."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ class RopeScaling(Settings):
     llama3 (as in Llama 3.1): slow channels only."""
     factor: Annotated[float, Interval(ge=1, le=1_000_000)] = 1.0
     """How many times longer the context is than the one trained on."""
-    original_max_position_embeddings: int = 0
+    original_max_position_embeddings: Annotated[int, Interval(ge=0, le=10_000_000)] = 0
     """The context trained on (yarn, llama3)."""
     low_freq_factor: Above0 = 1.0
     """llama3: channels that turn less often than this in the original context are scaled."""
@@ -130,20 +149,20 @@ class ModelConfig(Settings):
     """The shape of the network: all that is needed to build it, and all that its `config.json`
     holds."""
 
-    vocab_size: Annotated[Count, tyro.conf.Suppress] = 16_384
+    vocab_size: Annotated[Size, tyro.conf.Suppress] = 16_384
     """Number of tokens. Training takes it from the tokenizer, so it is no flag."""
-    hidden_size: Count = 768
+    hidden_size: Size = 768
     """Width of the residual stream."""
-    intermediate_size: Count = 2_048
+    intermediate_size: Size = 2_048
     """Width of the feed-forward layer."""
-    num_hidden_layers: Count = 12
+    num_hidden_layers: Annotated[int, Interval(ge=1, le=10_000)] = 12
     """Number of transformer blocks."""
-    num_attention_heads: Count = 12
+    num_attention_heads: Size = 12
     """Number of query heads; must divide hidden_size into an even head size."""
-    num_key_value_heads: Count = 4
+    num_key_value_heads: Size = 4
     """Number of key and value heads; must divide num_attention_heads (fewer heads: a smaller
     cache)."""
-    max_position_embeddings: Count = 1_024
+    max_position_embeddings: Size = 1_024
     """Longest context, in tokens."""
     rope_theta: Above0 = 10_000.0
     """Base of the rotary position embedding (RoFormer, arXiv 2104.09864)."""
@@ -199,14 +218,14 @@ class TokenizerConfig(Settings):
 class TrainConfig(Settings):
     """What both training stages can set."""
 
-    batch_size: Count = 16
+    batch_size: Size = 16
     """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
     gradient_accumulation_steps: Count = 1
     """Micro-batches that a step's rows are cut into: raise it when memory is short; the result
     stays the same."""
-    max_length: Count = 512
+    max_length: Size = 512
     """Tokens in a row."""
-    num_train_epochs: Above0 = 3.0
+    num_train_epochs: Annotated[float, Interval(gt=0, le=1e9)] = 3.0
     """Times that the data is gone through."""
     max_steps: Annotated[int | None, Gt(0)] = None
     """Stop after this many optimizer steps, whatever num_train_epochs says."""
@@ -277,7 +296,7 @@ class TrainConfig(Settings):
     into pieces, for models that do not fit on one device."""
     dry_run: bool = False
     """Print the plan (size, data, steps, memory, time) and end."""
-    seed: int = 1
+    seed: Seed = 1
     """Seed of the initial weights and of the order of the rows."""
 
     def conflicts(self) -> list[str]:
@@ -312,7 +331,7 @@ class PretrainConfig(TrainConfig):
 class SFTConfig(TrainConfig):
     """Fine-tuning on conversations."""
 
-    batch_size: Count = 8
+    batch_size: Size = 8
     """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
     learning_rate: Above0 = 3e-5
     """Peak learning rate of AdamW."""
@@ -327,9 +346,9 @@ class PathConfig(Settings):
     """Where everything lies. Defaults lie under the repository; what you type counts from where you
     stand."""
 
-    pretrain_files: tuple[Path, ...] = (TRAINING_DATA / "pretrain" / "pretrain_hq.jsonl",)
+    pretrain_files: Files = (TRAINING_DATA / "pretrain" / "pretrain_hq.jsonl",)
     """JSONL files of {"text": ...}, for the tokenizer and for pretraining."""
-    sft_files: tuple[Path, ...] = (TRAINING_DATA / "sft" / "sft_mini_512.jsonl",)
+    sft_files: Files = (TRAINING_DATA / "sft" / "sft_mini_512.jsonl",)
     """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}, for fine-tuning."""
     tokenizer_dir: Path = WEIGHT / "tokenizer"
     """The tokenizer's directory."""
@@ -359,7 +378,7 @@ class TransformersSampling(Settings):
     """Above 1: tokens that already occurred become less likely; 1: off."""
     max_tokens: Count = 512
     """Most tokens of an answer."""
-    seed: Annotated[int | None, Interval(ge=0, le=2**63 - 1)] = None
+    seed: Seed | None = None
     """Seed of the choice: the same seed gives the same text. None: another text each time."""
 
 
@@ -536,4 +555,5 @@ def auto() -> EtudeConfig:
 
 def divisors(number: int) -> list[int]:
     """The divisors of a positive number, ascending."""
-    return [d for d in range(1, number + 1) if number % d == 0]
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})

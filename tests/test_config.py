@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 import subprocess
 import sys
@@ -9,8 +11,22 @@ import sys
 import pytest
 
 from cli import parse_config
-from config import PRESETS, ROOT, ModelConfig, PretrainConfig, SFTConfig, TokenizerConfig, UserError
+from config import (
+    PRESETS,
+    ROOT,
+    ModelConfig,
+    PretrainConfig,
+    RopeScaling,
+    SamplingConfig,
+    Settings,
+    SFTConfig,
+    TokenizerConfig,
+    UserError,
+    declared_ranges,
+    divisors,
+)
 from model.transformer import Etude
+from tool.settings import TimeToQualityConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -76,6 +92,42 @@ def test_all_problems_are_raised_at_once_with_field_value_and_remedy() -> None:
 def test_each_bad_value_is_named(problem: tuple[ModelConfig | PretrainConfig, str]) -> None:
     config, sentence = problem
     assert any(sentence in found for found in config.problems())
+
+
+ALL_SETTINGS = (ModelConfig, RopeScaling, TokenizerConfig, PretrainConfig, SFTConfig)
+
+
+@pytest.mark.parametrize("kind", ALL_SETTINGS, ids=lambda kind: kind.__name__)
+def test_every_number_has_a_range_and_must_be_finite(kind: type[Settings]) -> None:
+    for item in dataclasses.fields(kind):
+        default = getattr(kind(), item.name)
+        if type(default) in (int, float) or "float" in str(item.type) or "int" in str(item.type):
+            assert declared_ranges(kind)[item.name], f"{item.name} has no range"
+            for value in (math.inf, math.nan, -1):
+                changed = dataclasses.replace(kind(), **{item.name: value})
+                assert any(f"{item.name} is {value}" in found for found in changed.problems())
+
+
+def test_a_seed_that_may_be_left_out_has_its_range_too() -> None:
+    assert SamplingConfig(seed=None).problems() == []
+    assert "seed is -1" in SamplingConfig(seed=-1).problems()[0]
+
+
+@pytest.mark.parametrize("flag", ["pretrain_files", "sft_files"])
+def test_a_flag_for_files_with_nothing_behind_it_is_refused(flag: str) -> None:
+    with pytest.raises(UserError, match=f"{flag} is given without a value"):
+        parse_config(["paths"], "", [f"--{flag}"])
+
+
+def test_a_tuple_of_numbers_has_the_range_of_each() -> None:
+    assert "learning_rates is -1.0" in TimeToQualityConfig(learning_rates=(-1.0,)).problems()[0]
+    assert "without a value" in TimeToQualityConfig(learning_rates=()).problems()[0]
+
+
+def test_divisors_of_a_large_number_are_found_at_once() -> None:
+    assert divisors(12) == [1, 2, 3, 4, 6, 12]
+    assert divisors(16) == [1, 2, 4, 8, 16]
+    assert divisors(9_999_991) == [1, 9_999_991]
 
 
 def test_output_is_utf8_and_not_held_back_also_in_a_pipe_of_another_locale() -> None:

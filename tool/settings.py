@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Interval, MinLen
 
 from config import (
     LADDER,
@@ -17,11 +17,14 @@ from config import (
     Count,
     DeviceName,
     DtypeName,
+    Files,
     PathConfig,
     QuantizeName,
+    Seed,
     Settings,
     SFTConfig,
     Share,
+    Size,
 )
 
 
@@ -137,7 +140,7 @@ class EvaluateConfig(Settings):
 class PlotConfig(Settings):
     """A picture of one or several runs."""
 
-    model_dirs: tuple[Path, ...] = (PathConfig.pretrained_model_dir,)
+    model_dirs: Files = (PathConfig.pretrained_model_dir,)
     """Model directories of runs, finished or not; runs of one stage share an axis."""
     labels: tuple[str, ...] = ()
     """What the legend calls them; none: the names of the directories."""
@@ -166,7 +169,7 @@ class PlotConfig(Settings):
 class ShowMaskConfig(Settings):
     """A conversation, token by token."""
 
-    sft_files: tuple[Path, ...] = PathConfig.sft_files
+    sft_files: Files = PathConfig.sft_files
     """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}."""
     record: Count = 1
     """Which conversation of the files to show, from 1."""
@@ -202,7 +205,7 @@ class BenchmarkConfig(Settings):
 class TrainingSpeedConfig(BenchmarkConfig):
     """Measures the speed of training against transformers, eager and tuned."""
 
-    shapes: tuple[Literal["T", "S"], ...] = ("T", "S")
+    shapes: Annotated[tuple[Literal["T", "S"], ...], MinLen(1)] = ("T", "S")
     """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
     6400, batch 8 x 512."""
     rounds: Count = 10
@@ -268,18 +271,18 @@ class TimeToQualityConfig(BenchmarkConfig):
     """Measures whether Etude's defaults reach in a third of the time the bits per byte that
     transformers + AdamW with a tuned learning rate reaches."""
 
-    pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
+    pretrain_files: Files = PathConfig.pretrain_files
     """JSONL files of {"text": ...}; every 30th record is kept out of training to measure
     with."""
     tokenizer_dir: Path | None = None
     """The tokenizer's directory; None: one is trained on the files."""
-    vocab_size: int = 4_096
+    vocab_size: Size = 4_096
     """Tokens of the tokenizer that is trained."""
     minutes: Above0 = 10.0
     """Time of transformers; Etude gets a third of it."""
     tune_minutes: Above0 = 2.0
     """Time of transformers' run with each of the learning rates; the best one gets the minutes."""
-    learning_rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
+    learning_rates: Annotated[tuple[Above0, ...], MinLen(1)] = (5e-4, 1e-3, 2e-3, 4e-3)
     """Peak learning rates to choose transformers' from."""
     batch_size: Count = 32
     """Rows of 256 tokens in a step of transformers."""
@@ -303,13 +306,13 @@ class TimeToQualityConfig(BenchmarkConfig):
 class ScalingStudyConfig(Settings):
     """How bits per byte fall with the size of a model and the tokens that it is trained on."""
 
-    pretrain_files: tuple[Path, ...] = PathConfig.pretrain_files
+    pretrain_files: Files = PathConfig.pretrain_files
     """JSONL files of {"text": ...}; every 30th record is kept out of training to measure with."""
     tokenizer_dir: Path | None = None
     """The tokenizer's directory; None: one of 4,096 tokens is trained on the files."""
-    rungs: tuple[int, ...] = (0, 1, 2, 3)
+    rungs: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1)] = (0, 1, 2, 3)
     """Shapes to train, by their places in config.py's LADDER."""
-    steps: tuple[int, ...] = (150, 375, 940)
+    steps: Annotated[tuple[Count, ...], MinLen(1)] = (150, 375, 940)
     """Lengths of the runs, in steps of 4,096 tokens; each has a schedule of its own."""
     max_operations: Above0 = 2.5e14
     """Runs that take more floating-point operations than this are left out: large models for a
@@ -344,7 +347,7 @@ class MeasureDedupConfig(Settings):
     """Short documents to make and run through, for time and memory; 0: none."""
     workers: Count = 2
     """Processes."""
-    seed: int = 1
+    seed: Seed = 1
     """Seed of the edits and of the documents."""
 
     def conflicts(self) -> list[str]:
