@@ -143,7 +143,7 @@ class LineCleaner:
 
     def add_item(self, line: str) -> None:
         """An item of a list."""
-        text = squeezed(line.lstrip(MARKERS)).removeprefix("- ")
+        text = squeezed(line.lstrip("*#:;").lstrip("| ")).removeprefix("- ")
         if not text.strip() or not self.keep_lists:
             return
         markers = line[: len(line) - len(line.lstrip("*#:;"))]

@@ -7,22 +7,24 @@ from collections.abc import Callable
 from html.entities import html5
 
 from data_process.wiki.text.kinds import Namespaces
-from data_process.wiki.text.marks import CAPTION, CAPTION_END, GAP, is_sentence
+from data_process.wiki.text.marks import CAPTION, CAPTION_END, GAP, NOTHING, is_sentence
 
 BRACKETS = re.compile(r"\[\[|\]\]")
 MAX_DEPTH = 40
 """Links in links; what is nested deeper is dropped, so that no text is copied more often."""
+MAX_TYPED = 200
+"""Characters before closing brackets in which single opening ones are looked for."""
 PLAIN = re.compile(r"\[\[(?:[^\[\]|\n:]+\|([^\[\]|]+)|([^\[\]|\n:]+))\]\]")
 """A link whose target has no namespace: most links."""
 EXTERNAL = re.compile(
-    r"\[(?:(?:https?:|ftps?:|news:|irc:)?//|mailto:)[^\s\[\]<>]*(?:[ \t\xa0]+([^\[\]\n]*))?\]",
+    r"\[(?:(?:[a-z][a-z0-9+.-]{1,12}:)?//|(?:mailto|news|tel|sips?|sms|urn|geo|xmpp|magnet):)"
+    r"[^\s\[\]<>]*(?:[ \t\xa0]+([^\[\]\n]*))?\]",
     re.IGNORECASE,
 )
 OPTION = re.compile(
     r"\s*(?:thumb(?:nail)?|frame(?:less|d)?|border|left|right|center|centre|none|baseline|middle|"
     r"sub|super|top|bottom|text-top|text-bottom|upright|[\dx ]+px|缩略图|縮圖|有框|無框|无框|左|右|"
-    r"居中|置中|サムネイル|мини|мини\S*|дясно|ляво|"
-    r"(?:alt|link|upright|thumb|page|lang|class|替代|链接)\s*=.*)\s*",
+    r"居中|置中|サムネイル|мини|мини\S*|дясно|ляво|[^\W\d]{2,20}\s*=.*)\s*",
     re.DOTALL | re.IGNORECASE,
 )
 """The parts of a file's link that are not its caption."""
@@ -50,8 +52,9 @@ POWER = re.compile(r"<sup>\s*([-+−–]?)(\d+)\s*</sup>", re.IGNORECASE)
 """10<sup>5</sup> must not become 105."""
 CUT_TAG = re.compile(r"</?(?:ref|br|references|nowiki|small|sup|sub)\b[^<>\n]*\n?", re.IGNORECASE)
 
-POSSESSIVE = re.compile(r"(?<=[^\W\d_])'{3,4}(?=s\b)")
-QUOTES = re.compile(r"''+")
+QUOTES = re.compile("(''+)")
+BOLD, ITALIC, BOTH = 3, 2, 5
+"""Apostrophes of each."""
 MAGIC = re.compile(
     r"__(?:(?:NO|FORCE)?TOC|NO(?:EDITSECTION|GALLERY|INDEX|TITLECONVERT|CONTENTCONVERT|TC|CC|"
     r"NEWSECTIONLINK)|NEWSECTIONLINK|HIDDENCAT|INDEX|STATICREDIRECT|DISAMBIG|START|END|"
@@ -69,8 +72,14 @@ def show_links(text: str, namespaces: Namespaces) -> str:
     """Replaces the links of a page by what they show."""
     if "[[" in text:
         text = PLAIN.sub(r"\1\2", text)
+    text = show_external(text)  # those in captions
     if "[[" in text or "]]" in text:
-        text = replace_brackets(text, lambda inside: show(inside, namespaces))
+        text = show_external(replace_brackets(text, lambda inside: show(inside, namespaces)))
+    return text
+
+
+def show_external(text: str) -> str:
+    """Replaces links to other sites by their labels."""
     return EXTERNAL.sub(lambda match: match[1] or GAP, text) if "[" in text else text
 
 
@@ -95,23 +104,24 @@ def show(inside: str, namespaces: Namespaces) -> str:
 
 
 def caption_of(text: str) -> str:
-    """A picture's caption, if it is a sentence.
+    """A picture's caption, if it is a sentence; no option of any language is one.
 
     Args:
         text: all that stands after the file's name.
     """
     for part in reversed(text.split("|")):
-        if part.strip() and not OPTION.fullmatch(part):
-            return f"{CAPTION}{part}{CAPTION_END}" if is_sentence(part) else GAP
+        if is_sentence(part) and not OPTION.fullmatch(part):
+            return f"{CAPTION}{part}{CAPTION_END}"
     return GAP
 
 
 def replace_brackets(text: str, render: Callable[[str], str]) -> str:
-    """Replaces each [[...]] by what render makes of its inside, in which that is done already."""
+    """Replaces each [[...]] by what render makes of its inside, in which that is done already. Of
+    ]]] the first one closes a [ inside; closing brackets of single ones stay."""
     pieces: list[str] = []
     stack: list[int] = []
     position = 0
-    for match in BRACKETS.finditer(text):
+    while match := BRACKETS.search(text, position):
         pieces.append(text[position : match.start()])
         position = match.end()
         if match[0] == "[[":
@@ -119,19 +129,29 @@ def replace_brackets(text: str, render: Callable[[str], str]) -> str:
             pieces.append("[[")
         elif stack:
             place = stack.pop()
-            inside = pieces[place + 1 :]
+            inside = "".join(pieces[place + 1 :])
             del pieces[place:]
+            if text[position : position + 1] == "]" and "[" in inside:
+                inside, position = inside + "]", position + 1
             if len(stack) < MAX_DEPTH:
-                pieces.append(render("".join(inside)))
+                pieces.append(render(inside))
+        elif is_typed(text, match.start(), "[", "]"):
+            pieces.append("]]")
     for place in stack:
         pieces[place] = ""
     pieces.append(text[position:])
     return "".join(pieces)
 
 
+def is_typed(text: str, place: int, opening: str, closing: str) -> bool:
+    """Whether brackets that close nothing close single ones of their line, as in a[b[0]]."""
+    before = text[max(0, text.rfind("\n", 0, place), place - MAX_TYPED) : place]
+    return before.count(opening) > before.count(closing)
+
+
 def strip_markup(text: str) -> str:
     """A text without tags, the apostrophes of bold and italic, and magic words."""
-    return strip_magic(strip_quotes(strip_tags(text)))
+    return strip_magic(strip_tags(strip_quotes(text)))
 
 
 def strip_tags(text: str) -> str:
@@ -155,12 +175,31 @@ def superscript(number: str) -> str:
 
 
 def strip_quotes(text: str) -> str:
-    """Drops the apostrophes of bold and italic; those of a genitive stay."""
-    if "''" not in text:
-        return text
-    if "'''s" in text:
-        text = POSSESSIVE.sub("'", text)
-    return QUOTES.sub("", text)
+    """Drops the apostrophes of bold and italic; the others stay."""
+    if "''" in text:
+        lines = text.split("\n")
+        text = "\n".join(without_quotes(line) if "''" in line else line for line in lines)
+    return text.replace(NOTHING, "")
+
+
+def without_quotes(line: str) -> str:
+    """A line without the apostrophes that are bold and italic, by the rules of MediaWiki's parser
+    (`doQuotes`): of four, and of more than five, the first ones are text; where both bold and
+    italic are left open, one bold is an apostrophe and an italic: the first behind a single letter,
+    else behind a word, else behind a space."""
+    pieces = QUOTES.split(line)
+    kinds: list[int] = []
+    for place in range(1, len(pieces), 2):
+        number = len(pieces[place])
+        kinds.append(number if number < 4 else BOLD if number == 4 else BOTH)
+        pieces[place] = "'" * (number - kinds[-1])
+    bolds, italics = (kinds.count(kind) + kinds.count(BOTH) for kind in (BOLD, ITALIC))
+    if bolds % 2 and italics % 2 and BOLD in kinds:
+        places = [2 * number + 1 for number, kind in enumerate(kinds) if kind == BOLD]
+        befores = [pieces[place - 1] + pieces[place] for place in places]
+        ranks = [2 if b[-1:] == " " else b[-2:-1] != " " for b in befores]
+        pieces[places[ranks.index(min(ranks))]] += "'"
+    return "".join(pieces)
 
 
 def strip_magic(text: str) -> str:

@@ -17,7 +17,11 @@ LITERAL, LITERAL_END = "\x05", "\x06"
 """Around the number of a text that is shown as it was typed."""
 BLOCK, BLOCK_END = "\x07", "\x08"
 """The same, for lines of code."""
-ALL = "\0" + GAP + PIPE + CAPTION + CAPTION_END + LITERAL + LITERAL_END + BLOCK + BLOCK_END
+NOTHING = "\x0b"
+"""Nothing, between apostrophes that do not belong together."""
+ALL = (
+    "\0" + GAP + PIPE + CAPTION + CAPTION_END + LITERAL + LITERAL_END + BLOCK + BLOCK_END + NOTHING
+)
 DELETED = dict.fromkeys(map(ord, ALL))
 
 SENTENCE_END = re.compile(r"[.!?。！？][\"'”’»」』)）\]]*\s*$")
@@ -80,6 +84,13 @@ def place_in(line: str) -> str:
     captions = MARKED_PART.findall(line)
     rest = MARKED_PART.sub("", line).replace(CAPTION, "").replace(CAPTION_END, "")
     return "\n\n".join(["", *captions, rest])
+
+
+def place_blocks(text: str) -> str:
+    """Puts what stands for lines of code in lines of its own."""
+    if BLOCK not in text:
+        return text
+    return text.replace(BLOCK, f"\n\n{BLOCK}").replace(BLOCK_END, f"{BLOCK_END}\n\n")
 
 
 def close_gaps(text: str) -> str:

@@ -1,7 +1,7 @@
 """Regions whose text is not wikitext: comments, references, nowiki, code, formulas, galleries.
 
-Where a page shows markup (nowiki, code, formulas, entities), a space escapes it: `[ [`, `{ {`,
-`< ref`. It is then no longer taken for markup, and still reads as what it was.
+What a page shows as it was typed (nowiki, code, formulas, signs of markup written as entities) is
+kept aside, and put back when all passes are done.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from data_process.wiki.text.inline import ENTITY, TAG_NAMES, character, decode_entities
+from data_process.wiki.text.inline import ENTITY, character, decode_entities
 from data_process.wiki.text.marks import (
     BLOCK,
     BLOCK_END,
@@ -19,6 +19,7 @@ from data_process.wiki.text.marks import (
     GAP,
     LITERAL,
     LITERAL_END,
+    NOTHING,
     is_sentence,
 )
 
@@ -30,19 +31,11 @@ SHOWN = "nowiki|pre|syntaxhighlight|source|math|chem|ce|gallery"
 OPENING = re.compile(rf"<(?:!--|({DROPPED}|{SHOWN})\b([^<>]*)>([^<]*)(</\1\s*>)?)", re.IGNORECASE)
 """A region's beginning; where it holds no other tag, all of it."""
 AFTER_NOTE = frozenset(",.;:")
-PRIMES = re.compile("'{2,}")
-STORED = re.compile(f"{LITERAL}([0-9]+){LITERAL_END}")
-STORED_BLOCK = re.compile(f"{BLOCK}([0-9]+){BLOCK_END}")
-INDENT = "    "
-
-PAIRS = ("[[", "]]", "{{", "}}", "{|", "|}", "-{", "}-", "~~~", "__")
-INSIDE = re.compile(
-    r"(?<=\[)(?=\[)|(?<=\])(?=\])|(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\|)(?=\})|(?<=-)(?=\{)"
-    r"|(?<=~)(?=~)|(?<=_)(?=_[A-Za-z\u3040-\u9fff])"
-)
-LINK = re.compile(r"\[(?=(?:https?:|ftps?:|news:|irc:)?//|mailto:)", re.IGNORECASE)
-QUOTES = re.compile("'(?=')")
-TAG = re.compile(rf"<(?=!--|/?(?:{TAG_NAMES})\b)", re.IGNORECASE)
+STORED = re.compile(f"[{LITERAL}{BLOCK}]([0-9]+)[{LITERAL_END}{BLOCK_END}]")
+BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
+NOWIKI_TAG = re.compile(r"</?nowiki\s*/?>", re.IGNORECASE)
+LINE_SIGNS = frozenset("*#:;=|{-")
+"""Signs that mean something at the beginning of a line; written as entities they do not."""
 
 
 @dataclass
@@ -54,28 +47,32 @@ class Literals:
     texts: list[str] = field(default_factory=list)
 
     def store(self, text: str) -> str:
-        """Keeps a text of one line; returns what stands for it."""
-        self.texts.append(escape_markup(text))
+        """Keeps a text that stands in a line; returns what stands for it."""
+        if not text.strip():  # it only parts the markup on its two sides
+            return f"{NOTHING}{text}{NOTHING}"
+        self.texts.append(text)
         return f"{LITERAL}{len(self.texts) - 1}{LITERAL_END}"
 
     def store_block(self, text: str) -> str:
         """Keeps lines of code; returns what stands for them."""
-        if not (text := text.expandtabs(4).replace("\xa0", " ")).strip():
+        if not text.strip():
             return "\n"
-        lines = (line.rstrip() for line in text.split("\n"))
-        block = "\n".join(INDENT + escape_markup(line) if line else "" for line in lines)
-        self.texts.append(re.sub("\n{3,}", "\n\n", block.strip("\n")))
+        self.texts.append(BLANK_LINES.sub("", text).rstrip())
         return f"{BLOCK}{len(self.texts) - 1}{BLOCK_END}"
 
-    def restore(self, text: str) -> str:
-        """Puts the stored texts back, and what stands for a block in lines of its own."""
-        if BLOCK in text:
-            text = text.replace(BLOCK, "\n\n" + BLOCK).replace(BLOCK_END, BLOCK_END + "\n\n")
-        return STORED.sub(lambda m: self.texts[int(m[1])], text) if LITERAL in text else text
+    def decode_entities(self, text: str) -> str:
+        """Replaces each entity by its character, once; a sign that would then begin a list or a
+        heading is stored."""
+        return ENTITY.sub(self.show_character, text) if "&" in text else text
 
-    def restore_blocks(self, text: str) -> str:
-        """Puts the stored blocks back."""
-        return STORED_BLOCK.sub(lambda m: self.texts[int(m[1])], text) if BLOCK in text else text
+    def show_character(self, match: re.Match[str]) -> str:
+        """What stands for an entity."""
+        found = character(match)
+        return self.store(found) if found in LINE_SIGNS else found
+
+    def restore(self, text: str) -> str:
+        """Puts the stored texts and blocks back."""
+        return STORED.sub(lambda m: self.texts[int(m[1])], text) if self.texts else text
 
 
 def extract_regions(text: str, literals: Literals) -> str:
@@ -99,6 +96,8 @@ def extract_regions(text: str, literals: Literals) -> str:
         content, position = content_of(text, match, unclosed)
         if content is not None and (render := RENDERERS.get(name)):
             pieces.append(render(match[2], content, literals))
+        elif name == "nowiki":
+            pieces.append(NOTHING)
         before, after = text[match.start() - 1 : match.start()], text[position : position + 1]
         if before == " " and after in AFTER_NOTE:
             pieces.append(GAP)
@@ -137,12 +136,12 @@ def content_of(text: str, match: re.Match[str], unclosed: set[str]) -> tuple[str
 
 def show_nowiki(_: str, content: str, literals: Literals) -> str:
     """Text without markup."""
-    return literals.store(decode_entities(content)) if content else ""
+    return literals.store(decode_entities(content))
 
 
 def show_lines(_: str, content: str, literals: Literals) -> str:
     """Text in lines."""
-    return literals.store_block(decode_entities(content).replace("<nowiki>", ""))
+    return literals.store_block(decode_entities(NOWIKI_TAG.sub("", content)))
 
 
 def show_code(attributes: str, content: str, literals: Literals) -> str:
@@ -157,7 +156,6 @@ def show_formula(_: str, content: str, literals: Literals) -> str:
     latex = " ".join(decode_entities(content).split())
     if not literals.latex or not latex:
         return GAP
-    latex = PRIMES.sub(lambda m: "^{" + r"\prime" * len(m[0]) + "}", latex)
     return literals.store(f"${latex}$")
 
 
@@ -171,24 +169,6 @@ def show_gallery(_: str, content: str, literals: Literals) -> str:
     lines = (line.partition("|")[2].strip() for line in content.split("\n"))
     kept = (f"{CAPTION}{line}{CAPTION_END}" for line in lines if is_sentence(line))
     return "\n" + "\n".join(kept) + "\n"
-
-
-def escape_markup(text: str) -> str:
-    """A text with a space inside each piece of markup in it."""
-    if any(pair in text for pair in PAIRS):
-        text = INSIDE.sub(" ", text)
-    if "[" in text:
-        text = LINK.sub("[ ", text)
-    if "''" in text:
-        text = QUOTES.sub("' ", text)
-    if "<" in text:
-        text = TAG.sub("< ", text)
-    return ENTITY.sub(escape_entity, text) if "&" in text else text
-
-
-def escape_entity(match: re.Match[str]) -> str:
-    """An entity that is not decoded again; what only looks like one stays."""
-    return match[0] if character(match) == match[0] else f"& {match[1]};"
 
 
 RENDERERS: dict[str, Callable[[str, str, Literals], str]] = {  # the other regions are dropped

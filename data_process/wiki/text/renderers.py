@@ -24,6 +24,13 @@ COLON = {"zh": "：", "bg": ": "}
 NUMBER = re.compile(r"[-+−]?[\d.,]*\d(?:[-+/ ]*\d+/\d+)?(?:[eE][-+]?\d+)?")
 
 
+LAYOUT = re.compile(
+    r"[\d.]+ *(?:px|r?em|ex|pt|%)|x\d+px|left|right|cent(?:er|re)|none", re.IGNORECASE
+)
+"""Arguments that say how a text is shown."""
+LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+
+
 @dataclass(frozen=True)
 class Arguments:
     """The arguments of one template, without the spaces around them."""
@@ -74,8 +81,10 @@ def is_name(name: str) -> bool:
 
 
 def chosen(rule: dict[str, Any], _: str, given: Arguments) -> str:
-    """{{lang|fr|bonjour}}: bonjour; {{US$|5}}: US$5."""
+    """{{lang|fr|bonjour}}: bonjour; {{US$|5}}: US$5; {{resize|120%|a}}: a."""
     text = given.get(*rule["shows"])
+    if LAYOUT.fullmatch(text):
+        text = next((word for word in given.words() if not LAYOUT.fullmatch(word)), text)
     return f"{rule.get('before', '')}{text}{rule.get('after', '')}" if text else ""
 
 
@@ -92,19 +101,27 @@ def ship(prefix: str, _: str, given: Arguments) -> str:
     return f"{prefix} {name} ({number})" if number and form != "2" else f"{prefix} {name}"
 
 
+def pronunciation(_: str, given: Arguments) -> str:
+    """{{IPA|en|ɛks}}, {{IPA|ɛks}}: ɛks, without the code of the language."""
+    has_code = len(given.unnamed) > 1 and LANGUAGE_CODE.fullmatch(given.get(1))
+    return given.get(2) if has_code else given.get(1)
+
+
 def last(_: str, given: Arguments) -> str:
     """{{transl|ar|DIN|salam}}: the last argument."""
     return (given.words() or [""])[-1]
 
 
 def quotation(_: str, given: Arguments) -> str:
-    """A quotation in a paragraph of its own, with its author and source."""
-    text = given.get("text", "quote", "quotetext", "content", "1", "內容", "内容")
+    """{{cquote|To be.|20px|20px|Hamlet|III.1}}: a paragraph of its own, with author and source."""
+    words = [word for word in given.words() if not LAYOUT.fullmatch(word)]
+    named = given.get("text", "quote", "quotetext", "content", "內容", "内容")
+    text, *others = [named, *words] if named else words or [""]
     if not text:
         return ""
-    author = given.get("author", "sign", "by", "2", "4")
-    whom = ", ".join(filter(None, (author, given.get("source", "title", "3", "5"))))
-    return f"\n\n{text}{f' — {whom}' if whom else ''}\n\n"
+    whom = [given.get("author", "sign", "by"), *others, given.get("source", "title")]
+    whose = ", ".join(filter(None, whom))
+    return f"\n\n{text}{f' — {whose}' if whose else ''}\n\n"
 
 
 def block(_: str, given: Arguments) -> str:

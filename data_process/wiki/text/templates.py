@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from data_process.wiki.text import renderers
+from data_process.wiki.text.inline import is_typed
 from data_process.wiki.text.kinds import table_of
 from data_process.wiki.text.marks import GAP
 from data_process.wiki.text.renderers import Arguments
@@ -123,7 +124,8 @@ def replace_templates(text: str, render: Callable[[str], str]) -> str:
             continue
         kept = number == 3 and text[end : end + 1] == "-"
         left = close(pieces, stack, number - kept, render)
-        pieces.append("}" * (left % 2 + kept))
+        is_code = left == number - kept > 1 and is_typed(text, start, "{", "}")
+        pieces.append("}" * ((left if is_code else left % 2) + kept))
     for place, opened in stack:
         pieces[place] = "{" * (opened % 2)
     pieces.append(text[position:])

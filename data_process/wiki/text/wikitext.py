@@ -1,7 +1,7 @@
 """From wikitext to plain text: headings, paragraphs and lists, no markup.
 
 The passes go over a page one after another, each in time that grows with the page's length, however
-it is nested. Cleaning what is clean changes nothing.
+it is nested.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Literal
 
 from config import Settings
 from data_process.wiki.text.blocks import LineCleaner, drop_tables
-from data_process.wiki.text.inline import decode_entities, show_links, strip_markup
+from data_process.wiki.text.inline import show_links, strip_markup
 from data_process.wiki.text.kinds import Namespaces, template_language
-from data_process.wiki.text.marks import close_gaps, place_captions, without_marks
-from data_process.wiki.text.regions import Literals, escape_markup, extract_regions
+from data_process.wiki.text.marks import close_gaps, place_blocks, place_captions, without_marks
+from data_process.wiki.text.regions import Literals, extract_regions
 from data_process.wiki.text.templates import TemplateCleaner
 from data_process.wiki.text.variants import VariantChooser
 
@@ -69,8 +69,7 @@ class WikitextCleaner:
         if "-{" in text or templates.word_rules:
             text = self.variants.clean(text, templates.word_rules)
         text = show_links(text, self.namespaces)
-        text = literals.restore(decode_entities(strip_markup(text)))
-        text = close_gaps(place_captions(text))
+        text = literals.decode_entities(strip_markup(text))
+        text = close_gaps(place_captions(place_blocks(text)))
         lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
-        text = literals.restore_blocks(escape_markup(lines.clean(text)))
-        return without_marks(text).strip("\n")
+        return without_marks(literals.restore(lines.clean(text))).strip("\n")

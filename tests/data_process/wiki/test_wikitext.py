@@ -22,7 +22,7 @@ def clean(wikitext: str, language: str = "en", **settings: Any) -> str:
         ("a<ref name=x/>, b<ref>{{cite web|a=[[b]]}} <b>c</b></ref>.", "a, b."),
         ("a <ref>b</ref>, c <ref name=d/>.", "a, c."),
         ("a<ref>never closed. A sentence.", "anever closed. A sentence."),
-        ("'''bold''' ''italic'' '''''both''''' ''Argo'''s crew", "bold italic both Argo's crew"),
+        ("'''bold''' ''italic'' '''''both''''' b", "bold italic both b"),
         ("[[dog]]s [[Dog (animal)|the dogs]] [[Dog (animal)|]] [[a#b|c]]", "dogs the dogs Dog c"),
         (
             "[[Talk: of the town]] [[:Category:Dogs]] [[:de:Hund|Hund]]",
@@ -110,6 +110,13 @@ def test_namespaces_of_the_dump_are_known() -> None:
         ("阿（{{IPAc-zh|x}}，{{audio}}）是（{{IPAc-zh|x}}；1905年）", "阿是（1905年）"),
         ("such as {{ipac-en|a}}, {{ipac-en|b}}, or c", "such as, or c"),
         ("a ({{x}} (b {{y}}), {{z}}) c", "a ((b)) c"),
+        ("'''X''' ({{IPA|en|ɛks}}; born 1900)", "X (ɛks; born 1900)"),
+        ("'''X''' ({{IPA|fr|}}; born 1900)", "X (born 1900)"),
+        (
+            "'''X''' ({{lang-ru|Икс}}, {{IPA|zh-Hans|iks|lang}}; {{in lang|fr}}) is",
+            "X (Russian: Икс, iks) is",
+        ),
+        ("X ({{audio|x.ogg}}; {{IPA-fr|x}}) is {{IPA|ts}} {{IPA|/x/|it}}", "X is ts /x/"),
         ('{{x}}, b\n{{x}}\n* {{x}}.\nc "{{x}}" d', "b\nc d"),
         ("the function f() stays ()", "the function f() stays ()"),
     ],
@@ -118,21 +125,89 @@ def test_nothing_dangles_where_a_template_stood(wikitext: str, text: str) -> Non
     assert clean(wikitext) == text
 
 
-def test_what_is_shown_as_typed_stays_readable_and_is_no_markup() -> None:
-    assert clean("a <nowiki>[[b]] {{c}}</nowiki> d") == "a [ [b] ] { {c} } d"
-    assert clean("the &lt;ref&gt; tag and &amp;nbsp;") == "the < ref> tag and & nbsp;"
-    code = (
-        '<syntaxhighlight lang="c">\n# define A\nint a[] = {{1, 2}};\n\tx  = a;\n</syntaxhighlight>'
-    )
-    assert (
-        clean(f"a\n{code}\nb")
-        == "a\n\n    # define A\n    int a[] = { {1, 2} };\n        x  = a;\n\nb"
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        (
+            "a <nowiki>[[b]] {{c}} ''d'' __TOC__ ~~~~</nowiki> e",
+            "a [[b]] {{c}} ''d'' __TOC__ ~~~~ e",
+        ),
+        ("the &lt;ref&gt; tag, &amp;nbsp; and &amp;amp;lt;", "the <ref> tag, &nbsp; and &amp;lt;"),
+        ("&#91;&#91;a&#93;&#93; &#39;&#39;b&#39;&#39;", "[[a]] ''b''"),
+        ("&#42; a\n&#61;= b ==\n&#35;c", "* a\n== b ==\n#c"),
+        ("<code>__init__</code>, a[b[0]], {a:{b:1}}, {{{{x}}}}", "__init__, a[b[0]], {a:{b:1}},"),
+        ("* <code>#include</code>\n# <nowiki># x</nowiki>", "- #include\n1. # x"),
+        ("<syntaxhighlight inline>m  = [[1]]</syntaxhighlight>;", "m  = [[1]];"),
+        ("<pre>a:\n\tb  &lt; {{1}}\n\n\n<nowiki>''</nowiki>\n</pre>", "a:\n\tb  < {{1}}\n\n\n''"),
+        ("{{small|<nowiki>|{{x}}=</nowiki>}} ([[a|<nowiki>]</nowiki>]])", "|{{x}}= (])"),
+        ("<syntaxhighlight>&lt; '' s = ''</syntaxhighlight>", "&lt; '' s = ''"),
+    ],
+)
+def test_what_is_shown_as_typed_is_not_changed(wikitext: str, text: str) -> None:
+    assert clean(wikitext) == text
+
+
+def test_code_stands_in_lines_of_its_own_as_typed() -> None:
+    code = "# define A\nint a[] = {{1, 2}};\n\n\n\tx  = a;   s = '';  /* [[b]] __c__ */"
+    for name in ("syntaxhighlight", "source", "pre"):
+        assert clean(f"a\n<{name} lang='c'>\n{code}\n</{name}>\nb") == f"a\n\n{code}\n\nb"
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("L''''Autriche'''", "L'Autriche"),
+        ("L'''Odyssée''", "L'Odyssée"),
+        ("''Argo'''s crew", "Argo's crew"),
+        ("'''Argo''''s crew, '''Argo'''s crew", "Argo's crew, Argos crew"),
+        ("''Argo''<nowiki/>'s and ''Beta''<nowiki></nowiki>'s", "Argo's and Beta's"),
+        ("un d'''a''b'' ''c", "un d'ab c"),
+        ("one'''two l'''''three''''' ''four", "one'two lthree four"),
+        ("one'''two l'''x''' ''four", "onetwo l'x four"),
+        ("a '''b'' c", "a 'b c"),
+        ("''''''six'''''' '''''''seven'''''''", "'six' ''seven''"),
+        ("'''''x'' y''' z", "x y z"),
+        ("''never closed\nl'''x'''", "never closed\nlx"),
+        ("''a<br>l'''x", "a\nl'x"),
+        ("'' ''", ""),
+    ],
+)
+def test_apostrophes_are_bold_and_italic_as_in_mediawiki(wikitext: str, text: str) -> None:
+    assert clean(wikitext) == text
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("[[File:A.jpg|thumb|By [http://a.example Bob]]] Body", "Body"),
+        ("[[File:A.jpg|thumb|By [http://a.example [[Bob]]]]] Body", "Body"),
+        ("[[File:A.jpg|thumb|[[File:B.jpg|20px]] [[a|b]] [sic]]] Body", "Body"),
+        ("[[File:A.jpg|thumb|a[b[0]]] Body", "Body"),
+        ("[[a|b [c]]] [[d]]] [[e|f]] [g]", "b [c] d] f [g]"),
+        ("[[http://a.example b]] [gopher://a.example c] [tel:1 d] [//a.example e]", "[b] c d e"),
+    ],
+)
+def test_brackets_in_links_close_what_they_close_in_mediawiki(wikitext: str, text: str) -> None:
+    assert clean(wikitext) == text
+
+
+def test_a_caption_is_found_before_options_of_any_language() -> None:
+    caption = "The old mill by the river has not been in use [sic] for a hundred years."
+    for last in (
+        "rechts",
+        "20px",
+        "alternativtext=Eine Mühle steht am Fluss und dreht sich nicht.",
+    ):
+        wikitext = f"Text [[Datei:A.jpg|mini|{caption}|{last}]] here."
+        assert clean(wikitext, "de") == f"{caption}\n\nText here."
+    assert clean(f"[[File:A.jpg|thumb|{caption[:-1]} by [http://a.example Bob].]] Body") == (
+        f"{caption[:-1]} by Bob.\n\nBody"
     )
 
 
-def test_formulas_are_latex_or_gone() -> None:
-    wikitext = r"where <math>\frac{{a}}{b} &lt; f''</math> holds"
-    assert clean(wikitext) == r"where $\frac{ {a} }{b} < f^{\prime\prime}$ holds"
+def test_formulas_are_latex_as_typed_or_gone() -> None:
+    wikitext = r"where <math>\frac{{a}}{b_{c}} &lt; f'' [[1]]</math> holds"
+    assert clean(wikitext) == r"where $\frac{{a}}{b_{c}} < f'' [[1]]$ holds"
     assert clean(wikitext, math="drop") == "where holds"
 
 
@@ -144,7 +219,7 @@ def test_words_of_the_chosen_variant_are_taken() -> None:
     assert clean(wikitext, "zh") == "软件和軟體，网络，鼠标，。"
     assert clean(wikitext, "zh", variant="zh-hk") == "軟體和軟體，網路，滑鼠，只有臺灣。"
     assert clean("-{zh-hk:甲;zh-tw:乙}-", "zh") == "甲"
-    assert clean("-{R|a:b}- -{never closed", "zh") == "a:b - {never closed"
+    assert clean("-{R|a:b}- -{never closed", "zh") == "a:b -{never closed"
 
 
 def test_redirects_are_known_in_many_languages() -> None:
