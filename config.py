@@ -34,6 +34,7 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 QuantizeName = Literal["none", "int8"]
 ParallelName = Literal["ddp", "fsdp"]
 WriterName = Literal["tensorboard", "wandb"]
+TrainOnName = Literal["all", "last"]
 
 
 class UserError(Exception):
@@ -265,8 +266,12 @@ class TrainConfig(Settings):
     """Where the learning rate ends, as a share of its peak."""
     cross_document_attention: bool = True
     """Let attention look across the borders of documents that share a row."""
-    validation_every: Annotated[int, Ge(2)] = 30
-    """Every n-th record is kept out of training and used to measure bits per byte."""
+    validation_every: Annotated[int, Ge(0)] = 30
+    """Every n-th record is kept out of training and used to measure bits per byte; 0: none, and
+    nothing is measured."""
+    validation_files: tuple[Path, ...] = ()
+    """JSONL files to measure bits per byte on, in place of every n-th record; then all records of
+    the other files are trained."""
     validation_bytes: Count = 500_000
     """Most bytes of these records that are measured; of more, evenly spread rows are taken."""
     eval_steps: Count = 200
@@ -311,6 +316,11 @@ class TrainConfig(Settings):
         for name, value in (("gradient_checkpointing", True), ("parallel", "fsdp")):
             if self.compile_whole and getattr(self, name) == value:
                 found.append(f"compile_whole does not go with {name}: leave one of them out")
+        if self.validation_every == 1:
+            found.append(
+                "validation_every is 1, so no record would be trained: use 2 or more, or 0 for no "
+                "validation"
+            )
         if (
             self.warmup_ratio + self.decay_ratio > 1
             and self.lr_scheduler_type == "warmup_stable_decay"
@@ -339,6 +349,9 @@ class SFTConfig(TrainConfig):
     """Peak learning rate of Muon (with --optimizer muon)."""
     cross_document_attention: bool = False
     """Let attention look across the borders of conversations that share a row."""
+    train_on: TrainOnName = "all"
+    """Which of a conversation's answers are trained: all of them, or only the last one. Turns with
+    "weight": 0 never are."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
-from config import UserError
+from config import TrainOnName, UserError
 from model.tokenizer import EtudeTokenizer
 
 ROLES = ("system", "user", "assistant")
 
 
-class Message(TypedDict):
+class MessageOptions(TypedDict, total=False):
+    """What a turn may have."""
+
+    weight: int
+    """0: an assistant's turn that is not trained; 1, or left out: one that is."""
+
+
+class Message(MessageOptions):
     """One turn of a conversation."""
 
     role: str
@@ -52,6 +59,11 @@ def message_problems(messages: object) -> Iterator[str]:
             yield f"{where} needs a content that is text, not {type(content).__name__}"
         elif not content.strip():
             yield f"{where} has an empty content"
+        weight = message.get("weight")
+        if weight not in (None, 0, 1):
+            yield f"{where} has the weight {weight!r:.40}: use 0 (not trained) or 1"
+        elif weight and role != "assistant":
+            yield f"{where} has the weight 1, but only the assistant's turns can be trained"
         if role == "system" and position == 0:
             continue
         if role != expected:
@@ -61,12 +73,24 @@ def message_problems(messages: object) -> Iterator[str]:
         expected = "assistant" if role == "user" else "user"
 
 
+def trained_turns(messages: Sequence[Message], train_on: TrainOnName = "all") -> list[bool]:
+    """Which turns are trained: the assistant's, or its last one, but none of weight 0."""
+    answers = [message["role"] == "assistant" for message in messages]
+    if train_on == "last" and True in answers:
+        last = len(answers) - 1 - answers[::-1].index(True)
+        answers = [number == last for number in range(len(answers))]
+    weights = [message.get("weight") for message in messages]
+    return [answer and weight != 0 for answer, weight in zip(answers, weights, strict=True)]
+
+
 def render_batch(
-    tokenizer: EtudeTokenizer, conversations: Sequence[Sequence[Message]]
+    tokenizer: EtudeTokenizer,
+    conversations: Sequence[Sequence[Message]],
+    train_on: TrainOnName = "all",
 ) -> list[tuple[list[int], list[bool]]]:
     """Ids of conversations and the masks of their trained tokens.
 
-    Trained are an assistant's content and its end-of-turn token.
+    Trained are the content and the end-of-turn token of `trained_turns`.
 
     Raises:
         UserError: a conversation is malformed.
@@ -82,19 +106,21 @@ def render_batch(
     for messages in conversations:
         ids: list[int] = []
         mask: list[bool] = []
-        for message in messages:
+        for message, trained in zip(messages, trained_turns(messages, train_on), strict=True):
             head, body = heads[message["role"]], [*next(encoded), tokenizer.im_end_id]
             ids += head + body + line_break
             mask += [False] * len(head)
-            mask += [message["role"] == "assistant"] * len(body)
+            mask += [trained] * len(body)
             mask += [False] * len(line_break)
         rendered.append((ids, mask))
     return rendered
 
 
-def render(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+def render(
+    tokenizer: EtudeTokenizer, messages: Sequence[Message], train_on: TrainOnName = "all"
+) -> tuple[list[int], list[bool]]:
     """Ids of one conversation and the mask of its trained tokens; see `render_batch`."""
-    return render_batch(tokenizer, [messages])[0]
+    return render_batch(tokenizer, [messages], train_on)[0]
 
 
 def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:

@@ -25,6 +25,7 @@ from config import (
     SFTConfig,
     Share,
     Size,
+    TrainOnName,
 )
 
 
@@ -154,7 +155,7 @@ class PlotConfig(Settings):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        found = [] if self.model_dirs else ["model_dirs is empty: name at least one directory"]
+        found = []
         if self.labels and len(self.labels) != len(self.model_dirs):
             found.append(
                 f"labels has {len(self.labels)} names for {len(self.model_dirs)} model_dirs: give "
@@ -179,8 +180,10 @@ class ShowMaskConfig(Settings):
     """Directory of the tokenizer, or of a model, which has its own."""
     max_length: Count = SFTConfig.max_length
     """With --row: tokens in a row, as in training."""
-    validation_every: Annotated[int, Ge(2)] = SFTConfig.validation_every
-    """With --row: every n-th record is kept out of training, as in training."""
+    validation_every: Annotated[int, Ge(0)] = SFTConfig.validation_every
+    """With --row: every n-th record is kept out of training, as in training; 0: none."""
+    train_on: TrainOnName = SFTConfig.train_on
+    """Which of a conversation's answers are trained, as in training: all, or the last one."""
     cross_document_attention: bool = SFTConfig.cross_document_attention
     """With --row: attention looks across the borders of conversations, as in training."""
     cache_dir: Path = PathConfig.cache_dir
@@ -188,7 +191,9 @@ class ShowMaskConfig(Settings):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        return [] if self.sft_files else ["sft_files is empty: name at least one file"]
+        if self.validation_every == 1:
+            return ["validation_every is 1, so no record would be trained: use 2 or more, or 0"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -217,10 +222,6 @@ class TrainingSpeedConfig(BenchmarkConfig):
     """Measured steps of a turn."""
     dtype: DtypeName = "auto"
     """Format of the matrix products, except for transformers as its users run it (float32)."""
-
-    def conflicts(self) -> list[str]:
-        """What is wrong between fields, a sentence each."""
-        return [] if self.shapes else ["shapes is empty: name at least one"]
 
 
 @dataclass(frozen=True)

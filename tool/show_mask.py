@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from config import UserError
+from config import TrainOnName, UserError
 from data_process.records.jsonl import read_conversations
 from inference.engine.answers import make_spell
 from inference.terminal.console import padded
@@ -39,7 +39,7 @@ def main() -> None:
     tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
     if config.row is None:
         place, messages = find_conversation(config.sft_files, config.record)
-        lines = conversation_lines(tokenizer, messages)
+        lines = conversation_lines(tokenizer, messages, config.train_on)
         head, total = CONVERSATION_HEAD, conversation_total(lines, config.max_length)
         print(place)
     else:
@@ -124,9 +124,11 @@ def find_conversation(files: Sequence[Path], record: int) -> tuple[str, list[Mes
     )
 
 
-def conversation_lines(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[Line]:
+def conversation_lines(
+    tokenizer: EtudeTokenizer, messages: Sequence[Message], train_on: TrainOnName = "all"
+) -> list[Line]:
     """A conversation as training renders it: position, id, + where trained, role, text."""
-    ids, mask = render(tokenizer, messages)
+    ids, mask = render(tokenizer, messages, train_on)
     texts = token_texts(tokenizer)
     lines, turn = [], -1
     for position, (token, trained) in enumerate(zip(ids, mask, strict=True)):
@@ -161,7 +163,12 @@ def open_rows(config: ShowMaskConfig, tokenizer: EtudeTokenizer) -> TokenRows:
     from train.data.token_files import tokenised_data
 
     data = tokenised_data(
-        "sft", config.sft_files, tokenizer, config.validation_every, config.cache_dir
+        "sft",
+        config.sft_files,
+        tokenizer,
+        config.validation_every,
+        config.cache_dir,
+        train_on=config.train_on,
     )
     crossing = config.cross_document_attention
     return pack(data.train, config.max_length, tokenizer.end_of_text_id, crossing)[0]

@@ -41,6 +41,24 @@ FORMAT = 2
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 GUARD = "guard.0.state"
+FREE_SETTINGS = {
+    "gradient_accumulation_steps",
+    "save_steps",
+    "save_total_limit",
+    "sample_tokens",
+    "log_to",
+    "compile",
+    "compile_whole",
+    "gradient_checkpointing",
+    "device",
+    "parallel",
+    "dry_run",
+    "eval_steps",
+    "validation_bytes",
+    "validation_files",  # what they hold is in the fingerprint of the data
+}
+"""Settings that may change between two starts of a run: they decide speed and safety, not what is
+learnt."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +74,11 @@ class Identity:
         """What differs from a saved identity, a phrase each."""
         found = []
         before, now = saved["settings"], json.loads(json.dumps(dict(self.settings)))
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
+        for name in sorted({*before, *now} - FREE_SETTINGS):
+            if before.get(name, now.get(name)) != now.get(name):  # else it is newer than the run
                 found.append(f"{name} was {before.get(name)} and is {now.get(name)}")
-        for name, value in self.fingerprints.items():
-            if saved["fingerprints"].get(name) != value:
+        for name in sorted({*self.fingerprints, *saved["fingerprints"]}):
+            if saved["fingerprints"].get(name) != self.fingerprints.get(name):
                 found.append(f"the {name} is another")
         return found
 

@@ -22,8 +22,8 @@ from inference.engine.engine import generate_batch
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.data.batches import IGNORED, ChosenRows, StreamRows, TokenRows
+from train.data.documents import Documents
 from train.data.packing import packed_rows, trainable
-from train.data.token_files import Documents
 from train.distributed import World
 from train.objective import SummedLoss
 
@@ -62,12 +62,13 @@ def validation_groups(
         group = make(documents, max_length, tokenizer, cross_documents)
         if group.num_bytes:
             groups[script] = group
-    if not groups:
+    if validation and not groups:
         raise UserError(
-            f"no answer of the validation data begins within the first {max_length} tokens of its "
-            "conversation: raise --max_length"
+            f"no trained answer of the validation data begins within the first {max_length} tokens "
+            "of its conversation: raise --max_length, or choose other records with "
+            "--validation_every or --validation_files (--validation_every 0: none)"
         )
-    share = max_bytes / sum(group.num_bytes for group in groups.values())
+    share = max_bytes / max(1, sum(group.num_bytes for group in groups.values()))
     if share < 1:
         groups = {name: sampled(group, share, tokenizer) for name, group in groups.items()}
     return groups

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import TrainConfig
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from train.checkpoint import Identity
+from train.checkpoint import FREE_SETTINGS, Identity
 from train.data.batches import TokenRows
 from train.data.packing import PackingReport
 from train.data.token_files import TokenisedData
@@ -19,22 +19,6 @@ from train.evaluation import ValidationGroup, validation_groups
 from train.machine import pick_dtype
 from train.objective import Objective
 from train.run.directory import saved_settings
-
-FREE_SETTINGS = {
-    "gradient_accumulation_steps",
-    "save_steps",
-    "save_total_limit",
-    "sample_tokens",
-    "log_to",
-    "compile",
-    "compile_whole",
-    "gradient_checkpointing",
-    "device",
-    "parallel",
-    "dry_run",
-}
-"""Settings that may change between two starts of a run: they decide speed and safety, not what is
-learnt."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +42,8 @@ class Stage:
     """Of data, tokenizer, and what else the run builds on."""
     objective: Objective
     """What the steps minimise."""
+    notes: Sequence[str] = ()
+    """What to know about the data, a sentence each."""
 
     @property
     def identity(self) -> Identity:
@@ -107,7 +93,19 @@ def make_stage(
         is_chat=is_chat,
         fingerprints={**own, **(built_on or {})},
         objective=objective,
+        notes=data_notes(config, data, len(rows)),
     )
+
+
+def data_notes(config: TrainConfig, data: TokenisedData, rows: int) -> list[str]:
+    """What a user may not expect of the data, a sentence each."""
+    notes = [data.twins_sentence()] if data.twins else []
+    if config.batch_size > rows:
+        notes.append(
+            f"a step takes {config.batch_size} rows and there are {rows}: each step sees rows "
+            "several times; lower --batch_size"
+        )
+    return notes
 
 
 def with_dtype(stage: Stage, world: World) -> Stage:

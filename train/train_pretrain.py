@@ -51,7 +51,12 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
     with main_first(world):
         data = tokenised_data(
-            "pretrain", paths.pretrain_files, tokenizer, settings.validation_every, paths.cache_dir
+            "pretrain",
+            paths.pretrain_files,
+            tokenizer,
+            settings.validation_every,
+            paths.cache_dir,
+            settings.validation_files,
         )
     packed = concatenate(
         data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention

@@ -52,7 +52,13 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
         )
     with main_first(world):
         data = tokenised_data(
-            "sft", paths.sft_files, tokenizer, settings.validation_every, paths.cache_dir
+            "sft",
+            paths.sft_files,
+            tokenizer,
+            settings.validation_every,
+            paths.cache_dir,
+            settings.validation_files,
+            settings.train_on,
         )
     packed = pack(
         data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention

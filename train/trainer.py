@@ -38,7 +38,7 @@ from train.evaluation import bits_per_byte, generate_samples, sample_prompts
 from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, lr_scale, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
-from train.run.logs import RunLogger
+from train.run.logs import RunLogger, in_bits
 from train.run.plan import announcement
 from train.run.signals import StopRequest
 from train.stage import Stage, with_dtype
@@ -62,8 +62,7 @@ def train(stage: Stage, world: World) -> int:
         if world.is_main:
             print(
                 f"{stage.name} is complete: {summary['step']} steps, "
-                f"{summary['bits_per_byte']['all']:.3f} bits per byte; "
-                f"the model is in {stage.output_dir}"
+                f"{in_bits(summary['bits_per_byte'])}; the model is in {stage.output_dir}"
             )
         return 0
     refuse_other_model(stage.output_dir, identity)
@@ -234,6 +233,8 @@ class Run:
     def evaluate(self) -> bool:
         """Measures bits per byte, generates samples, and logs both; False when a signal came."""
         self.read_records(everything=True)
+        if not self.stage.validation:
+            return True
         began = time.perf_counter()
         measured = bits_per_byte(
             self.loss, self.stage.validation, self.world, lambda: self.stop.exit_code is not None

@@ -59,6 +59,19 @@ def refuse_twice(paths: Sequence[Path]) -> None:
         seen.add(path.resolve())
 
 
+def refuse_copies(files: Sequence[tuple[Path, str]]) -> None:
+    """Raises UserError when two files, given with their sha256, hold the same: their records would
+    weigh double, and of a record in both one is trained and the other measured."""
+    first: dict[str, Path] = {}
+    for path, sha256 in files:
+        if sha256 in first:
+            raise UserError(
+                f"{first[sha256]} and {path} hold the same: name it once (to go through all data "
+                "more often, raise --num_train_epochs)"
+            )
+        first[sha256] = path
+
+
 @dataclass(frozen=True)
 class FilesStep(Step):
     """A step that reads parts of JSONL files; its other fields are its settings."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import UserError
+from config import TrainOnName, UserError
 from model.chat import (
     Message,
     check_messages,
@@ -202,3 +202,52 @@ def test_a_message_too_long_by_itself_is_refused_with_its_size() -> None:
     least = len(render_prompt(TOKENIZER, [LONG[0], LONG[-1]]))
     with pytest.raises(UserError, match=f"has {least} tokens .* only {least - 1} fit: shorten it"):
         fit_turns(RENDER, LONG, least - 1)
+
+
+def trained_text(messages: list[Message], train_on: TrainOnName = "all") -> str:
+    """What is trained of a conversation, as text."""
+    ids, mask = render(TOKENIZER, messages, train_on)
+    trained = [token for token, on in zip(ids, mask, strict=True) if on]
+    return TOKENIZER.decode(trained, skip_special_tokens=False)
+
+
+WEIGHED: list[Message] = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b", "weight": 0},
+    {"role": "user", "content": "c", "weight": 0},
+    {"role": "assistant", "content": "d", "weight": 1},
+    {"role": "user", "content": "e"},
+    {"role": "assistant", "content": "f"},
+]
+
+
+def test_a_turn_of_weight_0_is_read_and_not_trained() -> None:
+    assert trained_text(WEIGHED) == f"d{IM_END}f{IM_END}"
+    plain = [turn(m["role"], m["content"]) for m in WEIGHED]
+    assert render(TOKENIZER, WEIGHED)[0] == render(TOKENIZER, plain)[0]
+    assert trained_text(plain) == f"b{IM_END}d{IM_END}f{IM_END}"
+
+
+def test_only_the_last_answer_is_trained_when_asked_and_weight_0_stays_0() -> None:
+    assert trained_text(WEIGHED, "last") == f"f{IM_END}"
+    assert trained_text(WEIGHED[:5], "last") == f"d{IM_END}"
+    assert trained_text(WEIGHED[:2], "last") == ""
+    assert trained_text([turn("user", "a")], "last") == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("assistant", 0.5, "message 2 has the weight 0.5"),
+        ("assistant", "0", "message 2 has the weight '0'"),
+        ("assistant", -1, "message 2 has the weight -1"),
+        ("user", 1, "message 1 has the weight 1, but only the assistant"),
+    ],
+)
+def test_a_weight_that_cannot_be_honoured_is_named(wrong: tuple[str, Any, str]) -> None:
+    role, weight, sentence = wrong
+    messages: list[dict[str, Any]] = [dict(turn("user", "a")), dict(turn("assistant", "b"))]
+    messages[role == "assistant"]["weight"] = weight
+    assert sentence in str(check_messages(messages))
+    messages[role == "assistant"]["weight"] = None  # as if it were not there
+    assert check_messages(messages) is None

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from config import TrainConfig
-from train.data.token_files import StoredArray
+from train.data.documents import StoredArray
 from train.distributed import World
 
 IGNORED = -100

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from config import UserError
 from train.data.batches import PackedRows, StreamRows
-from train.data.token_files import Documents
+from train.data.documents import Documents
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PackingReport:
     cut_documents: int = 0
     """Conversations that were longer than a row and lost their end."""
     dropped_documents: int = 0
-    """Conversations whose first answer lies beyond a row: not trained at all."""
+    """Conversations whose first trained answer lies beyond a row, or that have none."""
 
     @property
     def share_used(self) -> float:
@@ -49,7 +49,9 @@ class PackingReport:
         if self.cut_documents:
             parts.append(f"{self.cut_documents:,} documents cut to a row")
         if self.dropped_documents:
-            parts.append(f"{self.dropped_documents:,} documents dropped: no answer fits in a row")
+            parts.append(
+                f"{self.dropped_documents:,} documents dropped: no trained answer in a row"
+            )
         if self.dropped_tokens:
             parts.append(f"{self.dropped_tokens:,} tokens left out")
         return ", ".join(parts)
@@ -90,8 +92,8 @@ def pack(
     kept = trainable(documents, max_length)
     if not len(kept):
         raise UserError(
-            f"no answer of the training data begins within the first {max_length} tokens of its "
-            "conversation: raise --max_length"
+            f"no trained answer of the training data begins within the first {max_length} tokens "
+            "of its conversation: raise --max_length, or see to the weights of its turns"
         )
     rows = packed_rows(documents, kept, max_length, border, cross_documents)
     lengths = documents.table["length"]

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,19 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from config import UserError
-from data_process.records.parts import KnownFiles, Survey, refuse_changed, signature_of, survey
+from config import TrainOnName, UserError
+from data_process.records.parts import (
+    KnownFiles,
+    Survey,
+    refuse_changed,
+    refuse_copies,
+    signature_of,
+    survey,
+)
 from data_process.running.workers import available_cores, work_through
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, tokenizer_json
+from train.data.documents import Documents, count_twins, load_documents
 from train.data.token_parts import (
     DOCUMENT,
     STREAMS,
@@ -41,44 +48,6 @@ from train.data.token_parts import (
     part_directory,
     token_dtype,
 )
-
-
-class StoredArray:
-    """A one-dimensional array in a file that holds nothing else. It stays readable when the file's
-    name is removed."""
-
-    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        self.path, self.dtype = path, dtype
-        self.file = path.open("rb")
-        self.length = path.stat().st_size // dtype.itemsize
-        self.lock = threading.Lock()  # of the file's position
-
-    def __len__(self) -> int:
-        """Number of elements."""
-        return self.length
-
-    def __getitem__(self, span: slice, /) -> NDArray[Any]:
-        """Consecutive elements, read now. (A memory map would end the process with a signal where
-        this raises.)
-
-        Raises:
-            UserError: the file cannot be read, or has become shorter.
-        """
-        begin, end, step = span.indices(self.length)
-        assert step == 1
-        size = max(0, end - begin) * self.dtype.itemsize
-        try:
-            with self.lock:
-                self.file.seek(begin * self.dtype.itemsize)
-                content = self.file.read(size)
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be read ({error.strerror}); see to its disk"
-            ) from error
-        if len(content) < size:
-            raise UserError(f"{self.path}: it became shorter while in use; start again")
-        return np.frombuffer(content, dtype=self.dtype)
-
 
 FACTS = "streams.json"
 COPIED_BYTES = 1 << 20
@@ -90,10 +59,12 @@ def build(
     directory: Path,
     kind: KindName,
     surveys: Sequence[Survey],
+    measured: Sequence[Survey],
     tokenizer: EtudeTokenizer,
     validation_every: int,
+    train_on: TrainOnName,
 ) -> None:
-    """Tokenises files into a new cache entry.
+    """Tokenises files, and those to be measured only, into a new cache entry.
 
     Raises:
         UserError: a record is malformed (file:line), there are too few, or the disk is full.
@@ -101,29 +72,31 @@ def build(
     records = sum(found.records for found in surveys)
     if records < validation_every:
         raise UserError(
-            f"{surveys[0].path}: {records} records are too few to keep every {validation_every}th "
-            "for validation; add data or lower --validation_every"
+            f"{surveys[0].path}: to keep every {validation_every}th record for validation there "
+            f"must be {validation_every} at least, and there {'is' if records == 1 else 'are'} "
+            f"{records}: add data, lower --validation_every (0: none), or name --validation_files"
         )
     parts_place = directory.with_name(directory.name + ".parts")
-    builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place)
-    parts = all_parts(surveys)
+    builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place, train_on)
+    parts = all_parts(surveys, measured)
     if mistake := tokenise_parts(builder, parts):
         shutil.rmtree(parts_place, ignore_errors=True)  # mended data will have another name
         raise mistake
-    for found in surveys:
+    for found in (*surveys, *measured):
         refuse_changed(found.path, found.signature)
     with new_directory(directory) as aside:
         join(aside, [part_directory(parts_place, part) for part in parts], tokenizer)
     shutil.rmtree(parts_place, ignore_errors=True)
 
 
-def all_parts(surveys: Sequence[Survey]) -> list[Part]:
-    """The parts of all files in order."""
+def all_parts(surveys: Sequence[Survey], measured: Sequence[Survey]) -> list[Part]:
+    """The parts of all files in order, those to be measured last."""
     parts: list[Part] = []
     before = 0
-    for found in surveys:
+    for number, found in enumerate((*surveys, *measured)):
         for lines in found.parts:
-            parts.append(Part(len(parts), lines, before + lines.records))
+            is_validation = number >= len(surveys)
+            parts.append(Part(len(parts), lines, before + lines.records, is_validation))
         before += found.records
     return parts
 
@@ -159,7 +132,10 @@ def join(directory: Path, parts: Sequence[Path], tokenizer: EtudeTokenizer) -> N
                 copy_all(directory / f"{name}.{kind}.bin", first, sources)
         tables = [part / f"{name}.documents.npy" for part in holding]
         write_table(directory / f"{name}.documents.npy", tables)
-    facts = json.dumps({"dtype": dtype.name, "streams": names})
+    streams = {name: load_documents(directory, name, dtype) for name in names}
+    train = streams.pop("train", None)
+    twins = count_twins(train, streams) if train else 0
+    facts = json.dumps({"dtype": dtype.name, "streams": names, "twins": twins})
     (directory / FACTS).write_text(facts, encoding="utf-8", newline="\n")
 
 
@@ -192,26 +168,10 @@ def write_header(file: IO[bytes], count: int) -> None:
     write_array_header_1_0(file, {**header, "shape": (count,)})
 
 
-FORMAT = 2
+FORMATS: dict[KindName, int] = {"pretrain": 2, "sft": 3}
 """Raised whenever the files' content changes meaning."""
 PART_BYTES = 8_000_000
 """A data file is tokenised in parts of about this size."""
-
-
-@dataclass(frozen=True)
-class Documents:
-    """A stream of tokenised documents, on disk."""
-
-    tokens: StoredArray | NDArray[Any]
-    """(tokens,) uint16 or uint32: border, document, border, ..., document, border."""
-    mask: StoredArray | NDArray[Any] | None
-    """(tokens,) uint8, 1 where a token is trained; None: all are."""
-    table: NDArray[Any]
-    """(documents,) of `token_parts.DOCUMENT`."""
-
-    def __len__(self) -> int:
-        """Number of documents."""
-        return len(self.table)
 
 
 @dataclass(frozen=True)
@@ -223,6 +183,16 @@ class TokenisedData:
     """By script: han, latin, other; only those that there are."""
     fingerprint: str
     """Names the content of the data, the tokenizer and the split."""
+    twins: int = 0
+    """Validation documents that are trained on as well."""
+
+    def twins_sentence(self) -> str:
+        """What to know about twins."""
+        held = sum(len(documents) for documents in self.validation.values())
+        return (
+            f"{self.twins:,} of {held:,} validation records are also trained on, word for word, so "
+            "bits per byte is flattered: see data_process/dedup_jsonl.py"
+        )
 
 
 def tokenised_data(
@@ -231,31 +201,55 @@ def tokenised_data(
     tokenizer: EtudeTokenizer,
     validation_every: int,
     cache_dir: Path,
+    validation_files: Sequence[Path] = (),
+    train_on: TrainOnName = "all",
 ) -> TokenisedData:
     """The tokenised data of files, "pretrain" texts or "sft" conversations: from the cache, else
     read, tokenised and put there.
 
+    Args:
+        kind: what a record is.
+        files: the files to train on.
+        tokenizer: makes tokens of their text.
+        validation_every: every n-th of their records is measured and not trained; 0: none.
+        cache_dir: where the tokens go.
+        validation_files: files to measure in place of every n-th record.
+        train_on: which answers of a conversation are trained.
+
     Raises:
-        UserError: a file is missing or malformed (file:line), or the disk is full.
+        UserError: a file is missing, malformed (file:line), or the same as another; or the disk is
+            full.
     """
     known = KnownFiles(cache_dir / "known_files.json")
-    surveys = [survey(file, PART_BYTES, known) for file in files]
-    fingerprint = fingerprint_of(kind, surveys, tokenizer, validation_every)
+    surveys, measured = (
+        [survey(file, PART_BYTES, known) for file in some] for some in (files, validation_files)
+    )
+    refuse_copies([(found.path, found.sha256) for found in (*surveys, *measured)])
+    every = 0 if measured else validation_every
+    fingerprint = fingerprint_of(kind, surveys, measured, tokenizer, every, train_on)
     directory = cache_dir / f"{kind}-{fingerprint[:16]}"
     if not is_whole(directory, known):
         print(f"tokenising {', '.join(file.name for file in files)} into {directory}")
-        build(directory, kind, surveys, tokenizer, validation_every)
+        build(directory, kind, surveys, measured, tokenizer, every, train_on)
         known.remember(directory, "cache entry", signature_of(directory), "whole")
     return load(directory, fingerprint)
 
 
 def fingerprint_of(
-    kind: str, surveys: Sequence[Survey], tokenizer: EtudeTokenizer, validation_every: int
+    kind: KindName,
+    surveys: Sequence[Survey],
+    measured: Sequence[Survey],
+    tokenizer: EtudeTokenizer,
+    validation_every: int,
+    train_on: TrainOnName,
 ) -> str:
     """sha256 over everything that decides what the cache holds."""
-    digest = hashlib.sha256(f"{FORMAT} {kind} {validation_every}".encode())
+    digest = hashlib.sha256(f"{FORMATS[kind]} {kind} {validation_every}".encode())
     for found in surveys:
         digest.update(found.sha256.encode())
+    for found in measured:
+        digest.update(f" validation {found.sha256}".encode())
+    digest.update(b"" if train_on == "all" else f" {train_on}".encode())
     digest.update(tokenizer.fingerprint.encode())
     return digest.hexdigest()
 
@@ -284,14 +278,6 @@ def load(directory: Path, fingerprint: str) -> TokenisedData:
     streams = {name: load_documents(directory, name, dtype) for name in facts["streams"]}
     train = streams.pop("train")
     validation = {name.removeprefix("validation-"): stream for name, stream in streams.items()}
-    return TokenisedData(train, validation, fingerprint)
-
-
-def load_documents(directory: Path, name: str, dtype: np.dtype[Any]) -> Documents:
-    """Opens one stream of a cache entry."""
-    mask = directory / f"{name}.mask.bin"
-    return Documents(
-        tokens=StoredArray(directory / f"{name}.tokens.bin", dtype),
-        mask=StoredArray(mask, np.dtype(np.uint8)) if mask.exists() else None,
-        table=np.load(directory / f"{name}.documents.npy", mmap_mode="r"),
-    )
+    # Entries of earlier versions do not say it.
+    twins = facts["twins"] if "twins" in facts else count_twins(train, validation)
+    return TokenisedData(train, validation, fingerprint, twins)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from config import TrainOnName
 from data_process.records.jsonl import FilePart, read_conversations, read_texts
-from model.chat import render_batch
+from model.chat import render_batch, trained_turns
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, script_of
 
@@ -107,20 +108,24 @@ def tokenise_texts(
 
 
 def tokenise_conversations(
-    tokenizer: EtudeTokenizer, conversations: Sequence[Any], dtype: np.dtype[Any]
+    tokenizer: EtudeTokenizer,
+    conversations: Sequence[Any],
+    dtype: np.dtype[Any],
+    train_on: TrainOnName = "all",
 ) -> Iterator[Document]:
     """Documents of conversations; trained are the assistant's answers and the tokens that end
     them."""
-    rendered = render_batch(tokenizer, conversations)
+    rendered = render_batch(tokenizer, conversations, train_on)
     for (ids, mask), messages in zip(rendered, conversations, strict=True):
-        answers = "".join(m["content"].strip() for m in messages if m["role"] == "assistant")
+        turns = zip(messages, trained_turns(messages, train_on), strict=True)
+        answers = "".join(message["content"].strip() for message, trained in turns if trained)
         yield Document(np.array(ids, dtype), np.array(mask, np.uint8), answers)
 
 
-def functions_of(kind: KindName) -> tuple[Read, Tokenise]:
+def functions_of(kind: KindName, train_on: TrainOnName) -> tuple[Read, Tokenise]:
     """What reads the records of files of a kind, and what tokenises them."""
     if kind == "sft":
-        return read_conversations, tokenise_conversations
+        return read_conversations, partial(tokenise_conversations, train_on=train_on)
     return read_texts, tokenise_texts
 
 
@@ -133,6 +138,8 @@ class Part:
     lines: FilePart
     records_before: int
     """Over all files."""
+    is_validation: bool = False
+    """All of it is measured, and none of it trained."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +149,11 @@ class PartBuilder:
     kind: KindName
     tokenizer_json: str
     validation_every: int
-    """Every n-th record, over all files, goes to validation."""
+    """Every n-th record, over all files, goes to validation; 0: none does."""
     directory: Path
     """Where the parts' directories go."""
+    train_on: TrainOnName = "all"
+    """Which answers of a conversation are trained."""
 
     @cached_property
     def tokenizer(self) -> EtudeTokenizer:
@@ -166,7 +175,7 @@ class PartBuilder:
 
     def write(self, directory: Path, part: Part) -> None:
         """Reads, tokenises and writes the records of a part."""
-        read, tokenise = functions_of(self.kind)
+        read, tokenise = functions_of(self.kind, self.train_on)
         dtype = token_dtype(self.tokenizer)
         border = self.tokenizer.end_of_text_id
         writers = {name: StreamWriter(directory, name, border, dtype) for name in STREAMS}
@@ -175,7 +184,8 @@ class PartBuilder:
         for chunk in chunks(records):
             for document in tokenise(self.tokenizer, chunk, dtype):
                 count += 1
-                held_back = count % self.validation_every == 0
+                every = self.validation_every
+                held_back = part.is_validation or (every > 0 and count % every == 0)
                 writers[f"validation-{script_of(document.text)}" if held_back else "train"].add(
                     document
                 )

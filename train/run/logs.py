@@ -240,7 +240,7 @@ class RunLogger:
         speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
         self.echo(
             f"{self.stage.name} done: {step} steps, {self.tokens_at(step) / 1e6:.2f}M tokens"
-            f"{speed}, {self.bits_per_byte['all']:.3f} bits per byte; the model is in "
+            f"{speed}, {in_bits(self.bits_per_byte)}; the model is in "
             f"{self.stage.output_dir}"
         )
 
@@ -267,6 +267,11 @@ def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         exact |= {"skipped": True, "skipped_steps": round(record["skipped_steps"])}
     known = {"step", "learning_rate", *RECORD}
     return exact | {name: value for name, value in finite.items() if name not in known}
+
+
+def in_bits(measured: Mapping[str, float]) -> str:
+    """The result of an evaluation in words."""
+    return f"{measured['all']:.3f} bits per byte" if measured else "not measured"
 
 
 def one_line(text: str, longest: int = 200) -> str:

@@ -25,14 +25,16 @@ OWN_BYTES = 600_000_000
 def announcement(stage: Stage, world: World, step: int, total: int) -> str:
     """What will happen: size, data, steps, memory, time; and where a run that continues stands."""
     model, vocab_size = stage.model, stage.model.config.vocab_size
-    validation = sum(group.num_bytes for group in stage.validation.values())
+    num_bytes = sum(group.num_bytes for group in stage.validation.values())
+    measured = f"{num_bytes:,} bytes" if stage.validation else "none"
     processes = f", {world.size} processes ({world.parallel})" if world.size > 1 else ""
     lines = [
         f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
         f"on {describe_machine(world.device)}{processes}",
-        f"  data: {stage.packing.sentence()}; validation: {validation:,} bytes",
+        f"  data: {stage.packing.sentence()}; validation: {measured}",
         f"  plan: {plan_sentence(stage, world, step, total)}",
     ]
+    lines += [f"  note: {note}" for note in stage.notes]
     if step:
         lines.append(f"  continuing at step {step} of {total}")
     elif stage.name == "pretrain":

@@ -16,8 +16,9 @@ from config import UserError
 from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
 from train.data.batches import IGNORED, Batch, TokenRows
+from train.data.documents import Documents
 from train.data.packing import best_fit, concatenate, pack
-from train.data.token_files import Documents, tokenised_data
+from train.data.token_files import tokenised_data
 from train.data.token_parts import DOCUMENT
 from train.tokenizer.bpe import train_bpe
 

@@ -359,3 +359,99 @@ def test_conversations_keep_where_their_answers_are(
             answers = documents.tokens[begin : begin + length][mask != 0].tolist()
             assert tokenizer.decode(answers) == "Hello 狐狸!b"
             assert (num_bytes, first, trained) == (14, mask.tolist().index(1), len(answers))
+
+
+def conversations(path: Path, count: int, weight: int | None = None) -> Path:
+    """A file of different conversations of two exchanges; the first answer may have a weight."""
+    lines = []
+    for number in range(count):
+        contents = [f"question {number}", "first", "and?", f"second {number}"]
+        messages = [
+            {"role": role, "content": content}
+            for role, content in zip(["user", "assistant"] * 2, contents, strict=True)
+        ]
+        if weight is not None:
+            messages[1]["weight"] = weight  # type: ignore[assignment]
+        lines.append(json.dumps({"conversations": messages}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_what_is_trained_of_a_conversation_is_part_of_the_caches_name(
+    tmp_path: Path, tokenizer: EtudeTokenizer
+) -> None:
+    path, cache = conversations(tmp_path / "a.jsonl", 8), tmp_path / "cache"
+    everything = tokenised_data("sft", [path], tokenizer, 4, cache)
+    last = tokenised_data("sft", [path], tokenizer, 4, cache, train_on="last")
+    assert everything.fingerprint != last.fingerprint
+    both, one = (int(data.train.table["num_trained"].sum()) for data in (everything, last))
+    assert one < both
+    weighed = conversations(tmp_path / "b.jsonl", 8, weight=0)
+    by_weight = tokenised_data("sft", [weighed], tokenizer, 4, cache)
+    assert int(by_weight.train.table["num_trained"].sum()) == one
+    bytes_of = [int(d.train.table["num_bytes"].sum()) for d in (everything, last, by_weight)]
+    assert bytes_of == [bytes_of[1] + 6 * len("first"), bytes_of[1], bytes_of[1]]
+
+
+def write_texts(path: Path, texts: list[str]) -> Path:
+    lines = [json.dumps({"text": text}) for text in texts]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def held(data: TokenisedData) -> int:
+    return sum(map(len, data.validation.values()))
+
+
+def test_validation_files_are_measured_and_all_other_records_trained(
+    tmp_path: Path, tokenizer: EtudeTokenizer
+) -> None:
+    train = write_texts(tmp_path / "train.jsonl", [f"number {n}" for n in range(12)])
+    valid = write_texts(tmp_path / "valid.jsonl", ["one", "二", "three"])
+    cache = tmp_path / "cache"
+    data = tokenised_data("pretrain", [train], tokenizer, 4, cache, [valid])
+    assert (len(data.train), held(data), set(data.validation)) == (12, 3, {"latin", "han"})
+    assert tokenised_data("pretrain", [train], tokenizer, 4, cache).fingerprint != data.fingerprint
+    none = tokenised_data("pretrain", [train], tokenizer, 0, cache)
+    assert (len(none.train), held(none)) == (12, 0)
+    few = write_texts(tmp_path / "few.jsonl", ["alone"])
+    assert len(tokenised_data("pretrain", [few], tokenizer, 30, cache, [valid]).train) == 1
+
+
+def test_too_few_records_for_validation_names_the_ways_out(
+    tmp_path: Path, tokenizer: EtudeTokenizer
+) -> None:
+    path = write_texts(tmp_path / "one.jsonl", ["alone"])
+    with pytest.raises(UserError, match=r"there is 1: add data.*0: none.*--validation_files"):
+        tokenised_data("pretrain", [path], tokenizer, 30, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("as_validation", [False, True])
+def test_a_file_given_twice_or_copied_is_refused_by_name(
+    tmp_path: Path, tokenizer: EtudeTokenizer, as_validation: bool
+) -> None:
+    path = write_texts(tmp_path / "a.jsonl", [f"number {n}" for n in range(12)])
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(path.read_bytes())
+    for other in (path, copy):
+        files, measured = ([path], [other]) if as_validation else ([path, other], [])
+        with pytest.raises(UserError, match=f"a.jsonl and .*{other.name} hold the same"):
+            tokenised_data("pretrain", files, tokenizer, 4, tmp_path / "cache", measured)
+
+
+def test_validation_records_that_are_trained_too_are_counted(
+    tmp_path: Path, tokenizer: EtudeTokenizer
+) -> None:
+    texts = [f"number {n}" for n in range(40)]
+    texts[3] = texts[20] = texts[7] = "the twin"  # 3 and 7 (from 0) are kept for validation
+    path, cache = write_texts(tmp_path / "a.jsonl", texts), tmp_path / "cache"
+    data = tokenised_data("pretrain", [path], tokenizer, 4, cache)
+    assert data.twins == 2
+    assert data.twins_sentence().startswith("2 of 10 validation records are also trained on")
+    (entry,) = cache.glob("pretrain-*")
+    facts = json.loads((entry / "streams.json").read_text(encoding="utf-8"))
+    assert facts["twins"] == 2
+    valid = write_texts(tmp_path / "valid.jsonl", ["number 5", "number 500", "the twin"])
+    assert tokenised_data("pretrain", [path], tokenizer, 4, cache, [valid]).twins == 2
+    clean = write_texts(tmp_path / "clean.jsonl", [f"word {n}" for n in range(40)])
+    assert tokenised_data("pretrain", [clean], tokenizer, 4, cache).twins == 0
