@@ -28,12 +28,29 @@ SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
-    "{{- '<|im_start|>' + message['role'] + '\\n' + (message['content'] | trim)"
-    " + '<|im_end|>' + '\\n' -}}"
+    "{%- if message['role'] not in ['system', 'user', 'assistant'] -%}"
+    "{{- raise_exception('a message has another role than system, user or assistant') -}}"
+    "{%- endif -%}"
+    "{%- set content = message['content'] -%}"
+    "{%- set joined = namespace(text='') -%}"
+    "{%- if content is string -%}{%- set joined.text = content -%}"
+    "{%- elif content and content is iterable and content is not mapping -%}"
+    "{%- for part in content -%}"
+    "{%- if part is mapping and part['type'] == 'text' and part['text'] is string -%}"
+    "{%- set joined.text = joined.text + part['text'] -%}"
+    "{%- else -%}"
+    "{{- raise_exception('a part of a content is not text, and text is all this model reads') -}}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- else -%}{{- raise_exception('a message needs a content that is text') -}}{%- endif -%}"
+    "{{- '<|im_start|>' + message['role'] + '\\n' + (joined.text | trim) + '<|im_end|>\\n' -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
-"""ChatML in Jinja, for transformers, vLLM and llama.cpp; `model/chat.py` is the same by hand."""
+"""ChatML in Jinja, for transformers, vLLM and llama.cpp; `model/chat.py` is the same by hand.
+
+Text may come as a string or as OpenAI's list of text parts, which are joined; what the model cannot
+read (a picture, no content, another role) is an error, as it is in Etude."""
 
 
 class EtudeTokenizer:
@@ -141,6 +158,10 @@ def tokenizer_json(tokenizer: EtudeTokenizer) -> str:
 def tokenizer_config(context: int, end_token: str) -> str:
     """The text of `tokenizer_config.json`: what `AutoTokenizer` needs to know.
 
+    `model_input_names` keeps transformers 4 from making token_type_ids, which a Llama refuses;
+    prompts of a batch are padded on the left, for the answer begins at their right end. A document
+    of the training texts begins after <|endoftext|>, so that is the beginning; no encoding adds it.
+
     Args:
         context: longest context, in tokens.
         end_token: the token that ends a generation: IM_END for chat, END_OF_TEXT for plain text.
@@ -148,7 +169,9 @@ def tokenizer_config(context: int, end_token: str) -> str:
     fields = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
-        "bos_token": None,
+        "model_input_names": ["input_ids", "attention_mask"],
+        "padding_side": "left",
+        "bos_token": END_OF_TEXT,
         "eos_token": end_token,
         "pad_token": END_OF_TEXT,
         "add_bos_token": False,

@@ -33,6 +33,7 @@ def main() -> int:
         print(f"error: the proof failed, so nothing was written: {error}", file=sys.stderr)
         return 1
     equal = f"{proof.greedy_tokens_equal} of {proof.greedy_tokens} equal"
+    batch = f"{proof.padded_tokens_equal} in a padded batch"
     print(f"{config.model_dir} -> {output_dir} ({config.dtype})")
     print(f"proof, by transformers {proof.transformers_version}:")
     print(
@@ -41,7 +42,7 @@ def main() -> int:
     )
     if config.dtype != "float32":
         print(f"                 weights rounded to {config.dtype} in both, computed in float32")
-    print(f"  greedy tokens  {equal} ({proof.prompts} prompts)")
+    print(f"  greedy tokens  {equal}, {batch} ({proof.prompts} prompts)")
     print(f"  chat template  {proof.template_renderings_equal} renderings, all ids equal")
     print("  generate       stops where it should")
     return 0

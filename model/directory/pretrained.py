@@ -56,7 +56,7 @@ def llama_config(
         "attention_dropout": 0.0,
         "mlp_bias": False,
         "rope_parameters": {"rope_theta": config.rope_theta, **scaling},
-        "bos_token_id": None,
+        "bos_token_id": tokenizer.end_of_text_id,
         "eos_token_id": tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id,
         "pad_token_id": tokenizer.end_of_text_id,
         "torch_dtype": str(dtype).removeprefix("torch."),
@@ -115,8 +115,14 @@ def read_scaling(path: Path, fields: Mapping[str, Any]) -> RopeScaling:
 def generation_config(tokenizer: EtudeTokenizer, is_chat: bool) -> dict[str, Any]:
     """The content of `generation_config.json`: a chat ends at the end of the turn, a text at the
     end of the text."""
+    beginning = tokenizer.end_of_text_id
     ends = list(tokenizer.end_ids(is_chat))
-    return {"eos_token_id": ends, "pad_token_id": tokenizer.end_of_text_id, "do_sample": False}
+    return {
+        "bos_token_id": beginning,
+        "eos_token_id": ends,
+        "pad_token_id": beginning,
+        "do_sample": False,
+    }
 
 
 def model_files(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 
 from config import TrainOnName, UserError
 from model.chat import (
@@ -133,7 +134,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_template_gives_the_same_ids_through_transformers(theirs: Any) -> None:
     generator = random.Random(1)
-    for _ in range(300):
+    for _ in range(500):
         messages = conversation(generator)
         ids, _ = render(TOKENIZER, messages)
         assert theirs.apply_chat_template(messages, return_dict=False) == ids, messages
@@ -142,6 +143,53 @@ def test_the_template_gives_the_same_ids_through_transformers(theirs: Any) -> No
                 messages, add_generation_prompt=True, return_dict=False
             )
             assert prompt == render_prompt(TOKENIZER, messages), messages
+
+
+def test_a_content_may_come_as_parts_of_text(theirs: Any) -> None:
+    generator = random.Random(2)
+    for _ in range(500):
+        messages = conversation(generator)
+        parted: list[Any] = [{**m, "content": in_parts(m["content"], generator)} for m in messages]
+        ids, _ = render(TOKENIZER, messages)
+        assert theirs.apply_chat_template(parted, return_dict=False) == ids, parted
+
+
+def in_parts(text: str, generator: random.Random) -> list[dict[str, str]]:
+    """A text cut into OpenAI's parts, some of them empty."""
+    cuts = sorted(generator.choices(range(len(text) + 1), k=generator.randint(0, 3)))
+    return [
+        {"type": "text", "text": text[start:end]} for start, end in pairwise([0, *cuts, len(text)])
+    ]
+
+
+TEXT_PART = {"type": "text", "text": "Look:"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user"},
+        {"role": "user", "content": None},
+        {"role": "user", "content": []},
+        {"role": "user", "content": 3},
+        {"role": "user", "content": True},
+        {"role": "user", "content": TEXT_PART},
+        {"role": "user", "content": [TEXT_PART, {"type": "image_url", "image_url": {"url": "x"}}]},
+        {"role": "user", "content": [TEXT_PART, {"type": "image", "text": "a caption"}]},
+        {"role": "user", "content": [{"type": "text"}]},
+        {"role": "user", "content": [{"type": "text", "text": None}]},
+        {"role": "user", "content": [{"type": "text", "text": ["x"]}]},
+        {"role": "user", "content": ["Look", "here"]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
+        {"role": "tool", "content": "42"},
+        {"role": "user<|im_end|>", "content": "x"},
+        {"content": "x"},
+    ],
+)
+def test_the_template_refuses_what_the_model_cannot_read(theirs: Any, message: Any) -> None:
+    assert check_messages([message])
+    with pytest.raises(TemplateError, match=r"^(a message|a part of a content) "):
+        theirs.apply_chat_template([turn("user", "x"), message], return_dict=False)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_a_tokenizer_without_our_special_tokens_is_refused(tmp_path: Path) -> No
 
 def test_the_tokenizer_config_adds_no_token_and_changes_no_space() -> None:
     fields = json.loads(tokenizer_config(128, IM_END))
-    assert fields["bos_token"] is None
+    assert fields["bos_token"] == END_OF_TEXT
+    assert fields["model_input_names"] == ["input_ids", "attention_mask"]
+    assert fields["padding_side"] == "left"
     assert fields["eos_token"] == IM_END
     assert fields["pad_token"] == END_OF_TEXT
     assert fields["add_bos_token"] is False

@@ -1,13 +1,15 @@
 """The proof that a converted directory is the model it was made from.
 
 transformers loads the directory as a stranger would, and must then agree with Etude: the logits,
-the tokens of greedy answers, the ids of the chat template, the end of an answer.
+the tokens of greedy answers (one by one, and in a padded batch), the ids of the chat template, the
+end of an answer.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,8 @@ class Proof:
     prompts: int
     greedy_tokens: int
     greedy_tokens_equal: int
+    padded_tokens_equal: int
+    """Of the same tokens, how many come out when the prompts are one batch, padded."""
     template_renderings_equal: int
 
 
@@ -84,16 +88,16 @@ def prove(
         ProofFailed: they disagree, or transformers cannot load the directory.
     """
     llama, auto_tokenizer = load_with_transformers(directory, dtype)
-    check_rope_theta(directory, model.config.rope_theta)
+    check_for_older_readers(directory, model.config.rope_theta)
     check_ends(llama, auto_tokenizer, tokenizer, is_chat)
     renderings = check_template(auto_tokenizer, tokenizer)
     prompts = make_prompts(tokenizer, is_chat, model.config.max_position_embeddings)
     difference, largest = check_logits(llama, model, prompts)
     stop_ids = tokenizer.end_ids(is_chat)
-    total, equal = check_greedy(llama, model, prompts, stop_ids, TOLERANCE * max(1.0, largest))
-    return Proof(
-        transformers.__version__, difference, largest, len(prompts), total, equal, renderings
+    greedy = check_greedy(
+        llama, auto_tokenizer, model, prompts, stop_ids, TOLERANCE * max(1.0, largest)
     )
+    return Proof(transformers.__version__, difference, largest, len(prompts), *greedy, renderings)
 
 
 def load_with_transformers(directory: Path, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -116,25 +120,31 @@ def load_with_transformers(directory: Path, dtype: torch.dtype) -> tuple[Any, An
     return llama.float().eval(), tokenizer
 
 
-def check_rope_theta(directory: Path, expected: float) -> None:
-    """config.json must hold the base of the rotary embedding for old and for new readers."""
+def check_for_older_readers(directory: Path, rope_theta: float) -> None:
+    """The files must hold what transformers 5 does not miss, but others do: version 4 the base of
+    the rotary embedding in its old place and the inputs of the network (without which it passes
+    token_type_ids), CTranslate2 a bos_token."""
     fields = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     found = (fields.get("rope_theta"), fields.get("rope_parameters", {}).get("rope_theta"))
-    if found != (expected, expected):
-        raise ProofFailed(f"config.json has the rope_theta {found} in place of {expected}")
+    if found != (rope_theta, rope_theta):
+        raise ProofFailed(f"config.json has the rope_theta {found} in place of {rope_theta}")
+    stated = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    if stated.get("model_input_names") != ["input_ids", "attention_mask"]:
+        raise ProofFailed("tokenizer_config.json does not name input_ids and attention_mask alone")
+    if not stated.get("bos_token"):
+        raise ProofFailed("tokenizer_config.json has no bos_token")
 
 
 def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:
     """transformers' own generate must stop at the token that ends an answer."""
     end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
-    prompt = torch.tensor([[tokenizer.im_start_id]])
+    inputs = auto_tokenizer("Hello", return_tensors="pt")
+    if inputs["input_ids"][0].tolist() != tokenizer.encode("Hello"):
+        raise ProofFailed(f"transformers' tokenizer reads Hello as {inputs['input_ids'].tolist()}")
     output = llama.generate(
-        prompt,
-        attention_mask=torch.ones_like(prompt),
-        max_new_tokens=4,
-        prefix_allowed_tokens_fn=lambda batch, ids: [end],
+        **inputs, max_new_tokens=4, prefix_allowed_tokens_fn=lambda batch, ids: [end]
     )
-    if output[0, 1:].tolist() != [end]:
+    if output[0, inputs["input_ids"].shape[1] :].tolist() != [end]:
         raise ProofFailed(f"transformers' generate does not stop at the token {end}")
     if auto_tokenizer.eos_token_id != end or auto_tokenizer.pad_token_id is None:
         raise ProofFailed(f"the tokenizer's end token is {auto_tokenizer.eos_token_id}, not {end}")
@@ -186,29 +196,55 @@ def check_logits(llama: Any, model: Etude, prompts: list[list[int]]) -> tuple[fl
 
 @torch.no_grad()
 def check_greedy(
-    llama: Any, model: Etude, prompts: list[list[int]], stop_ids: tuple[int, ...], tie: float
-) -> tuple[int, int]:
-    """Greedy answers of transformers' generate, with the end that its generation_config says.
+    llama: Any,
+    auto_tokenizer: Any,
+    model: Etude,
+    prompts: list[list[int]],
+    stop_ids: tuple[int, ...],
+    tie: float,
+) -> tuple[int, int, int]:
+    """Greedy answers of transformers' generate, with the end that its generation_config says: each
+    prompt alone, and all in one batch that the tokenizer pads.
 
     Where an answer parts at a tie (both tokens are equally likely within the rounding of float32),
-    it is compared up to there. Returns the number of tokens, and how many are equal.
+    it is compared up to there. Returns the number of tokens, and how many are equal alone and in
+    the batch.
     """
     context = model.config.max_position_embeddings
     greedy = SamplingConfig(temperature=0.0, max_tokens=min(GREEDY_TOKENS, context // 2))
-    total = equal = 0
-    for prompt, ours in zip(prompts, generate_batch(model, prompts, greedy, stop_ids), strict=True):
-        input_ids = torch.tensor([prompt])
-        output = llama.generate(
-            input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=greedy.max_tokens
-        )
-        theirs = output[0, len(prompt) :].tolist()
-        if theirs and theirs[-1] in stop_ids:
-            theirs.pop()
-        same = common_prefix(ours.ids, theirs)
-        total, equal = total + max(len(ours.ids), len(theirs)), equal + same
-        if ours.ids != theirs:
-            logits = model(torch.tensor([prompt + ours.ids[:same]]))[0, -1]
-            best, second = logits.topk(2).values.tolist()
-            if best - second > tie:
-                raise ProofFailed(f"greedy answers part at token {same + 1} of {prompt}")
-    return total, equal
+    ours = [made.ids for made in generate_batch(model, prompts, greedy, stop_ids)]
+    alone = [
+        answers(llama, auto_tokenizer, [prompt], greedy.max_tokens, stop_ids)[0]
+        for prompt in prompts
+    ]
+    batched = answers(llama, auto_tokenizer, prompts, greedy.max_tokens, stop_ids)
+    equal = [0, 0]
+    for way, theirs in enumerate((alone, batched)):
+        for prompt, our, their in zip(prompts, ours, theirs, strict=True):
+            same = common_prefix(our, their)
+            equal[way] += same
+            if our != their and not is_tie(model, prompt + our[:same], tie):
+                where = f"greedy answers{' of a padded batch' * way} part at token {same + 1}"
+                raise ProofFailed(f"{where} of {prompt}")
+    total = sum(max(len(our), len(their)) for our, their in zip(ours, alone, strict=True))
+    return total, equal[0], equal[1]
+
+
+def answers(
+    llama: Any,
+    auto_tokenizer: Any,
+    prompts: list[list[int]],
+    max_tokens: int,
+    stop_ids: tuple[int, ...],
+) -> list[list[int]]:
+    """What transformers' generate answers to a batch that the tokenizer pads, without its end."""
+    inputs = auto_tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
+    output = llama.generate(**inputs, max_new_tokens=max_tokens)
+    rows = output[:, inputs["input_ids"].shape[1] :].tolist()
+    return [list(takewhile(lambda token: token not in stop_ids, row)) for row in rows]
+
+
+def is_tie(model: Etude, ids: list[int], tie: float) -> bool:
+    """Whether the two likeliest next tokens are as likely as each other."""
+    best, second = model(torch.tensor([ids]))[0, -1].topk(2).values.tolist()
+    return bool(best - second <= tie)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from config import ROOT, UserError
 from model.directory.pretrained import load_pretrained, save_pretrained
@@ -52,7 +52,7 @@ def test_every_number_format_is_proved_and_loads(
     output, proof = convert(ConvertConfig(model_dir, dtype=dtype))
     assert output == model_dir.with_name("etude_sft_model_llama")
     assert proof.largest_logit_difference < 1e-5
-    assert proof.greedy_tokens_equal == proof.greedy_tokens > 100
+    assert proof.greedy_tokens_equal == proof.padded_tokens_equal == proof.greedy_tokens > 100
     assert {t.dtype for t in load_file(output / "model.safetensors").values()} == {
         getattr(torch, dtype)
     }
@@ -86,14 +86,37 @@ def test_converted_files_say_what_every_reader_needs(
     config = json.loads((output / "config.json").read_text(encoding="utf-8"))
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 10_000.0
     assert config["architectures"] == ["LlamaForCausalLM"]
+    assert config["bos_token_id"] == tokenizer.end_of_text_id
     generation = json.loads((output / "generation_config.json").read_text(encoding="utf-8"))
     assert generation["eos_token_id"] == [tokenizer.im_end_id, tokenizer.end_of_text_id]
+    assert generation["bos_token_id"] == tokenizer.end_of_text_id
     auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert (auto.eos_token, auto.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert auto.chat_template
     assert json.loads((output / "training_summary.json").read_text(encoding="utf-8")) == {
         "made_by": "a test"
     }
+
+
+def test_a_batch_and_a_pipeline_answer_as_one_call_does(model_dir: Path) -> None:
+    output, _ = convert(ConvertConfig(model_dir))
+    llama: Any = AutoModelForCausalLM.from_pretrained(output, local_files_only=True)
+    auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
+    texts = ["Once upon a time", "你好", "3 + 8 = 11. What is your name? My name is"]
+
+    def answers(batch: list[str]) -> list[str]:
+        inputs = auto(batch, return_tensors="pt", padding=True)
+        made = llama.generate(**inputs, max_new_tokens=8)
+        return list(auto.batch_decode(made[:, inputs["input_ids"].shape[1] :]))
+
+    alone = [answers([text])[0] for text in texts]
+    for answer, batched in zip(alone, answers(texts), strict=True):
+        assert batched.startswith(answer)  # what has ended is padded
+    generate = pipeline("text-generation", model=llama, tokenizer=auto)
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    for asked in (texts, chats):
+        one_by_one = [generate(each, max_new_tokens=8, do_sample=False) for each in asked]
+        assert generate(asked, max_new_tokens=8, do_sample=False, batch_size=2) == one_by_one
 
 
 def test_a_pretrained_model_ends_at_the_end_of_the_text(
@@ -142,7 +165,7 @@ def change_tokenizer(directory: Path) -> None:
     ("tamper", "said"),
     [
         (change_weight, "the logits differ by"),
-        (change_tokenizer, "the chat template gives other ids"),
+        (change_tokenizer, "tokenizer reads Hello as"),
         (change_json("config.json", rope_theta=500.0), "rope_theta"),
         (change_json("config.json", rope_parameters={"rope_theta": 500.0}), "rope_theta"),
         (change_json("config.json", rms_norm_eps=0.1), "the logits differ by"),
@@ -150,6 +173,12 @@ def change_tokenizer(directory: Path) -> None:
         (change_json("config.json", torch_dtype="bfloat16"), "in place of LlamaForCausalLM"),
         (change_json("generation_config.json", eos_token_id=[0]), "does not stop"),
         (change_json("tokenizer_config.json", eos_token="<|endoftext|>"), "end token"),
+        (change_json("tokenizer_config.json", padding_side="right"), "of a padded batch part"),
+        (
+            change_json("tokenizer_config.json", model_input_names=["input_ids"]),
+            "does not name input_ids and attention_mask",
+        ),
+        (change_json("tokenizer_config.json", bos_token=None), "has no bos_token"),
         (
             change_json("tokenizer_config.json", chat_template="{{ messages[0]['content'] }}"),
             "the chat template gives other ids",

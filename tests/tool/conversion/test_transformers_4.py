@@ -29,7 +29,7 @@ from model.directory.pretrained import is_chat_model, load_pretrained, save_pret
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf import convert, import_llama
-from tool.conversion.hf_proof import CONVERSATIONS, make_prompts
+from tool.conversion.hf_proof import CONVERSATIONS, QUESTIONS, make_prompts
 from tool.settings import ConvertConfig
 
 pytestmark = pytest.mark.full
@@ -42,7 +42,7 @@ READ = """
 import json, sys
 import torch, transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 directory, questions, out = sys.argv[1:]
 asked = json.load(open(questions, encoding="utf-8"))
@@ -60,6 +60,20 @@ def generate(ids, **how):
     return llama.generate(ids, attention_mask=torch.ones_like(ids), **how)[0, ids.shape[1] :]
 
 
+def as_people_call_it(texts):
+    inputs = tokenizer(texts, return_tensors="pt", padding=True)
+    made = llama.generate(**inputs, max_new_tokens=asked["new_tokens"])
+    return made[:, inputs["input_ids"].shape[1] :].tolist()
+
+
+def piped(asked, **how):
+    made = pipeline("text-generation", model=llama, tokenizer=tokenizer)(
+        asked, max_new_tokens=8, do_sample=False, **how
+    )
+    return [one[0]["generated_text"] for one in made]
+
+
+chats = [[{"role": "user", "content": text}] for text in asked["texts"]]
 answer = {
     "version": transformers.__version__,
     "class": type(llama).__name__,
@@ -73,6 +87,9 @@ answer = {
         max_new_tokens=4,
         prefix_allowed_tokens_fn=lambda batch, ids: [asked["end"]],
     ).tolist(),
+    "alone": [as_people_call_it([text])[0] for text in asked["texts"]],
+    "batched": as_people_call_it(asked["texts"]),
+    "piped": [[piped(these), piped(these, batch_size=2)] for these in (asked["texts"], chats)],
     "rendered": [
         tokenizer.apply_chat_template(c, add_generation_prompt=prompt)
         for c in asked["conversations"]
@@ -195,6 +212,7 @@ def test_version_4_reads_a_conversion_and_says_the_same(
         "conversations": conversations,
         "new_tokens": NEW_TOKENS,
         "end": tokenizer.im_end_id,
+        "texts": list(QUESTIONS),
     }
     (tmp_path / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
     run(python_4, READ, directory, tmp_path / "asked.json", tmp_path)
@@ -205,6 +223,9 @@ def test_version_4_reads_a_conversion_and_says_the_same(
     assert not any(answer["keys"].values())
     assert set(answer["keys"]) >= {"missing_keys", "unexpected_keys"}
     assert answer["rope_theta"] == 50_000.0
+    for alone, batched in zip(answer["alone"], answer["batched"], strict=True):
+        assert batched[: len(alone)] == alone
+    assert all(one_by_one == in_batches for one_by_one, in_batches in answer["piped"])
     assert answer["ended"] == [tokenizer.im_end_id]
     assert answer["rendered"] == [
         ids for c in conversations for ids in (render(tokenizer, c)[0], render_prompt(tokenizer, c))

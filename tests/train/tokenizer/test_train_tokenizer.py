@@ -351,7 +351,8 @@ def test_another_template_fails_the_proof(tmp_path: Path) -> None:
     directory, tokenizer = saved(tmp_path / "tokenizer", lambda text: text)
     path = directory / "tokenizer_config.json"
     changed = path.read_text(encoding="utf-8").replace(" | trim", "")
-    path.write_text(changed.replace('"bos_token": null', '"bos_token": "<|endoftext|>"'), "utf-8")
+    other_end = changed.replace('"eos_token": "<|im_end|>"', '"eos_token": "<|endoftext|>"')
+    path.write_text(other_end, "utf-8")
     problems = "\n".join(disagreements(directory, tokenizer))
     assert "the special ids" in problems
     assert "the template's ids differ" in problems
