@@ -26,7 +26,7 @@ from data_process.running.step import Part, PartOutput, Step, byte_bar, stream_r
 from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
-from data_process.wiki.text.kinds import is_disambiguation, is_redirect
+from data_process.wiki.text.kinds import is_disambiguation, is_redirect, table_of
 from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 PROBLEMS = "problems"
@@ -34,9 +34,15 @@ PROBLEMS = "problems"
 LONGEST_TEXT = 4_000_000
 """Characters of wikitext that are cleaned: MediaWiki allows 2 MiB, and what is longer was made to
 take time and memory."""
+PROOFREAD = "proofread-page"
+"""Model of the pages of books in Wikisource."""
+PAGE_FRAME = re.compile("<noinclude>.*?</noinclude>", re.DOTALL)
+"""Their head and foot."""
 CHECKSUM, XML_BYTES = "text does not match its SHA-1", "bytes of XML"
 """What is counted beside pages in, out and dropped."""
 DUMP_NAME = re.compile(r"\.xml(-p\d+p\d+)?(\.bz2|\.gz)?$")
+MOST_WITHOUT_TEXT = 1_000
+"""First pages of a dump after which it is refused if none of them has text."""
 SHOWN = 10
 """Most damages, and most notes, that are printed."""
 
@@ -68,6 +74,8 @@ class DumpExtraction:
 
     def __init__(self, part: DumpPart, settings: ExtractionSettings, output: PartOutput) -> None:
         self.part, self.settings, self.output = part, settings, output
+        self.pages_read = 0
+        self.has_text = False
         if part.site:
             self.begin(part.site)
 
@@ -77,7 +85,10 @@ class DumpExtraction:
         if not self.site.language:
             raise UserError(f"{self.part.path}: its head states no language; name it with --lang")
         names = dict(self.site.namespaces)
-        self.cleaner = WikitextCleaner(self.settings.cleaning, names, self.site.language)
+        language, project = self.site.language, self.site.project
+        self.cleaner = WikitextCleaner(self.settings.cleaning, names, language, project)
+        if not self.part.begin and (note := table_of("kinds")["projects"].get(project)):
+            self.report(Problem(f"this is no Wikipedia: {note}", is_note=True))
 
     def run(self, bar: tqdm[Any] | None = None) -> None:
         """Writes the records of the part, rejected pages and damage reports."""
@@ -98,11 +109,24 @@ class DumpExtraction:
             if bar is not None and reader.raw.position > position:
                 bar.update(reader.raw.position - position)
                 position = reader.raw.position
+        self.refuse_stub()
         self.output.count(XML_BYTES, reader.splitter.base)
+
+    def refuse_stub(self) -> None:
+        """Raises UserError when the first pages of a dump, or all, have no text."""
+        if self.pages_read and not self.has_text and not self.part.begin:
+            raise UserError(
+                f"{self.part.path}: none of its pages has text in it (a stub dump has no text); "
+                "download the dump whose name has pages-articles"
+            )
 
     def add(self, page: Page) -> None:
         """Writes a page's record, or why it is rejected."""
         self.output.count("in")
+        self.pages_read += 1
+        self.has_text = self.has_text or bool(page.text)
+        if self.pages_read == MOST_WITHOUT_TEXT:
+            self.refuse_stub()
         if page.checksum_differs:
             self.count_checksum(page)
         if reason := self.reason_to_reject(page):
@@ -127,7 +151,7 @@ class DumpExtraction:
             return f"redirect ({self.site.language})"
         if page.text is None:
             return "without text in the dump"
-        if page.model != "wikitext":
+        if page.model not in ("wikitext", PROOFREAD):
             return f"not wikitext but {page.model[:40]}"
         if len(page.text) > LONGEST_TEXT:
             return f"wikitext longer than {LONGEST_TEXT:,} characters"
@@ -139,7 +163,9 @@ class DumpExtraction:
         """A page's text without its markup. A fault of the cleaner costs this page alone, and is
         reported."""
         try:
-            return self.cleaner.clean(page.text or "", page.title)
+            text = page.text or ""
+            text = PAGE_FRAME.sub("", text) if page.model == PROOFREAD else text
+            return self.cleaner.clean(text, page.title)
         except Exception as error:
             fault = f"{type(error).__name__}: {error}"
             what = f"the cleaner failed on the page {page.title!r} ({fault}); please report it"

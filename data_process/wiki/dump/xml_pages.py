@@ -23,6 +23,11 @@ HUGE_TAGS = 1_000
 """Tags that such a page may have: without limits, each new name is kept in memory for ever."""
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 DECLARATION = re.compile(rb"(\s*(\xef\xbb\xbf)?\s*<\?xml[^>]*>)?")
+PROJECTS = re.compile(
+    "wiktionary|wikisource|wikinews|wikibooks|wikiquote|wikiversity|wikivoyage|wikidata|commonswiki|"
+    "specieswiki"
+)
+"""Projects of Wikimedia beside Wikipedia, in the names of their databases and hosts."""
 DOCTYPE = re.compile(rb"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
@@ -36,6 +41,8 @@ class SiteInfo:
     """Address of the main page; empty: unknown."""
     namespaces: tuple[tuple[int, str], ...]
     """Numbers and names, such as 14 and `Category`; 0, the articles, has no name."""
+    project: str = "wikipedia"
+    """Of Wikimedia, to which it belongs; for wikis of others, wikipedia too."""
 
     def url(self, title: str) -> str:
         """The address of a page, as MediaWiki writes it; empty without a base."""
@@ -129,8 +136,13 @@ def read_site(path: Path, xml: bytes) -> SiteInfo:
     """The wiki that the head of a dump, up to its first page, describes.
 
     Raises:
-        UserError: it is not the head of a dump, or declares entities.
+        UserError: it is not the head of a dump of pages, or declares entities.
     """
+    if b"<logitem" in xml:
+        raise UserError(
+            f"{path}: a logging dump has no text, only a log; download the dump whose name "
+            "has pages-articles"
+        )
     if DOCTYPE.search(xml):
         raise UserError(
             f"{path}: it begins with a document type declaration, which a MediaWiki dump never "
@@ -149,9 +161,13 @@ def read_site(path: Path, xml: bytes) -> SiteInfo:
             f"{path}: the head of the dump is damaged ({reason_of(error)}); download it again"
         ) from error
     names = ((e.get("key", ""), e.text or "") for e in root.iterfind("{*}siteinfo/{*}namespaces/*"))
+    base = root.findtext("{*}siteinfo/{*}base") or ""
+    database = root.findtext("{*}siteinfo/{*}dbname") or ""
+    project = PROJECTS.search(f"{database} {base}".lower())
     return SiteInfo(
         language=root.get(LANGUAGE, ""),
-        base=root.findtext("{*}siteinfo/{*}base") or "",
+        base=base,
+        project=project.group() if project else "wikipedia",
         namespaces=tuple((int(k), name) for k, name in names if re.fullmatch(r"-?\d{1,9}", k)),
     )
 

@@ -25,7 +25,8 @@ from data_process.wiki.text.marks import (
 
 DROPPED = (
     "ref|references|timeline|score|imagemap|graph|mapframe|maplink|templatestyles|indicator|hiero|"
-    "inputbox|categorytree|style|script|includeonly|templatedata|charinsert"
+    "inputbox|categorytree|style|script|includeonly|templatedata|charinsert|"
+    "pages|pagelist|pagequality"
 )
 SHOWN = "nowiki|pre|syntaxhighlight|source|math|chem|ce|gallery"
 OPENING = re.compile(rf"<(?:!--|({DROPPED}|{SHOWN})\b([^<>]*)>([^<]*)(</\1\s*>)?)", re.IGNORECASE)

@@ -107,6 +107,36 @@ def pronunciation(_: str, given: Arguments) -> str:
     return given.get(2) if has_code else given.get(1)
 
 
+def etymon(wiki: str, given: Arguments, place: int = 2) -> str:
+    """{{inh|en|enm|coyne|t=wedge}} of Wiktionary: Middle English coyne, lit. 'wedge'."""
+    name = table_of("words")["languages"].get(wiki, {}).get(given.get(place), "")
+    word = given.get(place + 2, place + 1)
+    meaning = given.get("t", place + 3)
+    text = f"{name} {word if word != '-' else ''}".strip()
+    return f"{text} (“{meaning}”)" if meaning else text
+
+
+def cognate(wiki: str, given: Arguments) -> str:
+    """{{cog|de|Keil}}: German Keil."""
+    return etymon(wiki, given, 1)
+
+
+def label(_: str, given: Arguments) -> str:
+    """{{lb|en|money|countable}}: (money, countable)."""
+    words = ", ".join(given.words()[1:]).replace(", _, ", " ")
+    return f"({words})" if words else ""
+
+
+def affix(_: str, given: Arguments) -> str:
+    """{{af|en|coin|-age}}: coin + -age."""
+    return " + ".join(given.words()[1:])
+
+
+def words_of_language(_: str, given: Arguments) -> str:
+    """{{syn|en|a|b}}: a, b."""
+    return ", ".join(given.words()[1:])
+
+
 def last(_: str, given: Arguments) -> str:
     """{{transl|ar|DIN|salam}}: the last argument."""
     return (given.words() or [""])[-1]

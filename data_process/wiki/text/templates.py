@@ -26,6 +26,10 @@ MAX_DEPTH = 40
 LANGUAGE = re.compile(r"lang-([a-z]{2,3}(?:-[a-z]+)?)(-short)?$")
 FUNCTION = re.compile(r"(lc|uc|lcfirst|ucfirst|formatnum|subst|safesubst)\s*:\s*(.*)", re.DOTALL)
 TITLE = ("pagename", "subjectpagename", "fullpagename", "basepagename", "rootpagename", "lemma")
+HEAD_LINE = re.compile(
+    r"[a-z]{2,3}-(?:noun|verb|adj|adv|proper noun|name|pron|prep|conj|interj|phrase|num)"
+)
+"""Templates of Wiktionary that show the word which a page is about."""
 SPANS = (" span", "-span", "範囲", "範囲2")
 """How the names of English and Japanese templates end that mark their argument as doubtful."""
 WORD_RULES = ("noteta", "noteta/lua", "noteta-lite")
@@ -35,16 +39,18 @@ Renderer = Callable[[str, Arguments], str]
 
 
 @cache
-def known_templates() -> dict[str, Renderer]:
-    """What renders each template, by its name in lower case."""
+def known_templates(project: str = "wikipedia") -> dict[str, Renderer]:
+    """What renders each template of a project of Wikimedia, by its name in lower case."""
     table = table_of("templates")
+    tables = [table, table["wiktionary"]] if project == "wiktionary" else [table]
     found: list[tuple[str, Renderer]] = []
-    for render, section in ((renderers.chosen, "arguments"), (renderers.joined, "lists")):
-        for rule in table[section]:
-            found += [(name, partial(render, rule)) for name in rule["templates"]]
-    for function, names in table["functions"].items():
-        found += [(name, getattr(renderers, function)) for name in names]
-    found += [(prefix.lower(), partial(renderers.ship, prefix)) for prefix in table["ships"]]
+    for table in tables:
+        for render, section in ((renderers.chosen, "arguments"), (renderers.joined, "lists")):
+            for rule in table[section]:
+                found += [(name, partial(render, rule)) for name in rule["templates"]]
+        for function, names in table["functions"].items():
+            found += [(name, getattr(renderers, function)) for name in names]
+        found += [(prefix.lower(), partial(renderers.ship, prefix)) for prefix in table["ships"]]
     return dict(found)
 
 
@@ -55,6 +61,8 @@ class TemplateCleaner:
     wiki: str
     """The language of the wiki."""
     title: str
+    project: str = "wikipedia"
+    """Of Wikimedia, to which the wiki belongs."""
     word_rules: list[str] = field(default_factory=list)
     """The rules of NoteTA: words of the Chinese variants."""
 
@@ -66,7 +74,7 @@ class TemplateCleaner:
         """What a template shows, by what stands between its braces."""
         name, _, rest = body.partition("|")
         name = name.strip().lower().replace("_", " ")
-        if renderer := known_templates().get(name):
+        if renderer := known_templates(self.project).get(name):
             return renderer(self.wiki, Arguments.parse(rest)) or GAP
         if (character := table_of("templates")["characters"].get(name)) is not None:
             return character
@@ -80,8 +88,10 @@ class TemplateCleaner:
         """Names of languages, functions and variables; empty for all that is not text."""
         if match := LANGUAGE.match(name):
             return renderers.named_language(match[1], self.wiki, Arguments.parse(rest))
-        if name in TITLE:
+        if name in TITLE or (self.project == "wiktionary" and HEAD_LINE.fullmatch(name)):
             return self.title
+        if self.project == "wiktionary" and name.endswith(" of"):  # {{plural of|en|coin}}
+            return f"{name} {Arguments.parse(rest).get(3, 2)}"
         if name.endswith(SPANS):
             return Arguments.parse(rest).get(1)
         if ":" in name and (function := FUNCTION.match(body.strip())):

@@ -41,15 +41,20 @@ class WikitextCleaner:
     """Cleans the pages of one wiki."""
 
     def __init__(
-        self, settings: WikitextSettings, namespaces: Mapping[int, str], language: str = ""
+        self,
+        settings: WikitextSettings,
+        namespaces: Mapping[int, str],
+        language: str = "",
+        project: str = "wikipedia",
     ) -> None:
         """
         Args:
             settings: what is kept.
             namespaces: names by number, as in the dump's head.
             language: the wiki's, such as zh; templates are rendered in its words.
+            project: of Wikimedia, to which it belongs.
         """
-        self.settings = settings
+        self.settings, self.project = settings, project
         self.language = template_language(language) or "en"
         self.namespaces = Namespaces(namespaces)
         self.variants = VariantChooser(settings.variant)
@@ -64,7 +69,7 @@ class WikitextCleaner:
         text = without_marks(wikitext.replace("\r\n", "\n").replace("\r", "\n"))
         literals = Literals(latex=self.settings.math == "latex")
         text = extract_regions(text, literals)
-        templates = TemplateCleaner(self.language, without_marks(title))
+        templates = TemplateCleaner(self.language, without_marks(title), self.project)
         text = drop_tables(templates.clean(text))
         if "-{" in text or templates.word_rules:
             text = self.variants.clean(text, templates.word_rules)

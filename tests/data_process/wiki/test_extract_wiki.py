@@ -3,8 +3,11 @@ twice."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import multiprocessing
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +30,16 @@ from data_process.wiki.extraction import (
     read_problems,
 )
 from data_process.wiki.text.wikitext import WikitextCleaner
-from tests.data_process.dumps import article, dump, multistream, page, pages, write_packings
+from tests.data_process.dumps import (
+    TAIL,
+    article,
+    dump,
+    head,
+    multistream,
+    page,
+    pages,
+    write_packings,
+)
 
 SCRIPT = ROOT / "data_process" / "extract_wiki.py"
 
@@ -116,6 +128,79 @@ def test_other_namespaces_and_another_language_can_be_asked_for(tmp_path: Path) 
     assert [(r["title"], r["lang"], r["url"]) for r in records] == [
         ("Category:Mills", "de", "https://de.example.org/wiki/Category:Mills")
     ]
+
+
+STUB = re.compile(r'<text bytes="(\d+)".*?</text>', re.DOTALL)
+LOG = f"{head()}  <logitem><id>1</id><type>delete</type></logitem>\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            STUB.sub(r'<text bytes="\1" id="7" />', dump(pages(30)).decode()),
+            "a stub dump has no text",
+        ),
+        (STUB.sub(r'<text bytes="\1" />', dump(pages(1100)).decode()), "a stub dump has no text"),
+        (f"{LOG}{TAIL}", "a logging dump has no text"),
+        (f"{LOG}{'<logitem><id>2</id></logitem>' * 50_000}{TAIL}", "a logging dump has no text"),
+    ],
+    ids=["stub", "long stub", "log", "long log"],
+)
+def test_a_dump_without_text_is_refused_by_what_it_is(
+    tmp_path: Path, content: str, sentence: str
+) -> None:
+    path = tmp_path / "dump.xml.gz"
+    path.write_bytes(gzip.compress(content.encode()))
+    for arguments, stdin in (([path], b""), (["-"], path.read_bytes())):
+        code, said = run_script(*arguments, "--output_dir", tmp_path / "out", stdin=stdin)
+        assert code == 2
+        assert sentence in said
+        assert "pages-articles" in said
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_dump_with_a_deleted_text_is_no_stub(tmp_path: Path) -> None:
+    gone = page(1, "gone").replace("<text bytes", '<text deleted="deleted" bytes')
+    records, _, _ = extract(tmp_path, dump([gone, page(2, "A text.")]))
+    assert [record["id"] for record in records] == ["2"]
+
+
+def of_project(project: str, bodies: list[str]) -> bytes:
+    """A dump of another project of Wikimedia."""
+    content = dump(bodies).decode().replace("testwiki", f"en{project}")
+    return content.replace("example.org", f"{project}.org").encode()
+
+
+@pytest.mark.parametrize(
+    "project",
+    ["wiktionary", "wikisource", "wikinews", "wikibooks", "wikiquote", "wikivoyage", "wikidata"],
+)
+def test_a_dump_that_is_no_wikipedia_is_named(tmp_path: Path, project: str) -> None:
+    extract(tmp_path, of_project(project, [page(1, "A plain text.")]))
+    damages, notes = read_problems(tmp_path / "work")
+    assert damages == []
+    assert len(notes) == 1
+    assert "this is no Wikipedia: " in notes[0]
+    assert project in notes[0].lower()
+
+
+def test_a_wikipedia_and_an_own_wiki_are_not_named(tmp_path: Path) -> None:
+    for content in (dump([page(1, "[[wiktionary:a]]")]), of_project("wiki", [page(1, "b")])):
+        extract(tmp_path, content)
+        assert read_problems(tmp_path / "work") == ([], [])
+        shutil.rmtree(tmp_path / "work")
+
+
+def test_pages_of_books_in_a_wikisource_are_text_without_their_frame(tmp_path: Path) -> None:
+    text = (
+        '<noinclude><pagequality level="4" />{{rh|1}}</noinclude>A night.<noinclude>x</noinclude>'
+    )
+    body = page(1, text, namespace=104).replace("<model>wikitext", "<model>proofread-page")
+    article = page(2, '<pages index="A.djvu" from=1 to=3 />Of it.')
+    content = of_project("wikisource", [body, article])
+    records, _, _ = extract(tmp_path, content, namespaces=(0, 104))
+    assert [record["text"] for record in records] == ["A night.", "Of it."]
 
 
 def test_the_first_articles_are_the_first_of_the_dump(tmp_path: Path) -> None:

@@ -100,6 +100,36 @@ def test_japanese_and_bulgarian_templates() -> None:
     assert clean("{{lang-en|B}} {{birth date|1990|5|3}}", "bg") == "на английски: B 3.5.1990"
 
 
+ENTRY = """==English==
+===Etymology===
+From {{inh|en|enm|coyne}}, from {{der|en|fro|coigne||wedge}}, from {{der|en|la|-}}; {{cog|de|Keil}}.
+===Noun===
+{{en-noun|~}}
+
+# {{lb|en|money|_|countable}} A [[piece]] of {{l|en|currency}}, {{gloss|usually}} of {{w|metal}}.
+#: {{ux|en|He flipped a '''coin'''.}}
+# {{plural of|en|coi}}, {{af|en|coin|-age}}
+* {{IPA|en|/kɔɪn/}}
+* {{audio|en|en-us-coin.ogg|a=US}}
+* Albanian: {{t+|sq|monedhë|f}}; {{syn|en|piece|bit}}
+"""
+
+
+def test_an_entry_of_a_wiktionary_keeps_its_words() -> None:
+    cleaner = WikitextCleaner(WikitextSettings(), {}, "en", project="wiktionary")
+    assert cleaner.clean(ENTRY, "coin").split("\n") == [
+        *("English", "", "Etymology", ""),
+        "From Middle English coyne, from Old French coigne (“wedge”), from Latin; German Keil.",
+        *("", "Noun", "", "coin", ""),
+        "1. (money countable) A piece of currency, (usually) of metal.",
+        "- He flipped a coin.",
+        "2. plural of coi, coin + -age",
+        "- /kɔɪn/",
+        "- Albanian: monedhë; piece, bit",
+    ]
+    assert "coyne" not in clean(ENTRY)  # its templates mean something else elsewhere
+
+
 def test_text_that_is_marked_as_doubtful_is_text() -> None:
     assert (
         clean("{{citation needed span|A claim.|date=May 2010}} {{clarify span|B}}") == "A claim. B"
@@ -124,5 +154,6 @@ def test_every_template_is_listed_once_in_lower_case() -> None:
     names += [name for listed in table["functions"].values() for name in listed]
     names += [*map(str.lower, table["ships"]), *table["characters"]]
     assert len(names) > 400
+    assert {"inh", "lb"} <= known_templates("wiktionary").keys() - known_templates().keys()
     assert len(names) == len(set(names)) == len(known_templates()) + len(table["characters"])
     assert all(name == name.lower() and "_" not in name for name in names)
