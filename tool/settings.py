@@ -82,9 +82,15 @@ class UploadConfig(Settings):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo_id):
+        name = r"\w([\w.-]{0,94}\w)?"
+        if re.fullmatch(f"{name}/{name}", self.repo_id, re.ASCII) and not re.search(
+            r"--|\.\.|\.git$", self.repo_id
+        ):
             return []
-        return [f"repo_id is {self.repo_id!r}: name a repository, such as me/my-etude"]
+        return [
+            f"repo_id is {self.repo_id!r}: name a repository, such as me/my-etude, in letters, "
+            "digits, single - and ., and _"
+        ]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ that of `hf auth login`, or the environment variable HF_TOKEN.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -19,6 +19,9 @@ from cli import parse_flags, run_script
 from config import UserError
 from model.directory.storage import SUMMARY, read_object_if_there
 from tool.settings import UploadConfig
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 FILES = (
     "config.json",
@@ -33,6 +36,12 @@ FILES = (
     "evaluation.png",
 )
 """What is uploaded of a directory; checkpoints and logs are not."""
+REMEDIES = {
+    401: "your token is not valid: run `hf auth login`, or set HF_TOKEN",
+    403: "your token may not write there: make one that may, or name a repository of your own",
+    404: "check the user or organisation in the name",
+}
+"""Of the codes that the hub refuses with."""
 LANGUAGES = {"han": "zh", "latin": "en"}
 """Of the scripts that a run was measured on."""
 TEMPLATE = Path(__file__).parent / "conversion" / "model_card.md"
@@ -55,29 +64,39 @@ def upload_model(config: UploadConfig, card: str) -> str:
     Raises:
         UserError: the directory is not a conversion, nobody is logged in, or the hub refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
     files = files_of(config.model_dir)
     operations = [CommitOperationAdd(path.name, str(path)) for path in files]
     operations.append(CommitOperationAdd("README.md", card.encode("utf-8")))
-    api = HfApi(endpoint=config.endpoint, token=os.environ.get("HF_TOKEN"))
+    token = get_token()
+    if not token or not token.isascii():  # it travels in a header
+        raise UserError("nobody is logged in to the hub: run `hf auth login`, or set HF_TOKEN")
+    api = HfApi(endpoint=config.endpoint)
     try:
         api.create_repo(config.repo_id, private=config.private, exist_ok=True)
         commit = api.create_commit(
             config.repo_id, operations, commit_message=f"Upload {config.model_dir.name}"
         )
-    except LocalTokenNotFoundError as error:
-        raise UserError(
-            "nobody is logged in to the hub: run `hf auth login`, or set HF_TOKEN"
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"--repo_id {config.repo_id}: the hub refuses ({first_line}); check its name, your "
-            "token and the network, and run the same command again"
-        ) from error
+    except (
+        Exception
+    ) as error:  # the hub's, its HTTP library's, and those of what it does not expect
+        raise UserError(f"--repo_id {config.repo_id}: {hub_problem(error, api)}") from error
     return str(commit.commit_url)
+
+
+def hub_problem(error: Exception, api: HfApi) -> str:
+    """What went wrong with the hub, and what to do."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if isinstance(error, HfHubHTTPError):
+        remedy = REMEDIES.get(error.response.status_code, "run the same command again later")
+        return f"the hub refuses ({first_line}); {remedy}"
+    return (
+        f"{api.endpoint} does not answer as the hub does ({type(error).__name__}: {first_line}); "
+        "check the network and --endpoint, and run the same command again"
+    )
 
 
 def files_of(directory: Path) -> list[Path]:

@@ -29,7 +29,7 @@ class StandIn(ThreadingHTTPServer):
         self.requests: list[tuple[str, str]] = []
         self.created: dict[str, Any] = {}
         self.files: dict[str, bytes] = {}
-        self.refuses = False
+        self.refuses_with = 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.body()
         self.server.requests.append((self.path, self.headers.get("Authorization", "")))
-        if self.server.refuses:
-            self.answer({"error": "no"}, 403)
+        if self.server.refuses_with:
+            self.answer({"error": "no"}, self.server.refuses_with)
         elif self.path == "/api/repos/create":
             self.server.created = json.loads(body)
             self.answer({"url": f"http://{self.headers['Host']}/me/my-etude"})
@@ -115,13 +115,45 @@ def test_files_and_card_arrive_in_one_commit(
     assert sum("/commit/" in path for path, _ in hub.requests) == 1
 
 
-def test_a_refusal_is_one_sentence(
-    hub: StandIn, converted: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (200, "does not answer as the hub does"),  # a hotel's page of welcome
+        (401, "your token is not valid: run `hf auth login`"),
+        (403, "your token may not write there"),
+        (404, "check the user or organisation"),
+        (429, "run the same command again later"),
+        (500, "run the same command again later"),
+    ],
+)
+def test_a_refusal_is_one_sentence_with_its_remedy(
+    hub: StandIn, converted: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    hub.refuses = True
-    with pytest.raises(UserError, match=r"--repo_id me/my-etude: the hub refuses"):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub.refuses_with = code
+    with pytest.raises(UserError, match=rf"^--repo_id me/my-etude: .*{remedy}[^\n]*$"):
         upload_model(config_for(hub, converted), "card")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no.host.invalid", "no-address"])
+def test_a_hub_that_cannot_be_reached_is_one_sentence(
+    converted: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with pytest.raises(UserError, match=rf"^--repo_id me/x: {endpoint} does not answer[^\n]*$"):
+        upload_model(UploadConfig("me/x", converted, endpoint=endpoint), "card")
+
+
+@pytest.mark.parametrize("token", ["", " ", "hf_schlüssel"])
+def test_without_a_token_the_hub_is_not_asked(
+    hub: StandIn, converted: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(converted / "none"))
+    with pytest.raises(UserError, match="nobody is logged in"):
+        upload_model(config_for(hub, converted), "card")
+    assert hub.requests == []
 
 
 def test_only_a_conversion_is_uploaded(hub: StandIn, model_dir: Path) -> None:
@@ -163,7 +195,22 @@ def test_a_bare_model_has_a_card_too(converted: Path) -> None:
     assert "## Training" not in card
 
 
-@pytest.mark.parametrize("name", ["", "x", "a/b/c", "a b/c"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x",
+        "a/b/c",
+        "a b/c",
+        "a/-b",
+        "a/b.",
+        "a/b--c",
+        "a/b..c",
+        "a/b.git",
+        "a/ü",
+        "a/" + 97 * "b",
+    ],
+)
 def test_a_wrong_name_of_a_repository_is_named(name: str) -> None:
     (problem,) = UploadConfig(name).problems()
     assert problem.startswith("repo_id is")
