@@ -26,15 +26,14 @@ def main() -> int:
     key = choose_key(config, os.environ)
     # These import torch and FastAPI, which takes seconds: not for --help.
     from inference.api.app import make_app
-    from inference.api.listener import Listener, listen
+    from inference.api.listener import Listener, address_of, listen
     from inference.api.service import Service
     from inference.engine.loading import load_model
 
     listening = listen(config.host, config.port)
     model = load_model(config.model_dir, config.device, config.slots, config.quantize)
     service = Service(config, model)
-    host, port = listening.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = address_of(listening)
 
     def print_address() -> None:
         if config.host not in LOOPBACK and not key:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,11 @@ from config import (
 
 API_KEY_VARIABLE = "ETUDE_API_KEY"
 UNSENDABLE = "cannot be sent in a header: choose letters, digits and signs of ASCII"
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")
+"""What a browser sends as Origin: of a web page, or of an app or extension (app://obsidian.md);
+null is a file's. * is all of them."""
+HOST = re.compile(r"[\w.-]+|[0-9a-fA-F:]+")
+"""A name or an address without scheme and port."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of the machine itself, which no other machine can reach."""
 
@@ -85,7 +91,10 @@ class ServeConfig(Settings):
     lines can be seen by all users of a machine."""
     cors_origin: tuple[str, ...] = ()
     """Web pages of these origins (https://example.org) may use the API from a browser, beside the
-    page that is served here."""
+    page that is served here; * stands for all."""
+    allowed_host: tuple[str, ...] = ()
+    """Other names of this machine, such as host.docker.internal, by which clients may call a server
+    that listens at 127.0.0.1 and has no key."""
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
     quantize: QuantizeName = "none"
@@ -94,13 +103,10 @@ class ServeConfig(Settings):
     slots: Count = 8
     """Answers that are generated at once; further ones wait."""
     max_queue: Annotated[int, Interval(ge=0, le=1_000_000)] = 64
-    """Answers that may wait; a request beyond is refused until later (503)."""
+    """Answers that may wait; a request beyond is refused until later (503). One request may ask for
+    as many answers as have a slot or may wait."""
     max_body: Count = 1 << 20
     """Most bytes of a request."""
-    max_messages: Count = 256
-    """Most messages of a request."""
-    max_n: Count = 8
-    """Most answers to a request."""
     max_stop: Count = 16
     """Most stop texts of a request."""
     max_connections: Count = 512
@@ -115,22 +121,23 @@ class ServeConfig(Settings):
     shutdown_seconds: Annotated[float, Interval(ge=0, le=1_000_000)] = 10.0
     """Time that answers have to end by themselves after Ctrl-C or SIGTERM."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_tokens=4096))
-    """How the next token is chosen where a request does not say; max_tokens is also the most that a
-    request may ask for."""
+    """How the next token is chosen where a request does not say; max_tokens is also the most tokens
+    of an answer, whatever the request says."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, or with texts, a sentence each."""
         found = []
-        if self.max_n > self.slots + self.max_queue:
-            found.append(
-                f"max_n is {self.max_n}, more than slots and max_queue hold together: lower it"
-            )
         if self.api_key is not None and not can_be_sent(self.api_key):
             found.append(f"api_key {UNSENDABLE}, or leave it out")
         found += [
             f"cors_origin {origin}: write it as a browser does, like https://example.org"
             for origin in self.cors_origin
-            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2
+            if not ORIGIN.fullmatch(origin)
+        ]
+        found += [
+            f"allowed_host {name}: write the name alone, like host.docker.internal"
+            for name in self.allowed_host
+            if not HOST.fullmatch(name)
         ]
         return found
 

@@ -7,6 +7,9 @@
 ids that an answer continues. Contents are trimmed of white space at both ends (so that a token can
 never span the line break before them, and the Jinja template in `model/tokenizer.py` gives the same
 ids) and encoded with control tokens switched off.
+
+What is trained must be well formed (`message_problems`). What clients send as a conversation often
+is not: `merge_turns` makes of it what the model has learned to read.
 """
 
 from __future__ import annotations
@@ -98,6 +101,13 @@ def render_batch(
     for messages in conversations:
         if problem := check_messages(list(messages)):
             raise UserError(problem)
+    return frame_batch(tokenizer, conversations)
+
+
+def frame_batch(
+    tokenizer: EtudeTokenizer, conversations: Sequence[Sequence[Message]]
+) -> list[tuple[list[int], list[bool]]]:
+    """The same as `render_batch`, whatever the order of the roles."""
     contents = [m["content"].strip() for messages in conversations for m in messages]
     encoded = iter(tokenizer.encode_batch(contents))
     heads = {role: [tokenizer.im_start_id, *tokenizer.encode(f"{role}\n")] for role in ROLES}
@@ -123,18 +133,40 @@ def render(
     return render_batch(tokenizer, [messages], train_on)[0]
 
 
+def merge_turns(messages: Sequence[Message]) -> list[Message]:
+    """A conversation as the model has learned to read it, without a loss of text.
+
+    Empty messages are left out; neighbours of one role become one turn, with an empty line between
+    them, as on the web page. System messages at the beginning are the system turn; one that comes
+    later is read at its place, as a part of the user's turn.
+    """
+    turns: list[Message] = []
+    for message in messages:
+        role, content = message["role"], message["content"]
+        if not content.strip():
+            continue
+        if role == "system" and any(turn["role"] != "system" for turn in turns):
+            role = "user"
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n\n{content}"
+        else:
+            turns.append({"role": role, "content": content})
+    return turns
+
+
 def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:
-    """Ids of a conversation that ends with a user's turn, up to where the assistant's answer
-    begins.
+    """Ids of a conversation, merged by `merge_turns`, up to where the answer begins; where the last
+    turn is the assistant's, that turn is what the answer continues.
 
     Raises:
-        UserError: the conversation is malformed, or does not end with a user's turn.
+        UserError: there is no text in it.
     """
-    ids, _ = render(tokenizer, messages)
-    if messages[-1]["role"] != "user":
-        raise UserError(
-            "there is nothing to answer: the conversation must end with a user's message"
-        )
+    turns = merge_turns(messages)
+    if not turns:
+        raise UserError("there is nothing to answer: no message has a text")
+    ids, _ = frame_batch(tokenizer, [turns])[0]
+    if turns[-1]["role"] == "assistant":
+        return ids[: len(ids) - len([tokenizer.im_end_id, *tokenizer.encode("\n")])]
     return [*ids, tokenizer.im_start_id, *tokenizer.encode("assistant\n")]
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,6 +38,10 @@ METHODS = ("GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE", "PATCH")
 OTHER = "other"
 """Label of all other paths and methods: clients must not be able to make up series of numbers."""
 GONE, FAILED = 499, 500
+HALF_A_PAIR = re.compile(
+    rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""Escapes of JSON that are passed over, and half a surrogate pair."""
 
 OPEN_PATHS = (*PAGE_FILES, "/health")
 """What needs no key: the page, which asks for one, and the health check."""
@@ -76,6 +82,7 @@ def make_app(service: Service, key: str | None) -> FastAPI:
             allow_origins=service.config.cors_origin,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
+            allow_private_network=True,  # a browser asks before a page of the web calls localhost
             expose_headers=["Retry-After"],
         )
     app.add_middleware(RequestCount, counter=service.metrics.http_requests)
@@ -158,6 +165,8 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        # Base URLs are typed by people, and joined by clients: /v1/ and /v1//models are meant well.
+        scope["path"] = re.sub("/+", "/", scope["path"]).rstrip("/") or "/"
         try:
             self.check_host(headers)
             self.check_key(scope["path"], headers)
@@ -180,8 +189,9 @@ class Gate:
             return
         host = headers.get("host", LOOPBACK[0])
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if name.lower() not in LOOPBACK:
-            message = "this server is for its own machine: use 127.0.0.1, or start it with a key"
+        if name.lower() not in {*LOOPBACK, *map(str.lower, self.config.allowed_host)}:
+            message = "this server is for its own machine: use 127.0.0.1, or start it with "
+            message += f"--allowed_host {name[:100]}, or with a key"
             raise ApiError(403, message, code="host_not_allowed")
 
     def check_key(self, path: str, headers: Headers) -> None:
@@ -203,6 +213,9 @@ class Gate:
         if kind != "application/json":
             message = "send JSON, with the header Content-Type: application/json"
             raise ApiError(415, message, "body", "unsupported_media_type")
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            message = "send the body as it is, without Content-Encoding"
+            raise ApiError(415, message, "body", "unsupported_media_type")
         # The HTTP parser has seen to it that this is a number.
         self.check_size(int(request.headers.get("content-length", 0)))
         try:
@@ -211,6 +224,7 @@ class Gate:
             message = f"the body did not arrive within {self.config.request_seconds:g} s"
             close = {"Connection": "close"}
             raise ApiError(408, message, "body", "request_timeout", close) from error
+        body = HALF_A_PAIR.sub(whole_or_replaced, body.removeprefix(BOM_UTF8))
         check_json(body)
         return replay(body, receive)
 
@@ -229,9 +243,14 @@ class Gate:
             raise ApiError(413, message, "body", "body_too_large")
 
 
+def whole_or_replaced(escape: re.Match[bytes]) -> bytes:
+    """An escape of JSON, or U+FFFD for half a surrogate pair: no text can hold that, and clients
+    that cut texts by UTF-16 units send it in all turns after."""
+    return rb"\ufffd" if escape["half"] else escape[0]
+
+
 def check_json(body: bytes) -> None:
-    """Refuses what is not JSON in UTF-8, is nested too deeply, or names half a surrogate pair,
-    which no text can hold."""
+    """Refuses what is not JSON in UTF-8, or is nested too deeply."""
     try:
         from_json(body, allow_inf_nan=False)
     except ValueError as error:

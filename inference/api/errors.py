@@ -18,6 +18,15 @@ NAME_CHARACTERS = 100
 
 SHOULD = "Input should be "
 """How pydantic begins to say what a value must be."""
+UNKNOWN = "none_required"
+"""Pydantic's kind of mistake of a field that may only be null: nobody knows it."""
+REMEDIES = {
+    "tools": "leave it out, and say in a message what the model may answer",
+    "response_format": "leave it out, ask for JSON in a message, and check what comes",
+    "echo": "leave it out; tool/evaluate.py measures how likely given texts are",
+    "logit_bias": "leave it out, or let it be empty",
+}
+"""What to do without a field, where there is more to say than to leave it out."""
 SUPPORTED_ONLY_EMPTY = re.compile(rf"(messages\[\d+\]\.)?({'|'.join(sorted(NOT_SUPPORTED))})\b")
 
 
@@ -72,7 +81,9 @@ def overloaded(message: str, seconds: int) -> ApiError:
 def of_http(status: int, path: str, method: str, headers: Mapping[str, str] | None) -> ApiError:
     """A refusal of the router: unknown paths and wrong methods."""
     if status == HTTPStatus.NOT_FOUND:
-        return ApiError(404, f"there is nothing at {path}: the API is at /v1", code="unknown_url")
+        message = f"there is nothing at {path}: this server has /v1/chat/completions, "
+        message += "/v1/completions and /v1/models, so a client's base URL ends with /v1"
+        return ApiError(404, message, code="unknown_url")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{path} does not take {method}"
         return ApiError(405, message, code="method_not_supported", headers=headers)
@@ -80,23 +91,25 @@ def of_http(status: int, path: str, method: str, headers: Mapping[str, str] | No
 
 
 def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
-    """A refusal of a body that does not fit its schema: the mistake that lies deepest.
+    """A refusal of a body that does not fit its schema: the mistake that lies deepest, and of
+    several what is not supported.
 
     Args:
         errors: pydantic's.
     """
     places = [field_path(error["loc"][1:], error["type"]) for error in errors]
-    deepest = max(places, key=depth)
+    deepest = max(places, key=lambda place: (depth(place), bool(SUPPORTED_ONLY_EMPTY.match(place))))
     found = [error for error, place in zip(errors, places, strict=True) if place == deepest]
     kind = found[0]["type"]
     if deepest == BODY:
         return ApiError(400, "the body must be a JSON object", BODY, "invalid_json")
-    if kind == "extra_forbidden":
-        message = f"unknown parameter {deepest}: this server does not know it"
-        return ApiError(400, message, deepest, "unknown_parameter")
     if unsupported := SUPPORTED_ONLY_EMPTY.match(deepest):
-        message = f"{unsupported[0]} is not supported by this server: leave it out"
+        remedy = REMEDIES.get(unsupported[2], "leave it out")
+        message = f"{unsupported[0]} is not supported by this server: {remedy}"
         return ApiError(400, message, unsupported[0], "unsupported_parameter")
+    if kind == UNKNOWN:
+        message = f"unknown parameter {deepest}: this server does not know it, leave it out"
+        return ApiError(400, message, deepest, "unknown_parameter")
     reason = " or ".join(dict.fromkeys(error["msg"].removeprefix(SHOULD) for error in found))
     reason = f"must be {reason}" if found[0]["msg"].startswith(SHOULD) else reason
     code = "missing_required_parameter" if kind == "missing" else "invalid_value"
@@ -109,7 +122,7 @@ def field_path(location: Sequence[str | int], kind: str) -> str:
     for number, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step in FIELDS or (kind == "extra_forbidden" and number == len(location) - 1):
+        elif step in FIELDS or (kind == UNKNOWN and number == len(location) - 1):
             path += f".{step[:NAME_CHARACTERS]}" if path else step[:NAME_CHARACTERS]
     return path or BODY
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import math
 import socket
 from collections.abc import Callable
@@ -143,7 +144,7 @@ class Listener(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address.
+    """A socket at an address; at ::, which means all addresses, also at those of IPv4.
 
     Raises:
         UserError: it is taken, or not this machine's.
@@ -152,10 +153,20 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.create_server(address[:2], family=family, backlog=512)
+        # Without a system's help for both, :: is what it says.
+        both = address[0] == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server(address, family=family, backlog=512, dualstack_ipv6=both)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
             f"cannot listen at {host}, port {port} ({reason}): name another --port or --host"
         ) from error
     return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """The URL by which this machine reaches a socket: no browser opens http://[::]."""
+    host, port = listening.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +108,12 @@ async def answer_chat(body: schema.ChatCompletionRequest, service: Served) -> Re
 async def continue_text(body: schema.CompletionRequest, service: Served) -> Response:
     """Continues a text, whole or as a stream of server-sent events."""
     check_completion(service, body)
-    form = CompletionForm(service, with_logprobs=body.logprobs is not None)
+    form = CompletionForm(service, with_logprobs=body.top_logprobs is not None)
     count = len(body.prompts) * (body.n or 1)
     return GenerateResponse(service, body, form, lambda: plan_completion(service, body), count)
 
 
+@router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models", responses=SEEN)
 async def list_models(service: Served) -> schema.Models:
     """The model that is served."""
@@ -187,46 +187,58 @@ def check_request(service: Service, body: schema.GenerateRequest) -> None:
     Raises:
         ApiError: with the field's name.
     """
-    config = service.config
-    check_name(service, service.name if body.model is None else body.model)
-    check_limit("n", body.n or 1, config.max_n)
-    check_limit("stop", len(body.stop_texts), config.max_stop)
-    check_limit("max_tokens", body.max_tokens or 1, config.sampling.max_tokens)
-    if body.stream_options is not None and not body.stream:
-        raise ApiError(400, "stream_options is only for stream: true", "stream_options")
+    check_name(service, body.model or service.name)
+    check_limit("n", body.n or 1, service.most_answers)
+    check_limit("stop", len(body.stop_texts), service.config.max_stop)
 
 
 def check_name(service: Service, name: str) -> None:
     """Refuses the name of another model."""
     if name != service.name:
-        message = f"the model {name[:100]!r} is not here: use {service.name!r}"
+        message = (
+            f"the model {name[:100]!r} is not here: use {service.name!r}, or start the server "
+        )
+        message += "with --model_name"
         raise ApiError(404, message, "model", "model_not_found")
 
 
 def check_chat(service: Service, body: schema.ChatCompletionRequest) -> None:
     """The same, for a conversation."""
     check_request(service, body)
-    check_limit("messages", len(body.messages), service.config.max_messages)
-    most = service.config.sampling.max_tokens
-    check_limit("max_completion_tokens", body.max_completion_tokens or 1, most)
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise ApiError(400, "top_logprobs is only for logprobs: true", "top_logprobs")
-    if body.max_tokens and body.max_completion_tokens not in (None, body.max_tokens):
-        message = "max_tokens is the old name of max_completion_tokens: give one of them"
-        raise ApiError(400, message, "max_tokens")
+    check_ending(body)
     if not service.model.is_chat:
         message = f"{service.name} only continues texts: use /v1/completions"
         raise ApiError(400, message, "model", "model_not_chat")
 
 
+def check_ending(body: schema.ChatCompletionRequest) -> None:
+    """Refuses a conversation whose end leaves open whether the model should answer or go on: an
+    assistant's turn at the end is continued, which the fields of vLLM may not deny."""
+    last = body.messages[-1]
+    roles = [message.role for message in body.messages if message.text.strip()]
+    continues = roles[-1:] == ["assistant"]
+    if continues and last.role != "assistant":
+        where = f"messages[{len(body.messages) - 1}]"
+        raise ApiError(400, f"{where} is empty: there is nothing to answer", where)
+    for name, value in (
+        ("continue_final_message", continues),
+        ("add_generation_prompt", not continues),
+    ):
+        if getattr(body, name) not in (None, value):
+            message = f"{name}: an assistant's message at the end is continued, others are answered"
+            raise ApiError(400, message, name)
+
+
 def check_completion(service: Service, body: schema.CompletionRequest) -> None:
     """The same, for texts to be continued."""
     check_request(service, body)
-    if not body.prompt and not isinstance(body.prompt, str):
+    if body.prompt == []:
         raise ApiError(400, "prompt is an empty list: give at least one text", "prompt")
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise ApiError(400, "best_of must equal n: nothing is chosen here", "best_of")
-    check_limit("prompt", len(body.prompts) * (body.n or 1), service.config.max_n)
+    check_limit("prompt", len(body.prompts) * (body.n or 1), service.most_answers)
 
 
 def check_limit(name: str, value: int, most: int) -> None:
@@ -240,7 +252,7 @@ def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[Gene
     """The engine's requests for a conversation, one for each answer.
 
     Raises:
-        ApiError: the conversation is malformed.
+        ApiError: there is no text in the conversation.
     """
     messages: list[Message] = [
         {"role": "system" if m.role == "developer" else m.role, "content": m.text}
@@ -249,19 +261,10 @@ def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[Gene
     try:
         prompt = render_prompt(service.model.tokenizer, messages)
     except UserError as error:
-        raise wrong_messages(str(error)) from error
-    most = body.max_completion_tokens or body.max_tokens or service.config.sampling.max_tokens
+        raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from error
     top = (body.top_logprobs or 0) if body.logprobs else None
-    return requests_for(service, body, [prompt], most, top)
-
-
-def wrong_messages(problem: str) -> ApiError:
-    """A refusal of a conversation: render_prompt counts messages from 1, a field's name from 0."""
-    numbered = re.fullmatch(r"message (\d+) (.*)", problem, re.DOTALL)
-    if not numbered:
-        return ApiError(400, f"messages: {problem}", "messages", "invalid_value")
-    where = f"messages[{int(numbered[1]) - 1}]"
-    return ApiError(400, f"{where} {numbered[2]}", where, "invalid_value")
+    limits = (body.max_tokens, body.max_completion_tokens)
+    return requests_for(service, body, [prompt], limits, top)
 
 
 def plan_completion(service: Service, body: schema.CompletionRequest) -> list[GenerationRequest]:
@@ -270,9 +273,9 @@ def plan_completion(service: Service, body: schema.CompletionRequest) -> list[Ge
     Raises:
         ApiError: a token id is not in the vocabulary.
     """
-    most = min(COMPLETION_TOKENS, service.config.sampling.max_tokens)
     prompts = prompts_of(service.model, body)
-    return requests_for(service, body, prompts, body.max_tokens or most, body.logprobs)
+    limits = (COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens,)
+    return requests_for(service, body, prompts, limits, body.top_logprobs)
 
 
 def prompts_of(model: LoadedModel, body: schema.CompletionRequest) -> list[list[int]]:
@@ -292,11 +295,21 @@ def requests_for(
     service: Service,
     body: schema.GenerateRequest,
     prompts: Sequence[Sequence[int]],
-    max_tokens: int,
+    limits: Sequence[int | None],
     top_logprobs: int | None,
 ) -> list[GenerationRequest]:
-    """n requests for each prompt, with the seeds seed, seed + 1 ..."""
-    sampling = sampling_of(body, service.config.sampling, max_tokens)
+    """n requests for each prompt, with the seeds seed, seed + 1 ...
+
+    Args:
+        service: the model; its own limit on the tokens of an answer holds too.
+        body: what was asked.
+        prompts: the ids of each.
+        limits: most tokens of an answer; None and -1 set no limit.
+        top_logprobs: see GenerationRequest.
+    """
+    most = service.config.sampling.max_tokens
+    most = min([most, *(limit for limit in limits if limit not in (None, -1))])
+    sampling = sampling_of(body, service.config.sampling, most)
     stop_ids, stop, count = service.model.stop_ids, body.stop_texts, body.n or 1
     return [
         GenerationRequest(prompt, with_seed(sampling, index), stop_ids, stop, top_logprobs)

@@ -3,14 +3,15 @@
 Names and ranges are OpenAI's (platform.openai.com/docs/api-reference); top_k, min_p and
 repetition_penalty are additions. Values are not converted: "5" is not a number. Fields of OpenAI's
 that change nothing here are accepted; those that would change an answer in a way that this server
-cannot are accepted only where they ask for nothing, such as an empty list of tools.
+cannot are accepted only where they ask for nothing, such as an empty list of tools. Null asks for
+nothing, whatever the field.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from inference.engine.answers import CutBy
@@ -20,6 +21,8 @@ TOP_LOGPROBS = 20
 """Most alternatives to a token, as in OpenAI's API."""
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
+Limit = Literal[-1] | Annotated[int, Field(ge=1)]
+"""Most tokens of an answer; -1: as many as fit, which some clients of llama.cpp send."""
 StopText = Annotated[str, Field(max_length=STOP_CHARACTERS)]
 
 
@@ -27,36 +30,58 @@ StopText = Annotated[str, Field(max_length=STOP_CHARACTERS)]
 
 
 class Strict(BaseModel):
-    """Values are not converted, and no field is ignored."""
+    """Values are not converted, and no field is ignored but one that is null."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def whole_numbers(cls, fields: Any) -> Any:
+        """5.0 is 5: JSON has one kind of numbers, and some languages write all with a point."""
+        if not isinstance(fields, dict):
+            return fields
+        return {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in fields.items()
+        }
 
 
 class TextPart(Strict):
     """A part of a content; pictures and sound are not supported."""
 
-    type: Literal["text"]
+    type: Literal["text", "input_text", "output_text"]
     text: str
+
+    annotations: list[Any] | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ChatMessage(Strict):
-    """A turn of a conversation; a message that this API sent can be sent back."""
+    """A turn of a conversation; what this API, or another one of its form, sent can be sent back.
+    An empty one is left out."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = None
+    refusal: str | None = None
+
     name: str | None = None
-    refusal: None = None
+    annotations: list[Any] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    prefix: bool | None = None
+    cache_control: dict[str, Any] | None = None
+
     audio: None = None
     function_call: None = None
     tool_calls: Nothing | None = None
-    annotations: Nothing | None = None
 
     @property
     def text(self) -> str:
-        """Its content, parts joined."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+        """Its content, parts joined; where there is none, a refusal."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or self.refusal or ""
 
 
 class StreamOptions(Strict):
@@ -76,7 +101,7 @@ class GenerateRequest(Strict):
     """Fields of both kinds of requests."""
 
     model: str | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: Limit | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=-1, le=1_000_000, description="0 or -1: all tokens.")
@@ -84,12 +109,22 @@ class GenerateRequest(Strict):
     repetition_penalty: float | None = Field(None, ge=0.01, le=100)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
     n: int | None = Field(None, ge=1)
     stop: StopText | list[StopText] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+
     user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    chat_id: str | None = None
+    session_id: str | None = None
+
     logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
 
     @property
@@ -108,17 +143,14 @@ class ChatCompletionRequest(GenerateRequest):
     """A conversation to be answered."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: Limit | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
 
-    metadata: dict[str, Any] | None = None
-    store: bool | None = None
-    service_tier: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_retention: str | None = None
+    continue_final_message: bool | None = Field(None, description="As in vLLM; found by itself.")
+    add_generation_prompt: bool | None = Field(None, description="Its contrary.")
     parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
 
     tools: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
@@ -126,7 +158,6 @@ class ChatCompletionRequest(GenerateRequest):
     function_call: Literal["none", "auto"] | None = None
     response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
-    reasoning_effort: Literal["none"] | None = None
     verbosity: Literal["medium"] | None = None
     audio: None = None
     prediction: None = None
@@ -136,19 +167,23 @@ class ChatCompletionRequest(GenerateRequest):
 class CompletionRequest(GenerateRequest):
     """A text to be continued, or several; as text or as token ids."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] = ""
-    logprobs: int | None = Field(None, ge=0, le=TOP_LOGPROBS)
+    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=TOP_LOGPROBS)] | Literal[False] | None = None
 
     suffix: Literal[""] | None = None
     echo: Literal[False] | None = None
     best_of: int | None = Field(None, ge=1)
 
     @property
+    def top_logprobs(self) -> int | None:
+        """How many of the likeliest tokens to list; None: no log-probabilities."""
+        return None if self.logprobs is False else self.logprobs
+
+    @property
     def prompts(self) -> list[Any]:
         """Each prompt, a text or a list of token ids."""
-        if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
-            return [self.prompt]
-        return self.prompt
+        prompt = self.prompt if self.prompt is not None else ""
+        return [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
 
 
 REQUESTS = (*Strict.__subclasses__(), *GenerateRequest.__subclasses__())
@@ -158,8 +193,8 @@ FIELDS = frozenset(name for model in REQUESTS for name in model.model_fields)
 NOT_SUPPORTED = frozenset(
     {
         *("logit_bias", "tools", "tool_choice", "functions", "function_call", "response_format"),
-        *("modalities", "reasoning_effort", "verbosity", "audio", "prediction"),
-        *("web_search_options", "suffix", "echo", "tool_calls", "annotations", "refusal"),
+        *("modalities", "verbosity", "audio", "prediction"),
+        *("web_search_options", "suffix", "echo", "tool_calls"),
     }
 )
 """Fields whose only accepted values ask for nothing."""

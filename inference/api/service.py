@@ -183,6 +183,11 @@ class Service:
         self.thread.start()
 
     @property
+    def most_answers(self) -> int:
+        """Most answers that there can be room for at once."""
+        return self.slots + self.config.max_queue
+
+    @property
     def waiting(self) -> int:
         """Answers that have no slot yet."""
         return len(self.engine.queue) + len(self.inbox)
@@ -195,7 +200,7 @@ class Service:
             ApiError: there is no room now, or the service is closing.
         """
         self.check_open()
-        excess = self.admitted + count - self.slots - self.config.max_queue
+        excess = self.admitted + count - self.most_answers
         if excess > 0:
             wait = min(math.ceil(self.seconds * max(1.0, excess / self.slots)), MOST_RETRY_SECONDS)
             raise overloaded(f"too many requests are waiting: try again in {wait} s", wait)

@@ -113,8 +113,8 @@ class Engine:
         assert length > 0, "a prompt needs a token to start from"
         if length >= self.context:
             raise UserError(
-                f"the prompt has {length} tokens, but the model's context is {self.context}: "
-                "shorten it"
+                f"the prompt has {length} tokens, but this model's maximum context length is "
+                f"{self.context} tokens: shorten it"
             )
         return GenerationOutput(request, self.tokenizer)
 

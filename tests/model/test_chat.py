@@ -18,6 +18,7 @@ from model.chat import (
     Message,
     check_messages,
     fit_turns,
+    merge_turns,
     render,
     render_batch,
     render_prompt,
@@ -108,9 +109,62 @@ def test_a_prompt_is_how_the_longer_conversation_begins(messages: list[Message])
     assert not mask[len(prompt) - 1], "and the one before it is not"
 
 
-def test_a_prompt_can_only_follow_a_users_turn() -> None:
-    with pytest.raises(UserError, match="must end with a user's message"):
-        render_prompt(TOKENIZER, [turn("user", "Hi"), turn("assistant", "Hello")])
+@settings(max_examples=100, deadline=None)
+@given(conversations())
+def test_a_last_turn_of_the_assistant_is_continued(messages: list[Message]) -> None:
+    begun = messages if messages[-1]["role"] == "assistant" else messages[:-1]
+    if begun and begun[-1]["role"] == "assistant":
+        prompt = render_prompt(TOKENIZER, begun)
+        ids, mask = render(TOKENIZER, begun)
+        assert ids[: len(prompt)] == prompt
+        assert ids[len(prompt)] == TOKENIZER.im_end_id, "what the model may say next"
+        assert mask[len(prompt)]
+
+
+def test_a_prompt_needs_a_text() -> None:
+    for messages in ([], [turn("user", " \n"), turn("assistant", "")]):
+        with pytest.raises(UserError, match="nothing to answer"):
+            render_prompt(TOKENIZER, messages)
+
+
+MERGED = [
+    # (role, content) as sent; as merged
+    ("s:a u:b", "s:a u:b"),
+    ("s:a s:b u:c", "s:a/b u:c"),
+    ("u:a u:b", "u:a/b"),
+    ("u:a a: u:b", "u:a/b"),
+    ("u:a a:b a:c u:d", "u:a a:b/c u:d"),
+    ("a:a u:b", "a:a u:b"),
+    ("s:a a:b u:c", "s:a a:b u:c"),
+    ("u: s:a u:b", "s:a u:b"),
+    ("s:a u:b s:c", "s:a u:b/c"),
+    ("u:a s:b", "u:a/b"),
+    ("u:a a:b s:c", "u:a a:b u:c"),
+    ("s:a u:b a:c s:d u:e", "s:a u:b a:c u:d/e"),
+    ("s: u:a a: ", "u:a"),
+    ("s:a", "s:a"),
+    ("u: a: s:", ""),
+]
+
+
+@pytest.mark.parametrize(("sent", "merged"), MERGED)
+def test_turns_merge_without_a_loss(sent: str, merged: str) -> None:
+    names = {"s": "system", "u": "user", "a": "assistant"}
+
+    def read(turns: str) -> list[Message]:
+        pairs = (one.split(":") for one in turns.split())
+        return [turn(names[role], text.replace("/", "\n\n")) for role, text in pairs]
+
+    messages = read(sent)
+    assert merge_turns(messages) == read(merged)
+    assert messages == read(sent), "what was given is as it was"
+    assert merge_turns(read(merged)) == read(merged)
+
+
+@settings(max_examples=100, deadline=None)
+@given(conversations())
+def test_a_wellformed_conversation_is_merged_to_itself(messages: list[Message]) -> None:
+    assert merge_turns(messages) == messages
 
 
 def test_many_conversations_at_once_are_rendered_as_one_by_one() -> None:

@@ -61,7 +61,7 @@ def server(
 ) -> Iterator[ServerProcess]:
     directory = tmp_path_factory.mktemp("server") / "tiny"
     save_tiny(directory, tokenizer, model_config, context=8_000, endless=True)
-    limits = ("--max_n", "2", "--max_tokens", "1000", "--max_body", "50000")
+    limits = ("--max_queue", "8", "--max_tokens", "1000", "--max_body", "50000")
     with serving(directory, *limits, "--request_seconds", str(REQUEST_SECONDS)) as server:
         yield server
 

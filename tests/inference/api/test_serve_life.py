@@ -51,7 +51,7 @@ def make(tokenizer: EtudeTokenizer, model_config: ModelConfig) -> MakeModel:
 
 @pytest.fixture
 def server(make: MakeModel) -> Iterator[Server]:
-    config = replace(CONFIG, slots=2, max_queue=1, max_n=2, request_seconds=0.5)
+    config = replace(CONFIG, slots=2, max_queue=1, request_seconds=0.5)
     with running(make(), config) as server:
         yield server
 
@@ -188,7 +188,7 @@ def test_what_is_not_http_is_refused_in_json(server: Server) -> None:
 
 
 def test_an_answer_that_takes_too_long_ends_as_it_is(make: MakeModel) -> None:
-    config = replace(CONFIG, slots=1, max_n=1, answer_seconds=0.3)
+    config = replace(CONFIG, slots=1, answer_seconds=0.3)
     with running(make(slots=1), config) as server, server.client() as client:
         choice = client.post(TEXT, json=LONG).json()["choices"][0]
         assert choice["text"]

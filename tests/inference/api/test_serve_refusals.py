@@ -16,14 +16,17 @@ from tests.inference.http_server import CONFIG, Server, running, tiny_model
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 USER = [{"role": "user", "content": "Hello"}]
+HI = {"role": "assistant", "content": "Hi"}
 
 
 @pytest.fixture(scope="module")
 def server(tokenizer: EtudeTokenizer, model_config: ModelConfig) -> Iterator[Server]:
-    config = replace(CONFIG, max_body=20_000, max_messages=9, max_n=3, max_stop=2)
+    config = replace(CONFIG, max_body=20_000, slots=4, max_queue=8, max_stop=2)
     config = replace(config, sampling=replace(config.sampling, max_tokens=100))
+    origins = ("https://page.example", "app://notes")
+    config = replace(config, cors_origin=origins, allowed_host=("Host.docker.internal",))
     model = tiny_model(tokenizer, model_config, context=128)
-    with running(model, replace(config, cors_origin=("https://page.example",))) as server:
+    with running(model, config) as server:
         yield server
 
 
@@ -52,34 +55,44 @@ WRONG_FIELDS = [
     ({"temperature": True}, "temperature"),
     ({"top_p": -0.1}, "top_p"),
     ({"max_tokens": 0}, "max_tokens"),
-    ({"max_tokens": 101}, "max_tokens"),
-    ({"max_completion_tokens": 101}, "max_completion_tokens"),
-    ({"max_completion_tokens": 5, "max_tokens": 6}, "max_tokens"),
-    ({"n": 4}, "n"),
+    ({"max_tokens": -2}, "max_tokens"),
+    ({"max_tokens": 5.5}, "max_tokens"),
+    ({"max_tokens": "5"}, "max_tokens"),
+    ({"n": 0}, "n"),
+    ({"n": 13}, "n"),
     ({"n": "1"}, "n"),
-    ({"seed": 2**63}, "seed"),
+    ({"seed": 2**64}, "seed"),
     ({"seed": 1.5}, "seed"),
     ({"stop": ["a", "b", "c"]}, "stop"),
     ({"stop": [1]}, "stop[0]"),
     ({"stop": {}}, "stop"),
     ({"stream": 1}, "stream"),
-    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream_options": {"include": True}}, "stream_options.include"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"tools": [{"type": "function"}]}, "tools"),
+    ({"tools": [{"type": "function"}], "max_tokens": 0}, "tools"),
     ({"tool_choice": "required"}, "tool_choice"),
+    ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+    ({"echo": True}, "echo"),
     ({"logit_bias": {"5": 1}}, "logit_bias"),
     ({"temprature": 1}, "temprature"),
+    ({"temprature": []}, "temprature"),
+    ({"content": "Hello"}, "content"),
     ({"messages": []}, "messages"),
-    ({"messages": USER * 10}, "messages"),
     ({"messages": "Hello"}, "messages"),
     ({"messages": None}, "messages"),
-    ({"messages": [*USER, *USER]}, "messages[1]"),
-    ({"messages": [*USER, {"role": "assistant", "content": "Hi"}]}, "messages"),
-    ({"messages": [{"role": "user"}]}, "messages[0].content"),
-    (message(content=None), "messages[0].content"),
-    (message(content="  "), "messages[0]"),
+    ({"messages": [None]}, "messages[0]"),
+    ({"messages": [{"role": "user"}]}, "messages"),
+    ({"messages": [*USER, HI, {"role": "user", "content": " "}]}, "messages[2]"),
+    ({"messages": [*USER, HI], "continue_final_message": False}, "continue_final_message"),
+    ({"messages": [*USER, HI], "add_generation_prompt": True}, "add_generation_prompt"),
+    ({"continue_final_message": True}, "continue_final_message"),
+    (message(content=None), "messages"),
+    (message(content="  "), "messages"),
+    (message(content=5), "messages[0].content"),
     (message(role="tool"), "messages[0].role"),
     (message(tool_calls=[{}]), "messages[0].tool_calls"),
     (message(mood="good"), "messages[0].mood"),
@@ -100,12 +113,14 @@ def test_a_wrong_field_of_a_chat_is_named(
 WRONG_TEXTS = [
     ({"prompt": 5}, "prompt"),
     ({"prompt": []}, "prompt"),
-    ({"prompt": ["a"] * 4}, "prompt"),
-    ({"prompt": ["a", "b"], "n": 2}, "prompt"),
+    ({"prompt": ["a"] * 13}, "prompt"),
+    ({"prompt": ["a", "b"] * 4, "n": 2}, "prompt"),
+    ({"prompt": [[]]}, "prompt[0]"),
     ({"prompt": [10**9]}, "prompt"),
     ({"prompt": [[5], [-1]]}, "prompt[1]"),
     ({"prompt": [[5], ["a"]]}, "prompt[1][0]"),
     ({"echo": True}, "echo"),
+    ({"echo": True, "logprobs": 1, "max_tokens": 0}, "echo"),
     ({"suffix": "end"}, "suffix"),
     ({"best_of": 2}, "best_of"),
     ({"logprobs": True}, "logprobs"),
@@ -165,8 +180,6 @@ BODIES = {
     "a number": b"5",
     "not UTF-8": b'{"messages": "\xff"}',
     "deep": b'{"messages": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
-    "half a surrogate pair": b'{"messages": [{"role": "user", "content": "\\ud83d"}]}',
-    "half a pair as a name": b'{"\\ud83d": 1}',
     "no number": b'{"temperature": NaN}',
     "a huge number": b'{"seed": ' + b"9" * 5_000 + b"}",
 }
@@ -191,20 +204,30 @@ def test_bodies_are_taken_up_to_the_limit_and_not_beyond(client: httpx.Client) -
 
 def test_other_refusals_have_the_same_form(client: httpx.Client) -> None:
     asked = {"messages": USER}
-    assert error_of(client.get("/v1/nothing"))[0] == 404
-    assert error_of(client.get("/v1/models/"))[0] == 404
+    for path in ("/v1/responses", "/v1/embeddings", "/chat/completions", "/v1/v1/models", "/v1"):
+        reply = client.post(path, json=asked)
+        assert error_of(reply) == (404, None, "unknown_url")
+        assert "/v1/chat/completions" in reply.json()["error"]["message"]
     wrong_method = client.put(CHAT, json=asked)
     assert error_of(wrong_method)[0] == 405
     assert wrong_method.headers["allow"] == "POST"
     assert error_of(client.post("/v1/models", json=asked))[0] == 405
-    assert error_of(client.post(CHAT, json={**asked, "model": "gpt"}))[:2] == (404, "model")
+    for name in ("gpt-4o-mini", "模型"):
+        reply = client.post(CHAT, json={**asked, "model": name})
+        assert error_of(reply)[:2] == (404, "model")
+        assert "use 'tiny'" in reply.json()["error"]["message"]
     as_text = client.post(CHAT, content="{}", headers={"Content-Type": "text/plain"})
     assert error_of(as_text)[0] == 415
 
 
 def test_another_name_of_the_machine_is_refused(client: httpx.Client) -> None:
-    for host, status in (("evil.example", 403), ("127.0.0.1.evil.example", 403), ("[::1]:1", 200)):
-        assert client.get("/v1/models", headers={"Host": host}).status_code == status
+    for host in ("evil.example", "127.0.0.1.evil.example", "0.0.0.0:8000", "internal"):
+        reply = client.get("/v1/models", headers={"Host": host})
+        assert error_of(reply) == (403, None, "host_not_allowed")
+        name = host.partition(":")[0]
+        assert f"--allowed_host {name}" in reply.json()["error"]["message"]
+    for host in ("[::1]:1", "LOCALHOST", "127.0.0.1:1", "host.docker.internal:8000"):
+        assert client.get("/v1/models", headers={"Host": host}).status_code == 200
 
 
 def test_a_browser_may_call_from_named_origins_only(client: httpx.Client) -> None:
@@ -212,8 +235,16 @@ def test_a_browser_may_call_from_named_origins_only(client: httpx.Client) -> Non
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type",
     }
-    for origin, allowed in (("https://page.example", True), ("https://evil.example", False)):
+    private = {"Access-Control-Request-Private-Network": "true"}
+    for origin, allowed in (
+        ("https://page.example", True),
+        ("app://notes", True),
+        ("https://evil.example", False),
+    ):
         asked = client.options(CHAT, headers={**ask, "Origin": origin})
+        near = client.options(CHAT, headers={**ask, **private, "Origin": origin})
+        assert (near.status_code == 200) == allowed
+        assert not allowed or near.headers["access-control-allow-private-network"] == "true"
         got = client.get("/v1/models", headers={"Origin": origin})
         for reply in (asked, got):
             assert ("access-control-allow-origin" in reply.headers) == allowed
@@ -249,9 +280,97 @@ def test_a_browser_keeps_the_page_until_it_changes(
     assert client.get(path, headers={"If-None-Match": '"old"'}).content == whole.content
 
 
-@pytest.mark.parametrize("path", ["/", "/chat.css", "/chat.js", "/health"])
+@pytest.mark.parametrize("path", ["/", "/chat.css", "/chat.js", "/health", "/v1/models"])
 def test_whether_it_runs_can_be_asked_without_a_body(client: httpx.Client, path: str) -> None:
     whole, head = client.get(path), client.head(path)
     assert (whole.status_code, head.status_code) == (200, 200)
     assert (head.content, head.headers["content-type"]) == (b"", whole.headers["content-type"])
     assert "head" not in client.get("/openapi.json").json()["paths"].get(path, {})
+
+
+SAME_PATHS = ["/v1/chat/completions/", "/v1//chat/completions", "//v1/chat/completions//"]
+
+
+@pytest.mark.parametrize("path", SAME_PATHS)
+def test_slashes_too_many_do_not_matter(client: httpx.Client, path: str) -> None:
+    reply = client.post(f"{client.base_url}".rstrip("/") + path, json={"messages": USER, "n": 2})
+    assert reply.status_code == 200, reply.text
+    count = f'method="POST",route="{CHAT}",status="200"'
+    assert count in client.get("/metrics/").text
+
+
+def test_slashes_too_many_do_not_get_past_the_key(
+    tokenizer: EtudeTokenizer, model_config: ModelConfig
+) -> None:
+    with (
+        running(tiny_model(tokenizer, model_config), key="right") as server,
+        server.client() as client,
+    ):
+        for path in ("//v1/models", "/v1/models/", "/v1/models//", "//health/../v1/models"):
+            reply = httpx.get(server.address + path)
+            assert reply.status_code in (401, 404), path
+        assert client.get("/health/").status_code == 200
+
+
+def test_origins_and_hosts_are_written_as_clients_send_them() -> None:
+    good = ("https://a.example:8080", "chrome-extension://abc", "app://obsidian.md", "null", "*")
+    assert replace(CONFIG, cors_origin=good).problems() == []
+    for origin in ("a.example", "https://a.example/", "https://", "https://a.example/page"):
+        (problem,) = replace(CONFIG, cors_origin=(origin,)).problems()
+        assert f"cors_origin {origin}: write it" in problem
+    assert replace(CONFIG, allowed_host=("host.docker.internal", "fe80::1")).problems() == []
+    for name in ("http://host", "host:8000", "a/b", ""):
+        (problem,) = replace(CONFIG, allowed_host=(name,)).problems()
+        assert f"allowed_host {name}: write the name alone" in problem
+
+
+BODY = b'{"max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}'
+JSON = {"Content-Type": "application/json"}
+SENT = {
+    "charset": (BODY, {"Content-Type": "Application/JSON; charset=utf-8"}),
+    "expect": (BODY, {**JSON, "Expect": "100-continue"}),
+    "byte order mark": (b"\xef\xbb\xbf" + BODY, JSON),
+    "identity": (BODY, {**JSON, "Content-Encoding": "identity"}),
+}
+
+
+@pytest.mark.parametrize("sent", SENT.values(), ids=SENT)
+def test_bodies_are_taken_as_clients_send_them(
+    client: httpx.Client, sent: tuple[bytes, dict[str, str]]
+) -> None:
+    reply = client.post(CHAT, content=sent[0], headers=sent[1])
+    assert reply.status_code == 200, reply.text
+
+
+NOT_TAKEN = [{"Content-Type": "text/plain"}, {}, {**JSON, "Content-Encoding": "gzip"}]
+
+
+@pytest.mark.parametrize("headers", NOT_TAKEN, ids=str)
+def test_bodies_that_are_not_plain_json_are_refused(
+    client: httpx.Client, headers: dict[str, str]
+) -> None:
+    reply = client.post(CHAT, content=BODY, headers=headers)
+    assert error_of(reply) == (415, "body", "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("escape", "text"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"\uDE00!", "\ufffd!"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (rb"\ud83d\ude00", "😀"),
+        (rb"\\ud83d", "\\ud83d"),
+        (rb"\\\ud83d", "\\\ufffd"),
+        (rb"\ud83dx", "\ufffdx"),
+    ],
+)
+def test_half_a_character_does_not_end_a_conversation(
+    client: httpx.Client, escape: bytes, text: str
+) -> None:
+    asked = {"seed": 1, "max_tokens": 4, "messages": [{"role": "user", "content": f"a{text}"}]}
+    body = b'{"seed": 1, "max_tokens": 4, "messages": [{"role": "user", "content": "a%s"}]}'
+    got = client.post(CHAT, content=body % escape, headers=JSON).json()
+    expected = client.post(CHAT, json=asked).json()
+    assert got["choices"] == expected["choices"]
+    assert got["usage"]["prompt_tokens"] == expected["usage"]["prompt_tokens"]

@@ -95,7 +95,7 @@ def test_what_has_waited_too_long_ends_without_a_token(model: LoadedModel) -> No
 def test_a_prompt_without_room_is_refused_before_anything_is_answered(model: LoadedModel) -> None:
     async def use() -> None:
         async with started(model) as service:
-            with pytest.raises(UserError, match="context is 2000"):
+            with pytest.raises(UserError, match="context length is 2000"):
                 service.submit([ask(1), GenerationRequest([5] * 2_000, SamplingConfig(), ())], 30)
             assert not service.waiting
 
