@@ -101,11 +101,13 @@ def render_batch(
     for messages in conversations:
         if problem := check_messages(list(messages)):
             raise UserError(problem)
-    return frame_batch(tokenizer, conversations)
+    return frame_batch(tokenizer, conversations, train_on)
 
 
 def frame_batch(
-    tokenizer: EtudeTokenizer, conversations: Sequence[Sequence[Message]]
+    tokenizer: EtudeTokenizer,
+    conversations: Sequence[Sequence[Message]],
+    train_on: TrainOnName = "all",
 ) -> list[tuple[list[int], list[bool]]]:
     """The same as `render_batch`, whatever the order of the roles."""
     contents = [m["content"].strip() for messages in conversations for m in messages]

@@ -218,7 +218,7 @@ def test_text_ends_at_the_edge_of_the_context(
 
 @pytest.mark.parametrize("length", [128, 200])
 def test_prompt_that_fills_the_context_is_refused(model: Etude, length: int) -> None:
-    with pytest.raises(UserError, match=f"the prompt has {length} tokens, but .* 128 tokens: shorten"):
+    with pytest.raises(UserError, match=f"has {length} tokens, but .* 128 tokens: shorten"):
         generate_batch(model, [[5], [9] * length], GREEDY, ())
 
 
