@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_config, run_script
 from config import EtudeConfig, UserError
+from data_process.records.files import find_files
 from model.tokenizer import EtudeTokenizer
 from train.tokenizer.bpe import Sample, is_there, origin_of, save_tokenizer, survey, train_bpe
 
@@ -53,7 +54,7 @@ def parse_stage(args: Sequence[str]) -> tuple[str, EtudeConfig]:
 def check(config: EtudeConfig) -> Sample:
     """Reads all data to its end, and says what is there and what would be done."""
     settings, paths = config.tokenizer, config.paths
-    sample = Sample(tuple(map(survey, paths.pretrain_files)), settings.max_bytes)
+    sample = Sample(tuple(map(survey, find_files(paths.pretrain_files))), settings.max_bytes)
     for file in sample.files:
         print(f"{file.path}: {file.records:,} records, {file.text_bytes:,} bytes of text")
     print(

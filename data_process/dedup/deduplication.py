@@ -29,7 +29,8 @@ from data_process.dedup.decontamination import (
 )
 from data_process.dedup.duplicates import KEPT, exact_duplicates, near_duplicates
 from data_process.dedup.fingerprints import Comparison, Fingerprints, FingerprintStep, replace_array
-from data_process.records.jsonl import BOM, BadRecords, FilePart
+from data_process.records.jsonl import BadRecords, FilePart
+from data_process.records.opening import BOM, shown
 from data_process.records.parts import FilesStep, signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import REJECTED, PartOutput, part_folder
@@ -187,4 +188,4 @@ class Decided:
         identity = {"id": content["id"]} if "id" in content else {}
         if isinstance(text := content.get("text"), str):
             identity["text"] = text[:SHOWN]
-        return {"file": str(path), "line": line, **identity}
+        return {"file": shown(path), "line": line, **identity}

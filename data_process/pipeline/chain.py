@@ -28,14 +28,15 @@ from data_process.cleaning.step import CleaningSettings, clean
 from data_process.dedup.decontamination import Decontamination
 from data_process.dedup.deduplication import DedupSettings, deduplicate
 from data_process.dedup.fingerprints import Comparison
-from data_process.records.files import visible_files
+from data_process.records.files import RECORD_ENDINGS, ending_of, visible_files
 from data_process.records.jsonl import BadRecords
-from data_process.records.parts import jsonl_parts, refuse_twice
+from data_process.records.opening import is_pipe, opened
+from data_process.records.parts import jsonl_parts, readable_copy, refuse_twice
 from data_process.running.run import StepResult, counts_named, first_of, outcome
 from data_process.running.step import REJECTED, stream_files
 from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
-from data_process.text.splitting import SplitSettings, split
+from data_process.text.splitting import SplitSettings, is_text, split
 from data_process.wiki.extraction import DUMP_NAME, ExtractionSettings, extract, natural_order
 from data_process.wiki.text.wikitext import VariantName, WikitextSettings
 
@@ -88,6 +89,9 @@ def find_inputs(places: Sequence[Path]) -> ChainInputs:
         found = defaultdict[Kind, list[Path]](list)
         for path in files_of(place):
             found[kind_of(path)].append(path)
+        if is_pipe(place):
+            place = readable_copy(place)
+            found["text" if is_text(place) else "records"].append(place)
         readable = [*found["dump"], *found["text"], *found["records"]]
         if not readable:
             raise UserError(
@@ -106,14 +110,12 @@ def find_inputs(places: Sequence[Path]) -> ChainInputs:
 
 def files_of(place: Path) -> list[Path]:
     """A file, or the files of a folder that are not hidden, by their places in it."""
-    if place.is_file():
+    if place.is_dir():
+        return visible_files(place)
+    if is_pipe(place):
+        return []
+    with opened(place):
         return [place]
-    if not place.is_dir():
-        raise UserError(
-            f"{place}: there is no such file or folder; check its name (a pipe can be read only "
-            "once: give it to extract_wiki.py, and its shards to this script)"
-        )
-    return visible_files(place)
 
 
 def kind_of(path: Path) -> Kind:
@@ -122,8 +124,9 @@ def kind_of(path: Path) -> Kind:
         return "dump"
     if INDEX_NAME.search(path.name):
         return "index"
-    endings: dict[str, Kind] = {".jsonl": "records", ".txt": "text"}
-    return endings.get(path.suffix.lower(), "other")
+    if (ending := ending_of(path)) in RECORD_ENDINGS:
+        return "records"
+    return "text" if ending == ".txt" else "other"
 
 
 @dataclass(frozen=True)

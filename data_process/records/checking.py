@@ -16,12 +16,14 @@ from config import UserError
 from data_process.records.files import InputConfig, passing_work_dir
 from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
+from data_process.records.opening import shown
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
-from data_process.records.sources import LOOKED_AT, packing_of
 from data_process.running.run import outcome, run_step
 from data_process.running.step import PartOutput, stream_records
 from data_process.running.workers import Execution
 
+LOOKED_AT = 100
+"""First records of each file, by which it is decided what all are."""
 ERRORS = "errors"
 """Name of the stream of what is wrong, and what its sentences are counted as."""
 UNREADABLE = "files that cannot be read"
@@ -70,8 +72,6 @@ class CheckConfig(InputConfig):
     execution: Execution = field(default_factory=Execution)
     """How the work is spread."""
 
-    takes_pipes = False
-
 
 def run_check(config: CheckConfig) -> int:
     """Checks all files; 0 when they are good."""
@@ -83,9 +83,9 @@ def run_check(config: CheckConfig) -> int:
     refuse_twice(files)
     for path in files:
         try:
-            kind = kind_in(path, config)
-            parts += jsonl_parts([path])
-            kinds[path] = kind
+            found = jsonl_parts([path], longest=config.reading.max_line_bytes)
+            kinds[found[0].path] = kind_in(found[0], config)
+            parts += found
         except UserError as mistake:
             listed.append(str(mistake))
     counts = Counter({UNREADABLE: len(listed)})
@@ -103,22 +103,16 @@ def run_check(config: CheckConfig) -> int:
     if (hidden := errors - len(listed)) > 0:
         print(f"... and {hidden:,} more errors (--max_errors 0 lists all)")
     for path, kind in kinds.items():
-        print(f"{path}: checked as {kind}")
+        print(f"{shown(path)}: checked as {kind}")
     for line in outcome(counts, sum(part.part.size for part in parts), time.perf_counter() - start):
         print(line)
     return 1 if errors else 0
 
 
-def kind_in(path: Path, config: CheckConfig) -> Kind:
-    """What the records of a file are meant to be.
-
-    Raises:
-        UserError: it cannot be read as JSONL at all.
-    """
-    if packing_of(path) not in ("jsonl", "array"):
-        raise UserError(f"{path}: not JSONL, by its name; see process_jsonl.py convert")
+def kind_in(part: FilePart, config: CheckConfig) -> Kind:
+    """What the records of a file are meant to be, by those of its first part."""
     if config.kind != "auto":
         return config.kind
-    records = read_records(path, on_bad=lambda bad: None, longest=config.reading.max_line_bytes)
+    records = read_records(part, on_bad=lambda bad: None, longest=config.reading.max_line_bytes)
     kinds = Counter(kind_of(record.value) for record in islice(records, LOOKED_AT))
     return kinds.most_common(1)[0][0] if kinds else "any"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -12,14 +12,17 @@ from typing import Annotated
 import tyro
 
 from config import Settings, UserError
-from data_process.records.files import RecordStep, RecordStepConfig, run_records
+from data_process.records.files import RECORD_ENDINGS, RecordStepConfig, run_records
 from data_process.records.formats import EXAMPLES, FormatName, converter, formats_of
-from data_process.records.jsonl import BadLine, BadRecord, FilePart, Reading, Record, shown
+from data_process.records.jsonl import BadLine, BadRecord, FilePart, Reading, Record
 from data_process.records.kinds import described
-from data_process.records.parts import jsonl_parts, refuse_twice
-from data_process.records.sources import LOOKED_AT, packing_of, read_source
+from data_process.records.opening import shown
+from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
 from data_process.running.step import PartOutput
 from data_process.running.work_dir import PIPE
+
+LOOKED_AT = 100
+"""First records of each file, by which it is decided what all are."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Naming(Settings):
 
 
 @dataclass(frozen=True)
-class ConvertStep(RecordStep):
+class ConvertStep(FilesStep):
     """Converts records. The streams it writes: main, rejected."""
 
     formats: tuple[FormatName, ...]
@@ -53,25 +56,15 @@ class ConvertStep(RecordStep):
     title = "converting"
 
     def run(self, number: int, output: PartOutput) -> None:
-        """Converts the records of one part."""
-        reading = self.reading
-        records = read_source(self.files[number], reading.on_bad(output), reading.max_line_bytes)
-        self.convert(records, self.formats[number], output)
-
-    def work(self, records: Iterator[Record], output: PartOutput) -> None:
-        """Converts records of one format, which is found out from the first."""
-        first = list(islice(records, LOOKED_AT))
-        self.convert(chain(first, records), find_format(PIPE, first, self.naming), output)
-
-    def convert(self, records: Iterator[Record], name: FormatName, output: PartOutput) -> None:
-        """Writes what becomes of records that are written in one format.
+        """Writes what becomes of the records of one part.
 
         Raises:
-            BadRecord: a record is not, and bad_records is "stop".
+            BadRecord: a record is not written in the part's format, and bad_records is "stop".
         """
+        name, reading = self.formats[number], self.reading
         convert = converter(name, self.naming.question_key, self.naming.answer_key)
-        on_bad = self.reading.on_bad(output)
-        for record in records:
+        on_bad = reading.on_bad(output)
+        for record in reading.records(self.files[number], output):
             try:
                 made = list(convert(record.value))
             except BadLine as error:
@@ -127,17 +120,16 @@ def find_format(path: Path, records: Sequence[Record], naming: Naming) -> Format
 @dataclass(frozen=True)
 class ConvertConfig(RecordStepConfig):
     """Alpaca, ShareGPT, OpenAI's messages, questions with answers, preferences, minimind's files
-    and plain texts become {"conversations": [...]} or {"text": ...}; all other keys are kept. Reads
-    .jsonl, .json (one array), .csv, .tsv and .txt (a document in each line, with --from lines)."""
+    and plain texts become {"conversations": [...]} or {"text": ...}; all other keys are kept."""
 
     naming: Naming = field(default_factory=Naming)
     """What the input is."""
 
-    endings = (".jsonl", ".json", ".csv", ".tsv")
+    endings = (*RECORD_ENDINGS, ".json", ".csv", ".tsv")
 
 
 def run_convert(config: ConvertConfig) -> None:
-    """Converts files part by part, or a pipe record by record."""
+    """Converts files part by part."""
     run_records(config, lambda files: plan_conversion(files, config))
 
 
@@ -151,21 +143,14 @@ def plan_conversion(files: Sequence[Path], config: ConvertConfig) -> ConvertStep
     parts: list[FilePart] = []
     formats: list[FormatName] = []
     reading = config.reading
-    on_bad = reading.on_bad()
     for path in files:
-        packing = packing_of(path)
-        if packing == "lines" and config.naming.format != "lines":
-            raise UserError(
-                f"{path}: a text file; cut it into documents with data_process/split_text.py, or, "
-                "if each line is one, name --from lines"
-            )
-        first = list(islice(read_source(path, on_bad, reading.max_line_bytes), LOOKED_AT))
-        name = find_format(path, first, config.naming)
-        whole = FilePart(path, 0, path.stat().st_size, line=1, records=0)
-        found = jsonl_parts([path]) if packing == "jsonl" else [whole]
+        lines = config.naming.format == "lines"
+        found = jsonl_parts([path], longest=reading.max_line_bytes, lines=lines)
+        records = chain.from_iterable(map(reading.records, found))
+        name = find_format(path, list(islice(records, LOOKED_AT)), config.naming)
         parts += found
         formats += [name] * len(found)
-        print(f"{path}: {name}", file=sys.stderr if config.output == PIPE else sys.stdout)
+        print(f"{shown(path)}: {name}", file=sys.stderr if config.output == PIPE else sys.stdout)
     refuse_two_kinds(parts, formats)
     return ConvertStep(tuple(parts), tuple(formats), config.naming, reading)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+import re
 import sys
 import time
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -18,8 +19,10 @@ from typing import IO, ClassVar
 import tyro
 
 from config import PathConfig, Settings, UserError
-from data_process.records.jsonl import Reading, Record, counted, is_pipe
-from data_process.records.parts import FilesStep, refuse_twice
+from data_process.records.jsonl import Reading, Record, counted
+from data_process.records.opening import is_pipe, opened
+from data_process.records.parts import FilesStep, readable_copy, refuse_twice
+from data_process.running.compression import inner_name
 from data_process.running.run import StepConfig, outcome, run_and_join, run_single
 from data_process.running.step import MAIN, REJECTED, PartOutput, Step, byte_bar
 from data_process.running.work_dir import PIPE, open_output, refuse_outputs, remove_work_dir
@@ -27,6 +30,11 @@ from data_process.running.workers import Execution
 from model.directory.storage import json_text
 
 BYTES = "bytes read"
+TABLES = (".parquet", ".arrow")
+RECORD_ENDINGS = (".jsonl", *TABLES)
+"""Of the files that are taken from folders, whether compressed or not."""
+SPLIT = re.compile(r"(?:^|(?<=[/_-]))(train|test|validation|valid|dev)(?=[/_.-])")
+"""The name of a split in the path of a table."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,23 @@ class InputConfig(Settings):
     reading: Reading = field(default_factory=Reading)
     """How files are read."""
 
-    endings: ClassVar[Sequence[str]] = (".jsonl",)
+    endings: ClassVar[Sequence[str]] = RECORD_ENDINGS
     """Of the files that are taken from folders."""
-    takes_pipes: ClassVar[bool] = True
 
     def conflicts(self) -> list[str]:
         """What is wrong with the files, a sentence each."""
-        if not self.input_files:
-            return ["input_files: name at least one file, before the flags"]
-        if not self.takes_pipes and any(map(is_pipe, self.input_files)):
-            return ["input_files: a pipe can be read only once; name files"]
-        return []
+        return [] if self.input_files else ["input_files: name at least one file, before the flags"]
 
-    def files(self) -> list[Path]:
-        """The files that are read, in order; raises UserError when one is not there."""
+    def files(self, streaming: bool = False) -> list[Path]:
+        """The files that are read, in order; raises UserError when one is not there.
+
+        Args:
+            streaming: a pipe is read as it comes; else it is copied, to be read in parts.
+        """
         found: list[Path] = []
         for path in self.input_files:
-            found += [path] if is_pipe(path) else find_files([path], self.endings)
+            is_stream = streaming and is_pipe(path)
+            found += [path] if is_stream else find_files([path], self.endings)
         return found
 
 
@@ -74,14 +82,6 @@ class OutputConfig(CopyConfig):
     """JSONL file to write; - is standard output."""
 
 
-class RecordStep(FilesStep):
-    """A step that works record by record, so also on those of a pipe."""
-
-    @abstractmethod
-    def work(self, records: Iterator[Record], output: PartOutput) -> None:
-        """Does to records what `run` does to those of a part."""
-
-
 @dataclass(frozen=True)
 class RecordStepConfig(InputConfig, StepConfig):
     """The flags of a command that works record by record."""
@@ -89,28 +89,62 @@ class RecordStepConfig(InputConfig, StepConfig):
     output: Path = PIPE
     """JSONL file to write; - is standard output."""
     execution: Execution = field(default_factory=Execution)
-    """How the work is spread; what comes from a pipe or goes to one is done by one process."""
+    """How the work is spread; what goes to standard output is done by one process."""
 
 
-def find_files(paths: Sequence[Path], endings: Sequence[str] = (".jsonl",)) -> list[Path]:
-    """Files as they are named, and of folders those with one of the endings, in the folders inside
-    too, in the order of their names; hidden ones are skipped.
+def find_files(paths: Sequence[Path], endings: Sequence[str] = RECORD_ENDINGS) -> list[Path]:
+    """Files as they are named; of a pipe a copy (see `readable_copy`); and of folders the files
+    with one of the endings, in the folders inside too, in the order of their names; hidden ones are
+    skipped.
 
     Raises:
-        UserError: a path is not there, or a folder has no such file.
+        UserError: a path is not there, or a folder has no such file, or no data at all.
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_file():
-            found.append(path)
+        if is_pipe(path):
+            found.append(readable_copy(path))
         elif path.is_dir():
-            inside = [file for file in visible_files(path) if file.suffix.lower() in endings]
-            if not inside:
-                raise UserError(f"{path}: there is no {' or '.join(endings)} file in this folder")
-            found += inside
+            found += files_of_folder(path, endings)
         else:
-            raise UserError(f"{path}: there is no such file or folder; check its name")
+            with opened(path):
+                found.append(path)
     return found
+
+
+def files_of_folder(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """The files of a folder; of a dataset of Hugging Face, as it is saved or downloaded, the tables
+    of its one split.
+
+    Raises:
+        UserError: it has none, several splits, or is a model.
+    """
+    if (folder / "config.json").exists() and any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder}: a model of transformers, and no data; to train on from it, bring it in: "
+            f"python tool/convert_hf.py --from_hf {folder}"
+        )
+    if (state := folder / "state.json").exists():
+        saved = json.loads(state.read_text(encoding="utf-8"))
+        return [folder / file["filename"] for file in saved["_data_files"]]
+    inside = [file for file in visible_files(folder) if ending_of(file) in endings]
+    if not inside:
+        raise UserError(f"{folder}: there is no {' or '.join(endings)} file in this folder")
+    tables = [file for file in inside if ending_of(file) in TABLES]
+    names = [SPLIT.findall(file.relative_to(folder).as_posix()) for file in tables]
+    if len(splits := sorted({name for found in names for name in found[:1]})) > 1:
+        raise UserError(
+            f"{folder}: has the splits {' and '.join(splits)}, and only one belongs into training: "
+            f"name its files or folder, such as {tables[0]}"
+        )
+    return inside
+
+
+def ending_of(path: Path) -> str:
+    """The ending of a file's name, without that of its compression; .json.gz is usually JSONL."""
+    inner = inner_name(path)
+    ending = inner.suffix.lower()
+    return ".jsonl" if ending == ".json" and inner != path else ending
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -185,7 +219,7 @@ def copying(
     """The records of a command's input, counted, and the output that they are copied to, whose
     streams are named with their files; what was done is printed at the end."""
     start = time.perf_counter()
-    files = config.files()
+    files = config.files(streaming=True)
     outputs = [path for path in streams.values() if path]
     refuse_outputs(outputs, config.input_files, config.overwrite)
     with (
@@ -196,26 +230,23 @@ def copying(
     print_outcome(output.counts, start, outputs)
 
 
-def run_records(config: RecordStepConfig, plan: Callable[[Sequence[Path]], RecordStep]) -> None:
-    """Runs a command that works record by record: in parts, or, where a pipe is read or written, in
-    this process alone.
+def run_records(config: RecordStepConfig, plan: Callable[[Sequence[Path]], FilesStep]) -> None:
+    """Runs a command that works record by record: in parts, or, where standard output is written,
+    in this process alone.
 
     Args:
         config: its flags.
-        plan: the step for some files; without one, for the records of pipes.
+        plan: the step for some files.
     """
     files = config.files()
-    from_pipe = any(map(is_pipe, files))
-    if not from_pipe and config.output != PIPE:
+    if config.output != PIPE:
         run_and_join(config, lambda place: run_single(plan(files), place, config.execution))
         return
     start = time.perf_counter()
     config.refuse_outputs()
     streams = {MAIN: config.output, REJECTED: config.rejected}
     with writing_streams(streams, config.overwrite) as output:
-        step = plan([] if from_pipe else files)
-        if from_pipe:
-            step.work(read_all(files, config.reading, output, "reading"), output)
+        step = plan(files)
         for number, part in enumerate(step.parts()):
             step.run(number, output)
             output.count(BYTES, part.size)

@@ -13,10 +13,10 @@ from annotated_types import Ge
 
 from config import Settings
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
-from data_process.records.files import RecordStep, RecordStepConfig, run_records
-from data_process.records.jsonl import Reading, Record, counted
+from data_process.records.files import RecordStepConfig, run_records
+from data_process.records.jsonl import Reading, counted
 from data_process.records.kinds import messages_of, text_of
-from data_process.records.parts import jsonl_parts
+from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.step import PartOutput
 from model.tokenizer import EtudeTokenizer
 
@@ -145,7 +145,7 @@ def fingerprint_of(directory: Path | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class FilterStep(RecordStep):
+class FilterStep(FilesStep):
     """Filters records. The streams it writes: main, rejected."""
 
     wanted: RecordFilter
@@ -155,12 +155,8 @@ class FilterStep(RecordStep):
     title = "filtering"
 
     def run(self, number: int, output: PartOutput) -> None:
-        """Filters the records of one part."""
-        self.work(self.reading.records(self.files[number], output), output)
-
-    def work(self, records: Iterator[Record], output: PartOutput) -> None:
-        """Writes each record as it stands, or drops it with its reason."""
-        for record in counted(records, output):
+        """Writes each record of one part as it stands, or drops it with its reason."""
+        for record in counted(self.reading.records(self.files[number], output), output):
             reason = next(self.wanted.reasons(record.value), None)
             if reason is None:
                 output.keep(record.content)
@@ -177,10 +173,11 @@ class FilterConfig(RecordStepConfig):
 
 
 def run_filter(config: FilterConfig) -> None:
-    """Filters files part by part, or a pipe record by record."""
+    """Filters files part by part."""
 
     def plan(files: Sequence[Path]) -> FilterStep:
         fingerprint = fingerprint_of(config.wanted.tokenizer_dir)
-        return FilterStep(tuple(jsonl_parts(files)), config.wanted, config.reading, fingerprint)
+        parts = tuple(jsonl_parts(files, longest=config.reading.max_line_bytes))
+        return FilterStep(parts, config.wanted, config.reading, fingerprint)
 
     run_records(config, plan)

@@ -1,9 +1,9 @@
-"""The reader of JSONL files: strict, in bounded memory, with one policy for bad records.
+"""The reader of data files: strict, in bounded memory, with one policy for bad records.
 
 Every mistake is named as `file:line: what is wrong; what to do`. A bad record stops the reader, or
-is handed to `on_bad` and skipped (`--bad_records skip`). A file that is not JSONL as a whole
-(compressed, UTF-16, missing, empty) stops it in any case. Other packings, such as arrays and
-tables, are brought to the same records by `sources.py`, under the same policy.
+is handed to `on_bad` and skipped (`--bad_records skip`). A file that cannot be read as a whole
+(missing, empty, binary) stops it in any case. What is compressed, in another encoding or in another
+form, such as an array or a table, is brought to lines of JSONL by `opening.py` and `sources.py`.
 """
 
 from __future__ import annotations
@@ -13,33 +13,26 @@ import math
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Interval
 
 from config import Settings, UserError
 from data_process.records.kinds import PROBLEMS, described, shortened
+from data_process.records.opening import BOM, is_pipe, look_into, opened, shown
+from data_process.records.sources import NO_RECORD, PIECE_BYTES, lines_of
 from data_process.running.step import Part, PartOutput
-from data_process.running.work_dir import PIPE
 from model.chat import Message
 
 LONGEST_LINE = 32 << 20
 """Bytes of a line; one that is longer would need more memory than a worker has."""
-PIECE_BYTES = 1 << 20
-"""What is read at once of a line that may be of any length."""
-BOM = b"\xef\xbb\xbf"
 BAD = "dropped: bad record"
-COMPRESSED = re.compile(rb"\x1f\x8b|BZh|PK\x03\x04|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!")
-"""First bytes of gzip, bzip2, zip, xz, Zstandard, 7z and RAR."""
-PARQUET = "Parquet; save it as JSONL first (pandas: read_parquet, to_json with lines=True)"
 
 BadRecords = Literal["stop", "skip"]
 Check = Callable[[dict[str, Any]], Iterator[str]]
 """Yields what is wrong with a record, a sentence each; see `kinds.py`."""
-Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ class Record(NamedTuple):
     line: int
     """From 1."""
     begin: int
-    """Byte at which its line begins."""
+    """Byte at which its line begins; -1 when the file is no plain JSONL."""
     raw: bytes
     """The line as it was read."""
     value: dict[str, Any]
@@ -124,10 +117,6 @@ class BadLine(Exception):
         self.problems = problems
 
 
-class OtherFormat(BadLine):
-    """The first line shows that the whole file is not JSONL."""
-
-
 class BadRecord(UserError):
     """A line that is not a record; the message is the first of its problems."""
 
@@ -152,7 +141,8 @@ def read_records(
     on_bad: OnBad | None = None,
     longest: int = LONGEST_LINE,
 ) -> Iterator[Record]:
-    """The records of a JSONL file, of a part of one, or of a pipe; blank lines are skipped.
+    """The records of a file in any form, of a part of a JSONL file, or of a pipe; blank lines are
+    skipped. The policy for bad records stands here alone.
 
     Args:
         source: what is read; `PIPE` is standard input.
@@ -161,55 +151,27 @@ def read_records(
         longest: bytes that a line may have.
 
     Raises:
-        UserError: the file is missing, empty, or not JSONL as a whole.
+        UserError: the file is missing, empty, or cannot be read as a whole.
         BadRecord: a line is not a record, and `on_bad` is None.
     """
-
-    def parse(number: int, raw: bytes) -> dict[str, Any] | None:
-        if is_blank(raw):
-            return None
-        record = parse_object(decode_line(number, raw, longest))
-        for _ in check(record):  # faster than a list of what is nearly always empty
-            raise BadLine(*check(record))
-        return record
-
     path = source.path if isinstance(source, FilePart) else source
-    lines = read_lines(source, longest)
     # Of a part, `parts.py` has seen that its file is not empty.
-    return parsed(path, lines, parse, on_bad, may_be_empty=isinstance(source, FilePart))
-
-
-def parsed(
-    path: Path,
-    lines: Iterator[tuple[int, int, Content]],
-    parse: Callable[[int, Content], dict[str, Any] | None],
-    on_bad: OnBad | None,
-    may_be_empty: bool = False,
-) -> Iterator[Record]:
-    """Records made of lines, or of what else a file has; the policy for bad ones stands here alone.
-
-    Args:
-        path: the file, for messages.
-        lines: number, place and content of each.
-        parse: makes a record of number and content; None for a blank line; raises BadLine.
-        on_bad: see `read_records`.
-        may_be_empty: blank lines alone are not a mistake.
-    """
-    is_empty = not may_be_empty
-    for number, begin, content in lines:
+    is_empty = not isinstance(source, FilePart)
+    for number, begin, raw in read_lines(source, longest):
+        if is_blank(raw):
+            continue
+        is_empty = False
         try:
-            value = parse(number, content)
+            value = parse_object(decode_line(number, raw, longest))
+            for _ in check(value):  # faster than a list of what is nearly always empty
+                raise BadLine(*check(value))
         except BadLine as bad:
             mistake = BadRecord(f"{shown(path)}:{number}", bad.problems)
-            if on_bad is None or isinstance(bad, OtherFormat):
+            if on_bad is None:
                 raise mistake from bad
             on_bad(mistake)
-            is_empty = False
             continue
-        if value is not None:
-            is_empty = False
-            raw = content if isinstance(content, bytes) else b""
-            yield Record(path, number, begin, raw, value)
+        yield Record(path, number, begin, raw, value)
     if is_empty:
         raise EmptyFile(path)
 
@@ -255,7 +217,8 @@ def read_conversations(source: Source) -> Iterator[tuple[int, list[Message]]]:
 
 
 def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[int, int, bytes]]:
-    """Number (from 1), first byte and bytes of each line of a file, of a part of one, or of a pipe.
+    """Number (from 1), first byte and bytes of each line of a part of a JSONL file, or of the lines
+    of JSONL that a file in any form or a pipe comes to (then the first byte is -1).
 
     Of a line of more than `longest` bytes only the first `longest` + 1 come, for `decode_line` to
     refuse; so memory is bounded.
@@ -266,6 +229,15 @@ def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[in
     part = source if isinstance(source, FilePart) else FilePart(source, 0, sys.maxsize, 1, 0)
     number, begin = part.line, part.begin
     with opened(part.path) as file:
+        is_plain = part is source
+        if not is_plain:
+            packing, content = look_into(part.path, file)
+            if packing.form != "jsonl":
+                lines = lines_of(part.path, packing, content, longest)
+                yield from ((number, -1, line) for number, line in enumerate(lines, 1))
+                return
+            is_plain = content is file and not is_pipe(part.path)
+            file = content
         if begin:
             file.seek(begin)
         while begin < part.end and (raw := file.readline(longest + 1)):
@@ -273,40 +245,8 @@ def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[in
             while len(raw) > longest and piece and not piece.endswith(b"\n"):
                 piece = file.readline(PIECE_BYTES)
                 size += len(piece)
-            yield number, begin, raw
+            yield number, begin if is_plain else -1, raw
             number, begin = number + 1, begin + size
-
-
-def is_pipe(path: Path) -> bool:
-    """Whether a path can be read only once, or by this process alone."""
-    is_stream = path.exists() and not path.is_file() and not path.is_dir()
-    return is_stream or path == PIPE or str(path).startswith(("/dev/stdin", "/dev/fd/", "/proc/"))
-
-
-def shown(path: Path) -> str:
-    """A path as messages name it."""
-    return "standard input" if path == PIPE else str(path)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file or a pipe to read; UserError when it is missing or cannot be read."""
-    if path == PIPE:
-        yield sys.stdin.buffer
-        return
-    if not path.is_file() and not is_pipe(path):
-        what = "is a directory, not a file" if path.is_dir() else "there is no such file"
-        raise UserError(
-            f"{path}: {what}; put your data there, name yours, or make the built-in sample with "
-            "`python data_process/make_sample.py`"
-        )
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror or error}); check its permissions and disk"
-        ) from error
 
 
 def is_blank(raw: bytes) -> bool:
@@ -322,7 +262,6 @@ def is_blank(raw: bytes) -> bool:
 def decode_line(number: int, raw: bytes, longest: int = LONGEST_LINE) -> str:
     """The text of a line; BadLine when it is too long, or its bytes are not UTF-8 text."""
     if number == 1:
-        refuse_other_formats(raw)
         raw = raw.removeprefix(BOM)
     if len(raw) > longest:
         raise BadLine(
@@ -339,18 +278,6 @@ def decode_line(number: int, raw: bytes, longest: int = LONGEST_LINE) -> str:
         ) from error
 
 
-def refuse_other_formats(first_line: bytes) -> None:
-    """Raises OtherFormat when a file's first bytes are those of UTF-16, UTF-32, or of a compressed
-    or binary format."""
-    marked = first_line.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"))
-    if marked or re.match(rb"\0{1,3}[\t -~]|[\t -~]\0", first_line):
-        raise OtherFormat("the file is UTF-16 or UTF-32; save it as UTF-8")
-    if COMPRESSED.match(first_line):
-        raise OtherFormat("the file is compressed; unpack it first")
-    if first_line.startswith(b"PAR1"):
-        raise OtherFormat(f"the file is {PARQUET}")
-
-
 def parse_object(line: str) -> dict[str, Any]:
     """The JSON object of a line.
 
@@ -361,6 +288,8 @@ def parse_object(line: str) -> dict[str, Any]:
     try:
         record = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
+        if line.startswith(NO_RECORD):
+            raise BadLine(line.removeprefix(NO_RECORD).rstrip()) from None
         cut = "" if line.endswith("\n") else "; the line has no end, so the file may be cut"
         raise BadLine(f"not valid JSON ({json_reason(error)}){cut}; mend or remove it") from error
     if not isinstance(record, dict):

@@ -8,46 +8,145 @@ to see that they are unchanged.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from config import UserError
-from data_process.records.jsonl import PIECE_BYTES, EmptyFile, FilePart, is_blank, opened
+from config import PathConfig, UserError
+from data_process.records.jsonl import LONGEST_LINE, EmptyFile, FilePart, is_blank
+from data_process.records.opening import (
+    COPIES,
+    ORIGIN,
+    decompressed,
+    is_pipe,
+    look_into,
+    opened,
+    shown,
+)
+from data_process.records.sources import PIECE_BYTES, lines_of
+from data_process.running.compression import inner_name
 from data_process.running.step import Part, Step, byte_bar
-from model.directory.storage import json_writer, replace_file
+from data_process.running.work_dir import locked, open_aside
+from model.directory.storage import json_text, json_writer, remove, replace_file, text_writer
 
 PART_BYTES = 32 << 20
 """Large enough that starting a part costs nothing, small enough that a kill costs little."""
+PLAIN = "records.jsonl"
+OLD_SECONDS = 7 * 24 * 3600.0
+"""Age at which the copy of a pipe is one that was left behind."""
 SETTLED_SECONDS = 2.0
 """A file written to more lately than this is not remembered: on some file systems a second write
 could leave the same time behind."""
 
 
-def jsonl_parts(paths: Sequence[Path], part_bytes: int = PART_BYTES) -> list[FilePart]:
+def jsonl_parts(
+    paths: Sequence[Path],
+    part_bytes: int = PART_BYTES,
+    longest: int = LONGEST_LINE,
+    lines: bool = False,
+) -> list[FilePart]:
     """Reads files once to find where to cut them.
 
     Args:
-        paths: the files, in the order of the output.
+        paths: the files, in the order of the output, in any form, and pipes; see `plain_copy`.
         part_bytes: a part ends with the line that makes it this long, in bytes.
+        longest: bytes that an item of an array may have.
+        lines: whether each line of a text file is a document.
 
     Raises:
         UserError: a file is missing, cannot be read, holds no record, or is given twice.
     """
     found: list[FilePart] = []
     refuse_twice(paths)
+    paths = [plain_copy(path, longest=longest, lines=lines) for path in paths]
     sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
     with byte_bar("looking through", sum(sizes)) as bar:
         for path in paths:
             _, _, parts = read_through(path, part_bytes, bar.update)
             found += parts
     return found
+
+
+def plain_copy(
+    path: Path, cache_dir: Path | None = None, longest: int = LONGEST_LINE, lines: bool = False
+) -> Path:
+    """A file of plain JSONL, for work that is done in parts or returns to a record: the file
+    itself, or, of one in another form, a copy in the cache.
+
+    Args:
+        path: the file.
+        cache_dir: the cache; None: where it is by default.
+        longest: bytes that an item of an array may have.
+        lines: whether each line of a text file is a document.
+
+    Raises:
+        UserError: it is missing, or cannot be read.
+    """
+    with opened(path) as file:
+        packing, content = look_into(path, file)
+        if packing.form == "jsonl" and content is file:
+            return path
+        made = (
+            pieces(content)
+            if packing.form == "jsonl"
+            else lines_of(path, packing, content, longest, lines)
+        )
+        return copied(path, PLAIN, made, cache_dir)
+
+
+def readable_copy(path: Path) -> Path:
+    """What can be read again as it stands: the file itself, or, of a pipe and of a compressed file,
+    a copy in the cache."""
+    with opened(path) as file:
+        compression, _, content = decompressed(path, file)
+        if not compression and not is_pipe(path):
+            return path
+        return copied(path, inner_name(path).name, pieces(content), None)
+
+
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """What a file holds."""
+    return iter(partial(file.read, PIECE_BYTES), b"")
+
+
+def copied(path: Path, name: str, content: Iterable[bytes], cache_dir: Path | None) -> Path:
+    """A copy of what a file holds, which is made once. Copies of files that are gone or have
+    changed are removed; that of a pipe goes with the process."""
+    copies = (cache_dir or PathConfig.cache_dir) / COPIES
+    place = copies / copy_name(path)
+    with locked(place):
+        if not (place / name).exists():
+            remove_stale(copies)
+            replace_file(place / ORIGIN, text_writer(str(path)))
+            with open_aside(place / name, overwrite=True) as file:
+                file.writelines(content)
+    if is_pipe(path):
+        atexit.register(remove, place)
+    return place / name
+
+
+def copy_name(path: Path) -> str:
+    """The name of the copy of a file as it is now; of a pipe another one each time."""
+    facts = time.time_ns() if is_pipe(path) else [str(path.resolve()), signature_of(path)]
+    return hashlib.sha256(json_text(facts).encode("utf-8")).hexdigest()[:16]
+
+
+def remove_stale(copies: Path) -> None:
+    """Removes copies of files that are gone or have changed, and those of pipes that a killed
+    process has left."""
+    for origin in copies.glob(f"*/{ORIGIN}"):
+        path = Path(origin.read_text(encoding="utf-8"))
+        is_old = time.time() - origin.stat().st_mtime > OLD_SECONDS
+        if is_old if is_pipe(path) else not path.exists() or copy_name(path) != origin.parent.name:
+            remove(origin.parent)
 
 
 def refuse_twice(paths: Sequence[Path]) -> None:
@@ -66,8 +165,8 @@ def refuse_copies(files: Sequence[tuple[Path, str]]) -> None:
     for path, sha256 in files:
         if sha256 in first:
             raise UserError(
-                f"{first[sha256]} and {path} hold the same: name it once (to go through all data "
-                "more often, raise --num_train_epochs)"
+                f"{shown(first[sha256])} and {shown(path)} hold the same: name it once (to go "
+                "through all data more often, raise --num_train_epochs)"
             )
         first[sha256] = path
 
@@ -160,7 +259,8 @@ def survey(path: Path, part_bytes: int, known: KnownFiles) -> Survey:
     Raises:
         UserError: the file is missing, cannot be read, or holds no record.
     """
-    signature = signature_of(path) if path.is_file() else []
+    path = plain_copy(path, known.path.parent)
+    signature = signature_of(path)
     facts = known.recall(path, f"survey {part_bytes}")
     if facts is not None:
         parts = tuple(FilePart(path, *part) for part in facts["parts"])

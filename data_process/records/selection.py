@@ -27,8 +27,9 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from config import Count, Share, UserError
 from data_process.records.files import CopyConfig, InputConfig, OutputConfig, copying
-from data_process.records.jsonl import Record, is_pipe, opened, written_line
+from data_process.records.jsonl import Record, written_line
 from data_process.records.kinds import content_of, described, kind_of
+from data_process.records.opening import opened
 from data_process.records.parts import refuse_changed, signature_of
 from data_process.running.work_dir import PIPE
 
@@ -200,8 +201,6 @@ class SplitConfig(CopyConfig):
     seed: int = 1
     """Another seed parts them in another way."""
 
-    takes_pipes = False
-
     def conflicts(self) -> list[str]:
         """What is wrong between the fields, a sentence each."""
         found = super().conflicts() + amount_problems(self.records, self.share)
@@ -282,7 +281,7 @@ class Index:
         for record in records:
             if record.path != path:
                 path = record.path
-                from_pipe = is_pipe(path)
+                from_pipe = record.begin < 0
                 first = len(self.keys)
                 signature = [] if from_pipe else signature_of(path)
                 self.files.append((PIPE if from_pipe else path, first, signature))

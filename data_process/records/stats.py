@@ -143,8 +143,6 @@ class StatsConfig(InputConfig):
     execution: Execution = field(default_factory=Execution)
     """How the work is spread."""
 
-    takes_pipes = False
-
     def conflicts(self) -> list[str]:
         """What is wrong with the fields, a sentence each."""
         found = super().conflicts()
@@ -158,7 +156,7 @@ def run_stats(config: StatsConfig) -> None:
     start = time.perf_counter()
     files = config.files()
     refuse_outputs([config.output], config.input_files, config.overwrite)
-    parts = tuple(jsonl_parts(files))
+    parts = tuple(jsonl_parts(files, longest=config.reading.max_line_bytes))
     fingerprint = fingerprint_of(config.tokenizer_dir)
     step = CountStep(parts, config.tokenizer_dir, config.languages, config.reading, fingerprint)
     with passing_work_dir(step) as work_dir:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from config import UserError
+from data_process.running.compression import packed
 from data_process.running.step import PARTS, Step, byte_bar, done_parts, put_on_disk, stream_files
 from model.directory.storage import (
     explained,
@@ -138,6 +139,21 @@ def clear_removed(work_dir: Path) -> None:
 
 @contextmanager
 def open_output(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
+    """A file that gets its name when the block ends well, and leaves nothing when it does not. It
+    takes lines of JSON, and is compressed, or Parquet, if its name says so (see `packed`).
+
+    Raises:
+        UserError: see `open_aside`; or the lines cannot be Parquet.
+    """
+    with (
+        open_aside(destination, overwrite) as file,
+        packed(file, destination.name) as stream,
+    ):
+        yield stream
+
+
+@contextmanager
+def open_aside(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
     """A file that gets its name when the block ends well, and leaves nothing when it does not.
 
     Raises:

@@ -19,10 +19,18 @@ from typing import Annotated, Any
 from annotated_types import Ge
 
 from config import Settings
-from data_process.records.files import find_files
+from data_process.records.files import RECORD_ENDINGS, find_files
 from data_process.records.jsonl import BadRecords, FilePart, read_part
 from data_process.records.kinds import document_problems
-from data_process.records.parts import PART_BYTES, jsonl_parts, refuse_twice, signature_of
+from data_process.records.opening import look_into, opened, shown
+from data_process.records.parts import (
+    PART_BYTES,
+    jsonl_parts,
+    readable_copy,
+    refuse_twice,
+    signature_of,
+)
+from data_process.running.compression import inner_name
 from data_process.running.run import StepResult, first_of, run_single
 from data_process.running.step import Part, PartOutput, Step, grouped, progress
 from data_process.running.workers import Execution
@@ -30,7 +38,7 @@ from data_process.text.files import TextPart, is_encoding, text_chunks, text_par
 from data_process.text.sentences import FINDERS, SENTENCE_FINDERS, Finder, is_character_border
 from model.tokenizer import EtudeTokenizer
 
-ENDINGS = (".txt", ".jsonl")
+ENDINGS = (".txt", *RECORD_ENDINGS)
 REPLACED = "places that were no text, now U+FFFD"
 BLOCK = 1 << 16
 """Characters that are read at a time."""
@@ -298,15 +306,23 @@ def plan_splitting(
     refuse_twice([path for _, path in found])
     mend = settings.bad_records == "skip"
     for place, path in progress(found, desc="looking through", unit=" files"):
-        if path.suffix.lower() == ".jsonl":
+        if not is_text(path):
             members += jsonl_parts([path], part_bytes)
             continue
-        source = path.relative_to(place).as_posix() if place.is_dir() else path.name
+        source = path.relative_to(place).as_posix() if place.is_dir() else Path(shown(path)).name
         source = sources[path] if sources else source
-        parts = text_parts(path, part_bytes, settings.encoding, mend)
+        parts = text_parts(readable_copy(path), part_bytes, settings.encoding, mend)
         members += [replace(part, source=source) for part in parts]
     groups = grouped(members, lambda member: member.part.size, part_bytes)
     return SplitStep(tuple(groups), settings)
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is a text, by its name, or, where that says nothing, by how it begins."""
+    if suffix := inner_name(path).suffix:
+        return suffix.lower() == ".txt"
+    with opened(path) as file:
+        return look_into(path, file)[0].form == "lines"
 
 
 def encodings_found(step: SplitStep) -> list[str]:

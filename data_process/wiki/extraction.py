@@ -19,7 +19,7 @@ from annotated_types import Gt
 from tqdm import tqdm
 
 from config import Count, Settings, UserError
-from data_process.records.jsonl import is_pipe
+from data_process.records.opening import is_pipe
 from data_process.records.parts import refuse_twice, signature_of
 from data_process.running.run import StepResult, run_step
 from data_process.running.step import Part, PartOutput, Step, byte_bar, stream_records

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from config import TrainOnName, UserError
+from data_process.records.files import find_files
+from data_process.records.opening import shown
 from data_process.records.parts import (
     KnownFiles,
     Survey,
@@ -45,6 +48,7 @@ from train.data.token_parts import (
     KindName,
     Part,
     PartBuilder,
+    functions_of,
     part_directory,
     token_dtype,
 )
@@ -71,10 +75,14 @@ def build(
     """
     records = sum(found.records for found in surveys)
     if records < validation_every:
+        read, _ = functions_of(kind, train_on)
+        for part in all_parts(surveys, ()):  # what is wrong with a line explains more
+            deque(read(part.lines), maxlen=0)
         raise UserError(
-            f"{surveys[0].path}: to keep every {validation_every}th record for validation there "
-            f"must be {validation_every} at least, and there {'is' if records == 1 else 'are'} "
-            f"{records}: add data, lower --validation_every (0: none), or name --validation_files"
+            f"{shown(surveys[0].path)}: to keep every {validation_every}th record for validation "
+            f"there must be {validation_every} at least, and there "
+            f"{'is' if records == 1 else 'are'} {records}: add data, "
+            "lower --validation_every (0: none), or name --validation_files"
         )
     parts_place = directory.with_name(directory.name + ".parts")
     builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place, train_on)
@@ -222,7 +230,8 @@ def tokenised_data(
     """
     known = KnownFiles(cache_dir / "known_files.json")
     surveys, measured = (
-        [survey(file, PART_BYTES, known) for file in some] for some in (files, validation_files)
+        [survey(file, PART_BYTES, known) for file in find_files(some)]
+        for some in (files, validation_files)
     )
     refuse_copies([(found.path, found.sha256) for found in (*surveys, *measured)])
     every = 0 if measured else validation_every

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
-from data_process.records.jsonl import is_pipe
+from data_process.records.opening import is_pipe
 from data_process.wiki.dump.pages import PAGE_BYTES, DumpEnd, PageSplitter, Section
 from data_process.wiki.dump.unpacking import (
     DECLARATION_BYTES,

@@ -236,9 +236,9 @@ def test_tools_end_a_conversation_and_what_is_dropped_is_kept_aside(tmp_path: Pa
 def test_what_cannot_be_told_is_refused_in_one_sentence(records: list[Any], sentence: str) -> None:
     _, ran = convert(*records)
     assert ran.code == 2
-    assert sentence in ran.err
-    assert ran.err.count("\n") == 1
-    assert ran.err.startswith("error: standard input:")
+    *_, last = ran.err.splitlines()
+    assert sentence in last
+    assert last.startswith("error: standard input:")
 
 
 def test_formats_and_keys_can_be_named() -> None:
@@ -289,7 +289,8 @@ def test_an_array_larger_than_what_is_read_at_once_is_streamed(
     [
         ('[{"text": "a"},\n{"text": "b"}', ":2: an item must be followed by a comma"),
         ('[{"text": "a"},\n', ":2: the array has no end"),
-        ('[{"text": "a"},\n]', ":2: not valid JSON"),
+        ('[{"text": "a"},\n]', ":1: a comma stands behind the last item"),
+        ('[\n{"text": "a"},\n\n]', ":2: a comma stands behind the last item"),
         ('[{"text": "a"}\n{"text": "b"}]', ":2: an item must be followed by a comma"),
         ('[{"text": "a"},\n{"text": "b" "c"}]', ":2: not valid JSON"),
         ('[{"text": "a"}]\nmore', ":2: something stands behind"),
@@ -315,10 +316,10 @@ def test_a_list_in_the_first_line_does_not_make_an_array_of_a_file_of_lines(
     assert json.loads(run("convert", path, "--bad_records", "skip").out) == {"text": "b"}
 
 
-def test_bad_items_of_an_array_are_skipped_and_named_by_their_number(tmp_path: Path) -> None:
+def test_bad_items_of_an_array_in_one_line_are_named_by_their_number(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text('[{"text": "a"}, 7, {"text": NaN}, "b"]', encoding="utf-8")
-    assert run("convert", path).err.rstrip().endswith("(item 2 of the array)")
+    assert f"{path}:2: found int" in run("convert", path).err
     ran = run("convert", path, "--bad_records", "skip")
     assert [json.loads(line)["text"] for line in ran.out.splitlines()] == ["a", "b"]
     assert ran.count("dropped: bad record") == 2
