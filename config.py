@@ -228,6 +228,12 @@ class TrainConfig(Settings):
     """Tokens in a row."""
     num_train_epochs: Annotated[float, Interval(gt=0, le=1e9)] = 3.0
     """Times that the data is gone through."""
+    init_from: Path | None = None
+    """Start from the weights of this model directory (trained or imported), with a new optimizer
+    and the shape and tokenizer that it has."""
+    extend: bool = False
+    """Go on after the end of a run that is complete, with more --max_steps, --num_train_epochs or
+    --max_minutes: weights and optimizer stay, the learning rate's schedule begins again."""
     max_steps: Annotated[int | None, Gt(0)] = None
     """Stop after this many optimizer steps, whatever num_train_epochs says."""
     max_minutes: Annotated[float | None, Gt(0)] = None
@@ -441,9 +447,12 @@ class EtudeConfig:
 
     def problems(self, parts: Sequence[str]) -> list[str]:
         """Everything wrong with the values of the named parts, a sentence each."""
-        found = [p for name in parts for p in getattr(self, name).problems()]
+        new = "model" in parts and "pretrain" in parts and not self.pretrain.init_from
+        # The shape of a run that starts from a model is that model's.
+        checked = [name for name in parts if name != "model" or new or "pretrain" not in parts]
+        found = [p for name in checked for p in getattr(self, name).problems()]
         context = self.model.max_position_embeddings
-        if "model" in parts and "pretrain" in parts and self.pretrain.max_length > context:
+        if new and self.pretrain.max_length > context:
             found.append(
                 f"max_length is {self.pretrain.max_length}, more than the model's context: lower "
                 f"it to {context} or raise max_position_embeddings"
@@ -455,6 +464,8 @@ class EtudeConfig:
     def problems_of_auto(self) -> list[str]:
         """What does not go with a size that is chosen by time."""
         found = []
+        if self.pretrain.init_from:
+            found.append("preset auto chooses a size, and init_from has one: take another preset")
         if self.pretrain.max_minutes is None:
             found.append("preset auto chooses the size by time: say how long with --max_minutes")
         given = [name for name in SHAPE if getattr(self.model, name) != getattr(nano().model, name)]

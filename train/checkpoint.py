@@ -23,11 +23,13 @@ from torch import Tensor
 from config import UserError
 from model.directory.pretrained import WEIGHTS, load_weights, save_tensors
 from model.directory.storage import (
+    SUMMARY,
     DamagedDirectory,
     Writer,
     clear_leftovers,
     json_writer,
     read_object,
+    read_object_if_there,
     remove_directory,
     verify,
     write_directory,
@@ -41,7 +43,23 @@ FORMAT = 2
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 GUARD = "guard.0.state"
+SCHEDULE_SETTINGS = frozenset(
+    {
+        "max_steps",
+        "num_train_epochs",
+        "max_minutes",
+        "learning_rate",
+        "muon_learning_rate",
+        "lr_scheduler_type",
+        "warmup_ratio",
+        "decay_ratio",
+        "min_lr_ratio",
+    }
+)
+"""Settings of how far a run goes and how fast: --extend may change them."""
 FREE_SETTINGS = {
+    "extend",
+    "init_from",  # what it holds is a fingerprint
     "gradient_accumulation_steps",
     "save_steps",
     "save_total_limit",
@@ -70,11 +88,13 @@ class Identity:
     fingerprints: Mapping[str, str]
     """Of the data, the tokenizer and, in fine-tuning, the model it starts from."""
 
-    def differences(self, saved: Mapping[str, Any]) -> list[str]:
-        """What differs from a saved identity, a phrase each."""
+    def differences(
+        self, saved: Mapping[str, Any], apart_from: frozenset[str] = frozenset()
+    ) -> list[str]:
+        """What differs from a saved identity apart from some settings, a phrase each."""
         found = []
         before, now = saved["settings"], json.loads(json.dumps(dict(self.settings)))
-        for name in sorted({*before, *now} - FREE_SETTINGS):
+        for name in sorted({*before, *now} - FREE_SETTINGS - apart_from):
             if before.get(name, now.get(name)) != now.get(name):  # else it is newer than the run
                 found.append(f"{name} was {before.get(name)} and is {now.get(name)}")
         for name in sorted({*self.fingerprints, *saved["fingerprints"]}):
@@ -91,6 +111,10 @@ class Progress:
     """Optimizer steps done."""
     seconds: float = 0.0
     """Time spent on them, over all starts of the run."""
+    first_step: int = 0
+    """Where the schedule began: 0, or where a run that was extended had been complete."""
+    first_seconds: float = 0.0
+    """The time that had been spent by then."""
 
 
 def save_checkpoint(
@@ -142,10 +166,15 @@ def list_checkpoints(directory: Path) -> list[Path]:
     return sorted((p for p in directory.glob("step-*") if p.name[5:].isdigit()), reverse=True)
 
 
-def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
+def find_checkpoint(directory: Path, identity: Identity, extend: bool = False) -> Path | None:
     """The newest undamaged checkpoint of a run, or None when there are no checkpoints.
 
     Damaged ones are named and passed over.
+
+    Args:
+        directory: the run's checkpoints.
+        identity: what the run is.
+        extend: the last checkpoint of a run that is complete may have another schedule.
 
     Raises:
         UserError: all are damaged, or the newest belongs to a run with other settings or data.
@@ -159,7 +188,7 @@ def find_checkpoint(directory: Path, identity: Identity) -> Path | None:
         except DamagedDirectory as damage:
             print(f"{damage}; going back to the checkpoint before it")
             continue
-        check_identity(path, identity)
+        check_identity(path, identity, extend)
         return path
     if found:
         raise UserError(
@@ -192,7 +221,7 @@ def check_place(path: Path) -> None:
         raise DamagedDirectory(f"{path / STATE} is that of step {step}")
 
 
-def check_identity(path: Path, identity: Identity) -> None:
+def check_identity(path: Path, identity: Identity, extend: bool = False) -> None:
     """Raises UserError when a checkpoint belongs to another run, naming every difference."""
     state = read_object(path / STATE)
     if state["format"] != FORMAT:
@@ -200,12 +229,25 @@ def check_identity(path: Path, identity: Identity) -> None:
             f"{path}: written in format {state['format']}, but this Etude reads format {FORMAT}; "
             "use the Etude that wrote it"
         )
-    if differences := identity.differences(state):
-        raise UserError(
-            f"{path.parent.parent} holds a run that differs: {'; '.join(differences)}. To continue "
-            "it, give the same settings and files; to start over, name another model directory or "
-            "move this one away"
-        )
+    differences = identity.differences(state)
+    run, complete = path.parent.parent, is_last(path)
+    extendable = complete and not identity.differences(state, apart_from=SCHEDULE_SETTINGS)
+    if not differences or (extend and extendable):
+        return
+    way = "; to go on after its end, add --extend" if extendable else ""
+    if extend and not complete:
+        way = "; --extend is for a run that is complete, and this one is not yet"
+    raise UserError(
+        f"{run} holds a run that differs: {'; '.join(differences)}. To continue it, give the same "
+        f"settings and files{way}; to start over, name another model directory (from its weights: "
+        f"--init_from {run}) or move this one away"
+    )
+
+
+def is_last(path: Path) -> bool:
+    """Whether a checkpoint is the last one of a run that is complete."""
+    summary = read_object_if_there(path.parent.parent / SUMMARY)
+    return bool(summary.get("complete")) and summary.get("step") == step_of(path)
 
 
 def restore(
@@ -228,7 +270,8 @@ def restore(
     set_random_state(tensors)
     guard.state.copy_(tensors[GUARD])
     state = read_object(path / STATE)
-    return Progress(int(state["step"]), float(state["seconds"]))
+    known = [item.name for item in dataclasses.fields(Progress) if item.name in state]
+    return Progress(**{name: state[name] for name in known})
 
 
 def optimizer_tensors(

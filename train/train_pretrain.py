@@ -35,9 +35,12 @@ def main() -> int:
 
 
 def pretraining(config: EtudeConfig, world: World) -> Stage:
-    """What pretraining brings to the loop: a new model, and texts laid end to end."""
+    """What pretraining brings to the loop: a model, new or that of --init_from, and texts laid
+    end to end."""
     import torch
 
+    from model.directory.pretrained import WEIGHTS
+    from model.directory.storage import sha256_of
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
     from train.data.packing import concatenate
@@ -45,10 +48,16 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from train.distributed import main_first
     from train.objective import CrossEntropy
     from train.run.auto_shape import choose_shape
+    from train.run.start import initial_model
     from train.stage import make_stage
 
     settings, paths = config.pretrain, config.paths
-    tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
+    model, built_on = None, {}
+    if settings.init_from:
+        model, tokenizer = initial_model(settings.init_from, config)
+        built_on = {"initial model": sha256_of(settings.init_from / WEIGHTS)}
+    else:
+        tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
     with main_first(world):
         data = tokenised_data(
             "pretrain",
@@ -61,11 +70,12 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     packed = concatenate(
         data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention
     )
-    shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
-    if config.preset == "auto":
-        shape = choose_shape(shape, settings, packed[0], paths.pretrained_model_dir, world)
-    model = Etude(shape)
-    model.initialize(torch.Generator().manual_seed(settings.seed))
+    if model is None:
+        shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
+        if config.preset == "auto":
+            shape = choose_shape(shape, settings, packed[0], paths.pretrained_model_dir, world)
+        model = Etude(shape)
+        model.initialize(torch.Generator().manual_seed(settings.seed))
     return make_stage(
         "pretrain",
         settings,
@@ -76,6 +86,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         paths.pretrained_model_dir,
         is_chat=False,
         objective=CrossEntropy(),
+        built_on=built_on,
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_config, run_script
-from config import EtudeConfig, UserError
+from config import EtudeConfig
 from train.run.signals import leave_on_interrupt
 
 if TYPE_CHECKING:
@@ -34,22 +34,22 @@ def main() -> int:
 
 
 def fine_tuning(config: EtudeConfig, world: World) -> Stage:
-    """What fine-tuning brings to the loop: the pretrained model, and conversations packed whole."""
+    """What fine-tuning brings to the loop: the pretrained model (or that of --init_from), and
+    conversations packed whole."""
     from model.directory.pretrained import WEIGHTS, load_pretrained
     from model.directory.storage import sha256_of
     from train.data.packing import pack
     from train.data.token_files import tokenised_data
     from train.distributed import main_first
     from train.objective import CrossEntropy
+    from train.run.start import refuse_long_rows, refuse_own_directory
     from train.stage import make_stage
 
     settings, paths = config.sft, config.paths
-    model, tokenizer = load_pretrained(paths.pretrained_model_dir)
-    if settings.max_length > model.config.max_position_embeddings:
-        raise UserError(
-            f"--max_length {settings.max_length} is more than the model's context: use at most "
-            f"{model.config.max_position_embeddings}"
-        )
+    start = settings.init_from or paths.pretrained_model_dir
+    refuse_own_directory(start, paths.sft_model_dir)
+    model, tokenizer = load_pretrained(start)
+    refuse_long_rows(settings.max_length, model.config)
     with main_first(world):
         data = tokenised_data(
             "sft",
@@ -73,7 +73,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
         paths.sft_model_dir,
         is_chat=True,
         objective=CrossEntropy(),
-        built_on={"pretrained model": sha256_of(paths.pretrained_model_dir / WEIGHTS)},
+        built_on={"pretrained model": sha256_of(start / WEIGHTS)},
     )
 
 

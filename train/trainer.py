@@ -12,15 +12,16 @@ import dataclasses
 import sys
 import time
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from config import TrainConfig, UserError
 from model.directory.pretrained import model_files
-from model.directory.storage import Writer, update_directory
+from model.directory.storage import Writer, read_object, update_directory
 from train.checkpoint import (
     GUARD,
+    STATE,
     Identity,
     Progress,
     find_checkpoint,
@@ -36,13 +37,16 @@ from train.data.batches import Prefetch, RowOrder, step_batches, total_steps
 from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte, generate_samples, sample_prompts
 from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
-from train.optimizer import build_optimizers, lr_scale, set_learning_rates
+from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
 from train.run.logs import RunLogger, in_bits
 from train.run.plan import announcement
+from train.run.schedule import Schedule
 from train.run.signals import StopRequest
 from train.stage import Stage, with_dtype
 from train.step import RecordQueue, StepGuard, TrainingStep
+
+T = TypeVar("T")
 
 
 def train(stage: Stage, world: World) -> int:
@@ -65,7 +69,7 @@ def train(stage: Stage, world: World) -> int:
                 f"{in_bits(summary['bits_per_byte'])}; the model is in {stage.output_dir}"
             )
         return 0
-    refuse_other_model(stage.output_dir, identity)
+    refuse_other_model(stage.output_dir, identity, stage.config.extend)
     use_deterministic_kernels(world.device)
     keep_freed_memory()
     set_matmul_precision(world.device, getattr(torch, stage.config.dtype))
@@ -101,14 +105,14 @@ class Run:
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
         self.records = RecordQueue(world.device, stage.objective.metrics)
-        self.durations = dict.fromkeys(("step", "evaluate", "save"), 0.0)
-        """Seconds that each took last."""
         self.begin()
 
     def begin(self) -> None:
         """Restores the newest checkpoint, says what will happen, and readies the step."""
         config, world, dtype = self.config, self.world, getattr(torch, self.config.dtype)
-        found = find_checkpoint(self.checkpoints, self.identity) if world.is_main else None
+        found = None
+        if world.is_main:
+            found = find_checkpoint(self.checkpoints, self.identity, config.extend)
         name = world.same(found.name if found else None)
         checkpoint = self.checkpoints / name if name else None
         plan = announcement(self.stage, world, step_of(checkpoint), self.total)
@@ -121,6 +125,10 @@ class Run:
         self.progress = Progress()
         if checkpoint:
             self.progress = restore(checkpoint, self.model, self.optimizers, self.guard)
+        self.schedule = Schedule(config, self.total, self.progress)
+        if checkpoint and self.identity.differences(read_object(checkpoint / STATE)):
+            self.schedule.begin_again()  # check_identity lets only an extension differ
+            plan += "\n  extending a run that was complete: the learning rate rises and falls again"
         self.apply = TrainingStep(
             module,
             self.model,
@@ -158,7 +166,9 @@ class Run:
             self.evaluate()  # measures how much time the last evaluation will need
         while not self.is_over():
             step = self.progress.step
-            interrupted = step and step % config.eval_steps == 0 and not self.evaluate()
+            # An extension also measures where it begins, as the run's end did.
+            due = step and (step % config.eval_steps == 0 or step == self.progress.first_step)
+            interrupted = due and not self.evaluate()
             if not interrupted:
                 self.train_step()
             step, stopped = self.progress.step, self.stopped()
@@ -175,28 +185,16 @@ class Run:
 
     def is_over(self) -> bool:
         """Whether the last step is done: by number, or by the clock."""
-        if self.progress.step >= self.total or self.config.max_minutes is None:
-            return self.progress.step >= self.total
-        return self.world.same(self.logger.seconds >= self.seconds_to_train)
+        return self.agreed(self.schedule.is_over(self.logger.seconds))
 
-    @property
-    def seconds_to_train(self) -> float:
-        """Seconds of the run that are for steps; the rest is for the last evaluation and save."""
-        rest = 1.2 * sum(self.durations.values())
-        return max(1.0, 60 * (self.config.max_minutes or 0) - rest)
-
-    def position(self) -> float:
-        """The step that the schedule is at; against the clock, further on as time goes by."""
-        step = self.progress.step
-        if self.config.max_minutes is None:
-            return step
-        share = min(1.0, self.logger.seconds / self.seconds_to_train)
-        return self.world.same(max(float(step), share * (self.total - 1)))
+    def agreed(self, value: T) -> T:
+        """What the schedule says; when it follows the clock, that of the main process counts."""
+        return value if self.config.max_minutes is None else self.world.same(value)
 
     def train_step(self) -> None:
         """One optimizer step over the rows of this step."""
         began = time.perf_counter()
-        scale = lr_scale(self.position(), self.total, self.config)
+        scale = self.agreed(self.schedule.scale(self.logger.seconds))
         set_learning_rates(self.optimizers, scale)
         batches = [batch.to(self.world.device) for batch in self.batches(self.progress.step)]
         record = self.apply(batches)
@@ -257,7 +255,7 @@ class Run:
 
     def took(self, what: str, began: float) -> None:
         """Notes how long something took."""
-        self.durations[what] = time.perf_counter() - began
+        self.schedule.durations[what] = time.perf_counter() - began
         if what != "step":
             self.logger.resume_clock()
 

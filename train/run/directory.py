@@ -48,10 +48,18 @@ def saved_settings(model_dir: Path) -> dict[str, Any]:
     return {}
 
 
-def refuse_other_model(directory: Path, identity: Identity) -> None:
-    """Raises UserError when a new run would overwrite a model that it did not make."""
-    if list_checkpoints(directory / "checkpoints") or not (directory / WEIGHTS).exists():
+def refuse_other_model(directory: Path, identity: Identity, extend: bool) -> None:
+    """Raises UserError when a new run would overwrite a model that it did not make, or when there
+    is none to extend."""
+    if list_checkpoints(directory / "checkpoints"):
         return  # find_checkpoint compares a run that can be continued
+    if extend:
+        raise UserError(
+            f"--extend: there are no checkpoints in {directory}, so no run to extend; to start "
+            "from the weights of a model, give --init_from its directory"
+        )
+    if not (directory / WEIGHTS).exists():
+        return
     try:
         verify(directory, SUMMARY)
         summary = read_object(directory / SUMMARY)
@@ -61,7 +69,7 @@ def refuse_other_model(directory: Path, identity: Identity) -> None:
     if differences:
         raise UserError(
             f"{directory} holds another model: {'; '.join(differences)}. Name another model "
-            "directory or move this one away"
+            f"directory (from its weights: --init_from {directory}) or move this one away"
         )
 
 

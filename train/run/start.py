@@ -1,0 +1,57 @@
+"""What a run starts from: the weights of another model (--init_from)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from config import PRESETS, EtudeConfig, ModelConfig, PathConfig, UserError
+from model.directory.pretrained import load_pretrained
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+
+
+def initial_model(directory: Path, config: EtudeConfig) -> tuple[Etude, EtudeTokenizer]:
+    """The model and the tokenizer that pretraining goes on from.
+
+    Raises:
+        UserError: there is no model, or what was asked for (a shape, a tokenizer, a context) is not
+            what it has.
+    """
+    refuse_own_directory(directory, config.paths.pretrained_model_dir)
+    model, tokenizer = load_pretrained(directory)
+    default, found = PRESETS[config.preset]().model, model.config
+    for item in dataclasses.fields(ModelConfig):
+        asked, has = getattr(config.model, item.name), getattr(found, item.name)
+        if asked not in (has, getattr(default, item.name)):
+            raise UserError(
+                f"--{item.name} is {asked}, but the model of --init_from {directory} has {has}: "
+                "leave it out"
+            )
+    place = config.paths.tokenizer_dir
+    named = place != PathConfig.tokenizer_dir
+    if named and EtudeTokenizer.load(place).fingerprint != tokenizer.fingerprint:
+        raise UserError(
+            f"--tokenizer_dir {place} is not the tokenizer of --init_from {directory}, whose "
+            "weights mean its own tokens: leave --tokenizer_dir out"
+        )
+    refuse_long_rows(config.pretrain.max_length, found)
+    return model, tokenizer
+
+
+def refuse_own_directory(start: Path, output_dir: Path) -> None:
+    """Raises UserError when a run would write over the model that it starts from."""
+    if start.resolve() == output_dir.resolve():
+        raise UserError(
+            f"{output_dir} is the model to start from and the directory to write: name another "
+            "model directory to write"
+        )
+
+
+def refuse_long_rows(max_length: int, shape: ModelConfig) -> None:
+    """Raises UserError when rows are longer than the context of a model."""
+    if max_length > shape.max_position_embeddings:
+        raise UserError(
+            f"--max_length {max_length} is more than the model's context: use at most "
+            f"{shape.max_position_embeddings}"
+        )
