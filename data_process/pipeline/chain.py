@@ -233,7 +233,8 @@ class Chain:
         """Dumps to articles."""
         given, cleaning = self.settings, WikitextSettings(variant=self.settings.variant)
         taken = ExtractionSettings(lang=given.lang, min_length=given.min_length, cleaning=cleaning)
-        return extract(self.inputs.dumps, taken, work_dir, self.execution)
+        store = self.work_dir.with_suffix(".templates")
+        return extract(self.inputs.dumps, taken, work_dir, self.execution, store)
 
     def split(self, work_dir: Path) -> StepResult:
         """Texts to samples."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,6 +86,10 @@ class StepConfig(Settings):
         join_streams(work_dir, MAIN, self.output, self.overwrite)
         return [self.output]
 
+    def write_report(self, result: StepResult) -> list[Path]:
+        """Writes what was done into files of its own, where a script has some; their paths."""
+        return []
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -99,6 +103,8 @@ class StepResult:
     """What was damaged in the input, of which all that could be read was used."""
     notes: Sequence[str] = ()
     """What else is worth knowing about it."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the file of the report holds beside the counts; plain values."""
 
 
 def run_and_join(
@@ -124,6 +130,7 @@ def run_and_join(
     if config.rejected:
         join_streams(work_dir, REJECTED, config.rejected, config.overwrite)
         written.append(config.rejected)
+    written += config.write_report(result)
     remove_work_dir(work_dir)
     lines = outcome(result.counts, result.input_bytes, time.perf_counter() - start)
     for line in (*lines, *written, *(f"note: {note}" for note in result.notes)):
