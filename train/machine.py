@@ -71,8 +71,10 @@ def free_memory(device: torch.device) -> tuple[int, str]:
     for controller, limit, usage, cached in CONTROL_GROUPS:
         for place in control_groups(controller):
             with suppress(OSError, ValueError, StopIteration):
-                most, used = (int((place / name).read_text("ascii")) for name in (limit, usage))
-                stat = (place / "memory.stat").read_text("ascii").splitlines()
+                most, used = (
+                    int((place / name).read_text(encoding="ascii")) for name in (limit, usage)
+                )
+                stat = (place / "memory.stat").read_text(encoding="ascii").splitlines()
                 freeable = next(int(line.split()[1]) for line in stat if line.startswith(cached))
                 bounds.append((most - used + freeable, "are left of the container's limit"))
     return max(0, min(bounds)[0]), min(bounds)[1]
@@ -92,7 +94,7 @@ def control_groups(controller: str) -> list[Path]:
     """The directories of the control groups that bound this process's memory, innermost first."""
     root, own = CONTROL_GROUP_ROOT / controller, ""
     with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, names, path = line.split(":", 2)
             if controller in names.split(","):
                 own = path.strip("/")
@@ -104,7 +106,7 @@ def control_groups(controller: str) -> list[Path]:
 def machine_memory() -> list[tuple[int, str]]:
     """What the machine has left, where the system says it."""
     with suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable:"))
         return [(int(available.split()[1]) * 1024, "are free")]
     with suppress(AttributeError, ValueError, OSError):  # macOS: all that there is
@@ -123,7 +125,7 @@ def own_limits() -> list[tuple[int, str]]:
         return []
     used = 0
     with suppress(OSError):
-        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * 4096
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * 4096
     return [(limit - used, "are left of this process's limit (ulimit -v)")]
 
 

@@ -76,7 +76,9 @@ def test_the_innermost_and_every_outer_control_group_bound_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "CONTROL_GROUP_ROOT", tmp_path)
-    monkeypatch.setattr(Path, "read_text", lambda *_: "5:cpu:/x\n4:cpuset,memory:/a/b\n0::/c\n")
+    monkeypatch.setattr(
+        Path, "read_text", lambda *_, **__: "5:cpu:/x\n4:cpuset,memory:/a/b\n0::/c\n"
+    )
     assert machine.control_groups("memory") == [
         tmp_path / "memory" / "a" / "b",
         tmp_path / "memory" / "a",
