@@ -17,9 +17,9 @@ BLOCK, BLOCK_END = "\x07", "\x08"
 """The same, for lines of code."""
 NOTHING = "\x0b"
 """Nothing, between apostrophes that do not belong together."""
-NODE = "\x0e"
+NODE = "\x02"
 """What stands in braces, in a text that was made a tree."""
-UNSET = "\x0f"
+UNSET = "\x0e"
 """A parameter that a template was not given, and that has no default."""
 HOLES = re.compile("[\ud800-\udfff]")
 """A gap where a template was dropped that cannot be shown: its number among them from U+D800 on.
