@@ -148,6 +148,8 @@ class ChainSettings(Settings):
     duplicates."""
     against: tuple[Path, ...] = ()
     """JSONL files, or folders of them, with evaluation texts that must not be in the output."""
+    encoding: str | None = None
+    """Encoding of all text files; None: each one's is found, and listed."""
     bad_records: BadRecords = "stop"
     """stop: a line of JSONL that is not a record, or bytes that are not text, end the work with an
     error. skip: they are passed over or mended, and counted."""
@@ -238,7 +240,8 @@ class Chain:
 
     def split(self, work_dir: Path) -> StepResult:
         """Texts to samples."""
-        settings = SplitSettings(bad_records=self.settings.bad_records)
+        given = self.settings
+        settings = SplitSettings(encoding=given.encoding, bad_records=given.bad_records)
         sources = self.inputs.texts
         return split(list(sources), settings, work_dir, self.execution, sources)
 
