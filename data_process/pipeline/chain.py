@@ -33,7 +33,7 @@ from data_process.records.jsonl import BadRecords
 from data_process.records.opening import is_pipe, opened
 from data_process.records.parts import jsonl_parts, readable_copy, refuse_twice
 from data_process.running.run import StepResult, counts_named, first_of, outcome
-from data_process.running.step import REJECTED, stream_files
+from data_process.running.step import stream_files
 from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
 from data_process.text.splitting import SplitSettings, is_text, split
@@ -217,11 +217,13 @@ class Chain:
             return []  # an earlier start may have had some
         return list(stream_files(self.work_dir / stage))
 
-    def write_rejected(self, stages: Sequence[Stage], destination: Path, overwrite: bool) -> None:
-        """Writes what stages have dropped, in their order, into one file."""
+    def write_stream(
+        self, stages: Sequence[Stage], stream: str, destination: Path, overwrite: bool
+    ) -> None:
+        """Writes what stages have dropped or taken out, in their order, into one file."""
         with open_output(destination, overwrite) as file:
             for stage in stages:
-                file.writelines(blocks(self.work_dir / stage.name, REJECTED))
+                file.writelines(blocks(self.work_dir / stage.name, stream))
 
     def stage(self, name: str, work: Callable[[Path], StepResult]) -> Stage:
         """Runs a stage in its work directory."""

@@ -33,6 +33,7 @@ from config import TRAINING_DATA, Settings, UserError
 from data_process.running.step import (
     MAIN,
     REJECTED,
+    REMOVED,
     Part,
     Step,
     byte_bar,
@@ -76,10 +77,14 @@ class StepConfig(Settings):
         """What is wrong between fields, a sentence each."""
         return [] if self.input_files else ["input_files: name at least one file"]
 
+    def beside(self) -> dict[str, Path]:
+        """The files that are written beside the output, by their streams."""
+        return {REJECTED: self.rejected} if self.rejected else {}
+
     def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
         """Raises UserError when a file that will be written is in the way, or is read too."""
         inputs = (*self.input_files, *also_read)
-        refuse_outputs((self.output, self.rejected), inputs, self.overwrite)
+        refuse_outputs((self.output, *self.beside().values()), inputs, self.overwrite)
 
     def join(self, work_dir: Path) -> list[Path]:
         """Joins what the parts kept into the output; the files that it is made of."""
@@ -89,6 +94,19 @@ class StepConfig(Settings):
     def write_report(self, result: StepResult) -> list[Path]:
         """Writes what was done into files of its own, where a script has some; their paths."""
         return []
+
+
+@dataclass(frozen=True)
+class CleaningConfig(StepConfig):
+    """The flags of scripts that take lines out of texts."""
+
+    removed_lines: Path | None = None
+    """JSONL file for the lines that are taken out of texts, each with its rule."""
+
+    def beside(self) -> dict[str, Path]:
+        """The files that are written beside the output, by their streams."""
+        removed = {REMOVED: self.removed_lines} if self.removed_lines else {}
+        return {**super().beside(), **removed}
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,7 @@ def run_and_join(
     Args:
         config: its flags.
         work: runs the steps; it gets the work directory, in which the last step must leave the
-            streams main and rejected.
+            streams of the output and of the files beside it.
         also_read: files that are read beside the input files.
 
     Raises:
@@ -127,9 +145,9 @@ def run_and_join(
     work_dir = work_dir_of(config.output)
     result = work(work_dir)
     written = config.join(work_dir)
-    if config.rejected:
-        join_streams(work_dir, REJECTED, config.rejected, config.overwrite)
-        written.append(config.rejected)
+    for stream, path in config.beside().items():
+        join_streams(work_dir, stream, path, config.overwrite)
+        written.append(path)
     written += config.write_report(result)
     remove_work_dir(work_dir)
     lines = outcome(result.counts, result.input_bytes, time.perf_counter() - start)
