@@ -33,7 +33,10 @@ LONGEST_LABEL = 40
 PAUSES = tuple(".!?。！？…,;，、；:：\"'”’」』")
 """What labels do not end with."""
 EDGES = "-=*#|•·►▶←[]【】()（） \t\u3000"
-MENU_MARKS = "|｜»›·•"
+OF_PROSE = tuple(",;:，；：\"'”’」』")
+"""What ends a line of prose, and nothing else."""
+MENU_MARK = re.compile("[|｜»›·•]")
+CHINESE = re.compile("[\u4e00-\u9fff]")
 AFTER_LINE = r"[.!。！…»›>→\s]*"
 SENTENCE_END = re.compile(r"[!?。！？]$|(?<!\.\.)\.$")
 LINK_SEPARATOR = re.compile(r"\s*[|｜»›·•/>]\s*|\s{2,}|\u3000")
@@ -123,15 +126,20 @@ class Rule(NamedTuple):
 
 
 @functools.cache
-def rules() -> tuple[re.Pattern[str], Sequence[Rule]]:
-    """Matches a boilerplate line as a whole; and the rule of each of its groups."""
+def rules(is_ascii: bool = False) -> tuple[re.Pattern[str], Sequence[Rule]]:
+    """Matches a boilerplate line as a whole; and the rule of each of its groups.
+
+    Args:
+        is_ascii: only lines of ASCII will be matched, so patterns of Chinese, which are many, are
+            left out.
+    """
     found: dict[Rule, list[str]] = {}
     for line in data_lines(BOILERPLATE):
         if section := SECTION.fullmatch(line):
             patterns = found.setdefault(Rule(*section.groups()), [])
-        else:
+        elif not is_ascii or not CHINESE.search(line):
             patterns.append(line)
-    in_order = sorted(found, key=lambda rule: PLACES.index(rule.place))
+    in_order = sorted(filter(found.get, found), key=lambda rule: PLACES.index(rule.place))
     groups = (f"({'|'.join(found[rule])})" for rule in in_order)
     return re.compile(f"(?:{'|'.join(groups)}){AFTER_LINE}", re.IGNORECASE), in_order
 
@@ -140,10 +148,12 @@ def rule_of(line: str, repeated: Container[str] = ()) -> Rule | None:
     """The rule by which a line may be boilerplate, if there is one."""
     if len(line) > LONGEST_LINE or not line or line.isspace():
         return None
-    if rule := form_of(line.strip(EDGES)):
-        return rule
-    if is_menu(line.strip(EDGES)):
-        return Rule("navigation", "anywhere")
+    if not line.endswith(OF_PROSE):
+        core = line.strip(EDGES)
+        if rule := form_of(core):
+            return rule
+        if is_menu(core):
+            return Rule("navigation", "anywhere")
     if repeated and is_countable(line) and line_key(line) in repeated:
         return Rule(REPEATED, "anywhere")
     return None
@@ -151,7 +161,7 @@ def rule_of(line: str, repeated: Container[str] = ()) -> Rule | None:
 
 def form_of(core: str) -> Rule | None:
     """The rule whose form a line has, without the marks around it."""
-    pattern, in_order = rules()
+    pattern, in_order = rules(core.isascii())
     found = pattern.fullmatch(core)
     if not found or not found.lastindex:
         return None
@@ -169,7 +179,7 @@ def is_countable(line: str) -> bool:
 
 def is_menu(line: str) -> bool:
     """Whether a line is a row of links: `Home | News | Contact us`."""
-    if not any(mark in line for mark in MENU_MARKS):
+    if not MENU_MARK.search(line):
         return False
     items = [item for item in LINK_SEPARATOR.split(line) if item]
     links = sum(form_of(item) is not None for item in items)

@@ -71,7 +71,7 @@ def normalise(text: str, settings: Normalisation) -> str:
         before, text = text, normalised_once(text, settings)
         if text == before:
             break
-    return text
+    return text if settings.keep_wrapping else unwrapped(text)
 
 
 def normalised_once(text: str, settings: Normalisation) -> str:
@@ -88,9 +88,7 @@ def normalised_once(text: str, settings: Normalisation) -> str:
         text = unicodedata.normalize(settings.unicode_form, text)
     if settings.narrow_letters:
         text = text.translate(FULL_WIDTH)
-    if not settings.keep_spaces:
-        text = with_plain_spaces(text)
-    return text if settings.keep_wrapping else unwrapped(text)
+    return text if settings.keep_spaces else with_plain_spaces(text)
 
 
 def unescaped(found: re.Match[str]) -> str:

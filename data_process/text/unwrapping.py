@@ -10,6 +10,7 @@ capital.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -20,6 +21,8 @@ PROSE = 56
 """Columns from which on paragraphs of a wrapped text are no verse."""
 MOST_LONG = 0.05
 """Share of lines beyond the widest: what stands among wrapped lines, such as an address."""
+NEAR, LEAST_NEAR = 0.6, 0.2
+"""In a wrapped text this share of lines at least is this near to the width."""
 ROOM = 8
 """A line may be shorter by this part of the width than it had to be: not every program fills lines,
 and some count the bytes."""
@@ -62,23 +65,26 @@ class LineBreak(NamedTuple):
 
 def unwrapped(text: str) -> str:
     """A text with one line a paragraph, if it was wrapped; else as it is."""
+    if len(text) > WIDEST * (text.count("\n") + 1):
+        return text
     lines = text.split("\n")
-    filled = [line for line in lines if line]
-    if len(filled) < 2 or usual_width(list(map(len, filled))) > WIDEST:
+    if wrap_width(lines, columns) < NARROWEST:
         return text
-    if not NARROWEST <= usual_width(list(map(columns, filled))) <= WIDEST:
-        return text
-    for measure in (columns, characters):
-        width = usual_width(list(map(measure, filled)))
+    for measure in (columns,) if text.isascii() else (columns, characters):
+        width = wrap_width(lines, measure)
         breaks = [line_break(*pair, width, measure) for pair in pairwise(lines)]
         if is_wrapped([found for found in breaks if found]):
             return "".join(joined(lines, breaks, width >= PROSE))
     return text
 
 
-def usual_width(widths: Sequence[int]) -> int:
-    """The width of the widest line, but for a few longer ones."""
-    return sorted(widths)[len(widths) - 1 - int(MOST_LONG * len(widths))]
+def wrap_width(lines: Sequence[str], measure: Callable[[str], int]) -> int:
+    """The width of the widest line, but for a few longer ones; 0 when these are too long to have
+    been wrapped, or when hardly any line is near it."""
+    widths = sorted(measure(line) for line in lines if line)
+    width = widths[-1 - int(MOST_LONG * len(widths))] if widths else 0
+    near = len(widths) - bisect_right(widths, NEAR * width)
+    return width if width <= WIDEST and near >= LEAST_NEAR * len(widths) else 0
 
 
 def joined(
