@@ -77,14 +77,14 @@ class StepConfig(Settings):
         """What is wrong between fields, a sentence each."""
         return [] if self.input_files else ["input_files: name at least one file"]
 
-    def beside(self) -> dict[str, Path]:
+    def side_files(self) -> dict[str, Path]:
         """The files that are written beside the output, by their streams."""
         return {REJECTED: self.rejected} if self.rejected else {}
 
     def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
         """Raises UserError when a file that will be written is in the way, or is read too."""
         inputs = (*self.input_files, *also_read)
-        refuse_outputs((self.output, *self.beside().values()), inputs, self.overwrite)
+        refuse_outputs((self.output, *self.side_files().values()), inputs, self.overwrite)
 
     def join(self, work_dir: Path) -> list[Path]:
         """Joins what the parts kept into the output; the files that it is made of."""
@@ -103,10 +103,10 @@ class CleaningConfig(StepConfig):
     removed_lines: Path | None = None
     """JSONL file for the lines that are taken out of texts, each with its rule."""
 
-    def beside(self) -> dict[str, Path]:
+    def side_files(self) -> dict[str, Path]:
         """The files that are written beside the output, by their streams."""
         removed = {REMOVED: self.removed_lines} if self.removed_lines else {}
-        return {**super().beside(), **removed}
+        return {**super().side_files(), **removed}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def run_and_join(
     work_dir = work_dir_of(config.output)
     result = work(work_dir)
     written = config.join(work_dir)
-    for stream, path in config.beside().items():
+    for stream, path in config.side_files().items():
         join_streams(work_dir, stream, path, config.overwrite)
         written.append(path)
     written += config.write_report(result)
