@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
-import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
@@ -17,6 +16,13 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 import tyro
 
 from config import PRESETS, EtudeConfig, Settings, UserError
+from terminal import (
+    SignalThread,
+    failed_output,
+    interrupt,
+    keep_output_from_failing,
+    leave_soon,
+)
 
 
 def parse_config(
@@ -87,7 +93,7 @@ def read_command(
         prog=prog,
         description=description,
         use_underscores=True,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
@@ -110,21 +116,29 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
     """Runs a script's main and leaves the process: 0 or main's own code when it ends, 2 after a
     user's mistake (one line on standard error, no traceback), 130 after Ctrl-C.
 
-    Output is UTF-8 on every system, and each line is seen at once, in a pipe or a file too.
+    Output is UTF-8 on every system, each line is seen at once, and a screen that is gone ends
+    nothing; see `terminal.py`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # else it was replaced, as in a test
-            stream.reconfigure(encoding="utf-8", line_buffering=True)
-    try:
-        code = main() or 0
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        code = 2
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # the reader of our output (head, less) has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    sys.exit(code)
+    keep_output_from_failing()
+    signal.signal(signal.SIGINT, interrupt)
+    with SignalThread(leave_soon):
+        try:
+            code = main() or 0
+        except UserError as error:
+            for line in str(error).splitlines():
+                print(f"error: {line}", file=sys.stderr)
+            code = 2
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            print("\nstopped", file=sys.stderr)
+            code = 130
+        except OSError:
+            if not failed_output():
+                raise
+            code = 1
+        if failure := failed_output():
+            code = 141  # as of a tool that the reader of its output (head, less) has left
+            if not isinstance(failure, BrokenPipeError):
+                print(f"error: standard output: {failure.strerror}", file=sys.stderr)
+                code = 1
+        sys.exit(code)

@@ -30,7 +30,7 @@ class Source:
 
     @property
     def package(self) -> str:
-        """The folder it lies in; "config" and "cli" for the files at the top."""
+        """The folder it lies in; "cli" and so on for the files at the top."""
         return self.module.split(".")[0]
 
     @cached_property
@@ -55,8 +55,8 @@ def is_main_guard(statement: ast.stmt) -> bool:
 
 
 def sources() -> list[Source]:
-    """config.py, cli.py and all Python files of the packages, tests excluded."""
-    found = [ROOT / "config.py", ROOT / "cli.py"]
+    """The files at the top and all Python files of the packages, tests excluded."""
+    found = sorted(ROOT.glob("*.py"))
     for folder in FOLDERS:
         found += sorted((ROOT / folder).rglob("*.py"))
     return [Source(path) for path in found]

@@ -154,12 +154,15 @@ def run_stage(stage: DemoStage, report: dict[str, Any]) -> int:
 def wait_for(process: subprocess.Popen[bytes]) -> int:
     """Waits for a stage and returns its exit code. A signal is the stage's to answer: it saves and
     leaves, and is given the time."""
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the terminal sent Ctrl-C to the stage too
-            continue
+    before = {
+        number: signal.signal(number, lambda number, _: process.send_signal(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def finish(report: dict[str, Any]) -> None:

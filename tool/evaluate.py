@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import TRAINING_DATA
+from terminal import output_is_the_result
 from tool.settings import EvaluateConfig
 
 SAMPLE = TRAINING_DATA / "eval" / "eval_sample.jsonl"
@@ -32,6 +33,7 @@ def main() -> None:
     if config.compare:
         from tool.evaluation.evaluation import compare
 
+        output_is_the_result()
         print("\n".join(compare(*config.compare)))
         return
     evaluate(config)

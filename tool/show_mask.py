@@ -7,7 +7,6 @@ Trained tokens have a + (and are green in a terminal), others a - (and are dim).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from inference.engine.answers import make_spell
 from inference.terminal.console import padded
 from model.chat import Message, render
 from model.tokenizer import EtudeTokenizer
+from terminal import has_colours, output_is_the_result
 from tool.settings import ShowMaskConfig
 
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ def main() -> None:
         place, messages = find_conversation(config.sft_files, config.record)
         lines = conversation_lines(tokenizer, messages, config.train_on)
         head, total = CONVERSATION_HEAD, conversation_total(lines, config.max_length)
-        print(place)
+        head = f"{place}\n{head}"
     else:
         rows = open_rows(config, tokenizer)
         batch = read_row(rows, config.row)
         lines = row_lines(tokenizer, batch)
         head, total = ROW_HEAD, row_total(tokenizer, batch, len(rows))
-    in_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    output_is_the_result()
+    in_colour = has_colours(sys.stdout)
     print(head, *(line.painted(in_colour) for line in lines), total, sep="\n")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
+from torch._functorch import config as functorch_config
 from torch.utils.checkpoint import checkpoint
 
 from model.kv_cache import LayerCache
@@ -25,12 +26,14 @@ from model.transformer import Etude, TransformerBlock
 from train.objective import SummedLoss, chunk_loss
 
 COMPILERS = ("g++", "c++", "clang++", "cl")
+LONGEST_CAUSE = 200
+"""Characters."""
 
 
 def training_loss(
     model: Etude,
     dtype: torch.dtype,
-    compile: bool,
+    compilation: Compilation,
     gradient_checkpointing: bool = False,
     whole: bool = False,
 ) -> SummedLoss:
@@ -41,27 +44,30 @@ def training_loss(
         model: the network; where gradients are recorded, its blocks run the compiled code from here
             on.
         dtype: format of the matrix products.
-        compile: compile, where a compiler is found; else print one line that none was.
+        compilation: whether to compile.
         gradient_checkpointing: keep one activation a block and compute the others again in the
             backward pass: less memory, a third more work.
         whole: compile network and loss as one piece.
     """
-    compile = compile and compiler_found()
-    if compile and whole:
-        return WholeLoss(model, dtype)
-    block = Compiled(TransformerBlock.forward) if compile else TransformerBlock.forward
-    if compile or gradient_checkpointing:
+    block: Callable[..., Tensor] = TransformerBlock.forward
+    chunk = None
+    if compilation.active:
+        if whole:
+            return WholeLoss(model, dtype, compilation)
+        block = Compiled(TransformerBlock.forward, compilation)
+        chunk = Compiled(chunk_loss, compilation)
+    if compilation.active or gradient_checkpointing:
         for layer in model.model.layers:
             layer.forward = partial(training_forward, layer, block, gradient_checkpointing)
-    return SummedLoss(model, dtype, Compiled(chunk_loss) if compile else None)
+    return SummedLoss(model, dtype, chunk)
 
 
 class WholeLoss(SummedLoss):
     """The objective, compiled as one piece where gradients are recorded."""
 
-    def __init__(self, model: Etude, dtype: torch.dtype) -> None:
+    def __init__(self, model: Etude, dtype: torch.dtype, compilation: Compilation) -> None:
         super().__init__(model, dtype)
-        self.function = Compiled(SummedLoss.forward)
+        self.function = Compiled(SummedLoss.forward, compilation)
 
     def forward(self, *inputs: Any, **options: Any) -> Tensor:
         """As SummedLoss.forward; evaluation and first passes name options and run uncompiled."""
@@ -90,37 +96,60 @@ def training_forward(
     return recomputed
 
 
-class Compiled:
-    """A function compiled at its first call, or, where that fails, as it is: slower, and one line
-    says so."""
+class Compilation:
+    """Whether training runs compiled: where it is wanted, until compiling fails."""
 
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        self.plain = function
+    def __init__(self, wanted: bool = False) -> None:
+        """Looks for a C++ compiler where compiling is wanted; without one a line is printed."""
+        found = bool(os.environ.get("CXX")) or any(shutil.which(name) for name in COMPILERS)
+        self.active = wanted and found
+        if wanted and not found:
+            warn_uncompiled("no C++ compiler found (install g++ or clang)")
+        if self.active:
+            # Else a backward pass would be compiled inside `.backward()`, where a failure comes too
+            # late: some gradients are added up by then, and other processes wait for theirs.
+            functorch_config.force_non_lazy_backward_lowering = True
+
+    def give_up(self, error: Exception) -> None:
+        """Goes on uncompiled; the first time, a line says why."""
+        if self.active:
+            self.active = False
+            warn_uncompiled(f"compiling failed ({first_cause(error)})")
+
+
+class Compiled:
+    """A function compiled at its first call; once compiling has failed, of this function or of
+    another one, as it is."""
+
+    def __init__(self, function: Callable[..., Tensor], compilation: Compilation) -> None:
+        self.plain, self.compilation = function, compilation
         self.function = torch.compile(function)
 
     def __call__(self, *args: Any) -> Tensor:
         """The function's result."""
-        try:
-            return self.function(*args)
-        except TorchDynamoException as error:
-            if self.function is self.plain:
-                raise
-            warn_uncompiled(f"compiling failed ({type(error).__name__})")
-            self.function = self.plain
-            return self.function(*args)
+        if self.compilation.active:
+            try:
+                return self.function(*args)
+            except TorchDynamoException as error:
+                self.compilation.give_up(error)
+        return self.plain(*args)
 
 
-def compiler_found() -> bool:
-    """Whether there is a C++ compiler; without one a line is printed."""
-    found = bool(os.environ.get("CXX")) or any(shutil.which(name) for name in COMPILERS)
-    if not found:
-        warn_uncompiled("no C++ compiler found")
-    return found
+def first_cause(error: BaseException) -> str:
+    """What went wrong beneath a compiler's error, in a line: what the C++ compiler printed first
+    about an error, or the innermost exception."""
+    while inner := getattr(error, "inner_exception", None) or error.__cause__:
+        error = inner
+    printed = getattr(error, "output", "") or f"{type(error).__name__}: {error}"
+    printed = printed.decode("utf-8", "replace") if isinstance(printed, bytes) else str(printed)
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    line = next((line for line in lines if "error" in line.lower()), lines[0])
+    return line if len(line) <= LONGEST_CAUSE else f"{line[:LONGEST_CAUSE]}..."
 
 
 def warn_uncompiled(reason: str) -> None:
     """Prints why training is not compiled."""
-    print(f"  {reason}: training runs uncompiled, more slowly; install g++ or clang", flush=True)
+    print(f"  {reason}: training runs uncompiled, more slowly", flush=True)
 
 
 def use_deterministic_kernels(device: torch.device) -> None:

@@ -17,14 +17,15 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from config import TrainConfig
+from config import TrainConfig, UserError
 from model.transformer import Etude
+from train.compilation import Compilation
 from train.data.batches import IGNORED, Batch
 from train.distributed import World, clip_gradient, no_sync
 from train.objective import Objective, Prepared
@@ -124,12 +125,14 @@ class TrainingStep:
     world: World
     max_grad_norm: float
     objective: Objective
+    compilation: Compilation = field(default_factory=Compilation)
+    """Given up where compiling fails."""
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Trains on this process's micro-batches; returns the step's record, float64 on the device:
         the numbers of RECORD, then the objective's metrics."""
         prepared = [self.prepare(batch) for batch in batches]
-        loss, trained, metrics = self.accumulate_gradient(prepared)
+        loss, trained, metrics = self.compute_gradient(prepared)
         if "loss" in self.objective.metrics:
             loss = metrics[self.objective.metrics.index("loss")]
         if self.guard.scales:
@@ -154,6 +157,25 @@ class TrainingStep:
         with torch.no_grad():
             losses = self.module(*batch.inputs, per_token=True)  # (rows, max_length)
         return self.objective.prepare(batch, -losses)
+
+    def compute_gradient(
+        self, prepared: Sequence[Prepared]
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+        """See `accumulate_gradient`. A step in which compiling failed is computed again, so that
+        none is half compiled; several processes go on in it, for the others would wait."""
+        alone = self.world.size == 1 and self.compilation.active
+        try:
+            result = self.accumulate_gradient(prepared)
+        except (UserError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            if not alone:
+                raise
+            self.compilation.give_up(error)
+        if alone and not self.compilation.active:
+            self.model.zero_grad(set_to_none=True)
+            result = self.accumulate_gradient(prepared)
+        return result
 
     def accumulate_gradient(
         self, prepared: Sequence[Prepared]

@@ -6,8 +6,8 @@ says so.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_config, run_script
 from config import EtudeConfig
-from train.run.signals import leave_on_interrupt
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -25,17 +24,11 @@ if TYPE_CHECKING:
 def main() -> int:
     """Reads the command line, tokenises, packs and trains; the exit code is that of
     `train.trainer.train`."""
-    leave_on_interrupt()
     config = parse_config(["model", "pretrain", "paths"], __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
-    from train.run.limits import out_of_memory_explained
     from train.trainer import train
 
-    settings, output_dir = config.pretrain, config.paths.pretrained_model_dir
-    with (
-        join_world(settings.device, settings.parallel) as world,
-        out_of_memory_explained(settings, output_dir),
-    ):
+    with join_world(config.pretrain.device, config.pretrain.parallel) as world:
         return train(pretraining(config, world), world)
 
 
@@ -53,7 +46,6 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from train.distributed import main_first
     from train.objective import CrossEntropy
     from train.run.auto_shape import choose_shape
-    from train.run.limits import refuse_too_large
     from train.run.start import initial_model
     from train.stage import make_stage
 
@@ -64,9 +56,6 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         built_on = {"initial model": sha256_of(settings.init_from / WEIGHTS)}
     else:
         tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
-    shape = model.config if model else replace(config.model, vocab_size=len(tokenizer))
-    if config.preset != "auto":
-        refuse_too_large(shape, settings, world)
     with main_first(world):
         data = tokenised_data(
             "pretrain",
@@ -80,6 +69,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention
     )
     if model is None:
+        shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
         if config.preset == "auto":
             shape = choose_shape(shape, settings, packed[0], paths.pretrained_model_dir, world)
         model = Etude(shape)

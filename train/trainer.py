@@ -32,14 +32,13 @@ from train.checkpoint import (
     save_checkpoint,
     step_of,
 )
-from train.compilation import training_loss, use_deterministic_kernels
+from train.compilation import Compilation, training_loss, use_deterministic_kernels
 from train.data.batches import Prefetch, RowOrder, step_batches, total_steps
 from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte, generate_samples, sample_prompts
 from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
-from train.run.limits import refuse_without_room
 from train.run.logs import RunLogger, in_bits
 from train.run.plan import announcement
 from train.run.schedule import Schedule
@@ -81,9 +80,7 @@ def train(stage: Stage, world: World) -> int:
         if world.is_main:
             print(plan)
         return 0
-    if world.is_main:
-        refuse_without_room(stage, total_steps(len(stage.rows), stage.config))
-    with StopRequest() as stop:
+    with StopRequest(speaks=world.is_main) as stop:
         return Run(stage, world, identity, stop).go()
 
 
@@ -119,8 +116,9 @@ class Run:
         name = world.same(found.name if found else None)
         checkpoint = self.checkpoints / name if name else None
         plan = announcement(self.stage, world, step_of(checkpoint), self.total)
+        compilation = Compilation(config.compile)
         self.loss = training_loss(
-            self.model, dtype, config.compile, config.gradient_checkpointing, config.compile_whole
+            self.model, dtype, compilation, config.gradient_checkpointing, config.compile_whole
         )
         module = parallelize(self.loss, self.model, world)
         self.optimizers = build_optimizers(self.model, config, dtype)
@@ -140,6 +138,7 @@ class Run:
             world,
             config.max_grad_norm,
             self.stage.objective,
+            compilation,
         )
         self.batches = Prefetch(partial(step_batches, self.stage.rows, self.order, config, world))
         self.prompts = sample_prompts(
@@ -184,7 +183,7 @@ class Run:
 
     def stopped(self) -> bool:
         """Whether any process was asked to stop."""
-        return self.world.any(self.stop.exit_code is not None)
+        return self.world.any(self.stop.requested())
 
     def is_over(self) -> bool:
         """Whether the last step is done: by number, or by the clock."""
@@ -202,6 +201,7 @@ class Run:
         batches = [batch.to(self.world.device) for batch in self.batches(self.progress.step)]
         record = self.apply(batches)
         self.progress.step += 1
+        self.stop.unsaved = True
         rate = self.config.learning_rate * scale
         self.records.put({"step": self.progress.step, "learning_rate": rate}, record)
         self.read_records()
@@ -237,12 +237,13 @@ class Run:
         if not self.stage.validation:
             return True
         began = time.perf_counter()
-        measured = bits_per_byte(
-            self.loss, self.stage.validation, self.world, lambda: self.stop.exit_code is not None
-        )
+        measured = bits_per_byte(self.loss, self.stage.validation, self.world, self.stop.requested)
         if measured is None:
             return False
-        self.logger.log_evaluation(self.progress.step, measured, self.samples())
+        samples = self.samples()
+        if self.config.sample_tokens and self.stopped():
+            return False
+        self.logger.log_evaluation(self.progress.step, measured, samples)
         self.took("evaluate", began)
         return True
 
@@ -253,7 +254,12 @@ class Run:
         stage = self.stage
         with whole(self.loss):
             return generate_samples(
-                self.model, stage.tokenizer, self.prompts, self.config.sample_tokens, stage.is_chat
+                self.model,
+                stage.tokenizer,
+                self.prompts,
+                self.config.sample_tokens,
+                stage.is_chat,
+                self.stop.requested,
             )
 
     def took(self, what: str, began: float) -> None:
@@ -279,15 +285,16 @@ class Run:
         self.progress.seconds = self.logger.seconds
         if log := self.logger.log:
             log.sync()
-            save_checkpoint(
-                self.checkpoints,
-                self.progress,
-                files,
-                {name: tensor.cpu() for name, tensor in tensors.items()},
-                self.identity,
-                self.config.save_total_limit,
-                log.best_step(),
-            )
+            with self.stop.saving():
+                save_checkpoint(
+                    self.checkpoints,
+                    self.progress,
+                    files,
+                    {name: tensor.cpu() for name, tensor in tensors.items()},
+                    self.identity,
+                    self.config.save_total_limit,
+                    log.best_step(),
+                )
         self.world.barrier()
         self.took("save", began)
 
@@ -312,7 +319,8 @@ class Run:
         """Writes the finished model directory."""
         files = self.files(complete=True)
         if self.world.is_main:
-            update_directory(self.stage.output_dir, files)
+            with self.stop.saving():
+                update_directory(self.stage.output_dir, files)
         self.world.barrier()
 
     def summary(self, complete: bool) -> dict[str, Any]:

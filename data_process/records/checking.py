@@ -21,6 +21,7 @@ from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
 from data_process.running.run import outcome, run_step
 from data_process.running.step import PartOutput, stream_records
 from data_process.running.workers import Execution
+from terminal import output_is_the_result
 
 LOOKED_AT = 100
 """First records of each file, by which it is decided what all are."""
@@ -97,6 +98,7 @@ def run_check(config: CheckConfig) -> int:
             counts += run_step(step, work_dir, config.execution)
             limit = max(config.max_errors - len(listed), 0) if config.max_errors else None
             listed += islice(stream_records(work_dir, ERRORS), limit)
+    output_is_the_result()
     for sentence in listed:
         print(sentence)
     errors = counts.pop(ERRORS, 0) + counts[UNREADABLE]

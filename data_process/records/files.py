@@ -28,6 +28,7 @@ from data_process.running.step import MAIN, REJECTED, PartOutput, Step, byte_bar
 from data_process.running.work_dir import PIPE, open_output, refuse_outputs, remove_work_dir
 from data_process.running.workers import Execution
 from model.directory.storage import json_text
+from terminal import output_is_the_result
 
 BYTES = "bytes read"
 TABLES = (".parquet", ".arrow")
@@ -189,6 +190,7 @@ def writing(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
         UserError: it exists with another content, or cannot be written.
     """
     if destination == PIPE:
+        output_is_the_result()
         stream = io.BufferedWriter(sys.stdout.buffer)  # type: ignore[arg-type]  # may be unbuffered
         try:
             yield stream

@@ -32,6 +32,7 @@ from data_process.records.kinds import content_of, described, kind_of
 from data_process.records.opening import opened
 from data_process.records.parts import refuse_changed, signature_of
 from data_process.running.work_dir import PIPE
+from terminal import output_is_the_result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,7 @@ class HeadConfig(InputConfig):
 
 def run_head(config: HeadConfig) -> None:
     """Prints records."""
+    output_is_the_result()
     for path in config.files():
         for record in islice(config.reading.records(path), config.records):
             if config.pretty:

@@ -22,6 +22,7 @@ from data_process.running.step import PartOutput, merged_lines, stream_records
 from data_process.running.work_dir import refuse_outputs
 from data_process.running.workers import Execution
 from model.directory.storage import replace_file
+from terminal import output_is_the_result
 
 LENGTHS, HASHES = "lengths", "hashes"
 """Names of the streams."""
@@ -162,6 +163,7 @@ def run_stats(config: StatsConfig) -> None:
     with passing_work_dir(step) as work_dir:
         counts = run_step(step, work_dir, config.execution)
         found = gather(counts, work_dir)
+    output_is_the_result()
     for line in table(found):
         print(line)
     size = sum(file.part.size for file in parts)

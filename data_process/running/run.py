@@ -18,23 +18,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tyro
-from tqdm import tqdm
 
 from config import TRAINING_DATA, Settings, UserError
 from data_process.running.step import (
     MAIN,
     REJECTED,
-    REMOVED,
     Part,
+    Progress,
     Step,
     byte_bar,
     done_parts,
@@ -77,36 +75,15 @@ class StepConfig(Settings):
         """What is wrong between fields, a sentence each."""
         return [] if self.input_files else ["input_files: name at least one file"]
 
-    def side_files(self) -> dict[str, Path]:
-        """The files that are written beside the output, by their streams."""
-        return {REJECTED: self.rejected} if self.rejected else {}
-
     def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
         """Raises UserError when a file that will be written is in the way, or is read too."""
         inputs = (*self.input_files, *also_read)
-        refuse_outputs((self.output, *self.side_files().values()), inputs, self.overwrite)
+        refuse_outputs((self.output, self.rejected), inputs, self.overwrite)
 
     def join(self, work_dir: Path) -> list[Path]:
         """Joins what the parts kept into the output; the files that it is made of."""
         join_streams(work_dir, MAIN, self.output, self.overwrite)
         return [self.output]
-
-    def write_report(self, result: StepResult) -> list[Path]:
-        """Writes what was done into files of its own, where a script has some; their paths."""
-        return []
-
-
-@dataclass(frozen=True)
-class CleaningConfig(StepConfig):
-    """The flags of scripts that take lines out of texts."""
-
-    removed_lines: Path | None = None
-    """JSONL file for the lines that are taken out of texts, each with its rule."""
-
-    def side_files(self) -> dict[str, Path]:
-        """The files that are written beside the output, by their streams."""
-        removed = {REMOVED: self.removed_lines} if self.removed_lines else {}
-        return {**super().side_files(), **removed}
 
 
 @dataclass(frozen=True)
@@ -121,8 +98,6 @@ class StepResult:
     """What was damaged in the input, of which all that could be read was used."""
     notes: Sequence[str] = ()
     """What else is worth knowing about it."""
-    details: Mapping[str, Any] = field(default_factory=dict)
-    """What the file of the report holds beside the counts; plain values."""
 
 
 def run_and_join(
@@ -133,7 +108,7 @@ def run_and_join(
     Args:
         config: its flags.
         work: runs the steps; it gets the work directory, in which the last step must leave the
-            streams of the output and of the files beside it.
+            streams main and rejected.
         also_read: files that are read beside the input files.
 
     Raises:
@@ -145,10 +120,9 @@ def run_and_join(
     work_dir = work_dir_of(config.output)
     result = work(work_dir)
     written = config.join(work_dir)
-    for stream, path in config.side_files().items():
-        join_streams(work_dir, stream, path, config.overwrite)
-        written.append(path)
-    written += config.write_report(result)
+    if config.rejected:
+        join_streams(work_dir, REJECTED, config.rejected, config.overwrite)
+        written.append(config.rejected)
     remove_work_dir(work_dir)
     lines = outcome(result.counts, result.input_bytes, time.perf_counter() - start)
     for line in (*lines, *written, *(f"note: {note}" for note in result.notes)):
@@ -251,14 +225,13 @@ def run_here(step: Step, work_dir: Path, waiting: list[int], workers: int) -> No
 
 @contextmanager
 def progress_shown(title: str, work_dir: Path, parts: Sequence[Part]) -> Iterator[None]:
-    """Shows bytes of input and records in parts that are done, wherever they are worked on, when
-    there is a terminal and it takes longer than a second."""
+    """Shows bytes of input and records in parts that are done, wherever they are worked on, once it
+    takes longer than a second."""
     done = set(done_parts(work_dir))
     total, before = sum(part.size for part in parts), sum(parts[number].size for number in done)
     ended = threading.Event()
     with byte_bar(title, total or None, before) as bar, ThreadPoolExecutor(1) as pool:
-        if not bar.disable:
-            pool.submit(watch, bar, work_dir, parts, done, ended)
+        pool.submit(watch, bar, work_dir, parts, done, ended)
         try:
             yield
         finally:
@@ -266,7 +239,7 @@ def progress_shown(title: str, work_dir: Path, parts: Sequence[Part]) -> Iterato
 
 
 def watch(
-    bar: tqdm[Any], work_dir: Path, parts: Sequence[Part], done: set[int], ended: threading.Event
+    bar: Progress, work_dir: Path, parts: Sequence[Part], done: set[int], ended: threading.Event
 ) -> None:
     """Moves a bar until the work has ended."""
     start, records = time.perf_counter(), 0

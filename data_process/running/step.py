@@ -19,6 +19,8 @@ import heapq
 import json
 import os
 import shutil
+import sys
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -32,12 +34,16 @@ from tqdm import tqdm
 
 from config import UserError
 from model.directory.storage import explained, json_writer, replace_file, sync_directory
+from terminal import is_screen
 
 T = TypeVar("T")
 PARTS, COUNTS = "parts", "counts.json"
-MAIN, REJECTED, REMOVED = "main", "rejected", "removed"
-"""Names of the streams of what a step keeps, of what it drops with the reason, and of lines that it
-takes out of what it keeps."""
+MAIN, REJECTED = "main", "rejected"
+"""Names of the streams of what a step keeps, and of what it drops with the reason."""
+
+LINE_EVERY_S = 60
+"""Seconds between two lines about how far work is, where there is no bar."""
+LINE = "{desc}{percentage:.0f}% of {total_fmt}, {rate_fmt}, {remaining} left"
 
 
 @dataclass(frozen=True)
@@ -84,22 +90,6 @@ class PartOutput:
         reason."""
         self.count(f"dropped: {reason}")
         self.write({**record, "reason": reason, **details}, REJECTED)
-
-    def remove_line(
-        self, record: dict[str, Any], line: str, rule: str, number: int | None = None
-    ) -> None:
-        """Writes a line that is taken out of a text to the removed ones, and counts its rule.
-
-        Args:
-            record: the text's record, whose other keys go with the line.
-            line: the line.
-            rule: why it goes.
-            number: its number in the text, from 1, if it is known.
-        """
-        self.count(f"lines removed: {rule}")
-        others = {key: value for key, value in record.items() if key != "text"}
-        place = {} if number is None else {"line_number": number}
-        self.write({**others, "rule": rule, "line": line, **place}, REMOVED)
 
     def count(self, what: str, number: int = 1) -> None:
         """Counts something, such as `in`, `out` or `dropped: too short`."""
@@ -247,12 +237,43 @@ def grouped(items: Iterable[T], size_of: Callable[[T], int], most: int) -> Itera
         yield tuple(group)
 
 
-def progress(items: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """A progress bar, shown in a terminal once the work takes longer than a second."""
-    return tqdm(items, delay=1, leave=False, disable=None, **options)
+class Progress(tqdm):  # type: ignore[misc]  # tqdm comes without types
+    """A bar in a terminal; in a file, a pipe or a dumb terminal a line a minute."""
+
+    def __init__(self, items: Iterable[Any] | None, desc: str, **options: Any) -> None:
+        bar = is_screen(sys.stderr)
+        super().__init__(items, desc, delay=1, leave=False, disable=not bar, **options)
+        self.shown = {"prefix": f"{desc}: ", "bar_format": LINE, **options}
+        self.began = self.last_line = time.monotonic()
+
+    def __iter__(self) -> Iterator[Any]:
+        """The items, each counted when the next one is asked for."""
+        if not self.disable:
+            yield from super().__iter__()
+            return
+        for item in self.iterable:
+            yield item
+            self.update()
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Counts more as done."""
+        if not self.disable:
+            return super().update(n)
+        self.n += n or 0
+        if (now := time.monotonic()) - self.last_line >= LINE_EVERY_S:
+            self.last_line = now
+            options = {"total": self.total, **self.shown}
+            line = self.format_meter(self.n, elapsed=now - self.began, **options)
+            print(line, file=sys.stderr)
+        return None
 
 
-def byte_bar(title: str, total: int | None, initial: int = 0) -> tqdm[Any]:
+def progress(items: Iterable[Any] | None = None, desc: str = "", **options: Any) -> Progress:
+    """Shows how far work is, once it takes longer than a second."""
+    return Progress(items, desc, **options)
+
+
+def byte_bar(title: str, total: int | None, initial: int = 0) -> Progress:
     """The progress bar of all work that reads bytes.
 
     Args:
@@ -260,4 +281,4 @@ def byte_bar(title: str, total: int | None, initial: int = 0) -> tqdm[Any]:
         total: bytes in all; None: not known.
         initial: bytes that were done before.
     """
-    return progress(desc=title, total=total, initial=initial, unit="B", unit_scale=True)
+    return progress(None, title, total=total, initial=initial, unit="B", unit_scale=True)

@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal, TypeVar
 
 from config import Above0, Count, Settings, UserError
+from terminal import keep_output_from_failing
 
 Task = TypeVar("Task")
 Workers = dict[Connection, BaseProcess]
@@ -187,6 +188,7 @@ def interrupts_held_back() -> Iterator[None]:
 def serve(work: Callable[[Any], None], pipe: Connection) -> None:
     """The life of a worker: tasks come through the pipe, answers go back, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_output_from_failing()
     threading.Thread(target=leave_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):

@@ -19,7 +19,7 @@ edge of the context ("length"), or because it was cancelled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -318,9 +318,10 @@ def generate_batch(
     stop_ids: Collection[int],
     batch_size: int = 64,
     native: bool = True,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[GenerationResult]:
     """Continues many prompts, batch_size at a time, by an engine of their own; results in the
-    prompts' order.
+    prompts' order, or none when it was stopped before its end.
 
     With a seed, prompt i is continued with the seed seed + i.
 
@@ -337,6 +338,8 @@ def generate_batch(
         for number, prompt in enumerate(prompts)
     ]
     while engine.busy:
+        if stopped():
+            return []
         engine.step()
     return [output.result() for output in outputs]
 

@@ -2,9 +2,9 @@
 
 One new token needs every weight once, 2 operations for 4 bytes, so decoding is as fast as memory:
 the C++ code reads weights in one stream, without torch's overhead of some 10 us an operation, and
-int8 weights are a quarter of the bytes. It is compiled once per machine (about two seconds), in the
-background, into the user's cache; until then, and where there is no compiler, the engine runs on
-torch.
+int8 weights are a quarter of the bytes. It is compiled once per machine (some seconds), in the
+background, into the user's cache, also when this process ends first; until then, and where there is
+no compiler, the engine runs on torch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -111,6 +111,8 @@ class Library:
         self.lanes = 0
         """Rows of a panel."""
         self.thread: threading.Thread | None = None
+        self.begun = threading.Event()
+        """The compiler runs: it goes on when this process ends."""
 
     def prepare(self) -> None:
         """Loads the compiled code, or begins to compile it in the background."""
@@ -123,19 +125,34 @@ class Library:
             return
         self.thread = threading.Thread(target=self.build, args=(path,), daemon=True)
         self.thread.start()
+        self.begun.wait()
 
     def build(self, path: Path) -> None:
         """Compiles and loads; if the compiler fails, the engine stays on torch."""
-        with_threads = ("-fopenmp",) if platform.system() != "Darwin" else ()
-        try:
+        with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=path.parent) as folder:
-                result = Path(folder) / path.name
-                flags = [*FLAGS, *with_threads, str(SOURCE), "-o", str(result)]
-                subprocess.run([str(find_compiler()), *flags], check=True, capture_output=True)
-                result.replace(path)
-            self.load(path)
-        except (OSError, subprocess.CalledProcessError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                self.wait_for_turn(folder)
+                if not (path.exists() and self.load(path)):
+                    process = compile_detached(path, folder)
+                    self.begun.set()
+                    process.wait()
+                    self.load(path)
+            finally:
+                os.close(folder)
+        self.begun.set()
+
+    def wait_for_turn(self, folder: int) -> None:
+        """Locks the library's folder, when a build that another process began has ended."""
+        import fcntl  # not on Windows, where there is no library to build
+
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.begun.set()
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except OSError:  # of a file system without locks, where two builds do no harm
             return
 
     def load(self, path: Path) -> bool:
@@ -159,6 +176,28 @@ class Library:
 
 
 LIBRARY = Library()
+
+BUILD = 'new="$0.$$.tmp"; "$@" -o "$new" && mv -f "$new" "$0" || rm -f "$new"'
+"""For sh: compiles beside the library's place and gives it its name."""
+
+
+def compile_detached(path: Path, lock: int) -> subprocess.Popen[bytes]:
+    """Starts the compiler so that it outlives this process: one answer is given before it ends.
+
+    Args:
+        path: the library to make.
+        lock: the descriptor of a lock, which is held until the compiler has ended.
+    """
+    with_threads = ("-fopenmp",) if platform.system() != "Darwin" else ()
+    compiler = [str(find_compiler()), *FLAGS, *with_threads, str(SOURCE)]
+    return subprocess.Popen(
+        ["sh", "-c", BUILD, str(path), *compiler],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[lock],
+        start_new_session=True,
+    )
 
 
 def find_compiler() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from inference.terminal.session import (
     open_session,
     save_conversation,
 )
+from terminal import output_is_the_result
 
 ALTERNATIVES = 5
 """Alternatives to a token that /tokens shows."""
@@ -64,6 +66,10 @@ def run_chat(backend: Backend, config: TransformersChatConfig) -> None:
     """
     prepare_streams()
     person = sys.stdin.isatty() and config.prompt is None and not config.json
+    if not person:
+        output_is_the_result()
+    else:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ends an answer, not the chat
     if person:  # for /tokens; they cost a little, so a script gets them only when it asks
         backend.top_logprobs = ALTERNATIVES
     state = ChatState(open_session(backend, config))

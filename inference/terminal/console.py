@@ -16,6 +16,7 @@ from pathlib import Path
 from unicodedata import east_asian_width
 
 from inference.engine.answers import Spell, Token, token_text
+from terminal import has_colours
 
 CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 """Characters that would move a terminal's cursor or ring its bell, as a badly trained model may."""
@@ -61,7 +62,7 @@ def notify(*lines: str, style: str = "2") -> None:
 def paint(text: str, style: str) -> str:
     """A text in a style of the terminal's (ECMA-48, SGR); unchanged where standard error is not a
     terminal, or colours are switched off (no-color.org)."""
-    if not text or not style or not sys.stderr.isatty() or "NO_COLOR" in os.environ:
+    if not text or not style or not has_colours(sys.stderr):
         return text
     return f"\033[{style}m{text}\033[0m"
 

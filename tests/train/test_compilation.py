@@ -6,17 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from config import ROOT
+from config import ROOT, PretrainConfig
 from model.blockwise_attention import blockwise_attention
 from model.transformer import Etude, same_document
-from train.compilation import training_loss
-from train.objective import SummedLoss, chunk_loss
+from train.compilation import Compilation, first_cause, training_loss
+from train.data.batches import Batch
+from train.distributed import World
+from train.objective import CrossEntropy, SummedLoss, chunk_loss
+from train.optimizer import build_optimizers
+from train.step import StepGuard, TrainingStep
 
 
 def test_without_a_compiler_the_plain_function_runs_and_one_line_says_so(
@@ -25,7 +30,7 @@ def test_without_a_compiler_the_plain_function_runs_and_one_line_says_so(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     ids = torch.randint(0, model.config.vocab_size, (2, 9))
-    loss = training_loss(model, torch.float32, compile=True)
+    loss = training_loss(model, torch.float32, Compilation(True))
     torch.testing.assert_close(loss(ids, ids), SummedLoss(model)(ids, ids))
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
@@ -42,11 +47,109 @@ def test_when_compiling_fails_training_goes_on(
     monkeypatch.setenv("CXX", "g++")
     ids = torch.randint(0, model.config.vocab_size, (2, 9))
     plain = SummedLoss(model)(ids, ids)
-    loss = training_loss(model, torch.float32, compile=True)
+    loss = training_loss(model, torch.float32, Compilation(True))
     for _ in range(2):
         torch.testing.assert_close(loss(ids, ids), plain)
-    # Once for the block, once for the loss, and not at every step.
-    assert capsys.readouterr().out.count("compiling failed") == 2
+    # Once, and neither for each function nor at every step.
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert "compiling failed (RuntimeError: no headers)" in printed
+
+
+FAILURES = ("forward of the block", "forward of the loss", "backward of the block", "last layer")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_step_in_which_compiling_fails_is_an_uncompiled_step_to_the_bit(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: Etude,
+    failure: str,
+    checkpointing: bool,
+) -> None:
+    """In the second of three micro-batches, when some of the gradient is added up already."""
+    draw = torch.Generator().manual_seed(3)
+    ids = torch.randint(0, model.config.vocab_size, (3, 2, 9), generator=draw)
+    batches = [Batch(part[:, :-1], part[:, 1:].clone()) for part in ids]
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fails_at = {"forward of the loss": 2, "last layer": 4}.get(failure, 3)
+    if checkpointing and failure.startswith("backward"):
+        fails_at += 2  # the third and fourth call are those of the first backward pass
+
+    def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        calls = 0
+
+        def run(*args: object) -> Tensor:
+            nonlocal calls
+            calls += 1
+            fails = failure.endswith("loss") == (function is chunk_loss) and calls == fails_at
+            if fails and not failure.startswith("backward"):
+                raise torch._inductor.exc.CppCompileError(["g++"], "g++: fatal error: Killed\n")
+            result = function(*args)
+            if fails:
+                return FailingBackward.apply(result)  # type: ignore[no-untyped-call]
+            # Compiled code differs a little, so a step of both would be seen.
+            return result if function is chunk_loss else result * 1.001
+
+        return run
+
+    expected = one_step(model, weights, batches, Compilation(), checkpointing)
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setenv("CXX", "g++")
+    found = one_step(model, weights, batches, Compilation(True), checkpointing)
+    for plain, other in zip(expected, found, strict=True):
+        assert torch.equal(plain, other)
+    printed = capsys.readouterr().out
+    assert printed.count("compiling failed (g++: fatal error: Killed)") == 1
+    assert printed.count("\n") == 1
+
+
+def one_step(
+    model: Etude,
+    weights: dict[str, Tensor],
+    batches: list[Batch],
+    compilation: Compilation,
+    checkpointing: bool,
+) -> list[Tensor]:
+    """The record of a step from these weights, and the weights after it."""
+    model.load_state_dict(weights)
+    config = PretrainConfig()
+    guard = StepGuard(config, model.config.vocab_size, torch.float32, torch.device("cpu"))
+    loss = training_loss(model, torch.float32, compilation, checkpointing)
+    optimizers = build_optimizers(model, config)
+    step = TrainingStep(loss, model, optimizers, guard, World(), 1.0, CrossEntropy(), compilation)
+    return [step(batches), *(tensor.clone() for tensor in model.state_dict().values())]
+
+
+class FailingBackward(torch.autograd.Function):
+    """What a compiled function is whose backward pass is compiled late, and fails."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:  # type: ignore[override]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        raise torch._inductor.exc.CppCompileError(["g++"], "g++: fatal error: Killed\n")
+
+
+def test_an_error_that_compiling_has_no_part_in_is_raised(model: Etude) -> None:
+    ids = torch.randint(0, model.config.vocab_size, (2, 9))
+    with pytest.raises(IndexError):
+        training_loss(model, torch.float32, Compilation())(ids + 1000, ids)
+
+
+def test_the_cause_of_a_failure_is_one_line() -> None:
+    inner = torch._inductor.exc.CppCompileError(["g++", "-x"], "In file a.h:\nb.h: error: no b\n")
+    outer = torch._dynamo.exc.BackendCompilerFailed("inductor", inner, None)
+    assert first_cause(outer) == "b.h: error: no b"
+    inner.output = b"In file a.h:\nb.h: error: no b\n"  # type: ignore[assignment]  # as it may be
+    assert first_cause(outer) == "b.h: error: no b"
+    error = RuntimeError("worker failed")
+    error.__cause__ = PermissionError(13, "Permission denied", "x.h")
+    assert first_cause(error) == "PermissionError: [Errno 13] Permission denied: 'x.h'"
+    assert len(first_cause(RuntimeError("word " * 1000))) < 300
 
 
 @pytest.mark.full
@@ -57,7 +160,7 @@ def test_compiled_loss_and_gradient_are_those_of_the_plain_function(model: Etude
     results = []
     for compile, whole in ((False, False), (True, True), (True, False)):
         model.zero_grad()
-        objective = training_loss(model, torch.float32, compile, whole=whole)
+        objective = training_loss(model, torch.float32, Compilation(compile), whole=whole)
         loss = objective(ids, ids, documents)
         loss.backward()
         results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])  # type: ignore[union-attr]
@@ -77,12 +180,12 @@ def test_a_compiled_step_repeats_itself_to_the_bit_on_several_threads(whole: boo
         "import torch\n"
         "from config import ModelConfig\n"
         "from model.transformer import Etude, same_document\n"
-        "from train.compilation import training_loss, use_deterministic_kernels\n"
+        "from train.compilation import Compilation, training_loss, use_deterministic_kernels\n"
         "use_deterministic_kernels(torch.device('cpu'))\n"
         "model = Etude(ModelConfig(400, 128, 256, 1, 2, 2, 256))\n"
         "model.initialize(torch.Generator().manual_seed(1))\n"
         "ids = torch.randint(0, 20, (16, 256), generator=torch.Generator().manual_seed(2))\n"
-        f"loss = training_loss(model, torch.float32, True, whole={whole})\n"
+        f"loss = training_loss(model, torch.float32, Compilation(True), whole={whole})\n"
         "seen = []\n"
         "for _ in range(6):\n"
         "    model.zero_grad()\n"
@@ -131,7 +234,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_gradient(model: Etude
             lambda tensor, saved=saved: saved.append(tensor) or tensor,  # type: ignore[misc]
             lambda tensor: tensor,
         ):
-            loss = training_loss(model, torch.float32, False, recompute)(ids, ids)
+            loss = training_loss(model, torch.float32, Compilation(), recompute)(ids, ids)
         kept.append(sum(tensor.numel() for tensor in saved))
         loss.backward()
         results.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
@@ -143,7 +246,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_gradient(model: Etude
 def test_evaluation_and_the_cache_do_not_meet_the_compiled_code(model: Etude) -> None:
     ids = torch.randint(0, model.config.vocab_size, (1, 9))
     expected = model(ids)
-    training_loss(model, torch.float32, compile=False, gradient_checkpointing=True)
+    training_loss(model, torch.float32, Compilation(), gradient_checkpointing=True)
     for layer in model.model.layers:
         layer.forward.function = None  # type: ignore[attr-defined]  # calling it would fail
     with torch.no_grad():

@@ -28,7 +28,7 @@ from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.measuring import machine_facts
-from train.compilation import training_loss, use_deterministic_kernels
+from train.compilation import Compilation, training_loss, use_deterministic_kernels
 from train.data.batches import Batch, Prefetch, RowOrder, TokenRows, step_batches
 from train.data.packing import concatenate
 from train.data.token_files import tokenised_data
@@ -179,7 +179,7 @@ def build_etude(model: Etude, config: PretrainConfig, device: torch.device) -> T
     use_deterministic_kernels(device)
     keep_freed_memory()
     set_matmul_precision(device, dtype)
-    loss = training_loss(model, dtype, config.compile, whole=config.compile_whole)
+    loss = training_loss(model, dtype, Compilation(config.compile), whole=config.compile_whole)
     optimizers = build_optimizers(model, config, dtype)
     guard = StepGuard(config, model.config.vocab_size, dtype, device)
     world, clip = World(device=device), config.max_grad_norm

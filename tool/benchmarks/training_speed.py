@@ -22,9 +22,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from config import DtypeName
+from data_process.running.step import progress
 from model.device import pick_device
 from tool.benchmarks.contenders import SHAPES, Contender, Shape, SpeedJob, build, probe
 from tool.benchmarks.measuring import RemoteObject, aligned, turn
@@ -191,7 +191,7 @@ def run_rounds(
         for ready, _ in turn(calls, failures):  # nothing else runs while one compiles
             print(f"{name}: {ready} is ready", flush=True)
         calls = {n: partial(w.call, "steps", config.steps) for n, w in workers.items()}
-        for _ in tqdm(range(config.rounds), f"{name}: rounds", leave=False, disable=None):
+        for _ in progress(range(config.rounds), f"{name}: rounds"):
             for measured, seconds in turn(calls, failures):
                 rounds[measured].append(seconds)
         facts = dict(turn({n: partial(w.call, "facts") for n, w in workers.items()}, failures))

@@ -25,7 +25,6 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from config import TrainOnName, UserError
 from data_process.records.files import find_files
@@ -38,6 +37,7 @@ from data_process.records.parts import (
     signature_of,
     survey,
 )
+from data_process.running.step import byte_bar
 from data_process.running.workers import available_cores, work_through
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, tokenizer_json
@@ -52,7 +52,6 @@ from train.data.token_parts import (
     part_directory,
     token_dtype,
 )
-from train.machine import refuse_full_disk
 
 FACTS = "streams.json"
 COPIED_BYTES = 1 << 20
@@ -85,10 +84,6 @@ def build(
             f"{'is' if records == 1 else 'are'} {records}: add data, "
             "lower --validation_every (0: none), or name --validation_files"
         )
-    # Some 3.5 bytes of text make a token of 2 bytes, which stands in a part and in the whole.
-    size = sum(part.end - part.begin for found in (*surveys, *measured) for part in found.parts)
-    way = "or name a --cache_dir on another disk"
-    refuse_full_disk(directory.parent, size, "the tokens of the data", way)
     parts_place = directory.with_name(directory.name + ".parts")
     builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place, train_on)
     parts = all_parts(surveys, measured)
@@ -119,9 +114,7 @@ def tokenise_parts(builder: PartBuilder, parts: Sequence[Part]) -> UserError | N
     mistakes: dict[int, UserError] = {}
     size = sum(part.lines.end - part.lines.begin for part in parts)
     workers = min(available_cores(), MOST_WORKERS)
-    with tqdm(
-        total=size, desc="tokenise", unit="B", unit_scale=True, leave=False, disable=None
-    ) as progress:
+    with byte_bar("tokenise", size) as progress:
         for part, mistake in work_through(builder, parts, workers):
             if mistake:
                 mistakes[part.number] = mistake

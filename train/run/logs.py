@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from config import UserError
 from model.directory.storage import explained, replace_file, text_writer
+from terminal import is_screen
 from train.distributed import World
 from train.machine import matmul_speed, memory_in_use
 from train.run.plan import duration, flops_per_token
@@ -29,6 +30,10 @@ from train.run.writers import MetricsWriter, make_writers, switched_off_on_failu
 from train.stage import Stage
 from train.step import RECORD
 
+BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining}{postfix}"
+"""Cut from its end on a narrow terminal; the description holds the loss."""
+LINES, LINE_EVERY_S = 20, 60
+"""Where there is no bar: lines over the whole run, and seconds after which one comes anyway."""
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
 
@@ -155,10 +160,14 @@ class RunLogger:
         self.peak = matmul_speed(world.device, dtype) * world.size
         """Operations a second of a matrix product here, measured."""
         self.log = self.open_log() if world.is_main else None
-        self.began = self.last = time.perf_counter()
-        silent = None if world.is_main else True  # None: where there is a terminal
+        self.began = self.last = self.last_line = time.perf_counter()
         self.bar: tqdm[Any] = tqdm(
-            total=total, initial=step, desc=stage.name, unit="step", disable=silent
+            total=total,
+            initial=step,
+            desc=stage.name,
+            bar_format=BAR,
+            dynamic_ncols=True,
+            disable=not (world.is_main and is_screen(sys.stderr)),
         )
 
     def open_log(self) -> LogFiles:
@@ -189,11 +198,23 @@ class RunLogger:
         self.last = now
         if self.log:
             self.log.write(exact_fields(record, self.tokens_at(record["step"])), self.cost(speed))
-        shown = {"loss": f"{record['loss']:.3f}", "tok/s": f"{speed:,.0f}"}
-        if self.bits_per_byte:
-            shown["bpb"] = f"{self.bits_per_byte['all']:.3f}"
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update()
+        self.show(record["step"], record["loss"], speed)
+
+    def show(self, step: int, loss: float, speed: float) -> None:
+        """Shows a step: on the bar, or now and then in a line."""
+        if not self.bar.disable:
+            quality = f", {self.bits_per_byte['all']:.3f} bpb" if self.bits_per_byte else ""
+            self.bar.set_description_str(f"{self.stage.name} loss {loss:.3f}", refresh=False)
+            self.bar.set_postfix_str(f"{speed:,.0f} tok/s{quality}", refresh=False)
+            self.bar.update()
+            return
+        done, seconds = step - self.first_step, self.last - self.began
+        turn = done == 1 or step % max(1, self.total // LINES) == 0
+        if turn or self.last - self.last_line >= LINE_EVERY_S:
+            self.last_line = self.last
+            at = f"step {step:>6} of {self.total}  loss {loss:.3f}"
+            left = duration(seconds / done * (self.total - step))
+            self.echo(f"{at}  {speed:,.0f} tokens/s, {left} left")
 
     def cost(self, speed: float) -> dict[str, float]:
         """What depends on the machine, for metrics.jsonl."""

@@ -136,7 +136,7 @@ def test_options_add_rules_and_switch_all_off() -> None:
         QualityLimits(drop_curly_brackets=True),
     )
     assert code == "curly bracket"
-    assert quality_problem("", QualityLimits(no_quality_rules=True)) is None
+    assert quality_problem("", QualityLimits(quality_rules=False)) is None
 
 
 def test_wrong_limits_are_told() -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_process.text.files import blocks
 from data_process.text.sentences import (
     clause_ends,
     is_character_border,
@@ -16,7 +15,11 @@ from data_process.text.sentences import (
     sentence_ends,
     wide_borders,
 )
-from data_process.text.splitting import Piece, Splitter
+from data_process.text.splitting import (
+    Piece,
+    Splitter,
+    blocks,
+)
 from model.tokenizer import EtudeTokenizer
 
 WORDS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +131,26 @@ def test_code_is_compiled_once_and_a_damaged_file_is_replaced(tmp_path: Path) ->
     Path(path).write_bytes(b"damaged")
     assert start()[:2] == ["True", "True"]
     assert [p.name for p in (tmp_path / "etude").iterdir()] == [Path(path).name]
+
+
+@pytest.mark.full
+def test_code_is_compiled_once_also_when_every_process_ends_first(tmp_path: Path) -> None:
+    compiler, calls, home = tmp_path / "g++", tmp_path / "calls", tmp_path / "home"
+    real = shutil.which("g++") or pytest.skip("there is no g++")
+    compiler.write_text(f'#!/bin/sh\necho >> {calls}\nexec {real} "$@"\n', encoding="utf-8")
+    compiler.chmod(0o755)
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from inference.engine.native import LIBRARY\n"
+        "LIBRARY.prepare()\n"
+        "os._exit(0 if sys.argv[1] == 'leave' or LIBRARY.wait() else 1)\n"
+    )
+    environment = {"XDG_CACHE_HOME": str(home), "CXX": str(compiler), "PATH": os.environ["PATH"]}
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code, "leave"], env=environment) for _ in range(3)
+    ]
+    assert [start.wait() for start in starts] == [0, 0, 0]
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code, "wait"], env=environment, check=True)
+    assert calls.read_text(encoding="utf-8").count("\n") == 1
+    assert len(list((home / "etude").iterdir())) == 1
