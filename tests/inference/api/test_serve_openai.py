@@ -210,6 +210,27 @@ def test_the_next_turn_of_a_chat_is_read_from_where_the_last_one_ended(client: A
     assert second.usage.prompt_tokens_details.cached_tokens >= first.usage.prompt_tokens - 1
 
 
+def test_five_turns_with_and_without_a_stream(client: Any) -> None:
+    asked = {"model": NAME, "max_tokens": 6}
+    turns: list[Any] = [{"role": "developer", "content": "Be kind."}]
+    for number in range(5):
+        turns.append({"role": "user", "content": f"Hello {number}"})
+        if number % 2:
+            stream = client.chat.completions.create(**asked, messages=turns, stream=True)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+            turns.append({"role": "assistant", "content": text})
+        else:
+            answer = client.chat.completions.create(**asked, messages=turns).choices[0].message
+            # As the object that it is, as people write it, and as an answer that was stopped.
+            turns.append(
+                [answer, answer.model_dump(), {"role": "assistant", "content": ""}][number // 2]
+            )
+    turns.append({"role": "user", "content": "Why?"})
+    assert client.chat.completions.create(**asked, messages=turns).choices
+    with pytest.raises(openai.NotFoundError, match="/v1/chat/completions"):
+        client.responses.create(model=NAME, input="Hello")
+
+
 def test_models_are_listed_with_what_the_page_needs(server: Server, client: Any) -> None:
     (model,) = client.models.list().data
     assert (model.id, model.kind, model.context_length) == (NAME, "chat", 512)
