@@ -156,7 +156,7 @@ class ModelConfig(Settings):
     """Width of the residual stream."""
     intermediate_size: Size = 2_048
     """Width of the feed-forward layer."""
-    num_hidden_layers: Annotated[int, Interval(ge=1, le=10_000)] = 12
+    num_hidden_layers: Annotated[int, Interval(ge=1, le=1_000)] = 12
     """Number of transformer blocks."""
     num_attention_heads: Size = 12
     """Number of query heads; must divide hidden_size into an even head size."""

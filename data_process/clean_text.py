@@ -1,8 +1,9 @@
 """Cleans JSONL documents: broken Unicode, boilerplate, rubbish, other languages, personal data.
 
 Reads {"text", ...} a line and writes the same, in the same order, with all other keys. Every
-document that is dropped has a reason: it is counted, and --rejected keeps it. After any
-interruption the same command continues.
+document that is dropped has a reason: it is counted, and --rejected keeps it; so is every line that
+is taken out of a text, and --removed_lines keeps it. After any interruption the same command
+continues.
 """
 
 import sys
@@ -17,11 +18,11 @@ from data_process.cleaning.language import check_languages
 from data_process.cleaning.step import CleaningSettings, clean
 from data_process.records.files import find_files
 from data_process.records.parts import jsonl_parts
-from data_process.running.run import StepConfig, StepResult, run_and_join
+from data_process.running.run import CleaningConfig, StepResult, run_and_join
 
 
 @dataclass(frozen=True)
-class CleanTextConfig(StepConfig):
+class CleanTextConfig(CleaningConfig):
     """From raw documents to clean ones."""
 
     output: Path = TRAINING_DATA / "pretrain" / "clean.jsonl"

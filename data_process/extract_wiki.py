@@ -21,6 +21,7 @@ from data_process.running.run import StepConfig, StepResult, run_and_join
 from data_process.running.step import MAIN
 from data_process.running.work_dir import join_shards, refuse_to_overwrite, work_dir_of
 from data_process.wiki.extraction import ExtractionSettings, extract, find_dumps
+from model.directory.storage import json_writer, replace_file
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ class ExtractWikiConfig(StepConfig):
         size = self.shard_mb * 1_000_000
         return join_shards(work_dir, MAIN, self.output, "wiki", size, self.overwrite)
 
+    def beside(self, ending: str) -> Path:
+        """A file beside the folder."""
+        place = self.output.resolve()
+        return place.with_name(place.name + ending)
+
+    def write_report(self, result: StepResult) -> list[Path]:
+        """The counts, what is wrong with the dumps, and the templates that were dropped inside
+        sentences, as JSON beside the folder."""
+        path = self.beside("_report.json")
+        found = {"counts": dict(sorted(result.counts.items())), "damages": list(result.damages)}
+        content = {**found, "notes": list(result.notes), **result.details}
+        replace_file(path, json_writer(content))
+        return [path]
+
 
 def main() -> None:
     """Extracts the articles of all dumps; one that is incomplete or damaged ends with code 2, after
@@ -53,7 +68,8 @@ def main() -> None:
 
     def work(work_dir: Path) -> StepResult:
         dumps = find_dumps(config.input_files)
-        return extract(dumps, config.extraction, work_dir, config.execution)
+        store = config.beside(".templates")
+        return extract(dumps, config.extraction, work_dir, config.execution, store)
 
     run_and_join(config, work)
 

@@ -24,12 +24,12 @@ from data_process.cleaning.language import check_languages
 from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, find_inputs
 from data_process.pipeline.report import make_report, report_paths, write_report
 from data_process.records.files import find_files
-from data_process.running.run import StepConfig
+from data_process.running.run import CleaningConfig
 from data_process.running.work_dir import locked, refuse_outputs, remove_work_dir, work_dir_of
 
 
 @dataclass(frozen=True)
-class PrepareConfig(StepConfig):
+class PrepareConfig(CleaningConfig):
     """From what there is to what is trained on."""
 
     input_files: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -46,7 +46,7 @@ class PrepareConfig(StepConfig):
 
     def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
         """Raises UserError when a file that will be written is in the way, or is read too."""
-        outputs = (self.output, self.rejected, *report_paths(self.output))
+        outputs = (self.output, *self.side_files().values(), *report_paths(self.output))
         refuse_outputs(outputs, (*self.input_files, *also_read), self.overwrite)
 
 
@@ -68,8 +68,8 @@ def main() -> None:
             print("\n".join(stage.table()))
         damages = [damage for stage in stages for damage in stage.damages]
         notes = [*inputs.notes, *(note for stage in stages for note in stage.notes)]
-        if config.rejected:
-            chain.write_rejected(stages, config.rejected, config.overwrite)
+        for stream, path in config.side_files().items():
+            chain.write_stream(stages, stream, path, config.overwrite)
         if stages[-1].name != DEDUP or not stages[-1].counts["out"]:
             raise UserError("\n".join([stages[-1].nothing_left(), *damages]))
         config.join(work_dir / DEDUP)
@@ -77,7 +77,7 @@ def main() -> None:
         write_report(report, config.output, [*damages, *notes])
     if not config.keep_intermediate:
         remove_work_dir(work_dir)
-    written = filter(None, (config.output, config.rejected, *report_paths(config.output)))
+    written = (config.output, *config.side_files().values(), *report_paths(config.output))
     table = report.table(time.perf_counter() - start)
     for line in (*table, *(f"note: {note}" for note in notes), *written):
         print(line)

@@ -17,12 +17,12 @@ import tyro
 
 from cli import parse_flags, run_script
 from config import TRAINING_DATA
-from data_process.running.run import StepConfig, run_and_join
+from data_process.running.run import CleaningConfig, run_and_join
 from data_process.text.splitting import SplitSettings, split
 
 
 @dataclass(frozen=True)
-class SplitTextConfig(StepConfig):
+class SplitTextConfig(CleaningConfig):
     """From long texts to samples."""
 
     input_files: tyro.conf.Positional[tuple[Path, ...]] = ()

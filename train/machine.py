@@ -9,7 +9,9 @@ float16 (with a loss scale) on GPUs before Ampere.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from config import ROOT, DtypeName
+from config import ROOT, DtypeName, UserError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 LARGEST = 2**31 - 1
@@ -58,6 +60,94 @@ def peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory(device: torch.device) -> tuple[int, str]:
+    """Bytes that this process can still take, and the words for what bounds them: the GPU, or the
+    tightest of the machine's memory, the limits of its control groups and its own (ulimit)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0], "are free on the GPU"
+    bounds = [(LARGEST_MEMORY, "can be addressed"), *machine_memory(), *own_limits()]
+    for controller, limit, usage, cached in CONTROL_GROUPS:
+        for place in control_groups(controller):
+            with suppress(OSError, ValueError, StopIteration):
+                most, used = (
+                    int((place / name).read_text(encoding="ascii")) for name in (limit, usage)
+                )
+                stat = (place / "memory.stat").read_text(encoding="ascii").splitlines()
+                freeable = next(int(line.split()[1]) for line in stat if line.startswith(cached))
+                bounds.append((most - used + freeable, "are left of the container's limit"))
+    return max(0, min(bounds)[0]), min(bounds)[1]
+
+
+LARGEST_MEMORY = 2**62
+CONTROL_GROUPS = (
+    ("", "memory.max", "memory.current", "inactive_file "),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+)
+"""Version 2 and version 1 (Linux, admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst): the name of
+the controller, and the files and the field that hold limit, use and what of it can be dropped."""
+CONTROL_GROUP_ROOT = Path("/sys/fs/cgroup")
+
+
+def control_groups(controller: str) -> list[Path]:
+    """The directories of the control groups that bound this process's memory, innermost first."""
+    root, own = CONTROL_GROUP_ROOT / controller, ""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, names, path = line.split(":", 2)
+            if controller in names.split(","):
+                own = path.strip("/")
+    # In a container the path may be one that only the host has; the root is its own limit then.
+    inner = root / own
+    return [place for place in (inner, *inner.parents) if place == root or root in place.parents]
+
+
+def machine_memory() -> list[tuple[int, str]]:
+    """What the machine has left, where the system says it."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return [(int(available.split()[1]) * 1024, "are free")]
+    with suppress(AttributeError, ValueError, OSError):  # macOS: all that there is
+        return [(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "are in this machine")]
+    return []
+
+
+def own_limits() -> list[tuple[int, str]]:
+    """What is left of this process's limit on its address space (ulimit -v)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return []
+    used = 0
+    with suppress(OSError):
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * 4096
+    return [(limit - used, "are left of this process's limit (ulimit -v)")]
+
+
+def refuse_full_disk(directory: Path, needed: int, what: str, way: str) -> None:
+    """Raises UserError when the disk of a directory, which need not be there yet, has not so many
+    bytes left.
+
+    Args:
+        directory: where to write.
+        needed: bytes.
+        what: what they are for.
+        way: what to do, beside making room.
+    """
+    place = directory.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise UserError(
+            f"{directory}: {what} need about {needed / 1e9:,.2f} GB and {free / 1e9:,.2f} GB are "
+            f"free there: make room, {way}"
+        )
 
 
 CANDIDATES: tuple[DtypeName, ...] = ("float32", "bfloat16", "float16")

@@ -6,8 +6,8 @@ says so.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,14 @@ def main() -> int:
     `train.trainer.train`."""
     config = parse_config(["model", "pretrain", "paths"], __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
+    from train.run.limits import out_of_memory_explained
     from train.trainer import train
 
-    with join_world(config.pretrain.device, config.pretrain.parallel) as world:
+    settings, output_dir = config.pretrain, config.paths.pretrained_model_dir
+    with (
+        join_world(settings.device, settings.parallel) as world,
+        out_of_memory_explained(settings, output_dir),
+    ):
         return train(pretraining(config, world), world)
 
 
@@ -46,6 +51,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     from train.distributed import main_first
     from train.objective import CrossEntropy
     from train.run.auto_shape import choose_shape
+    from train.run.limits import refuse_too_large
     from train.run.start import initial_model
     from train.stage import make_stage
 
@@ -56,6 +62,9 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         built_on = {"initial model": sha256_of(settings.init_from / WEIGHTS)}
     else:
         tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
+    shape = model.config if model else replace(config.model, vocab_size=len(tokenizer))
+    if config.preset != "auto":
+        refuse_too_large(shape, settings, world)
     with main_first(world):
         data = tokenised_data(
             "pretrain",
@@ -69,7 +78,6 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention
     )
     if model is None:
-        shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
         if config.preset == "auto":
             shape = choose_shape(shape, settings, packed[0], paths.pretrained_model_dir, world)
         model = Etude(shape)

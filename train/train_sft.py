@@ -25,9 +25,14 @@ def main() -> int:
     code is that of `train.trainer.train`."""
     config = parse_config(["sft", "paths"], __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
+    from train.run.limits import out_of_memory_explained
     from train.trainer import train
 
-    with join_world(config.sft.device, config.sft.parallel) as world:
+    settings, output_dir = config.sft, config.paths.sft_model_dir
+    with (
+        join_world(settings.device, settings.parallel) as world,
+        out_of_memory_explained(settings, output_dir),
+    ):
         return train(fine_tuning(config, world), world)
 
 
@@ -40,6 +45,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     from train.data.token_files import tokenised_data
     from train.distributed import main_first
     from train.objective import CrossEntropy
+    from train.run.limits import refuse_too_large
     from train.run.start import refuse_long_rows, refuse_own_directory
     from train.stage import make_stage
 
@@ -48,6 +54,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     refuse_own_directory(start, paths.sft_model_dir)
     model, tokenizer = load_pretrained(start)
     refuse_long_rows(settings.max_length, model.config)
+    refuse_too_large(model.config, settings, world)
     with main_first(world):
         data = tokenised_data(
             "sft",

@@ -21,8 +21,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cli import parse_config, run_script
 from config import EtudeConfig, UserError
 from data_process.records.files import find_files
+from data_process.records.parts import refuse_copies
 from model.tokenizer import EtudeTokenizer
-from train.tokenizer.bpe import Sample, is_there, origin_of, save_tokenizer, survey, train_bpe
+from train.tokenizer.bpe import (
+    LONGEST_WORD,
+    Sample,
+    count_long_words,
+    is_there,
+    origin_of,
+    save_tokenizer,
+    survey,
+    train_bpe,
+)
 
 STAGES = ("config", "train", "verify", "all")
 
@@ -55,6 +65,7 @@ def check(config: EtudeConfig) -> Sample:
     """Reads all data to its end, and says what is there and what would be done."""
     settings, paths = config.tokenizer, config.paths
     sample = Sample(tuple(map(survey, find_files(paths.pretrain_files))), settings.max_bytes)
+    refuse_copies([(file.path, file.sha256) for file in sample.files])
     for file in sample.files:
         print(f"{file.path}: {file.records:,} records, {file.text_bytes:,} bytes of text")
     print(
@@ -76,6 +87,11 @@ def train(config: EtudeConfig, sample: Sample) -> None:
         print(f"{directory}: already there, made of the same data and settings")
         return
     start = time.perf_counter()
+    if long := count_long_words(sample.texts):
+        print(
+            f"{long:,} words of more than {LONGEST_WORD} characters (text without spaces or "
+            "punctuation) are learnt from in pieces; encoding keeps them whole"
+        )
     bytes_used = sum(len(text.encode("utf-8")) for text in sample.texts)
     tokenizer = EtudeTokenizer(train_bpe(sample.texts, settings.vocab_size, settings.min_frequency))
     if len(tokenizer) < settings.vocab_size:

@@ -39,6 +39,7 @@ from train.evaluation import bits_per_byte, generate_samples, sample_prompts
 from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
+from train.run.limits import refuse_without_room
 from train.run.logs import RunLogger, in_bits
 from train.run.plan import announcement
 from train.run.schedule import Schedule
@@ -80,6 +81,8 @@ def train(stage: Stage, world: World) -> int:
         if world.is_main:
             print(plan)
         return 0
+    if world.is_main:
+        refuse_without_room(stage, total_steps(len(stage.rows), stage.config))
     with StopRequest(speaks=world.is_main) as stop:
         return Run(stage, world, identity, stop).go()
 

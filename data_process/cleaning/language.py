@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from config import UserError
 from data_process.text.files import word_list
+from data_process.text.guessing import identifier
 
 UNKNOWN = "und"
 """The code (ISO 639) for a text that is too short, or has no words."""
@@ -99,14 +98,6 @@ def by_model(text: str) -> tuple[str, float]:
     """What py3langid says, if it is sure enough."""
     language, probability = identifier().classify(text)
     return (language if probability >= LEAST_CONFIDENCE else UNKNOWN), probability
-
-
-@lru_cache(maxsize=1)
-def identifier() -> Any:
-    """py3langid's model, read once a process (0.6 s)."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # slow to import
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 def check_languages(languages: Sequence[str]) -> None:

@@ -12,6 +12,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
+from data_process.text.unwrapping import unwrapped
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -27,6 +29,9 @@ class Normalisation:
     """Leave text that was decoded wrongly, such as donâ€™t for don’t."""
     keep_spaces: bool = False
     """Leave runs of spaces inside lines and of blank lines as they are."""
+    keep_wrapping: bool = False
+    """Leave the lines of paragraphs that were wrapped at one width; else they are joined, and verse
+    and lists stay."""
 
 
 MOST_PASSES = 8
@@ -66,7 +71,7 @@ def normalise(text: str, settings: Normalisation) -> str:
         before, text = text, normalised_once(text, settings)
         if text == before:
             break
-    return text
+    return text if settings.keep_wrapping else unwrapped(text)
 
 
 def normalised_once(text: str, settings: Normalisation) -> str:

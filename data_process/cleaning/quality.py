@@ -4,9 +4,6 @@ Rae et al. 2021 (arXiv 2112.11446, table A1), Raffel et al. 2020 (arXiv 1910.106
 Penedo et al. 2024 (arXiv 2406.17557). Chinese has no spaces between words, so there a character
 counts as a word, and two of them as one in a run of words. The limits are set so that poems,
 dialogues and nursery tales, which repeat themselves and have short lines, stay.
-
-Lines of navigation, copyright, cookies and the like are removed from texts. A line is boilerplate
-only as a whole and only when it is short; a sentence about cookies stays.
 """
 
 from __future__ import annotations
@@ -14,9 +11,8 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
 from unicodedata import category
@@ -24,7 +20,7 @@ from unicodedata import category
 from annotated_types import Ge, Interval
 
 from config import Settings, Share
-from data_process.text.files import data_lines, word_list
+from data_process.text.files import word_list
 
 Number = Annotated[int, Ge(0)]
 Length = Annotated[float, Interval(ge=0, le=1000)]
@@ -54,13 +50,6 @@ OFTEN = 5
 """Times from which on a run of words is called frequent."""
 FEW_LINES = 4
 """Of fewer lines than this no share is taken."""
-
-LONGEST_LINE = 160
-"""Longer lines are prose, in characters."""
-BOILERPLATE = Path(__file__).with_name("boilerplate_lines.txt")
-"""What boilerplate lines look like."""
-EDGES = '-=*#|•·►▶»←→[]【】()（）"“” \t\u3000'
-LINK_SEPARATOR = re.compile(r"\s*[|｜»›·•/>]\s*|\s{2,}|\u3000")
 
 
 @dataclass(frozen=True)
@@ -272,58 +261,3 @@ def repeated_runs(m: Measured, words: int) -> int:
             free = place + n
         seen.add(run)
     return total
-
-
-def without_boilerplate(text: str, repeated: Container[str] = ()) -> tuple[str, int]:
-    """A text without its boilerplate lines, and how many those were.
-
-    Args:
-        text: the text.
-        repeated: `line_key` of the lines that stand in many documents.
-    """
-    lines = text.split("\n")
-    kept = [line for line in lines if not is_boilerplate(line, repeated)]
-    if len(kept) == len(lines):
-        return text, 0
-    joined = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip("\n")
-    return joined, len(lines) - len(kept)
-
-
-@functools.cache
-def boilerplate() -> re.Pattern[str]:
-    """Matches a boilerplate line as a whole."""
-    lines = "|".join(data_lines(BOILERPLATE))
-    return re.compile(rf"(?:{lines})[.!。！…»>→\s]*", re.IGNORECASE)
-
-
-def is_boilerplate(line: str, repeated: Container[str] = ()) -> bool:
-    """Whether a line is no part of the text it stands in."""
-    if len(line) > LONGEST_LINE or not line or line.isspace():
-        return False
-    core = line.strip(EDGES)
-    if boilerplate().fullmatch(core) or is_menu(core):
-        return True
-    return bool(repeated) and is_countable(line) and line_key(line) in repeated
-
-
-def is_countable(line: str) -> bool:
-    """Whether a line that stands in many documents is boilerplate: not a short answer of a
-    dialogue, nor the name of who answers."""
-    line = line.strip()
-    length = len(line) if line.isascii() else 2 * len(line)
-    return length >= 16 and len(line) <= LONGEST_LINE and not line.endswith((":", "："))
-
-
-def is_menu(line: str) -> bool:
-    """Whether a line is a row of links: `Home | News | Contact us`."""
-    if not any(mark in line for mark in "|｜»›·•"):
-        return False
-    items = [item for item in LINK_SEPARATOR.split(line) if item]
-    links = sum(boilerplate().fullmatch(item) is not None for item in items)
-    return len(items) >= 3 and links * 2 >= len(items)
-
-
-def line_key(line: str) -> str:
-    """What a line is known by when it is counted in many documents; numbers in it do not count."""
-    plain = re.sub(r"\d+", "0", line.strip().lower())
-    return blake2b(plain.encode("utf-8"), digest_size=8).hexdigest()

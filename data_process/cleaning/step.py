@@ -12,17 +12,12 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 from config import Settings
+from data_process.cleaning.boilerplate import is_countable, line_key, without_boilerplate
 from data_process.cleaning.language import UNKNOWN, language_of
 from data_process.cleaning.normalisation import Normalisation, normalise
 from data_process.cleaning.personal_data import mask_personal_data
-from data_process.cleaning.quality import (
-    QualityLimits,
-    is_countable,
-    line_key,
-    quality_problem,
-    without_boilerplate,
-)
-from data_process.records.jsonl import BadRecords, FilePart, read_part
+from data_process.cleaning.quality import QualityLimits, quality_problem
+from data_process.records.jsonl import BadRecords, FilePart, Record, read_part
 from data_process.records.kinds import document_problems
 from data_process.records.parts import FilesStep, plan_of
 from data_process.running.run import StepResult, run_single, run_step
@@ -38,7 +33,8 @@ class CleaningSettings(Settings):
     """What is done to documents."""
 
     keep_boilerplate: bool = False
-    """Leave lines of navigation, copyright, cookies and the like."""
+    """Leave lines of navigation, copyright, cookies and the like, and licences of Project
+    Gutenberg."""
     repeated_lines: Annotated[int, Interval(ge=0, le=10**9)] = 0
     """Remove lines that stand in this many documents or more; they are counted in a pass of its own
     before. 0: none."""
@@ -66,7 +62,7 @@ class CleaningSettings(Settings):
 
 @dataclass(frozen=True)
 class CleaningStep(FilesStep):
-    """Cleans documents. The streams it writes: main, rejected."""
+    """Cleans documents. The streams it writes: main, rejected, removed."""
 
     settings: CleaningSettings
     repeated: frozenset[str] = frozenset()
@@ -75,13 +71,13 @@ class CleaningStep(FilesStep):
 
     def plan(self) -> dict[str, Any]:
         """The files and the settings."""
-        return {"step": "clean_text 1", **plan_of(self.files), "settings": asdict(self.settings)}
+        return {"step": "clean_text 2", **plan_of(self.files), "settings": asdict(self.settings)}
 
     def run(self, number: int, output: PartOutput) -> None:
         """Cleans the documents of one part."""
         part, settings = self.files[number], self.settings
         for document in read_part(part, output, settings.bad_records, document_problems):
-            text, language, reason = self.clean(document.value["text"], output)
+            text, language, reason = self.clean(document, output)
             if reason:
                 output.drop(document.value, reason)
                 continue
@@ -93,13 +89,14 @@ class CleaningStep(FilesStep):
             added = {"lang": language} if settings.add_language else {}
             output.keep({**document.value, "text": text, **added})
 
-    def clean(self, text: str, output: PartOutput) -> tuple[str, str, str | None]:
+    def clean(self, document: Record, output: PartOutput) -> tuple[str, str, str | None]:
         """A document's clean text, its language, and why it is dropped, if it is."""
         settings = self.settings
-        text = normalise(text, settings.normalisation)
+        text = normalise(document.value["text"], settings.normalisation)
         if not settings.keep_boilerplate:
             text, removed = without_boilerplate(text, self.repeated)
-            output.count("boilerplate lines removed", removed)
+            for line in removed:
+                output.remove_line(document.with_place, line.line, line.rule, line.number)
         if not text:
             return text, UNKNOWN, "empty"
         language = UNKNOWN

@@ -111,6 +111,7 @@ def as_json(report: Report, problems: Sequence[str]) -> dict[str, Any]:
                 "bytes in": stage.input_bytes,
                 "bytes out": stage.output_bytes,
                 "counts": {name: n for name, n in sorted(stage.counts.items()) if n},
+                **stage.details,
             }
             for stage in report.stages
         ],

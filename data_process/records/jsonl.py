@@ -98,6 +98,11 @@ class Record(NamedTuple):
         return f"{shown(self.path)}:{self.line}"
 
     @property
+    def with_place(self) -> dict[str, Any]:
+        """Its keys; the place when it has none but its text."""
+        return self.value if len(self.value) > 1 else {**self.value, "record": self.place}
+
+    @property
     def content(self) -> bytes:
         """The line as it is written again: without a byte-order mark, \\n at its end."""
         return written_line(self.raw, self.line == 1)

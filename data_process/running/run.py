@@ -18,12 +18,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -31,6 +32,7 @@ from config import TRAINING_DATA, Settings, UserError
 from data_process.running.step import (
     MAIN,
     REJECTED,
+    REMOVED,
     Part,
     Progress,
     Step,
@@ -75,15 +77,36 @@ class StepConfig(Settings):
         """What is wrong between fields, a sentence each."""
         return [] if self.input_files else ["input_files: name at least one file"]
 
+    def side_files(self) -> dict[str, Path]:
+        """The files that are written beside the output, by their streams."""
+        return {REJECTED: self.rejected} if self.rejected else {}
+
     def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
         """Raises UserError when a file that will be written is in the way, or is read too."""
         inputs = (*self.input_files, *also_read)
-        refuse_outputs((self.output, self.rejected), inputs, self.overwrite)
+        refuse_outputs((self.output, *self.side_files().values()), inputs, self.overwrite)
 
     def join(self, work_dir: Path) -> list[Path]:
         """Joins what the parts kept into the output; the files that it is made of."""
         join_streams(work_dir, MAIN, self.output, self.overwrite)
         return [self.output]
+
+    def write_report(self, result: StepResult) -> list[Path]:
+        """Writes what was done into files of its own, where a script has some; their paths."""
+        return []
+
+
+@dataclass(frozen=True)
+class CleaningConfig(StepConfig):
+    """The flags of scripts that take lines out of texts."""
+
+    removed_lines: Path | None = None
+    """JSONL file for the lines that are taken out of texts, each with its rule."""
+
+    def side_files(self) -> dict[str, Path]:
+        """The files that are written beside the output, by their streams."""
+        removed = {REMOVED: self.removed_lines} if self.removed_lines else {}
+        return {**super().side_files(), **removed}
 
 
 @dataclass(frozen=True)
@@ -98,6 +121,8 @@ class StepResult:
     """What was damaged in the input, of which all that could be read was used."""
     notes: Sequence[str] = ()
     """What else is worth knowing about it."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the file of the report holds beside the counts; plain values."""
 
 
 def run_and_join(
@@ -108,7 +133,7 @@ def run_and_join(
     Args:
         config: its flags.
         work: runs the steps; it gets the work directory, in which the last step must leave the
-            streams main and rejected.
+            streams of the output and of the files beside it.
         also_read: files that are read beside the input files.
 
     Raises:
@@ -120,9 +145,10 @@ def run_and_join(
     work_dir = work_dir_of(config.output)
     result = work(work_dir)
     written = config.join(work_dir)
-    if config.rejected:
-        join_streams(work_dir, REJECTED, config.rejected, config.overwrite)
-        written.append(config.rejected)
+    for stream, path in config.side_files().items():
+        join_streams(work_dir, stream, path, config.overwrite)
+        written.append(path)
+    written += config.write_report(result)
     remove_work_dir(work_dir)
     lines = outcome(result.counts, result.input_bytes, time.perf_counter() - start)
     for line in (*lines, *written, *(f"note: {note}" for note in result.notes)):

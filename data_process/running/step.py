@@ -38,8 +38,9 @@ from terminal import is_screen
 
 T = TypeVar("T")
 PARTS, COUNTS = "parts", "counts.json"
-MAIN, REJECTED = "main", "rejected"
-"""Names of the streams of what a step keeps, and of what it drops with the reason."""
+MAIN, REJECTED, REMOVED = "main", "rejected", "removed"
+"""Names of the streams of what a step keeps, of what it drops with the reason, and of lines that it
+takes out of what it keeps."""
 
 LINE_EVERY_S = 60
 """Seconds between two lines about how far work is, where there is no bar."""
@@ -90,6 +91,22 @@ class PartOutput:
         reason."""
         self.count(f"dropped: {reason}")
         self.write({**record, "reason": reason, **details}, REJECTED)
+
+    def remove_line(
+        self, record: dict[str, Any], line: str, rule: str, number: int | None = None
+    ) -> None:
+        """Writes a line that is taken out of a text to the removed ones, and counts its rule.
+
+        Args:
+            record: the text's record, whose other keys go with the line.
+            line: the line.
+            rule: why it goes.
+            number: its number in the text, from 1, if it is known.
+        """
+        self.count(f"lines removed: {rule}")
+        others = {key: value for key, value in record.items() if key != "text"}
+        place = {} if number is None else {"line_number": number}
+        self.write({**others, "rule": rule, "line": line, **place}, REMOVED)
 
     def count(self, what: str, number: int = 1) -> None:
         """Counts something, such as `in`, `out` or `dropped: too short`."""

@@ -1,27 +1,19 @@
 """Which encoding a text file has.
 
 A byte-order mark says it; else bytes that are UTF-8 throughout are UTF-8; else it is the one in
-which the bytes around the first that are not UTF-8 have the characters that texts are full of; else
-charset-normalizer guesses.
+which the bytes around the first that are not UTF-8 are likeliest to be writing (guessing.py). When
+two are about as likely, it is not guessed.
 """
 
 from __future__ import annotations
 
 import codecs
-import functools
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
-
-COMMON_CHARACTERS = Path(__file__).with_name("common_characters.json")
-"""Characters beyond ASCII that texts are full of, by the encodings that these texts come in. Text
-that is read in the encoding it was written in has many of them, read in another one hardly any.
-Their usual share of a text is lower where writing has thousands of characters."""
-ENOUGH = 0.6
-"""Of the usual share; below it no encoding fits."""
+from data_process.text.guessing import guess_encoding
 
 BOMS = (
     (codecs.BOM_UTF8, "utf_8_sig"),
@@ -45,10 +37,10 @@ NO_TEXT = {
     b"\x7fELF": "a program",
 }
 """First bytes of files that people mistake for text."""
-OTHER_ENCODINGS = ("cp1254", "cp1255", "cp1256", "latin_1", "iso8859_5", "iso8859_7", "cp866")
-"""What charset-normalizer may say beside the encodings with common characters."""
+ESCAPES = {b"\x1b$B": "iso2022_jp", b"\x1b$@": "iso2022_jp", b"\x1b$)C": "iso2022_kr"}
+"""What begins the letters beyond ASCII in encodings of seven bits."""
 USUAL = re.compile(
-    r"[\t\r\n\x20-\u05ff\u2010-\u2030\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uff5e]"
+    r"[\t\r\n\x20-\u137f\u2010-\u2030\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff00-\uff5e]"
 )
 """Characters that writing is made of."""
 SAMPLE = 1 << 16
@@ -89,6 +81,9 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
         return encoding_with_zeros(path, head)
     first_error = first_byte_not_utf8(path)
     if first_error is None:
+        for escape, name in ESCAPES.items():
+            if escape in head:
+                return Encoding(name, "guessed")
         return Encoding("utf_8", "UTF-8 throughout")
     return guessed_encoding(path, head, first_error)
 
@@ -96,7 +91,8 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
 def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
     """UTF-16 or UTF-32 without a mark: the one that makes most letters of the bytes. UTF-8 with a
     few zeros in it is damaged UTF-8, though its letters, taken by two, may look Chinese."""
-    if head.count(0) < len(head) / 10 and damage_as(head, "utf_8") < 0.5:
+    has_few = head.count(0) < len(head) / 10
+    if has_few and damage_as(head, "utf_8") < 0.5 and letters_in(head, "utf_8") > 0.9:
         return Encoding("utf_8", "zero bytes")
     whole = head[: len(head) // 4 * 4]
     likeness = {name: letters_in(whole, name) for name in UNMARKED}
@@ -137,11 +133,12 @@ def guessed_encoding(path: Path, head: bytes, first_error: int) -> Encoding:
     sample = sample_at(path, first_error)
     if damage_as(head + sample, "utf_8") < 0.5:
         return Encoding("utf_8", "guessed")
-    name = best_fit(sample) or likeliest(sample)
+    name, rivals = guess_encoding(sample)
     if name is None:
+        found = f"it may be {' or '.join(rivals)}" if rivals else "none that is known fits"
         raise UserError(
-            f"{path}: the encoding is unknown (byte {first_error + 1:,} is not UTF-8, and "
-            "no other encoding fits); name it with --encoding, or take the file out"
+            f"{path}: which encoding? byte {first_error + 1:,} is not UTF-8, and {found}; name it "
+            "with --encoding, or take the file out"
         )
     return Encoding(name, "guessed")
 
@@ -163,40 +160,3 @@ def damage_as(sample: bytes, encoding: str) -> float:
     wrong = text.count("\ufffd")
     right = sum(c > "\x7f" for c in text) - wrong
     return wrong / max(right, 1)
-
-
-@functools.cache
-def common_characters() -> dict[str, tuple[frozenset[str], float]]:
-    """By encoding, the characters that texts in it are full of, and their usual share."""
-    table = json.loads(COMMON_CHARACTERS.read_text(encoding="utf-8"))
-    return {
-        encoding: (
-            frozenset("".join(table["characters"][name] for name in entry["characters"])),
-            entry["usual share"],
-        )
-        for encoding, entry in table["encodings"].items()
-    }
-
-
-def best_fit(sample: bytes) -> str | None:
-    """The encoding whose common characters are common in a text; None when none fits."""
-    fits = {encoding: fit(sample, encoding) for encoding in common_characters()}
-    best = max(fits, key=lambda encoding: fits[encoding])
-    return best if fits[best] >= ENOUGH else None
-
-
-def fit(sample: bytes, encoding: str) -> float:
-    """How well bytes fit an encoding: 0 not at all, about 1 as a usual text does; bytes that are no
-    text count against it."""
-    beyond = [c for c in sample.decode(encoding, errors="replace") if c > "\x7f"]
-    common, usual_share = common_characters()[encoding]
-    return sum(c in common for c in beyond) / max(1, len(beyond)) / usual_share
-
-
-def likeliest(sample: bytes) -> str | None:
-    """What charset-normalizer says; None when nothing fits."""
-    from charset_normalizer import from_bytes  # slow to import
-
-    candidates = [*common_characters(), *OTHER_ENCODINGS]
-    best = from_bytes(sample, cp_isolation=candidates).best()
-    return None if best is None else best.encoding

@@ -9,8 +9,8 @@ from __future__ import annotations
 import codecs
 import functools
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,7 +49,11 @@ class TextPart:
 
 
 def text_parts(
-    path: Path, part_bytes: int, encoding: str | None = None, mend: bool = False
+    path: Path,
+    part_bytes: int,
+    encoding: str | None = None,
+    mend: bool = False,
+    taken: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> list[TextPart]:
     """Reads a text file once, to know its encoding and where to cut it.
 
@@ -58,6 +62,7 @@ def text_parts(
         part_bytes: about how long a part is.
         encoding: the file's encoding, if it is known.
         mend: read bytes that are no text as U+FFFD, and count them.
+        taken: gives what is taken of the text of a part, whose characters are counted.
 
     Raises:
         UserError: it is missing, empty, no text, or (without `mend`) damaged.
@@ -66,32 +71,53 @@ def text_parts(
         if not path.stat().st_size:
             raise UserError(f"{path}: the file is empty; take it out, or put text into it")
         found = detect_encoding(path, encoding)
-        return measured_parts(path, found, part_bytes, mend)
+        return measured_parts(path, found, part_bytes, mend, taken)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror or error}); check its name and permissions"
         ) from error
 
 
-def measured_parts(path: Path, encoding: Encoding, part_bytes: int, mend: bool) -> list[TextPart]:
+def measured_parts(
+    path: Path,
+    encoding: Encoding,
+    part_bytes: int,
+    mend: bool,
+    taken: Callable[[Iterable[str]], Iterable[str]],
+) -> list[TextPart]:
     """Cuts a file, and counts the characters of every part and what is no text."""
     parts: list[TextPart] = []
     characters, line = 0, 1
     for begin, end in pairwise(part_borders(path, encoding.name, part_bytes)):
-        before, damaged = characters, 0
-        part = TextPart(path, encoding, begin, end, before)
-        for text in text_chunks(part, mend):
-            characters += len(text)
-            damaged += text.count("\ufffd") if mend else 0
-            if "\0" in text:
-                line += text.count("\n", 0, text.index("\0"))
-                raise UserError(
-                    f"{path}:{line}: a NUL character; the file is binary or damaged; take it out "
-                    "or mend it"
-                )
-            line += text.count("\n")
-        parts.append(TextPart(path, encoding, begin, end, before, damaged))
+        part = TextPart(path, encoding, begin, end, characters)
+        text = CheckedText(part, mend, line)
+        characters += sum(map(len, taken(text)))
+        line = text.line
+        parts.append(replace(part, damaged=text.damaged))
     return parts
+
+
+class CheckedText:
+    """The text of a part, in chunks, in which lines and what is no text are counted."""
+
+    def __init__(self, part: TextPart, mend: bool, line: int) -> None:
+        """line: the number of its first line."""
+        self.part = part
+        self.mend = mend
+        self.line = line
+        self.damaged = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in text_chunks(self.part, self.mend):
+            self.damaged += text.count("\ufffd") if self.mend else 0
+            if "\0" in text:
+                self.line += text.count("\n", 0, text.index("\0"))
+                raise UserError(
+                    f"{self.part.path}:{self.line}: a NUL character; the file is binary or "
+                    "damaged; take it out or mend it"
+                )
+            self.line += text.count("\n")
+            yield text
 
 
 def part_borders(path: Path, encoding: str, part_bytes: int) -> list[int]:
@@ -162,6 +188,18 @@ def lines_before(path: Path, byte: int) -> int:
     with path.open("rb") as file:
         pieces = iter(lambda: file.read(min(CHUNK, byte - file.tell())), b"")
         return sum(piece.count(b"\n") for piece in pieces)
+
+
+def blocks(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
+    """The same text in blocks of `size` characters up to twice as many, and whether each is the
+    last."""
+    waiting = ""
+    for piece in (text[at : at + size] for text in chunks for at in range(0, len(text), size)):
+        if len(waiting) >= size:
+            yield waiting, False
+            waiting = ""
+        waiting += piece
+    yield waiting, True
 
 
 def is_encoding(name: str) -> bool:

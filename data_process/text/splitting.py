@@ -34,11 +34,15 @@ from data_process.running.compression import inner_name
 from data_process.running.run import StepResult, first_of, run_single
 from data_process.running.step import Part, PartOutput, Step, grouped, progress
 from data_process.running.workers import Execution
-from data_process.text.files import TextPart, is_encoding, text_chunks, text_parts
+from data_process.text.files import TextPart, blocks, is_encoding, text_chunks, text_parts
+from data_process.text.licences import RULE as LICENCE
+from data_process.text.licences import licence_apart
 from data_process.text.sentences import FINDERS, SENTENCE_FINDERS, Finder, is_character_border
+from data_process.text.unwrapping import unwrapped_blocks
 from model.tokenizer import EtudeTokenizer
 
 ENDINGS = (".txt", *RECORD_ENDINGS)
+JOINED = "lines of wrapped paragraphs joined"
 REPLACED = "places that were no text, now U+FFFD"
 BLOCK = 1 << 16
 """Characters that are read at a time."""
@@ -160,18 +164,6 @@ def borders(find: Finder, text: str, low: int, high: int) -> list[int]:
     return [place for place in find(text, low, high) if is_character_border(text, place)]
 
 
-def blocks(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
-    """The same text in blocks of `size` characters up to twice as many, and whether each is the
-    last."""
-    waiting = ""
-    for piece in (text[at : at + size] for text in chunks for at in range(0, len(text), size)):
-        if len(waiting) >= size:
-            yield waiting, False
-            waiting = ""
-        waiting += piece
-    yield waiting, True
-
-
 @dataclass(frozen=True)
 class SplitSettings(Settings):
     """How texts are split."""
@@ -186,6 +178,11 @@ class SplitSettings(Settings):
     """Count tokens of this tokenizer, in place of characters."""
     encoding: str | None = None
     """Encoding of all text files; None: each one's is found, and listed."""
+    keep_wrapping: bool = False
+    """Leave the lines of paragraphs that were wrapped at one width, as those of Project Gutenberg;
+    else they are joined, and verse and lists stay."""
+    keep_licence: bool = False
+    """Leave the header and the licence of Project Gutenberg."""
     bad_records: BadRecords = "stop"
     """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
     named. skip: such lines are passed over, such bytes become U+FFFD, and both are counted."""
@@ -205,7 +202,7 @@ class SplitSettings(Settings):
 
 @dataclass(frozen=True)
 class SplitStep(Step):
-    """Splits texts. The streams it writes: main, rejected."""
+    """Splits texts. The streams it writes: main, rejected, removed."""
 
     groups: tuple[tuple[TextPart | FilePart, ...], ...]
     """What each part reads."""
@@ -222,7 +219,7 @@ class SplitStep(Step):
         paths = dict.fromkeys(member.path for member in members)
         directory = self.settings.tokenizer_dir
         return {
-            "step": "split_text 2",
+            "step": "split_text 3",
             "files": [[str(path), signature_of(path)] for path in paths],
             "cuts": [asdict(member.part) for member in members],
             "encodings": [m.encoding.name for m in members if isinstance(m, TextPart)],
@@ -239,18 +236,82 @@ class SplitStep(Step):
         for member in self.groups[number]:
             if isinstance(member, FilePart):
                 for record in read_part(member, output, settings.bad_records, document_problems):
-                    pieces = splitter.split([record.value["text"]])
+                    taken = Taken(settings, output, record.with_place)
+                    pieces = splitter.split(taken.of([record.value["text"]]))
                     write_pieces(pieces, record.value, 0, output)
             else:
-                split_file(member, splitter, output)
+                split_file(member, splitter, settings, output)
 
 
-def split_file(part: TextPart, splitter: Splitter, output: PartOutput) -> None:
+class Taken:
+    """What is taken of texts: licences are removed, wrapped paragraphs become one line each."""
+
+    def __init__(
+        self,
+        settings: SplitSettings,
+        output: PartOutput | None = None,
+        record: dict[str, Any] | None = None,
+        is_whole: bool = True,
+    ) -> None:
+        """
+        output: where removed lines are written and counted; None: they are not.
+        record: the text's, whose keys go with them.
+        is_whole: the text is no later part of a file, so the numbers of its lines are known.
+        """
+        self.settings = settings
+        self.output = output
+        self.record = record or {}
+        self.is_whole = is_whole
+
+    def of(self, chunks: Iterable[str]) -> Iterator[str]:
+        """What is taken of a text that comes in chunks."""
+        if not self.settings.keep_licence:
+            chunks = self.without_licence(chunks)
+        if not self.settings.keep_wrapping:
+            chunks = self.unwrapped(chunks)
+        yield from chunks
+
+    def without_licence(self, chunks: Iterable[str]) -> Iterator[str]:
+        """A text without licences, whose lines are noted."""
+        number = 1
+        for text, is_licence in licence_apart(chunks):
+            if not is_licence:
+                yield text
+            elif self.output:
+                for n, line in enumerate(text.splitlines(), number):
+                    if line:
+                        self.output.remove_line(
+                            self.record, line, LICENCE, n if self.is_whole else None
+                        )
+            number += text.count("\n")
+
+    def unwrapped(self, chunks: Iterable[str]) -> Iterator[str]:
+        """A text with one line a paragraph; the lines that are joined are counted."""
+        lines = 0
+
+        def counted() -> Iterator[str]:
+            nonlocal lines
+            for text in chunks:
+                lines += text.count("\n")
+                yield text
+
+        for text in unwrapped_blocks(counted()):
+            lines -= text.count("\n")
+            yield text
+        if self.output:
+            self.output.count(JOINED, lines)
+
+
+def split_file(
+    part: TextPart, splitter: Splitter, settings: SplitSettings, output: PartOutput
+) -> None:
     """Splits a part of a text file."""
     output.count("in", part.begin == 0)
     output.count(REPLACED, part.damaged)
-    pieces = splitter.split(text_chunks(part))
-    write_pieces(pieces, {"text": "", "source": part.source}, part.characters_before, output)
+    record = {"text": "", "source": part.source}
+    taken = Taken(settings, output, record, part.begin == 0)
+    pieces = splitter.split(taken.of(text_chunks(part)))
+    write_pieces(pieces, record, part.characters_before, output)
 
 
 def write_pieces(
@@ -311,7 +372,8 @@ def plan_splitting(
             continue
         source = path.relative_to(place).as_posix() if place.is_dir() else Path(shown(path)).name
         source = sources[path] if sources else source
-        parts = text_parts(readable_copy(path), part_bytes, settings.encoding, mend)
+        copy = readable_copy(path)
+        parts = text_parts(copy, part_bytes, settings.encoding, mend, Taken(settings).of)
         members += [replace(part, source=source) for part in parts]
     groups = grouped(members, lambda member: member.part.size, part_bytes)
     return SplitStep(tuple(groups), settings)

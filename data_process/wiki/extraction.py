@@ -13,19 +13,27 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt
 
 from config import Count, Settings, UserError
 from data_process.records.opening import is_pipe
-from data_process.records.parts import refuse_twice, signature_of
-from data_process.running.run import StepResult, run_step
+from data_process.records.parts import refuse_twice
+from data_process.running.run import StepResult, first_of, run_step
 from data_process.running.step import Part, PartOutput, Progress, Step, byte_bar, stream_records
 from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpPart, DumpReader, Problem, Skipped, cut_dump
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
+from data_process.wiki.template_pages import (
+    TemplateStep,
+    TemplateStore,
+    dump_identity,
+    learn_templates,
+    templates_in,
+)
 from data_process.wiki.text.kinds import is_disambiguation, is_redirect, table_of
+from data_process.wiki.text.templates import no_templates
 from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
 
 PROBLEMS = "problems"
@@ -42,6 +50,21 @@ CHECKSUM, XML_BYTES = "text does not match its SHA-1", "bytes of XML"
 DUMP_NAME = re.compile(r"\.xml(-p\d+p\d+)?(\.bz2|\.gz)?$")
 MOST_WITHOUT_TEXT = 1_000
 """First pages of a dump after which it is refused if none of them has text."""
+HOLES = "holes"
+"""Stream of the templates that were dropped inside sentences."""
+MOST_HOLES = 50
+"""Templates that the report lists of these."""
+PIPED = (
+    "a pipe cannot be read twice: its templates are not expanded, those of the built-in list are "
+    "shown"
+)
+WITHOUT_TEMPLATES = (
+    "the dump holds no templates (pages such as Template:Convert): those of the built-in list are "
+    "shown"
+)
+UNREAD = (
+    "with max_articles the dump is not read for its templates: those of the built-in list are shown"
+)
 SHOWN = 10
 """Most damages, and most notes, that are printed."""
 
@@ -60,6 +83,9 @@ class ExtractionSettings(Settings):
     """Shortest text that is kept, in characters."""
     max_articles: Annotated[int | None, Gt(0)] = None
     """Stop after this many articles, the first of the dump; one process then reads them."""
+    templates: Literal["dump", "list"] = "dump"
+    """dump: templates are shown as their own pages in the dump say, which are read first, in a pass
+    over all of it. list: those of the built-in list alone are shown."""
     cleaning: WikitextSettings = field(default_factory=WikitextSettings)
     """What is kept of the markup."""
 
@@ -71,8 +97,22 @@ class ExtractionSettings(Settings):
 class DumpExtraction:
     """The extraction of one part of a dump."""
 
-    def __init__(self, part: DumpPart, settings: ExtractionSettings, output: PartOutput) -> None:
-        self.part, self.settings, self.output = part, settings, output
+    def __init__(
+        self,
+        part: DumpPart,
+        settings: ExtractionSettings,
+        output: PartOutput,
+        store: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            part: what is read.
+            settings: which pages are taken.
+            output: where they are written.
+            store: the file of the dump's templates.
+        """
+        self.part, self.settings, self.output, self.store = part, settings, output, store
+        self.templates: TemplateStore | None = None
         self.pages_read = 0
         self.has_text = False
         if part.site:
@@ -84,8 +124,10 @@ class DumpExtraction:
         if not self.site.language:
             raise UserError(f"{self.part.path}: its head states no language; name it with --lang")
         names = dict(self.site.namespaces)
+        self.templates = TemplateStore(self.store, site) if self.store else None
+        library = self.templates.find if self.templates else no_templates
         language, project = self.site.language, self.site.project
-        self.cleaner = WikitextCleaner(self.settings.cleaning, names, language, project)
+        self.cleaner = WikitextCleaner(self.settings.cleaning, names, language, project, library)
         if not self.part.begin and (note := table_of("kinds")["projects"].get(project)):
             self.report(Problem(f"this is no Wikipedia: {note}", is_note=True))
 
@@ -110,6 +152,16 @@ class DumpExtraction:
                 position = reader.raw.position
         self.refuse_stub()
         self.output.count(XML_BYTES, reader.splitter.base)
+        self.end()
+
+    def end(self) -> None:
+        """Writes the holes in sentences, and closes the file of templates."""
+        holes = self.cleaner.holes
+        for name, count in holes.counts.items():
+            found = {"template": name, "count": count, "example": holes.examples[name]}
+            self.output.write(found, HOLES)
+        if self.templates:
+            self.templates.close()
 
     def refuse_stub(self) -> None:
         """Raises UserError when the first pages of a dump, or all, have no text."""
@@ -197,6 +249,8 @@ class ExtractionStep(Step):
     groups: tuple[tuple[DumpPart, ...], ...]
     """What each part of the step reads."""
     settings: ExtractionSettings
+    store: Path | None = None
+    """The file of the dumps' templates; None: those of the list are shown."""
     title = "extracting"
 
     def parts(self) -> Sequence[Part]:
@@ -212,7 +266,7 @@ class ExtractionStep(Step):
         only = len(self.groups) == 1
         with byte_bar("reading", size) if only else nullcontext() as bar:
             for part in self.groups[number]:
-                DumpExtraction(part, self.settings, output).run(bar)
+                DumpExtraction(part, self.settings, output, self.store).run(bar)
 
     def plan(self) -> dict[str, Any]:
         """The dumps, how they are cut, and the settings."""
@@ -220,11 +274,12 @@ class ExtractionStep(Step):
         return {
             "dumps": [
                 # A pipe brings something else each time.
-                uuid.uuid4().hex if is_pipe(path) else [str(path.resolve()), signature_of(path)]
+                uuid.uuid4().hex if is_pipe(path) else dump_identity([path])[0]
                 for path in dict.fromkeys(part.path for part in parts)
             ],
             "parts": [[part.begin, part.end] for part in parts],
             "settings": asdict(self.settings),
+            "templates": self.store is not None,
         }
 
 
@@ -250,16 +305,63 @@ def plan_extraction(
 
 
 def extract(
-    paths: Sequence[Path], settings: ExtractionSettings, work_dir: Path, execution: Execution
+    paths: Sequence[Path],
+    settings: ExtractionSettings,
+    work_dir: Path,
+    execution: Execution,
+    store: Path,
 ) -> StepResult:
     """Extracts the articles of dumps; what comes from a pipe is read in this process, for others do
-    not have it."""
-    step = plan_extraction(paths, settings)
+    not have it.
+
+    Args:
+        paths: the dumps.
+        settings: which pages are taken.
+        work_dir: where the parts go.
+        execution: where it is done.
+        store: the file for the templates of the dumps, kept for the next run.
+    """
+    step, notes = with_templates(plan_extraction(paths, settings), store, work_dir, execution)
     if any(map(is_pipe, paths)):
         execution = replace(execution, workers=1, executor="local")
     counts = run_step(step, work_dir, execution)
     xml_bytes = counts.pop(XML_BYTES, 0)
-    return StepResult(counts, xml_bytes, *read_problems(work_dir))
+    damages, found = read_problems(work_dir)
+    holes = read_holes(work_dir)
+    if holes:
+        names = first_of([f"{hole['template']} ({hole['count']:,})" for hole in holes], SHOWN)
+        notes.append(f"templates dropped inside sentences, as what they show is not known: {names}")
+    details = {"templates dropped inside sentences": holes}
+    return StepResult(counts, xml_bytes, damages, [*found, *notes], details)
+
+
+def with_templates(
+    step: ExtractionStep, store: Path, work_dir: Path, execution: Execution
+) -> tuple[ExtractionStep, list[str]]:
+    """A step with the templates of its dumps, and notes where it has none; see `extract`."""
+    if step.settings.templates == "list":
+        return step, []
+    pieces = [part for group in step.groups for part in group]
+    files = tuple(part for part in pieces if not is_pipe(part.path))
+    notes = [PIPED] if len(files) < len(pieces) else []
+    reading = TemplateStep(files)
+    known = templates_in(store, reading)
+    if step.settings.max_articles and known is None:
+        return step, [*notes, *([UNREAD] if files else [])]
+    if files and known is None:
+        known = learn_templates(reading, store, work_dir / "templates", execution)
+    if files and not known:
+        notes.append(WITHOUT_TEMPLATES)
+    return (replace(step, store=store) if known else step), notes
+
+
+def read_holes(work_dir: Path) -> list[dict[str, Any]]:
+    """The templates that were dropped inside sentences most often, each with an example."""
+    found: dict[str, dict[str, Any]] = {}
+    for hole in stream_records(work_dir, HOLES):
+        known = found.setdefault(hole["template"], {**hole, "count": 0})
+        known["count"] += hole["count"]
+    return sorted(found.values(), key=lambda hole: (-hole["count"], hole["template"]))[:MOST_HOLES]
 
 
 def find_dumps(paths: Sequence[Path]) -> list[Path]:

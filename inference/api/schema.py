@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from inference.engine.answers import CutBy
@@ -20,7 +20,17 @@ STOP_CHARACTERS = 1_000
 TOP_LOGPROBS = 20
 """Most alternatives to a token, as in OpenAI's API."""
 
+
+def require_false(value: bool) -> bool:
+    """Refuses true."""
+    if value:
+        raise ValueError("must be false")
+    return value
+
+
 Nothing = Annotated[list[Any], Field(max_length=0)]
+Off = Annotated[bool, Field(json_schema_extra={"const": False}), AfterValidator(require_false)]
+"""False; pydantic's Literal[False] takes 0 too."""
 Limit = Literal[-1] | Annotated[int, Field(ge=1)]
 """Most tokens of an answer; -1: as many as fit, which some clients of llama.cpp send."""
 StopText = Annotated[str, Field(max_length=STOP_CHARACTERS)]
@@ -51,7 +61,7 @@ class TextPart(Strict):
     """A part of a content; pictures and sound are not supported."""
 
     type: Literal["text", "input_text", "output_text"]
-    text: str
+    text: str | None
 
     annotations: list[Any] | None = None
     cache_control: dict[str, Any] | None = None
@@ -80,7 +90,7 @@ class ChatMessage(Strict):
     def text(self) -> str:
         """Its content, parts joined; where there is none, a refusal."""
         if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
+            return "".join(part.text or "" for part in self.content)
         return self.content or self.refusal or ""
 
 
@@ -111,7 +121,7 @@ class GenerateRequest(Strict):
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     seed: int | None = Field(None, ge=-(2**63), lt=2**64)
     n: int | None = Field(None, ge=1)
-    stop: StopText | list[StopText] | None = None
+    stop: StopText | list[StopText | None] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -151,6 +161,7 @@ class ChatCompletionRequest(GenerateRequest):
     add_generation_prompt: bool | None = Field(None, description="Its contrary.")
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
+    prediction: dict[str, Any] | None = None
 
     tools: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
@@ -160,7 +171,6 @@ class ChatCompletionRequest(GenerateRequest):
     modalities: list[Literal["text"]] | None = None
     verbosity: Literal["medium"] | None = None
     audio: None = None
-    prediction: None = None
     web_search_options: None = None
 
 
@@ -171,7 +181,7 @@ class CompletionRequest(GenerateRequest):
     logprobs: Annotated[int, Field(ge=0, le=TOP_LOGPROBS)] | Literal[False] | None = None
 
     suffix: Literal[""] | None = None
-    echo: Literal[False] | None = None
+    echo: Off | None = None
     best_of: int | None = Field(None, ge=1)
 
     @property
@@ -193,8 +203,8 @@ FIELDS = frozenset(name for model in REQUESTS for name in model.model_fields)
 NOT_SUPPORTED = frozenset(
     {
         *("logit_bias", "tools", "tool_choice", "functions", "function_call", "response_format"),
-        *("modalities", "verbosity", "audio", "prediction"),
-        *("web_search_options", "suffix", "echo", "tool_calls"),
+        *("modalities", "verbosity", "audio", "web_search_options"),
+        *("suffix", "echo", "tool_calls"),
     }
 )
 """Fields whose only accepted values ask for nothing."""

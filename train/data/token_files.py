@@ -52,6 +52,7 @@ from train.data.token_parts import (
     part_directory,
     token_dtype,
 )
+from train.machine import refuse_full_disk
 
 FACTS = "streams.json"
 COPIED_BYTES = 1 << 20
@@ -84,6 +85,10 @@ def build(
             f"{'is' if records == 1 else 'are'} {records}: add data, "
             "lower --validation_every (0: none), or name --validation_files"
         )
+    # Some 3.5 bytes of text make a token of 2 bytes, which stands in a part and in the whole.
+    size = sum(part.end - part.begin for found in (*surveys, *measured) for part in found.parts)
+    way = "or name a --cache_dir on another disk"
+    refuse_full_disk(directory.parent, size, "the tokens of the data", way)
     parts_place = directory.with_name(directory.name + ".parts")
     builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place, train_on)
     parts = all_parts(surveys, measured)

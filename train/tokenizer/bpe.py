@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -37,6 +39,13 @@ QWEN2_PATTERN = (
 )
 """Qwen2's split: contractions, words with one leading mark, digits one by one, punctuation, line
 breaks, spaces."""
+
+LONGEST_WORD = 256
+"""Characters. The longest word in 8,000 English and Chinese documents of the web had 84."""
+LONG_RUN = re.compile(
+    rf"[^\W\d_]{{{LONGEST_WORD},}}|(?:[^\w\s]|_){{{LONGEST_WORD // 3},}}|\s{{{LONGEST_WORD // 3},}}"
+)
+"""Letters, marks or white space, as long as the longest part of a longer word must be."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int = 2) -> 
     Each distinct word between two splits is held in memory with all its symbols. English repeats
     its words (6 bytes of memory for a byte of text, measured on stories); a Chinese clause without
     punctuation is one word and hardly ever comes twice (about 100 bytes for a byte). So the caller
-    must limit the texts.
+    must limit the texts. A word of more than LONGEST_WORD characters (base64, a page without
+    punctuation) is learnt from in pieces: time grows with the square of its length.
 
     Args:
         texts: the training texts, read once.
@@ -128,6 +138,14 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int = 2) -> 
         The tokenizer; with fewer tokens than asked when the texts hold no more pairs.
     """
     tokenizer = untrained_bpe()
+    usual = tokenizer.pre_tokenizer
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{LONGEST_WORD}}}"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=min_frequency,
@@ -135,8 +153,20 @@ def train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int = 2) -> 
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # Learning takes minutes in Rust. In a thread it leaves the signals to this one: Ctrl-C works.
+    with ThreadPoolExecutor(1, thread_name_prefix="bpe") as thread:
+        thread.submit(tokenizer.train_from_iterator, texts, trainer).result()
+    tokenizer.pre_tokenizer = usual
     return tokenizer
+
+
+def count_long_words(texts: Iterable[str]) -> int:
+    """How many words `train_bpe` learns from in pieces."""
+    split = pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated")
+    # Only a long run of one class can be a long word; texts without one need no split.
+    suspects = (text for text in texts if LONG_RUN.search(text))
+    words = (word for text in suspects for word, _ in split.pre_tokenize_str(text))
+    return sum(len(word) > LONGEST_WORD for word in words)
 
 
 FILES = ("tokenizer.json", "tokenizer_config.json", SUMMARY, MANIFEST)

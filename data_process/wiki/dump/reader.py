@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import UserError
 from data_process.records.opening import is_pipe
-from data_process.wiki.dump.pages import PAGE_BYTES, DumpEnd, PageSplitter, Section
+from data_process.wiki.dump.pages import NAME_BYTES, PAGE_BYTES, DumpEnd, PageSplitter, Section
 from data_process.wiki.dump.unpacking import (
     DECLARATION_BYTES,
     Packing,
@@ -36,6 +37,7 @@ from data_process.wiki.dump.xml_pages import (
     title_in,
 )
 
+STATED_NAMESPACE = re.compile(rb"<ns>(-?[0-9]+)</ns>")
 MAX_PROBLEMS = 1_000
 """More damages in one part (of some 30 MB) than this, and it is not read further."""
 PART_BYTES = {"bz2": 8 << 20, "none": 32 << 20}
@@ -83,8 +85,14 @@ Found = SiteInfo | Page | Skipped | Problem
 class DumpReader:
     """Reads one part of a dump."""
 
-    def __init__(self, part: DumpPart) -> None:
+    def __init__(self, part: DumpPart, namespace: int | None = None) -> None:
+        """
+        Args:
+            part: what is read.
+            namespace: pages that state another one are passed over unread; None: all are read.
+        """
         self.part, self.site, self.packing = part, part.site, part.packing
+        self.namespace = None if namespace is None else b"%d" % namespace
         self.encoding = "utf-8"
         self.raw = RawFile(part.path, part.begin)
         self.splitter = PageSplitter(at_start=part.begin == 0)
@@ -127,7 +135,8 @@ class DumpReader:
         """What a section of the dump is."""
         match section.kind:
             case "page":
-                yield from self.read_page(section.xml)
+                if not self.is_other(section.xml):
+                    yield from self.read_page(section.xml)
             case "head" if self.site is None:
                 self.site = read_site(self.part.path, section.xml)
                 yield self.site
@@ -138,6 +147,13 @@ class DumpReader:
             case "unexpected":
                 start = section.xml[:40].decode("utf-8", "replace")
                 yield self.problem(f"what should be a page begins with {start!r}{self.after()}")
+
+    def is_other(self, xml: bytes) -> bool:
+        """Whether a page states a namespace that is not read."""
+        if self.namespace is None:
+            return False
+        found = STATED_NAMESPACE.search(xml, 0, NAME_BYTES)
+        return found is not None and found[1] != self.namespace
 
     def read_page(self, xml: bytes) -> Iterator[Found]:
         """A page, or what is wrong with it; if its end is what is missing, the pages that follow

@@ -9,8 +9,6 @@ import re
 
 GAP = "\x01"
 """Something was dropped here: its punctuation may go too."""
-PIPE = "\x02"
-"""A | that separates no arguments."""
 CAPTION, CAPTION_END = "\x03", "\x04"
 """Around a caption, which gets a paragraph of its own before the line that it stands in."""
 LITERAL, LITERAL_END = "\x05", "\x06"
@@ -19,8 +17,15 @@ BLOCK, BLOCK_END = "\x07", "\x08"
 """The same, for lines of code."""
 NOTHING = "\x0b"
 """Nothing, between apostrophes that do not belong together."""
-ALL = (
-    "\0" + GAP + PIPE + CAPTION + CAPTION_END + LITERAL + LITERAL_END + BLOCK + BLOCK_END + NOTHING
+NODE = "\x02"
+"""What stands in braces, in a text that was made a tree."""
+UNSET = "\x0e"
+"""A parameter that a template was not given, and that has no default."""
+HOLES = re.compile("[\ud800-\udfff]")
+"""A gap where a template was dropped that cannot be shown: its number among them from U+D800 on.
+Halves of surrogate pairs cannot occur in XML either."""
+ALL = "".join(
+    (GAP, CAPTION, CAPTION_END, LITERAL, LITERAL_END, BLOCK, BLOCK_END, NOTHING, NODE, UNSET, "\0")
 )
 DELETED = dict.fromkeys(map(ord, ALL))
 

@@ -7,20 +7,25 @@ functions put into the text are in `words.json`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from data_process.wiki.text.inline import superscript
 from data_process.wiki.text.kinds import table_of
-from data_process.wiki.text.marks import CAPTION, CAPTION_END, GAP, PIPE, is_sentence
+from data_process.wiki.text.marks import CAPTION, CAPTION_END, GAP, HOLES, is_sentence
 
-LINK = re.compile(r"\[\[[^\[\]]*\]\]")
+SIGNS = "[]<>{}'\"&/:;,"
+"""None of them stands in the name of an argument."""
 ANGLE = re.compile(r"[-+]?\d+(?:\.\d+)?")
 IN_TEXT = frozenset(("inline", "i", "it", "ti"))
 """Values of display that show coordinates where the template stands."""
 CJK = {"zh", "ja"}
 AS_OF = {"zh": "截至{}", "ja": "{}現在"}
 COLON = {"zh": "：", "bg": ": "}
+PLAIN_NUMBER = re.compile(r"([-−]?)(\d+)(\.\d+)?")
+THOUSAND = re.compile(r"(?<=\d)(?=(?:\d{3})+\Z)")
 NUMBER = re.compile(r"[-+−]?[\d.,]*\d(?:[-+/ ]*\d+/\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -39,19 +44,15 @@ class Arguments:
     named: dict[str, str]
 
     @classmethod
-    def parse(cls, text: str) -> Arguments:
-        """Splits arguments at each | outside links."""
-        if "[[" in text and "|" in text:
-            text = LINK.sub(lambda match: match[0].replace("|", PIPE), text)
+    def of(cls, parts: Iterable[tuple[str | None, str]]) -> Arguments:
+        """From the names and values of arguments; what can be no name belongs to the value."""
         unnamed: list[str] = []
         named: dict[str, str] = {}
-        for part in text.split("|"):
-            name, is_named, value = part.partition("=")
-            name = name.strip()
-            if is_named and is_name(name):
-                named[name] = value.replace(PIPE, "|").strip()
+        for name, value in parts:
+            if name is not None and is_name(name.strip()):
+                named[name.strip()] = value.strip()
             else:
-                unnamed.append(part.replace(PIPE, "|").strip())
+                unnamed.append((value if name is None else f"{name}={value}").strip())
         for number, value in enumerate(unnamed, 1):
             named.setdefault(str(number), value)
         while len(unnamed) < 20 and (extra := named.get(str(len(unnamed) + 1))) is not None:
@@ -77,7 +78,11 @@ class Arguments:
 
 def is_name(name: str) -> bool:
     """Whether what stands before a = names an argument: no link, tag or sentence does."""
-    return len(name) < 40 and not any(sign in name for sign in "[]<>{}'\"&/:;,") and name != GAP
+    return (
+        len(name) < 40
+        and not any(sign in name for sign in SIGNS)
+        and not (name == GAP or HOLES.fullmatch(name))
+    )
 
 
 def chosen(rule: dict[str, Any], _: str, given: Arguments) -> str:
@@ -363,15 +368,43 @@ def converted(wiki: str, given: Arguments) -> str:
     if len(pair) == 3 and NUMBER.fullmatch(pair[1]) and pair[2] in table_of("words")["units"]:
         halves = ((text, unit), (pair[1], pair[2]))
         return " ".join(named_unit(wiki, given, *half) for half in halves)
-    return named_unit(wiki, given, grouped(text), unit)
+    return named_unit(wiki, given, grouped(wiki, text), unit)
 
 
-def grouped(number: str) -> str:
-    """A number with commas between thousands, as the template shows it."""
-    if re.fullmatch(r"\d{4,}(\.\d+)?", number):
-        whole, dot, rest = number.partition(".")
-        return f"{int(whole):,}{dot}{rest}"
-    return number.replace("-", "−", 1) if number.startswith("-") else number
+@cache
+def separators(wiki: str) -> tuple[str, str]:
+    """The signs between thousands and before decimals in a language."""
+    for group in table_of("words")["separators"]:
+        if wiki in group["languages"]:
+            thousands, decimal_sign = group["signs"]
+            return thousands, decimal_sign
+    return ",", "."
+
+
+def grouped(wiki: str, number: str, with_thousands: bool = True) -> str:
+    """A number as MediaWiki shows it in a language; other texts stay.
+
+    Args:
+        wiki: the language.
+        number: with a point before its decimals, as it is computed.
+        with_thousands: separate the thousands.
+    """
+    match = PLAIN_NUMBER.fullmatch(number)
+    if not match:
+        return number.replace("-", "−", 1) if number.startswith("-") else number
+    sign, whole, decimals = match.groups()
+    thousands, decimal_sign = separators(wiki)
+    is_short = len(whole) < 5 and wiki in table_of("words")["thousands_together"]
+    if with_thousands and not is_short:
+        whole = THOUSAND.sub(thousands, whole)
+    return f"{'−' if sign else ''}{whole}{decimal_sign + decimals[1:] if decimals else ''}"
+
+
+def ungrouped(wiki: str, number: str) -> str:
+    """A number as it is computed, from how MediaWiki shows it."""
+    thousands, decimal_sign = separators(wiki)
+    plain = number.replace("&nbsp;", "\xa0").replace(thousands, "").replace(decimal_sign, ".")
+    return plain.replace("−", "-")
 
 
 def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
@@ -417,6 +450,6 @@ def height(_: str, given: Arguments) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
-def number(_: str, given: Arguments) -> str:
+def number(wiki: str, given: Arguments) -> str:
     """{{formatnum|12345}}: 12,345."""
-    return grouped(given.get(1))
+    return grouped(wiki, given.get(1))

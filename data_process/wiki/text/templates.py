@@ -1,38 +1,55 @@
-"""Templates: those that are text are rendered, the others dropped (infoboxes, navigation,
-citations, notes to editors, pronunciations).
+"""Templates: those that are text are shown, the others dropped (infoboxes, navigation, citations,
+notes to editors, pronunciations).
 
-`templates.json` lists the names of the known ones, in lower case: under `arguments`, those that
-show the first of the given arguments that is not empty (a number is an unnamed argument, from 1; a
-string a named one); under `lists`, those that join their unnamed arguments; under `functions`,
-those that a function of `renderers.py` renders; under `characters`, those that are a fixed text.
+A template is expanded as the dump's own page of it says, as long as it wraps, chooses or formats
+text. For those that the dump does not hold, or that are programs in Lua, `templates.json` lists
+names, in lower case: under `arguments`, those that show the first of the given arguments that is
+not empty (a number is an unnamed argument, from 1; a string a named one); under `lists`, those that
+join their unnamed arguments; under `functions`, those that a function of `renderers.py` renders;
+under `characters`, those that are a fixed text; under `before_dump`, those of which the dump's page
+makes less than the list.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 
 from data_process.wiki.text import renderers
-from data_process.wiki.text.inline import is_typed
-from data_process.wiki.text.kinds import table_of
-from data_process.wiki.text.marks import GAP
+from data_process.wiki.text.expansion import Braces, Fragment, Frame, Part, parse
+from data_process.wiki.text.kinds import Namespaces, table_of
+from data_process.wiki.text.marks import GAP, HOLES, NODE, UNSET
+from data_process.wiki.text.parser_functions import FUNCTIONS, PASSED_THROUGH, Call
+from data_process.wiki.text.prose import prose_of
+from data_process.wiki.text.regions import Literals, extract_regions
 from data_process.wiki.text.renderers import Arguments
 
-BRACES = re.compile(r"\{\{+|\}\}+")
-MAX_DEPTH = 40
-"""As in MediaWiki. What is nested deeper is dropped, so that no text is copied more often."""
+MAX_NESTING = 60
+"""Calls inside one another, arguments included (MediaWiki: 100)."""
+MAX_EXPANDED = 2 << 20
+CALL_COST, PART_COST = 50, 2
+"""Characters that the templates of a page may be expanded to, as in MediaWiki; each call and each
+of its arguments costs some more, so that time is bounded too."""
+MAX_HOLES, FIRST_HOLE = 0x800, 0xD800
+LINE_SIGNS = "*#:;"
+"""At the beginning of a template, as of a line, they are markup."""
 LANGUAGE = re.compile(r"lang-([a-z]{2,3}(?:-[a-z]+)?)(-short)?$")
-FUNCTION = re.compile(r"(lc|uc|lcfirst|ucfirst|formatnum|subst|safesubst)\s*:\s*(.*)", re.DOTALL)
+PREFIXES = frozenset(("subst", "safesubst", "msg", "msgnw", "raw"))
+"""Before the name of a template, without meaning here."""
 TITLE = ("pagename", "subjectpagename", "fullpagename", "basepagename", "rootpagename", "lemma")
 HEAD_LINE = re.compile(
     r"[a-z]{2,3}-(?:noun|verb|adj|adv|proper noun|name|pron|prep|conj|interj|phrase|num)"
 )
 """Templates of Wiktionary that show the word which a page is about."""
+VARIABLES = {"!": "|", "=": "=", "namespace": "", "namespacee": "", "dirmark": "", "": ""}
 SPANS = (" span", "-span", "範囲", "範囲2")
 """How the names of English and Japanese templates end that mark their argument as doubtful."""
 WORD_RULES = ("noteta", "noteta/lua", "noteta-lite")
+QUOTED = ("quotation", "block", "bullets", "captions")
+"""Functions of the list that find text in what a wiki may draw as a box."""
 
 Renderer = Callable[[str, Arguments], str]
 """From the language of the wiki and the arguments to text; empty: a gap."""
@@ -54,109 +71,207 @@ def known_templates(project: str = "wikipedia") -> dict[str, Renderer]:
     return dict(found)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Template:
+    """A template of the dump."""
+
+    name: str
+    """Where its redirects lead."""
+    body: Fragment | None
+    """What it puts into pages; None: the dump does not hold that page."""
+    is_box: bool = False
+
+
+Library = Callable[[str], Template | None]
+"""The templates of a dump by their names; None: it holds no such template."""
+
+
+def no_templates(_: str) -> Template | None:
+    """The library of a dump of articles alone."""
+    return None
+
+
 class TemplateCleaner:
     """Replaces the templates of one page."""
 
-    wiki: str
-    """The language of the wiki."""
-    title: str
-    project: str = "wikipedia"
-    """Of Wikimedia, to which the wiki belongs."""
-    word_rules: list[str] = field(default_factory=list)
-    """The rules of NoteTA: words of the Chinese variants."""
+    def __init__(
+        self,
+        wiki: str,
+        title: str,
+        project: str,
+        namespaces: Namespaces,
+        literals: Literals,
+        library: Library,
+    ) -> None:
+        """
+        Args:
+            wiki: the language of the wiki.
+            title: of the page.
+            project: of Wikimedia, to which the wiki belongs.
+            namespaces: of the wiki.
+            literals: of the page.
+            library: the templates of the dump.
+        """
+        self.wiki, self.title, self.project = wiki, title, project
+        self.namespaces, self.literals, self.library = namespaces, literals, library
+        self.word_rules: list[str] = []
+        """The rules of NoteTA: words of the Chinese variants."""
+        self.holes: dict[str, str] = {}
+        """The mark in the place of each template that cannot be shown, by its name."""
+        self.page = Frame((), (), lambda fragment: fragment.text)
+        self.spent = self.nesting = 0
 
     def clean(self, text: str) -> str:
         """A text without templates."""
-        return replace_templates(text, self.render)
+        return self.expand(parse(text), self.page)
 
-    def render(self, body: str) -> str:
-        """What a template shows, by what stands between its braces."""
-        name, _, rest = body.partition("|")
-        name = name.strip().lower().replace("_", " ")
-        if renderer := known_templates(self.project).get(name):
-            return renderer(self.wiki, Arguments.parse(rest)) or GAP
-        if (character := table_of("templates")["characters"].get(name)) is not None:
-            return character
+    def expand(self, fragment: Fragment, frame: Frame) -> str:
+        """A fragment with the values of its braces."""
+        if not fragment.braces:
+            return fragment.text
+        pieces = fragment.text.split(NODE)
+        for place, braces in enumerate(fragment.braces):
+            pieces[place] += self.value_of(braces, frame)
+        return "".join(pieces)
+
+    def value_of(self, braces: Braces, frame: Frame) -> str:
+        """What stands in the place of braces; in a template, within the limits."""
+        if frame is self.page:
+            return self.render(braces, frame)
+        if self.spent > MAX_EXPANDED or self.nesting > MAX_NESTING:
+            return self.hole(frame.names[0])
+        self.nesting += 1
+        try:
+            value = self.render(braces, frame)
+        finally:
+            self.nesting -= 1
+        self.spent += CALL_COST + PART_COST * len(braces.parts) + len(value)
+        return value
+
+    def render(self, braces: Braces, frame: Frame) -> str:
+        """What a template, function or parameter shows."""
+        head = self.expand(braces.parts[0].whole, frame).strip()
+        if braces.is_parameter:
+            return self.parameter(head, braces.parts[1:], frame)
+        name, function, first = self.named(head)
+        expand = partial(self.expand, frame=frame)
+        call = Call(self.wiki, self.title, first, braces.parts[1:], expand, self.exists)
+        if function in FUNCTIONS:
+            shown = self.computed(function, call, frame)
+            name = frame.names[-1] if frame.names else function
+        else:
+            shown = self.shown(name, call, frame)
+        if shown is None:
+            # What stands in a sentence is written in one line.
+            is_block = frame is self.page and "\n" in braces.content.text
+            return GAP if is_block else self.hole(name)
+        return shown or (GAP if frame is self.page else "")
+
+    def parameter(self, name: str, parts: Sequence[Part], frame: Frame) -> str:
+        """The value of {{{name|default}}}."""
+        value = frame.get(name)
+        if value is None and parts:
+            return self.expand(parts[0].whole, frame)
+        return (UNSET if frame.names else "") if value is None else value
+
+    def named(self, head: str) -> tuple[str, str, str]:
+        """What is called: its name, and the parts of that around a colon, the first in lower
+        case."""
+        while True:
+            before, colon, after = head.partition(":")
+            before, after = before.strip().lower(), after.strip()
+            if not colon:
+                return head, "", ""
+            if before not in PREFIXES and before not in self.namespaces.templates:
+                return head, before, after
+            head = after
+
+    def exists(self, title: str) -> bool:
+        """Whether a page exists, as far as it is known: of other pages most do."""
+        name, _, _ = self.named(title)
+        return self.library(name) is not None if name != title else True
+
+    def computed(self, function: str, call: Call, frame: Frame) -> str | None:
+        """The value of a parser function; None: it depends on what cannot be known."""
+        if function not in PASSED_THROUGH:
+            if HOLES.search(call.first):
+                return None
+            call = dataclasses.replace(call, first=call.first.replace(GAP, "").strip())
+        value = FUNCTIONS[function](call)
+        if value is None or frame is not self.page or "<" not in value:
+            return value
+        shown = self.on_page(value)
+        return value if shown is None else shown
+
+    def shown(self, name: str, call: Call, frame: Frame) -> str | None:
+        """What a template shows; empty: a box, or nothing; None: it cannot be known."""
+        known = name.lower().replace("_", " ")
+        if (text := self.magic(known, call)) is not None:
+            return text
+        template = None if known in table_of("templates")["before_dump"] else self.library(name)
+        if template is None:
+            return self.listed(known, call)
+        text = self.transcluded(template, call, frame)
+        if text is None:
+            text = self.listed(known, call)
+            return self.listed(template.name.lower(), call) if text is None else text
+        if not text and any(known in table_of("templates")["functions"][name] for name in QUOTED):
+            return self.listed(known, call)
+        return text
+
+    def magic(self, name: str, call: Call) -> str | None:
+        """The variables of MediaWiki, and the word rules of a page."""
+        if name in VARIABLES:
+            return VARIABLES[name]
+        if name in TITLE:
+            return self.title
         if name in WORD_RULES:
-            named = Arguments.parse(rest).named
+            named = call.arguments().named
             self.word_rules += [rule for key, rule in named.items() if key.isdecimal()]
             return ""
-        return self.render_special(name, body, rest) or GAP
+        return None
 
-    def render_special(self, name: str, body: str, rest: str) -> str:
-        """Names of languages, functions and variables; empty for all that is not text."""
+    def listed(self, name: str, call: Call) -> str | None:
+        """What a template of the list shows; None: it is not in it."""
+        if renderer := known_templates(self.project).get(name):
+            return renderer(self.wiki, call.arguments())
+        character: str | None = table_of("templates")["characters"].get(name)
+        if character is not None:
+            return character
         if match := LANGUAGE.match(name):
-            return renderers.named_language(match[1], self.wiki, Arguments.parse(rest))
-        if name in TITLE or (self.project == "wiktionary" and HEAD_LINE.fullmatch(name)):
-            return self.title
-        if self.project == "wiktionary" and name.endswith(" of"):  # {{plural of|en|coin}}
-            return f"{name} {Arguments.parse(rest).get(3, 2)}"
-        if name.endswith(SPANS):
-            return Arguments.parse(rest).get(1)
-        if ":" in name and (function := FUNCTION.match(body.strip())):
-            return self.call(function[1], function[2])
-        return ""
+            return renderers.named_language(match[1], self.wiki, call.arguments())
+        if self.project == "wiktionary":
+            if HEAD_LINE.fullmatch(name):
+                return self.title
+            if name.endswith(" of"):  # {{plural of|en|coin}}
+                return f"{name} {call.arguments().get(3, 2)}"
+        return call.arguments().get(1) if name.endswith(SPANS) else None
 
-    def call(self, function: str, value: str) -> str:
-        """The value of a parser function."""
-        if function.endswith("subst"):
-            return self.render(value)
-        value = value.strip()
-        if function == "formatnum":
-            return renderers.grouped(value.partition("|")[0])
-        change = str.lower if function.startswith("lc") else str.upper
-        return change(value[:1]) + value[1:] if function.endswith("first") else change(value)
+    def transcluded(self, template: Template, call: Call, frame: Frame) -> str | None:
+        """What the dump's page of a template shows; None: it cannot be known."""
+        if template.is_box:
+            return ""
+        if template.body is None or template.name in frame.names:  # a loop
+            return None
+        expand = partial(self.expand, frame=frame)
+        inner = Frame((*frame.names, template.name), call.parts, expand)
+        text = self.expand(template.body, inner)
+        self.spent += len(template.body.text)
+        if frame is self.page:
+            shown = self.on_page(text)
+            return f"\n{shown}" if shown and shown[0] in LINE_SIGNS else shown
+        return None if HOLES.search(text) and not HOLES.sub("", text).strip() else text
 
+    def on_page(self, text: str) -> str | None:
+        """What expanded wikitext shows in a page: see `prose_of`."""
+        if "<" in text:
+            text = extract_regions(text, self.literals)
+        return prose_of(text, self.namespaces)
 
-def replace_templates(text: str, render: Callable[[str], str]) -> str:
-    """Replaces each {{...}} by what render makes of its inside, in one pass from the inside to the
-    outside.
-
-    {{{name|default}}} becomes its default. Braces without a partner go, what follows them stays.
-    """
-    if "{{" not in text and "}}" not in text:
-        return text
-    pieces: list[str] = []
-    stack: list[tuple[int, int]] = []  # place in pieces, number of braces
-    position = 0
-    for match in BRACES.finditer(text):
-        start, end = match.span()
-        pieces.append(text[position:start])
-        position = end
-        number = end - start
-        if text[start] == "{":
-            if number == 3 and start and text[start - 1] == "-":  # -{ and {{
-                pieces.append("{")
-                number = 2
-            stack.append((len(pieces), number))
-            pieces.append("{" * number)
-            continue
-        kept = number == 3 and text[end : end + 1] == "-"
-        left = close(pieces, stack, number - kept, render)
-        is_code = left == number - kept > 1 and is_typed(text, start, "{", "}")
-        pieces.append("}" * ((left if is_code else left % 2) + kept))
-    for place, opened in stack:
-        pieces[place] = "{" * (opened % 2)
-    pieces.append(text[position:])
-    return "".join(pieces)
-
-
-def close(
-    pieces: list[str], stack: list[tuple[int, int]], number: int, render: Callable[[str], str]
-) -> int:
-    """Closes what so many braces close; returns how many are left."""
-    while number >= 2 and stack:
-        place, opened = stack.pop()
-        used = 3 if opened >= 3 and number >= 3 and opened != 4 else 2
-        inside = pieces[place + 1 :]
-        del pieces[place:]
-        if opened - used:
-            if opened - used > 1:
-                stack.append((place, opened - used))
-            pieces.append("{" * (opened - used))
-        if len(stack) < MAX_DEPTH:
-            body = "".join(inside)
-            pieces.append(render(body) if used == 2 else body.partition("|")[2])
-        number -= used
-    return number
+    def hole(self, name: str) -> str:
+        """The mark in the place of a template that cannot be shown."""
+        name = name.replace("_", " ")
+        name = name[:1].upper() + name[1:]
+        if name not in self.holes and len(self.holes) < MAX_HOLES:
+            self.holes[name] = chr(FIRST_HOLE + len(self.holes))
+        return self.holes.get(name, GAP)

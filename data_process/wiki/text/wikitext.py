@@ -12,11 +12,12 @@ from typing import Literal
 
 from config import Settings
 from data_process.wiki.text.blocks import LineCleaner, drop_tables
+from data_process.wiki.text.holes import Holes
 from data_process.wiki.text.inline import show_links, strip_markup
 from data_process.wiki.text.kinds import Namespaces, template_language
 from data_process.wiki.text.marks import close_gaps, place_blocks, place_captions, without_marks
 from data_process.wiki.text.regions import Literals, extract_regions
-from data_process.wiki.text.templates import TemplateCleaner
+from data_process.wiki.text.templates import Library, TemplateCleaner, no_templates
 from data_process.wiki.text.variants import VariantChooser
 
 VariantName = Literal["zh-hans", "zh-hant", "zh-cn", "zh-tw", "zh-hk", "zh-mo", "zh-sg", "zh-my"]
@@ -46,6 +47,7 @@ class WikitextCleaner:
         namespaces: Mapping[int, str],
         language: str = "",
         project: str = "wikipedia",
+        library: Library = no_templates,
     ) -> None:
         """
         Args:
@@ -53,8 +55,10 @@ class WikitextCleaner:
             namespaces: names by number, as in the dump's head.
             language: the wiki's, such as zh; templates are rendered in its words.
             project: of Wikimedia, to which it belongs.
+            library: the templates of the dump.
         """
-        self.settings, self.project = settings, project
+        self.settings, self.project, self.library = settings, project, library
+        self.holes = Holes()
         self.language = template_language(language) or "en"
         self.namespaces = Namespaces(namespaces)
         self.variants = VariantChooser(settings.variant)
@@ -69,12 +73,16 @@ class WikitextCleaner:
         text = without_marks(wikitext.replace("\r\n", "\n").replace("\r", "\n"))
         literals = Literals(latex=self.settings.math == "latex")
         text = extract_regions(text, literals)
-        templates = TemplateCleaner(self.language, without_marks(title), self.project)
+        name = without_marks(title)
+        templates = TemplateCleaner(
+            self.language, name, self.project, self.namespaces, literals, self.library
+        )
         text = drop_tables(templates.clean(text))
         if "-{" in text or templates.word_rules:
             text = self.variants.clean(text, templates.word_rules)
         text = show_links(text, self.namespaces)
         text = literals.decode_entities(strip_markup(text))
-        text = close_gaps(place_captions(place_blocks(text)))
+        text = place_captions(place_blocks(text))
+        text = close_gaps(self.holes.note(text, templates.holes))
         lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
         return without_marks(literals.restore(lines.clean(text))).strip("\n")

@@ -70,7 +70,8 @@ def test_counts_add_up(tmp_path: Path, raw: Path) -> None:
     dropped = [line.split()[0] for line in ran.out.splitlines() if "dropped: " in line]
     assert ran.count("documents in") == 7
     assert ran.count("out") == 7 - sum(map(int, dropped)) == 4
-    assert ran.count("boilerplate lines removed") == 2
+    assert ran.count("lines removed: navigation") == 1
+    assert ran.count("lines removed: publication") == 1
     assert ran.count("changed") == 2
     assert "MB/s" in ran.out
 

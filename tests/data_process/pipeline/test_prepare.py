@@ -287,7 +287,7 @@ def test_a_chain_that_keeps_nothing_says_so(tmp_path: Path) -> None:
     poor = chain(tmp_path / "work", write_records(tmp_path / "a.jsonl", ["$ 1", "$ 2"]))
     stages = list(poor.run())
     assert [stage.name for stage in stages] == ["clean"]
-    poor.write_rejected(stages, tmp_path / "rejected.jsonl", overwrite=False)
+    poor.write_stream(stages, "rejected", tmp_path / "rejected.jsonl", overwrite=False)
     assert [r["text"] for r in records_in(tmp_path / "rejected.jsonl")] == ["$ 1", "$ 2"]
     assert stages[-1].nothing_left() == (
         "nothing is left after cleaning: 2 documents went in; dropped: too short (2); "

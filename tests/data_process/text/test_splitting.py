@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_process.text.files import blocks
 from data_process.text.sentences import (
     clause_ends,
     is_character_border,
@@ -15,11 +16,7 @@ from data_process.text.sentences import (
     sentence_ends,
     wide_borders,
 )
-from data_process.text.splitting import (
-    Piece,
-    Splitter,
-    blocks,
-)
+from data_process.text.splitting import Piece, Splitter
 from model.tokenizer import EtudeTokenizer
 
 WORDS = (

@@ -50,6 +50,70 @@ RUSSIAN = (
     "Их всё ещё сто двенадцать, говорил он и зажигал лампу. С моря дул холодный ветер.\n\n"
 )
 
+HEBREW = (
+    'שומר המגדלור הזקן עלה בכל ערב במדרגות, ובכל ערב ספר אותן מחדש. "עדיין יש מאה '
+    'ושתים עשרה", היה אומר, ומדליק את המנורה. הרוח נשבה מן הים, וסירות הדיג חזרו '
+    "לנמל בזו אחר זו. הילדים חיכו לאבותיהם על הרציף, והנשים הכינו מרק חם בבתים "
+    "הקטנים שליד החוף.\n\n"
+)
+ARABIC = (
+    "كان حارس المنارة العجوز يصعد الدرج كل مساء، وفي كل مساء كان يعد الدرجات من "
+    "جديد. كان يقول: ما زالت مئة واثنتي عشرة درجة، ثم يشعل المصباح. هبت الريح من "
+    "البحر، وعادت قوارب الصيد إلى الميناء واحدا بعد الآخر. كان الأطفال ينتظرون "
+    "آباءهم على الرصيف، وكانت النساء يحضرن الحساء الساخن في البيوت الصغيرة قرب "
+    "الشاطئ.\n\n"
+)
+GREEK = (
+    "Ο γέρος φύλακας του φάρου ανέβαινε κάθε βράδυ τη σκάλα και κάθε βράδυ μετρούσε "
+    "πάλι τα σκαλιά. «Είναι ακόμα εκατόν δώδεκα», έλεγε και άναβε το φως. Από τη "
+    "θάλασσα φυσούσε αέρας και οι ψαρόβαρκες γύριζαν στο λιμάνι η μία μετά την "
+    "άλλη. Τα παιδιά περίμεναν τους πατεράδες τους στην προβλήτα και οι γυναίκες "
+    "ετοίμαζαν ζεστή σούπα στα μικρά σπίτια δίπλα στην ακτή.\n\n"
+)
+TURKISH = (
+    "Yaşlı fener bekçisi her akşam merdiveni çıkar ve her akşam basamakları yeniden "
+    'sayardı. "Hâlâ yüz on iki tane var" der ve lambayı yakardı. Denizden rüzgâr '
+    "esiyor, balıkçı tekneleri birbiri ardına limana dönüyordu. Çocuklar iskelede "
+    "babalarını bekliyor, kadınlar kıyıdaki küçük evlerde sıcak çorba hazırlıyordu.\n\n"
+)
+THAI = (
+    "ชายชราผู้เฝ้าประภาคารเดินขึ้นบันไดทุกเย็น และทุกเย็นเขาก็นับขั้นบันไดใ"
+    'หม่อีกครั้ง "ยังมีหนึ่งร้อยสิบสองขั้น" เขาพูดแล้วก็จุดตะเกียง ลมพัดมาจ'
+    "ากทะเล เรือประมงทยอยกลับเข้าท่าเรือทีละลำ เด็กๆ รอพ่ออยู่ที่ท่าน้ำ ส่ว"
+    "นผู้หญิงก็ต้มซุปร้อนๆ อยู่ในบ้านหลังเล็กใกล้ชายหาด\n\n"
+)
+UKRAINIAN = (
+    "Старий доглядач маяка щовечора підіймався сходами і щоразу знову рахував "
+    "сходинки. «Їх досі сто дванадцять», — казав він і запалював лампу. З моря віяв "
+    "холодний вітер, рибальські човни один за одним поверталися до гавані. Діти "
+    "чекали на батьків на причалі, а жінки варили гарячий суп у маленьких хатах "
+    "біля берега.\n\n"
+)
+CZECH = (
+    "Starý strážce majáku každý večer stoupal po schodech a pokaždé znovu počítal "
+    "stupně. „Pořád je jich sto dvanáct,“ říkal a rozsvěcel lampu. Od moře vál "
+    "studený vítr a rybářské lodě se jedna po druhé vracely do přístavu. Děti "
+    "čekaly na otce na molu a ženy vařily horkou polévku v malých domech u břehu. "
+    "Jednoho dne přišla do vesnice mladá žena s dopisem v ruce. Ptala se lidí na "
+    "ulici, kde bydlí strážce, ale nikdo jí\n\n"
+)
+HUNGARIAN = (
+    "Az öreg világítótorony-őr minden este felment a lépcsőn, és minden este újra "
+    "megszámolta a fokokat. „Még mindig száztizenkettő”, mondta, és meggyújtotta a "
+    "lámpát. A tenger felől hideg szél fújt, a halászhajók egymás után tértek "
+    "vissza a kikötőbe. A gyerekek a mólón várták az apjukat, az asszonyok forró "
+    "levest főztek a parti kis házakban. Egy nap fiatal nő érkezett a faluba, "
+    "kezében levéllel. Megkérdezte az embereket\n\n"
+)
+SPANISH = (
+    "El viejo guardián del faro subía la escalera todas las tardes, y cada tarde "
+    "volvía a contar los peldaños. «Siguen siendo ciento doce», decía, y encendía "
+    "la lámpara. Desde el mar soplaba el viento y las barcas de pesca regresaban "
+    "una tras otra al puerto. Los niños esperaban a sus padres en el muelle, y las "
+    "mujeres preparaban sopa caliente en las pequeñas casas junto a la playa. "
+    "¿Quién vivía allí arriba? Nadie lo\n\n"
+)
+
 
 def saved(path: Path, text: str, encoding: str, bom: bytes = b"") -> Path:
     """A file of a text."""
@@ -99,30 +163,78 @@ def test_a_real_text_is_read_in_its_encoding(
         assert detect_encoding(path).name == found
 
 
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        (CHINESE, "gb18030"),
-        (TRADITIONAL, "gb18030"),
-        (CHINESE.rstrip(), "utf_16_le"),
-        (CHINESE.rstrip(), "utf_16_be"),
-        (TRADITIONAL, "big5"),
-        (JAPANESE, "cp932"),
-        (JAPANESE, "euc_jp"),
-        (KOREAN, "euc_kr"),
-        (RUSSIAN, "cp1251"),
-        (RUSSIAN, "koi8_r"),
-        (FRENCH, "cp1252"),
-        (GERMAN, "cp1252"),
-        (POLISH, "cp1250"),
-    ],
-)
+THOUSANDS = [
+    (CHINESE, "gb18030"),
+    (TRADITIONAL, "gb18030"),
+    (CHINESE.rstrip(), "utf_16_le"),
+    (CHINESE.rstrip(), "utf_16_be"),
+    (TRADITIONAL, "big5"),
+    (JAPANESE, "cp932"),
+    (JAPANESE, "euc_jp"),
+    (KOREAN, "euc_kr"),
+]
+"""Texts in encodings of thousands of characters."""
+ALPHABETS = [
+    *((RUSSIAN, name) for name in ("cp1251", "koi8_r", "cp866", "iso8859_5", "mac_cyrillic")),
+    *((UKRAINIAN, name) for name in ("cp1251", "koi8_u")),
+    *((HEBREW, name) for name in ("cp1255", "iso8859_8")),
+    *((ARABIC, name) for name in ("cp1256", "iso8859_6")),
+    *((GREEK, name) for name in ("cp1253", "iso8859_7")),
+    *((TURKISH, name) for name in ("cp1254", "iso8859_9")),
+    *((THAI, name) for name in ("cp874", "tis_620")),
+    *((FRENCH, name) for name in ("cp1252", "latin_1", "iso8859_15", "mac_roman", "cp850")),
+    *((text, name) for text in (GERMAN, SPANISH) for name in ("cp1252", "latin_1")),
+    *((text, name) for text in (POLISH, CZECH, HUNGARIAN) for name in ("cp1250", "iso8859_2")),
+]
+
+
+@pytest.mark.parametrize(("text", "encoding"), THOUSANDS)
 def test_any_piece_of_a_text_of_forty_characters_tells_its_encoding(
     tmp_path: Path, text: str, encoding: str
 ) -> None:
     for begin in range(0, len(text) - 40, 3):
         piece = text[begin : begin + 40].strip()
         assert read(saved(tmp_path / "a.txt", piece, encoding)) == piece
+
+
+@pytest.mark.parametrize(("text", "encoding"), ALPHABETS)
+def test_a_text_is_read_right_or_refused_and_never_wrong(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    text = text.encode(encoding, "ignore").decode(encoding)
+    refused = 0
+    for begin in range(0, len(text) - 60, 30):
+        piece = text[begin : begin + 60].strip()
+        try:
+            assert read(saved(tmp_path / "a.txt", piece, encoding)) == piece
+        except UserError:
+            refused += 1
+    assert refused <= len(text) // 60
+    for size in (300, 20_000):
+        whole = (text * 200)[:size].strip()
+        assert read(saved(tmp_path / "a.txt", whole, encoding)) == whole
+
+
+def test_an_encoding_that_is_unsure_is_asked_for(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.txt", "a caf\u00e9", "cp1252")
+    path.write_bytes(b"\xe4 \xf6")
+    message = r"a\.txt: which encoding\? byte 1 is not UTF-8, and it may be .* or .*--encoding"
+    with pytest.raises(UserError, match=message):
+        detect_encoding(path)
+    path.write_bytes(bytes(range(0x80, 0x100)) * 50)
+    with pytest.raises(UserError, match="none that is known fits; name it with --encoding"):
+        detect_encoding(path)
+
+
+def test_encodings_of_seven_bits_are_known_by_their_escapes(tmp_path: Path) -> None:
+    for text, encoding in ((JAPANESE, "iso2022_jp"), (KOREAN, "iso2022_kr")):
+        assert read(saved(tmp_path / "a.txt", text, encoding)) == text
+
+
+def test_any_alphabet_is_known_in_utf_16_without_a_mark(tmp_path: Path) -> None:
+    for text in (ARABIC, THAI, HEBREW, GREEK, RUSSIAN, JAPANESE, KOREAN, FRENCH):
+        for encoding in ("utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be"):
+            assert read(saved(tmp_path / "a.txt", text, encoding)) == text
 
 
 @pytest.mark.parametrize("encoding", ["utf_8", "utf_16", "utf_16_le", "gb18030", "big5", "cp932"])

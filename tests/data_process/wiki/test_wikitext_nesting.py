@@ -17,7 +17,7 @@ CLEANERS = [
     WikitextCleaner(WikitextSettings(keep_headings=False, keep_lists=False, math="drop"), {}, "zh"),
 ]
 LEFT = re.compile(r"\[\[|\]\]|\{\{|\}\}|</?(?:ref|br|nowiki)\b|&nbsp;|[\0-\x08]|__NOTOC__|~~~")
-MARKS = re.compile(r"[\0-\x08\x0b]")
+MARKS = re.compile(r"[\0-\x08\x0b\x0e]")
 PIECES = [
     "{{",
     "}}",

@@ -51,7 +51,11 @@ KIND, HELLO, HI, WHY = (
     turn("assistant", "Hi!"),
     turn("user", "Why?"),
 )
-PARTS = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo", "cache_control": {}}]
+PARTS = [
+    {"type": "text", "text": "Hel"},
+    {"type": "text", "text": None},
+    {"type": "input_text", "text": "lo", "cache_control": {"type": "ephemeral"}},
+]
 NULLS = dict.fromkeys(("refusal", "audio", "function_call", "tool_calls", "annotations", "parsed"))
 SENT: dict[str, tuple[list[Turn], list[Turn]]] = {
     "an empty answer": (
@@ -201,6 +205,9 @@ ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"temperature": 1, "seed": 2**64 - 1}, {"temperature": 1, "seed": 2**63 - 1}),
     ({"stop": ""}, {}),
     ({"stop": []}, {}),
+    ({"stop": [None, ""]}, {}),
+    ({"temperature": 1e-30, "top_p": 1e-30}, {"temperature": 0}),
+    ({"prediction": {"type": "content", "content": "Hello"}}, {}),
     ({"model": ""}, {}),
     ({"stream_options": {"include_usage": True}}, {}),
     ({"logprobs": False, "top_logprobs": 0}, {}),

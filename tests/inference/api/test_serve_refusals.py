@@ -121,6 +121,7 @@ WRONG_TEXTS = [
     ({"prompt": [[5], [-1]]}, "prompt[1]"),
     ({"prompt": [[5], ["a"]]}, "prompt[1][0]"),
     ({"echo": True}, "echo"),
+    ({"echo": 0}, "echo"),
     ({"echo": True, "logprobs": 1, "max_tokens": 0}, "echo"),
     ({"suffix": "end"}, "suffix"),
     ({"best_of": 2}, "best_of"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +17,14 @@ import pytest
 from config import ROOT, UserError
 from model.directory.storage import text_writer, verify, write_directory
 from model.tokenizer import IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
-from train.tokenizer.bpe import QWEN2_PATTERN, Sample, survey, train_bpe
+from train.tokenizer.bpe import (
+    LONGEST_WORD,
+    QWEN2_PATTERN,
+    Sample,
+    count_long_words,
+    survey,
+    train_bpe,
+)
 from train.tokenizer.report import (
     disagreements,
     find_problems,
@@ -356,3 +365,45 @@ def test_another_template_fails_the_proof(tmp_path: Path) -> None:
     problems = "\n".join(disagreements(directory, tokenizer))
     assert "the special ids" in problems
     assert "the template's ids differ" in problems
+
+
+def random_word(count: int) -> str:
+    return "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz", k=count))
+
+
+def test_a_word_without_end_is_learnt_in_pieces_and_encoded_whole() -> None:
+    text = random_word(LONGEST_WORD * 3 + 5)
+    pieces = [text[n : n + LONGEST_WORD] for n in range(0, len(text), LONGEST_WORD)]
+    learnt, expected = train_bpe([text, "a b"], 400), train_bpe([*pieces, "a b"], 400)
+    assert learnt.get_vocab() == expected.get_vocab()
+    assert learnt.to_str() == expected.to_str()  # its own pre-tokenizer has no third split
+    assert learnt.decode(learnt.encode(text).ids) == text
+
+
+@pytest.mark.parametrize("unit", ["a", "狐", "=", "\n", "\u3000", "ก", "👩", "_", "\u0301"])
+def test_every_kind_of_long_word_is_counted(unit: str) -> None:
+    assert count_long_words([unit * LONGEST_WORD, "a b " * 1_000, "12" * 1_000]) == 0
+    assert count_long_words([f"a 1{unit * (LONGEST_WORD + 9)}1 b", "short"]) == 1
+
+
+def test_a_long_word_costs_seconds_and_ctrl_c_ends_them_at_once(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text}) for text in ("the fox " * 9, random_word(4_000_000))]
+    (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    flags = ["--vocab_size=20000", "--pretrain_files=data.jsonl", "--tokenizer_dir=out"]
+    script = str(ROOT / "train" / "train_tokenizer.py")
+    process = subprocess.Popen(
+        [sys.executable, "-u", script, "train", *flags],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    seen = next(line for line in process.stdout if "words of more than" in line)
+    assert seen.startswith("1 words of more than 256 characters")
+    time.sleep(1.0)  # it is learning now
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert time.monotonic() - began < 2
+    assert not (tmp_path / "out").exists()

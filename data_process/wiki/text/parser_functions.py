@@ -1,0 +1,227 @@
+"""MediaWiki's functions in templates: conditions, arithmetic, letters and numbers, links
+(https://www.mediawiki.org/wiki/Help:Magic_words, .../Help:Extension:ParserFunctions)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
+
+from data_process.wiki.text import expressions, renderers
+from data_process.wiki.text.expansion import Fragment, Part
+from data_process.wiki.text.kinds import table_of
+from data_process.wiki.text.marks import GAP, HOLES
+
+ERROR = '<strong class="error">Error</strong>'
+MAX_PADDING = 500
+NUMERIC = re.compile(r"\s*[-+]?(?:\d{1,300}\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?\s*", re.ASCII)
+NAMESPACES = {"6": "File", "10": "Template", "14": "Category", "file": "File"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a template or function."""
+
+    wiki: str
+    """The language of the wiki."""
+    title: str
+    """Of the page."""
+    first: str
+    """What follows the colon after a function's name."""
+    parts: Sequence[Part]
+    """The other arguments."""
+    expand: Callable[[Fragment], str]
+    exists: Callable[[str], bool]
+    """Whether there is a page; known of templates alone."""
+
+    def value(self, place: int, default: str = "") -> str:
+        """An argument after the first one, from 0, without the spaces around it."""
+        if place >= len(self.parts):
+            return default
+        return self.expand(self.parts[place].whole).strip()
+
+    def arguments(self) -> renderers.Arguments:
+        """All arguments of a template."""
+        found = []
+        for part in self.parts:
+            whole = self.expand(part.whole)
+            name = self.expand(part.name) if part.name else None
+            found.append((name, whole if name is None else whole[len(name) + 1 :]))
+        return renderers.Arguments.of(found)
+
+
+Function = Callable[[Call], str | None]
+"""From its arguments to text; None: it cannot be known."""
+
+
+def chosen_if(call: Call) -> str | None:
+    """#if: whether a text is not empty."""
+    return call.value(0 if call.first else 1)
+
+
+def chosen_if_equal(call: Call) -> str | None:
+    """#ifeq: whether two texts are the same, or the same number."""
+    other = call.value(0)
+    if HOLES.search(other):
+        return None
+    return call.value(1 if is_same(call.first, other) else 2)
+
+
+def is_same(text: str, other: str) -> bool:
+    """Whether two texts are equal, as numbers if both are."""
+    return text == other or ((number := number_of(text)) is not None and number == number_of(other))
+
+
+def number_of(text: str) -> float | None:
+    """A number, if a text is one."""
+    if not NUMERIC.fullmatch(text):
+        return None
+    return float(text)
+
+
+def chosen_if_error(call: Call) -> str | None:
+    """#iferror: whether a text is that of an error."""
+    return call.value(0) if 'class="error"' in call.first else call.value(1, call.first)
+
+
+def chosen_if_true(call: Call) -> str | None:
+    """#ifexpr: whether an expression is not 0."""
+    if not call.first:
+        return call.value(1)
+    value = expressions.evaluate(call.first)
+    return ERROR if value is None else call.value(0 if value else 1)
+
+
+def chosen_if_there(call: Call) -> str | None:
+    """#ifexist: whether a page exists."""
+    return call.value(0 if call.exists(call.first) else 1)
+
+
+def switched(call: Call) -> str | None:
+    """#switch: the value of the first case that is the same; cases without one share the next."""
+    wanted, number = call.first, number_of(call.first)
+    default, found = "", False
+    for part in call.parts:
+        case = call.expand(part.name or part.value).strip()
+        found = found or case == wanted or (number is not None and number == number_of(case))
+        if part.name is None:
+            if part is call.parts[-1]:
+                return case
+        elif found:
+            return call.expand(part.value).strip()
+        elif case == "#default":
+            default = call.expand(part.value).strip()
+    return default
+
+
+def calculated(call: Call) -> str | None:
+    """#expr."""
+    if not call.first:
+        return ""
+    value = expressions.evaluate(call.first)
+    return ERROR if value is None else expressions.written(value)
+
+
+def number_formatted(call: Call) -> str | None:
+    """formatnum: with the separators of the wiki's language; R: without them."""
+    flag = call.value(0)
+    if flag == "R":
+        return renderers.ungrouped(call.wiki, call.first)
+    return renderers.grouped(call.wiki, call.first, flag != "NOSEP")
+
+
+def padded(call: Call) -> str:
+    """The signs that padleft and padright add."""
+    pad = call.value(1) or "0"
+    length = call.value(0)
+    missing = min(int(length), MAX_PADDING) - len(call.first) if length.isdecimal() else 0
+    return (pad * max(0, missing))[: max(0, missing)]
+
+
+def plural(call: Call) -> str | None:
+    """plural: the form of a word that goes with a number, of the forms that its language has."""
+    value = expressions.evaluate(renderers.ungrouped(call.wiki, call.first))
+    if value is None or not call.parts:
+        return None
+    number = abs(value)
+    if call.wiki == "ar" and len(call.parts) > 3:
+        few = 3 <= number % 100 <= 10
+        form = int(number) if number < 3 else 3 if few else 4 if number % 100 > 10 else 5
+    elif len(call.parts) > 2:  # Slavic: 1 рубль, 2 рубля, 5 рублей
+        ends, is_teen = number % 10, 10 < number % 100 < 20
+        single = number == 1 if call.wiki in ("pl", "cs", "sk") else ends == 1 and not is_teen
+        form = 0 if single else 1 if ends in (2, 3, 4) and not is_teen else 2
+    else:
+        form = 0 if number == 1 or (call.wiki == "fr" and number < 2) else 1
+    return call.value(min(form, len(call.parts) - 1))
+
+
+def title_part(call: Call) -> str | None:
+    """#titleparts: so many parts of a title between slashes, from so many on."""
+    pieces = call.first.split("/")
+    try:
+        count, first = int(call.value(0) or 0), int(call.value(1) or 1)
+    except ValueError:
+        return None
+    begin = first - 1 if first > 0 else first
+    pieces = pieces[begin:]
+    return "/".join(pieces[:count] if count else pieces)
+
+
+def language_name(call: Call) -> str | None:
+    """#language: the name of a language, where the wiki's words for languages are known."""
+    known: dict[str, str] = table_of("words")["languages"].get(call.value(0) or call.wiki, {})
+    return known.get(call.first.lower())
+
+
+def tagged(call: Call) -> str | None:
+    """#tag: an element with its attributes."""
+    name, content = call.first, call.value(0)
+    pairs = (call.expand(part.whole).strip() for part in call.parts[1:])
+    return f"<{' '.join([name, *pairs])}>{content}</{name}>"
+
+
+def first_letter(change: Callable[[str], str]) -> Function:
+    """Changes the first letter of a text."""
+    return lambda call: change(call.first[:1]) + call.first[1:]
+
+
+def address(call: Call) -> str | None:
+    """fullurl and its kin: an address, of which links show nothing."""
+    return f"//{call.wiki}/wiki/{quote(call.first.replace(' ', '_'))}"
+
+
+FUNCTIONS: dict[str, Function] = {
+    "#if": chosen_if,
+    "#ifeq": chosen_if_equal,
+    "#iferror": chosen_if_error,
+    "#ifexpr": chosen_if_true,
+    "#ifexist": chosen_if_there,
+    "#switch": switched,
+    "#expr": calculated,
+    "#titleparts": title_part,
+    "#language": language_name,
+    "#tag": tagged,
+    "formatnum": number_formatted,
+    "plural": plural,
+    "padleft": lambda call: padded(call) + call.first,
+    "padright": lambda call: call.first + padded(call),
+    "lc": lambda call: call.first.lower(),
+    "uc": lambda call: call.first.upper(),
+    "lcfirst": first_letter(str.lower),
+    "ucfirst": first_letter(str.upper),
+    "urlencode": lambda call: quote_plus(call.first),
+    "anchorencode": lambda call: call.first.replace(" ", "_"),
+    "ns": lambda call: NAMESPACES.get(call.first.lower(), ""),
+    "#dateformat": lambda call: call.first,
+    "formatdate": lambda call: call.first,
+    "bidi": lambda call: call.first,
+    "grammar": lambda call: call.value(0),
+    **dict.fromkeys(("fullurl", "localurl", "canonicalurl", "filepath"), address),
+    **dict.fromkeys(("#coordinates", "defaultsort", "displaytitle"), lambda _: GAP),
+    **dict.fromkeys(("#invoke", "#time", "#timel", "#property", "#statements"), lambda _: None),
+    **dict.fromkeys(("#lst", "#section", "#section-h", "#lsth", "int"), lambda _: None),
+}
+PASSED_THROUGH = frozenset(("lc", "uc", "lcfirst", "ucfirst", "#tag", "#iferror"))
+"""What shows its first argument whatever it is; the others need to know it."""
