@@ -83,7 +83,7 @@ class ServeConfig(Settings):
     """What clients call the model; None: the name of its directory."""
     host: str = LOOPBACK[0]
     """Address to listen at; the usual one can be reached from this machine alone, 0.0.0.0 from
-    everywhere."""
+    everywhere, :: by IPv6 too."""
     port: Annotated[int, Interval(ge=0, le=65_535)] = 8000
     """Port to listen at; 0: a free one."""
     api_key: str | None = None
