@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +59,8 @@ class EtudeTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.encode_special_tokens = True  # a control token's text is text
+        tokenizer.no_padding()  # transformers saves both as they were last used
+        tokenizer.no_truncation()
         self.backend = tokenizer
         self.end_of_text_id, self.im_start_id, self.im_end_id = (
             token_id(tokenizer, token) for token in SPECIAL_TOKENS
@@ -72,15 +75,19 @@ class EtudeTokenizer:
         """
         recover(directory)
         path = directory / "tokenizer.json"
+        is_model = (directory / "config.json").is_file()
         if not path.is_file():
-            raise UserError(
-                f"{path}: there is no tokenizer; train one with `python train/train_tokenizer.py "
-                "all`, or name its directory"
+            remedy = (
+                "copy the one that belongs to the model"
+                if is_model
+                else "train one with `python train/train_tokenizer.py all`, or name its directory"
             )
+            raise UserError(f"{path}: there is no tokenizer; {remedy}")
         try:
             return cls(Tokenizer.from_file(str(path)))
         except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+            remedy = f"; or {import_command(directory)}" if is_model else ""
+            raise UserError(f"{path}: {error}{remedy}") from error
         except Exception as error:  # tokenizers raises plain Exception
             raise UserError(
                 f"{path}: not a readable tokenizer ({error}); train it again or restore the file"
@@ -138,6 +145,12 @@ class StreamDecoder:
     def finish(self) -> str:
         """What is still held back at the end: bytes that never became a character, as U+FFFD."""
         return self.tokenizer.decode(self.ids)[len(self.sent) :]
+
+
+def import_command(directory: Path) -> str:
+    """What makes an Etude model of a Llama directory that Etude cannot read as it stands."""
+    source, target = (shlex.quote(f"{directory}{ending}") for ending in ("", "_etude"))
+    return f"bring it in: `python tool/convert_hf.py --from_hf {source} --output_dir {target}`"
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:

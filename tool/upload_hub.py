@@ -122,7 +122,8 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
     import torch
     from huggingface_hub import ModelCard, ModelCardData
 
-    from model.directory.pretrained import is_chat_model, load_model_config
+    from model.directory.llama_config import load_model_config
+    from model.directory.pretrained import is_chat_model
     from model.transformer import Etude
 
     shape, summary = load_model_config(directory), read_object_if_there(directory / SUMMARY)

@@ -39,8 +39,7 @@ def main() -> int:
 def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     """What fine-tuning brings to the loop: the pretrained model (or that of --init_from), and
     conversations packed whole."""
-    from model.directory.pretrained import WEIGHTS, load_pretrained
-    from model.directory.storage import sha256_of
+    from model.directory.pretrained import load_pretrained, weights_sha256
     from train.data.packing import pack
     from train.data.token_files import tokenised_data
     from train.distributed import main_first
@@ -78,7 +77,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
         paths.sft_model_dir,
         is_chat=True,
         objective=CrossEntropy(),
-        built_on={"pretrained model": sha256_of(start / WEIGHTS)},
+        built_on={"pretrained model": weights_sha256(start)},
     )
 
 

@@ -7,7 +7,7 @@ checksums.
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -19,110 +19,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from config import ModelConfig, RopeScaling, UserError
+from config import ModelConfig, UserError
+from model.directory.llama_config import (
+    generation_config,
+    llama_config,
+    load_model_config,
+    read_config_json,
+)
 from model.directory.storage import (
     MANIFEST,
     SUMMARY,
     Writer,
     json_writer,
-    recover,
+    read_object_if_there,
+    sha256_of,
     text_writer,
     update_directory,
     verify,
 )
-from model.tokenizer import END_OF_TEXT, IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
+from model.tokenizer import (
+    END_OF_TEXT,
+    IM_END,
+    EtudeTokenizer,
+    import_command,
+    tokenizer_config,
+    tokenizer_json,
+)
 from model.transformer import Etude
 
 WEIGHTS = "model.safetensors"
-
-
-def llama_config(
-    config: ModelConfig, tokenizer: EtudeTokenizer, is_chat: bool, dtype: torch.dtype
-) -> dict[str, Any]:
-    """The content of `config.json`.
-
-    The base of the rotary embedding stands there twice: transformers 5 reads `rope_parameters`,
-    everything older `rope_theta`.
-    """
-    scaling = scaling_fields(config.rope_scaling)
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        **dataclasses.asdict(config),
-        "rope_scaling": scaling if scaling["rope_type"] != "default" else None,
-        "head_dim": config.head_dim,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "mlp_bias": False,
-        "rope_parameters": {"rope_theta": config.rope_theta, **scaling},
-        "bos_token_id": tokenizer.end_of_text_id,
-        "eos_token_id": tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id,
-        "pad_token_id": tokenizer.end_of_text_id,
-        "torch_dtype": str(dtype).removeprefix("torch."),
-        "use_cache": True,
-    }
-
-
-SCALING_FIELDS = {
-    "default": (),
-    "linear": ("factor",),
-    "yarn": ("factor", "original_max_position_embeddings", "beta_fast", "beta_slow"),
-    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
-}
-"""What transformers wants to know of each rope_type."""
-
-
-OTHER_SCALING = {
-    "attention_factor": None,
-    "mscale": None,
-    "mscale_all_dim": None,
-    "truncate": True,
-    "partial_rotary_factor": 1.0,
-}
-"""What transformers knows beside these, and the value that changes nothing."""
-
-
-def scaling_fields(scaling: RopeScaling) -> dict[str, Any]:
-    """The part of `rope_parameters` that says how positions are scaled."""
-    names = ("rope_type", *SCALING_FIELDS[scaling.rope_type])
-    return {name: getattr(scaling, name) for name in names}
-
-
-def read_scaling(path: Path, fields: Mapping[str, Any]) -> RopeScaling:
-    """The scaling that a `config.json` holds.
-
-    Raises:
-        UserError: it is of a kind that Etude does not have.
-    """
-    given = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    kind = given.get("rope_type", given.get("type", "default"))
-    if kind not in SCALING_FIELDS:
-        raise UserError(
-            f"{path}: rope_type {kind!r} is not one of {', '.join(SCALING_FIELDS)}: such a model "
-            "cannot be used"
-        )
-    for name, usual in OTHER_SCALING.items():
-        if kind != "default" and given.get(name, usual) not in (usual, None):
-            raise UserError(
-                f"{path}: {kind} scaling has the {name} {given[name]!r}, which Etude does not "
-                "have: such a model cannot be used"
-            )
-    known = {name: given[name] for name in SCALING_FIELDS[kind] if name in given}
-    return RopeScaling(rope_type=kind, **known)
-
-
-def generation_config(tokenizer: EtudeTokenizer, is_chat: bool) -> dict[str, Any]:
-    """The content of `generation_config.json`: a chat ends at the end of the turn, a text at the
-    end of the text."""
-    beginning = tokenizer.end_of_text_id
-    ends = list(tokenizer.end_ids(is_chat))
-    return {
-        "bos_token_id": beginning,
-        "eos_token_id": ends,
-        "pad_token_id": beginning,
-        "do_sample": False,
-    }
+INDEX = "model.safetensors.index.json"
+HEAD = "lm_head.weight"
 
 
 def model_files(
@@ -170,7 +97,7 @@ def weights_of(model: Etude) -> dict[str, Tensor]:
     transformers."""
     weights = dict(model.state_dict())
     if model.config.tie_word_embeddings:
-        del weights["lm_head.weight"]
+        del weights[HEAD]
     return weights
 
 
@@ -189,7 +116,7 @@ def save_pretrained(
 def load_pretrained(
     directory: Path, device: torch.device | str = "cpu"
 ) -> tuple[Etude, EtudeTokenizer]:
-    """Reads a model directory.
+    """Reads a model directory, Etude's or one that transformers has saved.
 
     Returns:
         The model in float32 on the device, in evaluation mode, and its tokenizer.
@@ -205,10 +132,10 @@ def load_pretrained(
         raise UserError(
             f"{directory}: the tokenizer has {len(tokenizer)} tokens and the model "
             f"{config.vocab_size}: they do not belong together; restore the files that were saved "
-            "with the model"
+            f"with the model, or if it is not Etude's, {import_command(directory)}"
         )
     model = Etude(config)
-    load_weights(model, directory / WEIGHTS)
+    copy_weights(model, read_weights(directory, config), directory)
     return model.to(device).eval(), tokenizer
 
 
@@ -225,15 +152,50 @@ def load_weights(
         placed_like: makes of a weight what can be copied into the model's own, where several
             processes share the model (`train/distributed.py`).
     """
+    copy_weights(model, read_safetensors(path), path, placed_like)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; UserError when it is missing or damaged."""
     try:
-        weights = load_file(path)
+        return load_file(path)
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} is missing: train the model first, or name another directory"
+            f"{path} is missing: train the model first, or name another directory; only "
+            "safetensors files are read"
         ) from error
     except SafetensorError as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from error
-    copy_weights(model, weights, path, placed_like)
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The one file of weights, or the shards that an index names; UserError when the index is
+    damaged."""
+    index = directory / INDEX
+    if not index.is_file():
+        return [directory / WEIGHTS]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return [directory / Path(name).name for name in sorted(names)]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{index}: not an index of safetensors files ({error})") from error
+
+
+def read_weights(directory: Path, shape: ModelConfig) -> dict[str, Tensor]:
+    """The weights of a Llama directory, in float32; an output layer that is tied to the embedding
+    is left out."""
+    weights: dict[str, Tensor] = {}
+    for path in weight_files(directory):
+        weights.update(read_safetensors(path))
+    if shape.tie_word_embeddings:
+        weights.pop(HEAD, None)
+    return {name: tensor.float() for name, tensor in weights.items() if "rotary_emb" not in name}
+
+
+def weights_sha256(directory: Path) -> str:
+    """Fingerprint of a directory's weights: that of the file, or of its shards' fingerprints."""
+    prints = [sha256_of(path) for path in weight_files(directory)]
+    return prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
 
 
 def copy_weights(
@@ -262,52 +224,11 @@ def copy_weights(
             tensor.copy_(placed_like(weights[name], tensor))
 
 
-def load_model_config(directory: Path) -> ModelConfig:
-    """The shape that a model directory's `config.json` holds.
-
-    Raises:
-        UserError: there is no such directory, or it holds another kind of model.
-    """
-    fields = read_config_json(directory)
-    plain = {f.name: f.default for f in dataclasses.fields(ModelConfig) if f.name != "rope_scaling"}
-    if missing := [name for name in plain if name not in fields]:
-        raise UserError(f"{directory / 'config.json'}: {', '.join(missing)} is missing")
-    for name, default in plain.items():
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if type(fields[name]) not in kinds:
-            raise UserError(
-                f"{directory / 'config.json'}: {name} is {fields[name]!r}, not a "
-                f"{type(default).__name__}; restore the file that was saved with the model"
-            )
-    scaling = read_scaling(directory / "config.json", fields)
-    config = ModelConfig(**{name: fields[name] for name in plain}, rope_scaling=scaling)
-    if problems := config.problems():
-        raise UserError(f"{directory / 'config.json'}: {problems[0]}")
-    return config
-
-
-def read_config_json(directory: Path) -> dict[str, Any]:
-    """The content of a model directory's `config.json`; UserError when it is not that of a
-    Llama."""
-    recover(directory)
-    path = directory / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{directory}: there is no model here (no config.json); train one with "
-            "`python train/train_pretrain.py` and `python train/train_sft.py`, or name its "
-            "directory"
-        )
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(fields, dict) or fields.get("model_type") != "llama":
-        raise UserError(f"{path}: not a Llama model; name the directory of an Etude model")
-    return fields
-
-
 def is_chat_model(directory: Path) -> bool:
     """Whether the model in a directory was fine-tuned on conversations: its turns end with
     <|im_end|>."""
     tokenizer = EtudeTokenizer.load(directory)
-    return read_config_json(directory).get("eos_token_id") == tokenizer.im_end_id
+    ends = read_config_json(directory).get("eos_token_id")
+    if ends is None:  # it may stand with the settings of generation alone
+        ends = read_object_if_there(directory / "generation_config.json").get("eos_token_id")
+    return tokenizer.im_end_id in (ends if isinstance(ends, list) else [ends])

@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import ModelConfig, RopeScaling, SamplingConfig
 from inference.engine.engine import generate_batch
-from model.directory.pretrained import scaling_fields, weights_of
+from model.directory.llama_config import scaling_fields
+from model.directory.pretrained import weights_of
 from model.kv_cache import KVCache
 from model.transformer import Etude
 

@@ -9,27 +9,23 @@ each: the mean of the others, which favours no token.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
 
 from config import ModelConfig, UserError, converted_dir
+from model.directory.llama_config import load_model_config
 from model.directory.pretrained import (
+    HEAD,
     WEIGHTS,
     copy_weights,
     is_chat_model,
     load_pretrained,
     model_files,
-    read_config_json,
-    read_scaling,
+    read_weights,
     save_pretrained,
     weights_of,
 )
@@ -41,19 +37,7 @@ from tool.settings import ConvertConfig
 
 REPORT = "conversion.json"
 """What was converted, and its proof; its presence marks a directory as a conversion."""
-INDEX = "model.safetensors.index.json"
-NEEDED = {
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "mlp_bias": False,
-    "pretraining_tp": 1,
-    "quantization_config": None,
-    "sliding_window": None,
-    "partial_rotary_factor": 1.0,
-    "attention_dropout": 0.0,
-}
-"""Values of config.json without which it is another network; one that is not there is as here."""
-EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
 
 
 def convert(config: ConvertConfig) -> tuple[Path, Proof]:
@@ -160,83 +144,17 @@ def import_llama(directory: Path, config: ConvertConfig) -> Imported:
         raise UserError(
             f"--output_dir {output_dir} is not empty: name another one, or use --overwrite"
         )
-    fields = read_config_json(directory)
-    shape = shape_of(directory / "config.json", fields)
-    weights = read_weights(directory)
+    shape = load_model_config(directory)
+    weights = read_weights(directory, shape)
     tokenizer, added = read_tokenizer(directory)
     shape, weights = with_rows(shape, weights, len(tokenizer))
     model = Etude(shape)
-    tied = shape.tie_word_embeddings
-    copy_weights(model, {n: w for n, w in weights.items() if not (tied and n == HEAD)}, directory)
+    copy_weights(model, weights, directory)
     summary = {"imported_from": str(directory.resolve()), "added_tokens": list(added)}
-    ends = fields.get("eos_token_id")
-    is_chat = tokenizer.im_end_id in (ends if isinstance(ends, list) else [ends]) and not added
+    is_chat = not added and is_chat_model(directory)
     output_dir.mkdir(parents=True, exist_ok=True)
     save_pretrained(output_dir, model, tokenizer, summary, is_chat=is_chat)
     return Imported(output_dir, model.num_parameters(), added)
-
-
-def shape_of(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
-    """The shape that a Llama's config.json gives.
-
-    Raises:
-        UserError: a feature is not Etude's, or a size is missing.
-    """
-    for name, needed in NEEDED.items():
-        if fields.get(name, needed) != needed:
-            raise UserError(
-                f"{path}: {name} is {fields[name]!r}, which Etude's network does not have (it has "
-                f"{needed!r}): this model cannot be brought in"
-            )
-    parameters = fields.get("rope_parameters") or {}
-    given = {
-        "num_key_value_heads": fields.get("num_attention_heads"),
-        "rope_theta": parameters.get("rope_theta", 10_000.0),
-        "tie_word_embeddings": False,  # as transformers takes it where it is not said
-        "rms_norm_eps": 1e-6,
-        "initializer_range": 0.02,
-        **{name: value for name, value in fields.items() if value is not None},
-    }
-    names = [f.name for f in dataclasses.fields(ModelConfig) if f.name != "rope_scaling"]
-    if missing := [name for name in names if given.get(name) is None]:
-        raise UserError(f"{path}: {', '.join(missing)} is missing")
-    given["rope_theta"] = float(given["rope_theta"])
-    shape = ModelConfig(**{n: given[n] for n in names}, rope_scaling=read_scaling(path, fields))
-    if problems := shape.problems():
-        raise UserError(f"{path}: {problems[0]}")
-    if fields.get("head_dim") not in (None, shape.head_dim):
-        raise UserError(
-            f"{path}: head_dim is {fields['head_dim']}, and not hidden_size / num_attention_heads "
-            f"= {shape.head_dim}, as Etude's network has it: this model cannot be brought in"
-        )
-    return shape
-
-
-def read_weights(directory: Path) -> dict[str, Tensor]:
-    """The weights of one safetensors file, or of the shards that an index names, in float32.
-
-    Raises:
-        UserError: a file is missing or damaged.
-    """
-    index = directory / INDEX
-    names = [WEIGHTS]
-    if index.is_file():
-        try:
-            names = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError) as error:
-            raise UserError(f"{index}: not an index of safetensors files ({error})") from error
-    weights: dict[str, Tensor] = {}
-    for name in names:
-        path = directory / name
-        if Path(name).name != name or not path.is_file():
-            raise UserError(f"{path}: the weights are missing; only safetensors files are read")
-        try:
-            weights.update(load_file(path))
-        except SafetensorError as error:
-            raise UserError(f"{path}: not a readable safetensors file ({error})") from error
-    return {name: tensor.float() for name, tensor in weights.items() if "rotary_emb" not in name}
 
 
 def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
@@ -254,8 +172,6 @@ def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
         raise UserError(f"{path}: not a readable tokenizer ({error})") from error
     added = tuple(token for token in SPECIAL_TOKENS if backend.token_to_id(token) is None)
     backend.add_special_tokens([AddedToken(token, special=True) for token in added])
-    backend.no_padding()
-    backend.no_truncation()
     return EtudeTokenizer(backend), added
 
 

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from config import ModelConfig, RopeScaling, UserError
+from model.directory.llama_config import load_model_config
 from model.directory.pretrained import (
     is_chat_model,
-    load_model_config,
     load_pretrained,
     model_files,
     save_pretrained,
     weights_of,
+    weights_sha256,
 )
 from model.directory.storage import MANIFEST, write_directory
 from model.tokenizer import EtudeTokenizer
@@ -145,14 +146,21 @@ def change_config(directory: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"hidden_size": 64}, "has the shape"),
+        ({"hidden_size": 64, "head_dim": 16}, "has the shape"),
+        ({"hidden_size": 64}, "head_dim is 8, and not"),
         ({"num_hidden_layers": 3}, "model.layers.2"),
         ({"num_hidden_layers": 1}, "is not part of the model"),
         ({"vocab_size": 500}, "do not belong together"),
         ({"model_type": "gpt2"}, "not a Llama model"),
         ({"num_key_value_heads": 3}, "use one of"),
         ({"hidden_size": "32"}, "hidden_size"),
-        ({"rope_theta": None}, "rope_theta"),
+        ({"rope_theta": 500.0}, "rope_theta is 500.0, but 10000.0 in rope_parameters"),
+        ({"rope_theta": "1e4"}, "rope_theta is '1e4', not a float"),
+        ({"rope_parameters": [1]}, "rope_parameters is [1], not an object"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5"),
+        ({"attention_bias": True}, "attention_bias is True"),
+        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"model_type": "qwen2"}, "not a Llama model, which Etude's are (model_type is 'qwen2')"),
         ({"num_hidden_layers": 2.5}, "num_hidden_layers"),
     ],
 )
@@ -183,3 +191,94 @@ def test_a_missing_directory_is_named_with_a_remedy(tmp_path: Path) -> None:
 def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("not a directory", encoding="utf-8")
     assert "there is no model here" in one_sentence(tmp_path / "model")
+
+
+@pytest.fixture(params=["one file", "shards", "bfloat16"])
+def saved_by_transformers(model_dir: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A model directory that transformers has read and saved, its tokenizer in use in between."""
+    llama: Any = AutoModelForCausalLM.from_pretrained(model_dir, local_files_only=True)
+    auto: Any = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+    auto(["a long text", "a"], padding=True, truncation=True, max_length=4)
+    saved = tmp_path / "saved"
+    if request.param == "bfloat16":
+        llama = llama.bfloat16()
+    llama.save_pretrained(saved, max_shard_size="20KB" if request.param == "shards" else "1GB")
+    auto.save_pretrained(saved)
+    assert "rope_theta" not in json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    assert (len(list(saved.glob("*.safetensors"))) > 1) == (request.param == "shards")
+    return saved
+
+
+def test_what_transformers_saves_is_read(saved_by_transformers: Path, model_dir: Path) -> None:
+    (ours, tokens), (theirs, same_tokens) = map(load_pretrained, (model_dir, saved_by_transformers))
+    assert theirs.config == ours.config
+    assert is_chat_model(saved_by_transformers)
+    text = "Once upon a time, 从前 🦊 <|im_end|>"
+    assert same_tokens.encode_batch([text, "a"]) == tokens.encode_batch([text, "a"])
+    for name, weight in weights_of(ours).items():
+        found = weights_of(theirs)[name]
+        assert torch.equal(found, weight) or torch.equal(found, weight.bfloat16().float())
+    digest = weights_sha256(saved_by_transformers)
+    path = next(saved_by_transformers.glob("*.safetensors"))
+    save_file({name: tensor + 1 for name, tensor in load_file(path).items()}, path)
+    assert weights_sha256(saved_by_transformers) != digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_chat"),
+    [
+        ({"rope_theta": 10_000.0, "rope_scaling": None, "rope_parameters": None}, True),  # 4.57
+        ({"rope_parameters": None}, True),  # the first Llamas named no base
+        ({"torch_dtype": "float32", "dtype": None, "num_key_value_heads": 2}, True),
+        ({"rms_norm_eps": 1e-5, "initializer_range": None, "head_dim": None}, True),
+        ({"eos_token_id": [2, 0]}, True),
+        ({"eos_token_id": [0]}, False),
+        ({"eos_token_id": None}, True),  # generation_config.json has it
+    ],
+)
+def test_other_ways_to_write_a_config_are_read(
+    model_dir: Path, model: Etude, changes: dict[str, Any], is_chat: bool
+) -> None:
+    change_config(model_dir, **changes)
+    path = model_dir / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({k: v for k, v in fields.items() if v is not None}), "utf-8")
+    loaded, _ = load_pretrained(model_dir)
+    assert loaded.config == model.config
+    assert is_chat_model(model_dir) == is_chat
+    if changes.get("eos_token_id", 1) is None:
+        (model_dir / "generation_config.json").unlink()
+        assert not is_chat_model(model_dir)
+
+
+def test_an_output_layer_is_tied_where_the_config_says_so_alone(
+    model_dir: Path, model: Etude
+) -> None:
+    (model_dir / MANIFEST).unlink()
+    path = model_dir / "model.safetensors"
+    weights = load_file(path)
+    embedding = weights["model.embed_tokens.weight"]
+    save_file({**weights, "lm_head.weight": embedding.clone()}, path)  # saved twice, by some
+    loaded, _ = load_pretrained(model_dir)
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+    fields = json.loads((model_dir / "config.json").read_text(encoding="utf-8"))
+    del fields["tie_word_embeddings"]
+    (model_dir / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    save_file({**weights, "lm_head.weight": embedding + 1}, path)
+    loaded, _ = load_pretrained(model_dir)
+    assert torch.equal(loaded.lm_head.weight, embedding + 1)
+
+
+def test_a_llama_that_must_be_brought_in_is_named_with_the_command(model_dir: Path) -> None:
+    (model_dir / MANIFEST).unlink()
+    path = model_dir / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("<|im_end|>", "</s>"), "utf-8")
+    command = f"convert_hf.py --from_hf {model_dir} --output_dir {model_dir}_etude`"
+    assert command in one_sentence(model_dir)
+    path.unlink()
+    assert "copy the one that belongs to the model" in one_sentence(model_dir)
+
+
+def test_a_padded_vocabulary_is_named_with_the_command(model_dir: Path) -> None:
+    change_config(model_dir, vocab_size=448)
+    assert f"convert_hf.py --from_hf {model_dir} " in one_sentence(model_dir)
