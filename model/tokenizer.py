@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from config import UserError
-from model.directory.storage import recover
+from model.directory.storage import read_object_if_there, recover
 
 END_OF_TEXT = "<|endoftext|>"
 """Document border and padding; id 0."""
@@ -53,11 +53,25 @@ CHAT_TEMPLATE = (
 Text may come as a string or as OpenAI's list of text parts, which are joined; what the model cannot
 read (a picture, no content, another role) is an error, as it is in Etude."""
 
+EARLIER_TEMPLATE = "855053a7cfef6cc99fc87e43faf355356003a02823909ecdb59cddd3acb1c898"
+"""sha256 of the template that Etude wrote before it read parts; models that have it get the new
+one when they are converted."""
+
 
 class EtudeTokenizer:
     """A byte-level BPE tokenizer, read from its directory."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, chat_template: str = CHAT_TEMPLATE, bos_token: str = END_OF_TEXT
+    ) -> None:
+        """A tokenizer that text is encoded with.
+
+        Args:
+            tokenizer: it gets its settings for that.
+            chat_template: what goes out with an export; an imported model's own is kept.
+            bos_token: the token that the template calls so.
+        """
+        self.chat_template, self.bos_token = chat_template, bos_token
         tokenizer.encode_special_tokens = True  # a control token's text is text
         tokenizer.no_padding()  # transformers saves both as they were last used
         tokenizer.no_truncation()
@@ -84,7 +98,7 @@ class EtudeTokenizer:
             )
             raise UserError(f"{path}: there is no tokenizer; {remedy}")
         try:
-            return cls(Tokenizer.from_file(str(path)))
+            return cls(Tokenizer.from_file(str(path)), *read_template(directory))
         except UserError as error:
             remedy = f"; or {import_command(directory)}" if is_model else ""
             raise UserError(f"{path}: {error}{remedy}") from error
@@ -105,6 +119,11 @@ class EtudeTokenizer:
     def end_ids(self, is_chat: bool) -> tuple[int, ...]:
         """Ids that end what a model generates: an answer of a chat, or a text."""
         return self.stop_ids if is_chat else (self.end_of_text_id,)
+
+    def bos_of(self, is_chat: bool) -> str:
+        """The token that a conversation may begin with by its template, or a text begins after."""
+        known = is_chat and self.backend.token_to_id(self.bos_token) is not None
+        return self.bos_token if known else END_OF_TEXT
 
     @property
     def fingerprint(self) -> str:
@@ -147,6 +166,22 @@ class StreamDecoder:
         return self.tokenizer.decode(self.ids)[len(self.sent) :]
 
 
+def read_template(directory: Path) -> tuple[str, str]:
+    """The chat template of a directory, in a file of its own or in `tokenizer_config.json`, and
+    what it calls bos_token; Etude's where there is none."""
+    fields = read_object_if_there(directory / "tokenizer_config.json")
+    template, bos_token = fields.get("chat_template"), fields.get("bos_token")
+    if isinstance(template, list):  # several, by their names
+        template = {each.get("name"): each.get("template") for each in template}.get("default")
+    if (directory / "chat_template.jinja").is_file():
+        template = (directory / "chat_template.jinja").read_bytes().decode("utf-8")
+    if isinstance(bos_token, dict):
+        bos_token = bos_token.get("content")
+    if not template or hashlib.sha256(template.encode("utf-8")).hexdigest() == EARLIER_TEMPLATE:
+        template = CHAT_TEMPLATE
+    return template, bos_token or END_OF_TEXT
+
+
 def import_command(directory: Path) -> str:
     """What makes an Etude model of a Llama directory that Etude cannot read as it stands."""
     source, target = (shlex.quote(f"{directory}{ending}") for ending in ("", "_etude"))
@@ -168,7 +203,12 @@ def tokenizer_json(tokenizer: EtudeTokenizer) -> str:
     return tokenizer.backend.to_str(pretty=True) + "\n"
 
 
-def tokenizer_config(context: int, end_token: str) -> str:
+def tokenizer_config(
+    context: int,
+    end_token: str,
+    chat_template: str = CHAT_TEMPLATE,
+    bos_token: str = END_OF_TEXT,
+) -> str:
     """The text of `tokenizer_config.json`: what `AutoTokenizer` needs to know.
 
     `model_input_names` keeps transformers 4 from making token_type_ids, which a Llama refuses;
@@ -178,19 +218,21 @@ def tokenizer_config(context: int, end_token: str) -> str:
     Args:
         context: longest context, in tokens.
         end_token: the token that ends a generation: IM_END for chat, END_OF_TEXT for plain text.
+        chat_template: in Jinja.
+        bos_token: the token that the template calls so.
     """
     fields = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
         "model_input_names": ["input_ids", "attention_mask"],
         "padding_side": "left",
-        "bos_token": END_OF_TEXT,
+        "bos_token": bos_token,
         "eos_token": end_token,
         "pad_token": END_OF_TEXT,
         "add_bos_token": False,
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template,
     }
     return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 

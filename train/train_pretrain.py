@@ -42,8 +42,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     end to end."""
     import torch
 
-    from model.directory.pretrained import WEIGHTS
-    from model.directory.storage import sha256_of
+    from model.directory.pretrained import weights_sha256
     from model.tokenizer import EtudeTokenizer
     from model.transformer import Etude
     from train.data.packing import concatenate
@@ -59,7 +58,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
     model, built_on = None, {}
     if settings.init_from:
         model, tokenizer = initial_model(settings.init_from, config)
-        built_on = {"initial model": sha256_of(settings.init_from / WEIGHTS)}
+        built_on = {"initial model": weights_sha256(settings.init_from)}
     else:
         tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
     shape = model.config if model else replace(config.model, vocab_size=len(tokenizer))

@@ -48,7 +48,7 @@ def llama_config(
         "attention_dropout": 0.0,
         "mlp_bias": False,
         "rope_parameters": {"rope_theta": config.rope_theta, **scaling},
-        "bos_token_id": tokenizer.end_of_text_id,
+        "bos_token_id": tokenizer.backend.token_to_id(tokenizer.bos_of(is_chat)),
         "eos_token_id": tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id,
         "pad_token_id": tokenizer.end_of_text_id,
         "torch_dtype": str(dtype).removeprefix("torch."),
@@ -109,12 +109,10 @@ def read_scaling(path: Path, fields: Mapping[str, Any]) -> RopeScaling:
 def generation_config(tokenizer: EtudeTokenizer, is_chat: bool) -> dict[str, Any]:
     """The content of `generation_config.json`: a chat ends at the end of the turn, a text at the
     end of the text."""
-    beginning = tokenizer.end_of_text_id
-    ends = list(tokenizer.end_ids(is_chat))
     return {
-        "bos_token_id": beginning,
-        "eos_token_id": ends,
-        "pad_token_id": beginning,
+        "bos_token_id": tokenizer.backend.token_to_id(tokenizer.bos_of(is_chat)),
+        "eos_token_id": list(tokenizer.end_ids(is_chat)),
+        "pad_token_id": tokenizer.end_of_text_id,
         "do_sample": False,
     }
 

@@ -72,7 +72,12 @@ def model_files(
     dtype = next(iter(weights.values())).dtype
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     end_token = IM_END if is_chat else END_OF_TEXT
-    stated = tokenizer_config(config.max_position_embeddings, end_token)
+    stated = tokenizer_config(
+        config.max_position_embeddings,
+        end_token,
+        tokenizer.chat_template,
+        tokenizer.bos_of(is_chat),
+    )
     return {
         "config.json": json_writer(llama_config(config, tokenizer, is_chat, dtype)),
         WEIGHTS: lambda path: save_tensors(tensors, path),

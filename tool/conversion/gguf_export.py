@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,22 @@ from model.tokenizer import (
     CHAT_TEMPLATE,
     END_OF_TEXT,
     IM_END,
-    SPECIAL_TOKENS,
     EtudeTokenizer,
+    read_template,
     tokenizer_json,
 )
 from model.transformer import Etude
 from tool.settings import ConvertGgufConfig
+from train.tokenizer.bpe import QWEN2_PATTERN
 
-PRE_TOKENIZER = "qwen2"
-"""llama.cpp's name for the way train/tokenizer/bpe.py splits text."""
+PRE_TOKENIZERS = {
+    (QWEN2_PATTERN,): "qwen2",
+    (QWEN2_PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|"),): "llama-bpe",
+    ("Digits", "ByteLevel"): "smollm",
+    ("ByteLevel",): "gpt-2",
+}
+"""llama.cpp's names for the ways to split text, keyed by the steps of tokenizer.json: the pattern
+of a Split, digits one by one, GPT-2's pattern in ByteLevel."""
 
 OLLAMA_TEMPLATE = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
@@ -145,28 +153,62 @@ def add_rope_scaling(writer: Any, config: ModelConfig) -> None:
         writer.add_rope_scaling_orig_ctx_len(scaling.original_max_position_embeddings)
 
 
+def pre_tokenizer_of(contents: Mapping[str, Any]) -> str:
+    """llama.cpp's name for how a tokenizer.json splits text.
+
+    Raises:
+        UserError: it is of a kind that has no name here.
+    """
+    whole = contents["pre_tokenizer"] or {}
+    steps = []
+    for step in whole.get("pretokenizers", [whole]):
+        kind = step.get("type")
+        if kind == "Split":
+            isolated = step["behavior"] == "Isolated" and not step["invert"]
+            steps.append(step["pattern"].get("Regex") if isolated else "Split")
+        elif kind == "Digits":
+            steps.append(kind if step["individual_digits"] else "Digits, grouped")
+        elif kind != "ByteLevel" or step["add_prefix_space"]:
+            steps.append(f"{kind}, with a space before" if kind == "ByteLevel" else kind)
+        elif step["use_regex"]:
+            steps.append(kind)
+    name = PRE_TOKENIZERS.get(tuple(steps))
+    if name is None or contents["model"]["type"] != "BPE" or contents["normalizer"]:
+        raise UserError(
+            f"the tokenizer splits text by {' and '.join(map(str, steps)) or 'nothing'} (a "
+            f"{contents['model']['type']} model), for which there is no way to GGUF here; there is "
+            f"one for byte-level BPE of the kinds {', '.join(PRE_TOKENIZERS.values())}"
+        )
+    return name
+
+
+def token_kinds(contents: Mapping[str, Any], count: int) -> list[gguf.TokenType]:
+    """Of every token whether it is ordinary, a control token, or always cut out of a text."""
+    kinds = [gguf.TokenType.NORMAL] * count
+    for added in contents["added_tokens"]:
+        special = added["special"]
+        kinds[added["id"]] = gguf.TokenType.CONTROL if special else gguf.TokenType.USER_DEFINED
+    return kinds
+
+
 def add_tokenizer(writer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:
     """Writes tokens, merges, the way to split text, the ends, and the chat template."""
     contents = json.loads(tokenizer_json(tokenizer))
     merges = contents["model"]["merges"]
     tokens = [tokenizer.backend.id_to_token(number) for number in range(len(tokenizer))]
-    kinds = [
-        gguf.TokenType.CONTROL if token in SPECIAL_TOKENS else gguf.TokenType.NORMAL
-        for token in tokens
-    ]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PRE_TOKENIZER)
+    writer.add_tokenizer_pre(pre_tokenizer_of(contents))
     writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
+    writer.add_token_types(token_kinds(contents, len(tokens)))
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
     end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
-    writer.add_bos_token_id(tokenizer.end_of_text_id)
+    writer.add_bos_token_id(tokenizer.backend.token_to_id(tokenizer.bos_of(is_chat)))
     writer.add_eos_token_id(end)
     writer.add_eot_token_id(end)
     writer.add_pad_token_id(tokenizer.end_of_text_id)
     writer.add_add_bos_token(not is_chat)
     if is_chat:
-        writer.add_chat_template(CHAT_TEMPLATE)
+        writer.add_chat_template(tokenizer.chat_template)
 
 
 def reordered(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
@@ -184,7 +226,8 @@ def write_modelfile(config: ConvertGgufConfig, path: Path) -> Path:
     is_chat = is_chat_model(config.model_dir)
     end = IM_END if is_chat else END_OF_TEXT
     lines = [f"FROM ./{path.name}", f'PARAMETER stop "{end}"']
-    if is_chat:
+    own = read_template(config.model_dir)[0] != CHAT_TEMPLATE
+    if is_chat and not own:  # ollama reads another one from the GGUF file
         lines.append(f'TEMPLATE """{OLLAMA_TEMPLATE}"""')
     modelfile = path.with_name(f"{path.stem}.Modelfile")
     replace_file(modelfile, text_writer("\n".join(lines) + "\n"))

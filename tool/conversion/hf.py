@@ -30,7 +30,7 @@ from model.directory.pretrained import (
     weights_of,
 )
 from model.directory.storage import SUMMARY, json_writer, new_directory, read_object_if_there
-from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
+from model.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS, EtudeTokenizer, read_template
 from model.transformer import Etude
 from tool.conversion.hf_proof import Proof, prove
 from tool.settings import ConvertConfig
@@ -127,6 +127,8 @@ class Imported:
     parameters: int
     added_tokens: tuple[str, ...]
     """Tokens of the chat format that the tokenizer did not have."""
+    own_template: bool
+    """Whether it has a chat template of its own, which an export gives out again."""
 
 
 def import_llama(directory: Path, config: ConvertConfig) -> Imported:
@@ -154,7 +156,8 @@ def import_llama(directory: Path, config: ConvertConfig) -> Imported:
     is_chat = not added and is_chat_model(directory)
     output_dir.mkdir(parents=True, exist_ok=True)
     save_pretrained(output_dir, model, tokenizer, summary, is_chat=is_chat)
-    return Imported(output_dir, model.num_parameters(), added)
+    own = tokenizer.chat_template != CHAT_TEMPLATE
+    return Imported(output_dir, model.num_parameters(), added, own)
 
 
 def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
@@ -172,7 +175,7 @@ def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
         raise UserError(f"{path}: not a readable tokenizer ({error})") from error
     added = tuple(token for token in SPECIAL_TOKENS if backend.token_to_id(token) is None)
     backend.add_special_tokens([AddedToken(token, special=True) for token in added])
-    return EtudeTokenizer(backend), added
+    return EtudeTokenizer(backend, *read_template(directory)), added
 
 
 def with_rows(

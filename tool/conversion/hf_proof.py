@@ -20,7 +20,7 @@ from config import SamplingConfig
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
 from model.chat import Message, render, render_prompt
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import CHAT_TEMPLATE, EtudeTokenizer
 from model.transformer import Etude
 
 TOLERANCE = 1e-4
@@ -139,7 +139,7 @@ def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_ch
     """transformers' own generate must stop at the token that ends an answer."""
     end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
     inputs = auto_tokenizer("Hello", return_tensors="pt")
-    if inputs["input_ids"][0].tolist() != tokenizer.encode("Hello"):
+    if inputs["input_ids"][0].tolist() != tokenizer.backend.encode("Hello").ids:
         raise ProofFailed(f"transformers' tokenizer reads Hello as {inputs['input_ids'].tolist()}")
     output = llama.generate(
         **inputs, max_new_tokens=4, prefix_allowed_tokens_fn=lambda batch, ids: [end]
@@ -151,7 +151,12 @@ def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_ch
 
 
 def check_template(auto_tokenizer: Any, tokenizer: EtudeTokenizer) -> int:
-    """The chat template must give the ids of `model/chat.py`; returns how many were compared."""
+    """The chat template must be the model's and, where that is Etude's, give the ids of
+    `model/chat.py`; returns how many were compared."""
+    if auto_tokenizer.chat_template != tokenizer.chat_template:
+        raise ProofFailed("the chat template is not that of the model")
+    if tokenizer.chat_template != CHAT_TEMPLATE:
+        return 0
     count = 0
     for conversation in CONVERSATIONS:
         messages: list[Message] = [{"role": r, "content": c} for r, c in conversation]

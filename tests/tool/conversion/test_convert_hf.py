@@ -181,7 +181,7 @@ def change_tokenizer(directory: Path) -> None:
         (change_json("tokenizer_config.json", bos_token=None), "has no bos_token"),
         (
             change_json("tokenizer_config.json", chat_template="{{ messages[0]['content'] }}"),
-            "the chat template gives other ids",
+            "the chat template is not that of the model",
         ),
         (
             lambda directory: (directory / "config.json").write_text("{", encoding="utf-8"),
