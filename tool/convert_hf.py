@@ -60,8 +60,8 @@ def bring_in(directory: Path, config: ConvertConfig) -> int:
         print(f"  the tokenizer got {', '.join(imported.added_tokens)} for the chat format")
     if imported.own_template:
         print(
-            "  its own chat template is kept, and goes out again with each conversion; Etude's chat "
-            "and fine-tuning write plain ChatML"
+            "  its own chat template is kept, and goes out again with each conversion; Etude's own "
+            "chat and fine-tuning write plain ChatML"
         )
     print(f"fine-tune it: python train/train_sft.py --pretrained_model_dir {imported.output_dir}")
     return 0
