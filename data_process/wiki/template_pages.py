@@ -179,8 +179,10 @@ class TemplateStore:
             ).fetchone()
             if found:
                 text, target = found
-                if target and redirects < MAX_REDIRECTS:
-                    return self.read(target, redirects + 1) or Template(target, None)
+                if target:
+                    is_loop = redirects == MAX_REDIRECTS
+                    found = None if is_loop else self.read(target, redirects + 1)
+                    return found or Template(target, None)
                 body = parse(text, is_template=True)
                 return Template(spelling, body, is_box(body.text))
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -20,6 +20,7 @@ xml:lang="{language}">
     <namespaces>
       <namespace key="0" case="first-letter" />
       <namespace key="1" case="first-letter">Talk</namespace>
+      <namespace key="10" case="first-letter">{templates}</namespace>
       <namespace key="14" case="first-letter">Category</namespace>
     </namespaces>
   </siteinfo>
@@ -27,9 +28,9 @@ xml:lang="{language}">
 TAIL = "</mediawiki>\n"
 
 
-def head(language: str = "en", version: str = "0.11") -> str:
-    """The head of a dump."""
-    return HEAD.format(language=language, version=version)
+def head(language: str = "en", version: str = "0.11", templates: str = "Template") -> str:
+    """The head of a dump, with the wiki's name for the namespace of templates."""
+    return HEAD.format(language=language, version=version, templates=templates)
 
 
 def page(number: int, text: str, title: str = "", namespace: int = 0, extra: str = "") -> str:
@@ -79,9 +80,17 @@ def pages(count: int, first: int = 1) -> list[str]:
     return [page(number, article(number)) for number in range(first, first + count)]
 
 
-def dump(bodies: Sequence[str], language: str = "en") -> bytes:
+def dump(bodies: Sequence[str], language: str = "en", templates: str = "Template") -> bytes:
     """A whole dump."""
-    return (head(language) + "".join(bodies) + TAIL).encode()
+    return (head(language, templates=templates) + "".join(bodies) + TAIL).encode()
+
+
+def template_pages(texts: Mapping[str, str], prefix: str = "Template") -> list[str]:
+    """The XML of templates by their names."""
+    return [
+        page(5_000_000 + number, text, f"{prefix}:{name}", 10)
+        for number, (name, text) in enumerate(texts.items())
+    ]
 
 
 def multistream(bodies: Sequence[str], per_stream: int) -> tuple[bytes, bytes]:

@@ -1,0 +1,275 @@
+"""Templates are expanded as MediaWiki does it, from their pages in the dump; within limits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+
+from data_process.wiki.text import expressions
+from data_process.wiki.text.expansion import included, parse
+from data_process.wiki.text.prose import is_box
+from data_process.wiki.text.renderers import grouped, ungrouped
+from data_process.wiki.text.templates import Library, Template
+from data_process.wiki.text.wikitext import WikitextCleaner, WikitextSettings
+
+
+def library_of(pages: Mapping[str, str]) -> Library:
+    """Templates by their names."""
+
+    @cache
+    def find(name: str) -> Template | None:
+        text = pages.get(name.replace("_", " "))
+        if text is None:
+            return None
+        body = parse(included(text), is_template=True)
+        return Template(name, body, is_box(body.text))
+
+    return find
+
+
+def cleaner_of(pages: Mapping[str, str], language: str = "en") -> WikitextCleaner:
+    return WikitextCleaner(WikitextSettings(), {}, language, library=library_of(pages))
+
+
+def clean(wikitext: str, language: str = "en", **pages: str) -> str:
+    return cleaner_of(pages, language).clean(wikitext, "The title")
+
+
+@pytest.mark.parametrize(
+    ("body", "call", "text"),
+    [
+        ("{{{1}}}", "x|a", "a"),
+        ("{{{1}}}", "x|a|1=b", "b"),
+        ("{{{1}}}", "x|1=b|a", "a"),
+        ("[{{{1}}}]", "x| a ", "[ a ]"),
+        ("[{{{n}}}]", "x|n= a ", "[a]"),
+        ("{{{a|{{{b|c}}}}}}", "x", "c"),
+        ("{{{a|{{{b|c}}}}}}", "x|b=d", "d"),
+        ("{{{a|{{{b|c}}}}}}", "x|b=d|a=e", "e"),
+        ("{{{a|c}}}", "x|a=", ""),
+        ("{{{1}}}", "x|[[b|c]]", "c"),
+        ("{{{1}}}", "x|1=y=z", "y=z"),
+        ("{{{1}}}", "x|{{=}}q", "=q"),
+        ("{{{1}}}-{{{2}}}-{{{3}}}", "x|a|b|c", "a-b-c"),
+        ("{{{{{1}}}}}", "x|PAGENAME", "The title"),
+        ("{{{ 1 }}}", "x|a", "a"),
+        ("{{#if:{{{1|}}}|yes|no}}", "x", "no"),
+        ("{{#if: {{{1|}}} | yes | no }}", "x| a", "yes"),
+        ("{{#if:{{{1}}}|yes|no}}", "x", "yes"),
+        ("{{#ifeq:{{{1}}}|{{{1|}}}|given|not}}", "x", "not"),
+        ("{{#ifeq:{{{1}}}|{{{1|}}}|given|not}}", "x|a", "given"),
+        ("{{#ifeq:{{{1}}}|1.0|same|other}}", "x|1", "same"),
+        ("{{#ifeq:{{{1}}}|A|same|other}}", "x|a", "other"),
+        ("{{#switch:{{{1}}}|a|b=1|c=2|3}}", "x|a", "1"),
+        ("{{#switch:{{{1}}}|a|b=1|c=2|3}}", "x|c", "2"),
+        ("{{#switch:{{{1}}}|a|b=1|c=2|3}}", "x|d", "3"),
+        ("{{#switch:{{{1}}}|#default=3|a=1}}", "x|a", "1"),
+        ("{{#switch:{{{1}}}|#default=3|a=1}}", "x|z", "3"),
+        ("{{#switch:{{{1}}}|07=1|x}}", "x|7", "1"),
+        ("{{#switch:{{{1}}}|{{lc:A}}=1|x}}", "x|a", "1"),
+        ("{{#expr:{{{1}}}*2+1}}", "x|4", "9"),
+        ("{{#expr:7/2 round 0}}", "x", "4"),
+        ("{{#expr:2^10}} {{#expr:-7 mod 3}} {{#expr:1/3}}", "x", "1024 -1 0.33333333333333"),
+        ("{{#expr:1 and 0 or 1}} {{#expr:not 0}} {{#expr:3>2}}", "x", "1 1 1"),
+        ("{{#expr:trunc 2.7}}{{#expr:ceil 2.1}}{{#expr:abs -3}}{{#expr:2e3}}", "x", "2332000"),
+        ("{{#ifexpr:{{{1}}}>5|big|small}}", "x|7", "big"),
+        ("{{#ifexpr:|a|b}}", "x", "b"),
+        ("{{#iferror:{{#expr:1/0}}|bad|good}}", "x", "bad"),
+        ("{{#iferror:{{#expr:{{{1}}}}}|bad}}", "x|5", "5"),
+        ("{{lc:ÀB}} {{uc:àb}} {{lcfirst:ABC}} {{ucfirst:abc}}", "x", "àb ÀB aBC Abc"),
+        ("{{UC:{{{1}}}}}", "x|a", "A"),
+        ("{{padleft:7|3|0}} {{padright:a|3|xy}} {{padleft:abc|2}}", "x", "007 axy abc"),
+        ("{{plural:1|mill|mills}} {{plural:2|mill|mills}}", "x", "mill mills"),
+        ("{{formatnum:{{{1}}}}} {{formatnum:1,234|R}}", "x|-1234567.5", "−1,234,567.5 1234"),
+        ("{{#titleparts:a/b/c|1|2}}", "x", "b"),
+        ("{{#tag:span|{{{1}}}|class=y}}", "x|a", "a"),
+        ("a{{#tag:ref|{{{1}}}}}b", "x|n", "ab"),
+        ("{{PAGENAME}}{{NAMESPACE}}", "x", "The title"),
+        ("a<noinclude>b</noinclude><includeonly>c</includeonly>", "x", "ac"),
+        ("a<onlyinclude>b</onlyinclude>c<onlyinclude>{{{1}}}</onlyinclude>", "x|d", "bd"),
+        ("a<noinclude>\n{{doc}} never closed", "x", "a"),
+        ("a<!-- {{{1}}} -->b", "x|q", "ab"),
+        ("<nowiki>{{{1}}}</nowiki>", "x|q", "{{{1}}}"),
+        ("<math>{{{1}}}^2</math>", "x|q", "${{{1}}}^2$"),
+        ("[[File:F.svg|20px]]&nbsp;[[China|Chn]]", "x", "Chn"),
+        ("<b class=x>{{{1}}}</b><sup class='noprint'>[[[w|when?]]]</sup>", "x|a", "a"),
+        ("{{{1}}}<span style='display:none'>hidden</span>", "x|a", "a"),
+        ("{{{1}}}[[Category:X]]", "x|a", "a"),
+        ("\n{{{1}}}\n", "x|a", "a"),
+        ("{{ucfirst:{{{1}}}}}", "x|{{lc:MILL}}", "Mill"),
+    ],
+)
+def test_a_template_is_expanded_as_mediawiki_does_it(body: str, call: str, text: str) -> None:
+    assert clean(f"S {{{{{call}}}}} e.", x=body) == " ".join(f"S {text} e.".split()).replace(
+        " .", "."
+    )
+
+
+def test_templates_inside_templates() -> None:
+    pages = {"a": "<{{b|{{{1}}}}}>", "b": "{{c|n={{{1}}}!}}", "c": "({{{n}}})"}
+    assert clean("x {{a|{{a|q}}}} y", **pages) == "x <(<(q!)>!)> y"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{| class="wikitable"\n| {{{1}}}\n|}',
+        "<table><tr><td>{{{1}}}</td></tr></table>",
+        "{{{!}} class=infobox\n{{!}} {{{1}}}\n{{!}}}",
+        '<div class="hatnote">Main: {{{1}}}</div>',
+        "<div class='navbox navbox-inner'><div>{{{1}}}</div></div>",
+        '<div style="float:right; border:1px solid">{{{1}}}</div>',
+        ":''See also [[{{{1}}}]].''",
+        "[[Category:{{{1}}}]]",
+        "<ref>{{{1}}}</ref>",
+        "<includeonly></includeonly>",
+        "{{#if:{{{1|}}}|<div class='ambox metadata'>{{{1}}}</div>}}",
+        '<sup class="noprint">[{{{1}}}]</sup>',
+        "{{inner|{{{1}}}}}",
+    ],
+)
+def test_a_box_or_a_note_is_no_prose_and_no_hole(body: str) -> None:
+    cleaner = cleaner_of({"x": body, "inner": '<table class="navbox">{{{1}}}</table>'})
+    assert cleaner.clean("A mill{{x|word}} turns.", "T") == "A mill turns."
+    assert not cleaner.holes.counts
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("{{#invoke:M|f|{{{1}}}}}", "X"),
+        ("{{#if:{{#invoke:M|f}}|yes|no}}", "X"),
+        ("{{#switch:{{lua}}|a=b|c}}", "X"),
+        ("{{lua}}", "X"),
+        ("{{#time:Y|{{{1}}}}}", "X"),
+        ("{{CURRENTYEAR}}", "X"),
+        ("{{x}}", "X"),
+        ("{{loop}}", "X"),
+    ],
+)
+def test_what_cannot_be_known_is_dropped_and_counted_by_name(body: str, name: str) -> None:
+    pages = {"x": body, "lua": "{{#invoke:M|g}}", "loop": "{{loop2}}", "loop2": "{{x}}"}
+    cleaner = cleaner_of(pages)
+    assert cleaner.clean("A mill of {{x|w}} turns.", "T") == "A mill of turns."
+    assert cleaner.holes.counts == {name: 1}
+    assert cleaner.holes.examples[name] == "A mill of {{X}} turns."
+
+
+def test_a_part_that_cannot_be_known_leaves_the_rest() -> None:
+    cleaner = cleaner_of({"x": "{{{1}}} ({{lua}})", "lua": "{{#invoke:M|g}}"})
+    assert cleaner.clean("The {{x|mill}} turns.", "T") == "The mill turns."
+    assert cleaner.holes.counts == {"Lua": 1}
+
+
+def test_a_template_without_text_beside_it_is_no_hole() -> None:
+    cleaner = cleaner_of({})
+    cleaner.clean(
+        "{{Unknown}}\nA mill.\n* {{other}}\n{{Box\n|a=b}} It turns.\n{|\n| {{cell}} a\n|}", "T"
+    )
+    assert not cleaner.holes.counts
+
+
+def test_the_list_is_for_lua_and_for_what_the_dump_does_not_hold() -> None:
+    assert clean("{{convert|10|km|mi}}", convert="{{#invoke:Convert|convert}}") == "10 kilometres"
+    assert clean("{{nowrap|a}} {{lang|fr|b}}") == "a b"
+    assert clean("{{cvt2|10|km}}", cvt2="{{convert|{{{1}}}|{{{2}}}}}") == "10 kilometres"
+    assert clean("{{S|mills}}", S="<div class=stub>stub</div>") == ""
+    assert clean("{{lit|a}}", lit="litre of {{{1}}}") == "litre of a"
+    assert clean("a {{quote|To be.|H}} b", quote="<table>{{{1}}}</table>") == "a\n\nTo be. — H\n\nb"
+    assert clean("{{frac|3|1|2}}", frac="{{{1}}}<sup>{{{2}}}</sup>⁄{{{3}}}") == "3 1/2"
+
+
+def test_functions_in_articles() -> None:
+    text = "{{#if:a|yes|no}} {{FORMATNUM:9876543}} {{lc:ABC}} {{#expr:1+1}} {{ucfirst:{{lc:AB}}}}"
+    assert clean(text) == "yes 9,876,543 abc 2 Ab"
+    assert clean("a {{DEFAULTSORT:B}} {{#invoke:X|y}} c") == "a c"
+
+
+@pytest.mark.parametrize(
+    ("language", "number", "shown"),
+    [
+        ("en", "9876543", "9,876,543"),
+        ("zh", "1234.5678", "1,234.5678"),
+        ("de", "3769495", "3.769.495"),
+        ("de", "-1234.5", "−1.234,5"),
+        ("tr", "1234", "1.234"),
+        ("fr", "9876543.21", "9\xa0876\xa0543,21"),
+        ("ru", "12345", "12\xa0345"),
+        ("es", "1234", "1234"),
+        ("pl", "12345", "12\xa0345"),
+        ("ar", "9876543.5", "9٬876٬543٫5"),
+        ("en", "about 5", "about 5"),
+        ("en", "", ""),
+    ],
+)
+def test_numbers_have_the_separators_of_the_language(
+    language: str, number: str, shown: str
+) -> None:
+    assert grouped(language, number) == shown
+    assert ungrouped(language, shown) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1+2*3", 7),
+        ("(1+2)*3", 9),
+        ("2^3^2", 64),
+        ("-2^2", 4),
+        ("7 mod 4 + 1", 4),
+        ("1.25 round 1", 1.3),
+        ("1234 round -2", 1200),
+        ("sqrt 16", 4),
+        ("pi round 2", 3.14),
+        ("e", pytest.approx(2.718281828)),
+        ("1 = 1 and 2 <> 3", 1),
+        ("5 &minus; 3", 2),
+        ("1/0", None),
+        ("1+", None),
+        ("a", None),
+        ("1 2", None),
+        ("", None),
+        ("9^9^9^9^9", None),
+        ("(" * 500 + "1" + ")" * 500, None),
+        ("1" * 3000, None),
+    ],
+)
+def test_expressions(text: str, value: float | None) -> None:
+    assert expressions.evaluate(text) == value
+
+
+BOMBS = {
+    "doubling": {f"t{n}": f"{{{{t{n + 1}|{{{{{{1}}}}}}{{{{{{1}}}}}}}}}}" for n in range(50)},
+    "tree": {f"t{n}": f"{{{{t{n + 1}}}}}{{{{t{n + 1}}}}}" for n in range(60)},
+    "wide": {"t0": "{{t1|{{t1|{{t1|{{t1|xxxxxxxxxx}}}}}}}}", "t1": "{{{1}}}" * 1000},
+    "switch": {"t0": "{{#switch:q|" + "|".join(f"k{n}=v" for n in range(10_000)) + "}}" * 1},
+    "padding": {"t0": "{{padleft:x|99999999|ab}}"},
+    "loop": {"t0": "{{t1|{{{1}}}}}{{t1}}", "t1": "{{t0|{{{1}}}{{{1}}}}}{{t0}}"},
+    "nested": {
+        f"t{n}": "{{#if:1|" * 39 + f"{{{{t{n + 1}|{{{{{{1}}}}}}}}}}" + "}}" * 39 for n in range(50)
+    },
+    "arguments": {
+        f"t{n}": f"{{{{t{n + 1}|" + "{{#if:1|" * 30 + "{{{1}}}" + "}}" * 32 for n in range(50)
+    },
+    "brackets": {"t0": "[[" * 5_000 + "|=" * 5_000},
+    "elements": {"t0": "<div class=navbox>" * 20_000},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_template_takes_more_than_its_share(name: str) -> None:
+    """Of time, of text and of the stack, which other code needs too."""
+    cleaner = cleaner_of(BOMBS[name])
+    deep = "{{t0|" * 35 + "boom" + "}}" * 35
+    limit, start = sys.getrecursionlimit(), time.process_time()
+    sys.setrecursionlimit(900)
+    try:
+        text = cleaner.clean(f"A {{{{t0|boom}}}} and {deep} mill. " * 20, "T")
+    finally:
+        sys.setrecursionlimit(limit)
+    assert len(text) < 5_000_000
+    assert time.process_time() - start < 10
