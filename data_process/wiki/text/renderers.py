@@ -24,6 +24,9 @@ IN_TEXT = frozenset(("inline", "i", "it", "ti"))
 CJK = {"zh", "ja"}
 AS_OF = {"zh": "截至{}", "ja": "{}現在"}
 COLON = {"zh": "：", "bg": ": "}
+SCALED = re.compile(r"e([369])([A-Za-z].*)")
+SCALES = {"3": "thousand", "6": "million", "9": "billion"}
+"""{{convert|2.5|e6acre}}: 2.5 million acres."""
 PLAIN_NUMBER = re.compile(r"([-−]?)(\d+)(\.\d+)?")
 THOUSAND = re.compile(r"(?<=\d)(?=(?:\d{3})+\Z)")
 NUMBER = re.compile(r"[-+−]?[\d.,]*\d(?:[-+/ ]*\d+/\d+)?(?:[eE][-+]?\d+)?")
@@ -285,8 +288,9 @@ def written_date(wiki: str, parts: list[str], day_first: bool = False) -> str:
         parts: year, month, day; the later ones may be missing.
         day_first: 5 May 1818 in place of May 5, 1818.
     """
-    year, month, day = [*map(whole_number, parts), None, None, None][:3]
-    if year is None:
+    numbers = [*map(whole_number, parts)]
+    year, month, day = [*numbers, None, None, None][:3]
+    if year is None or None in numbers:  # 5|mai|1818
         return " ".join(part for part in parts if part)
     if wiki in CJK:
         rest = f"{month}月" if month else ""
@@ -409,6 +413,8 @@ def ungrouped(wiki: str, number: str) -> str:
 
 def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
     """A number with its unit in words or as a symbol."""
+    if (match := SCALED.fullmatch(unit)) and wiki == "en":
+        number, unit = f"{number} {SCALES[match[1]]}", match[2]
     symbol = table_of("words")["symbols"].get(unit, unit)
     names = table_of("words")["units"].get(unit)
     if wiki != "en" or given.get("abbr") in ("on", "in", "y", "~") or not names:
@@ -448,6 +454,15 @@ def height(_: str, given: Arguments) -> str:
     """{{height|ft=5|in=7}}: 5 ft 7 in."""
     parts = [(given.get(unit), unit) for unit in ("ft", "in", "m", "cm")]
     return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
+def quantity(wiki: str, given: Arguments) -> str:
+    """{{unité|12345|m|s|-1}}: 12 345 m s⁻¹."""
+    text = grouped(wiki, given.get(1).replace(",", "."))
+    for word in given.words()[1:]:
+        is_power = re.fullmatch(r"[-−]?\d", word)
+        text += superscript(word) if is_power else f"\xa0{word}"
+    return text
 
 
 def number(wiki: str, given: Arguments) -> str:

@@ -6,8 +6,9 @@ text. For those that the dump does not hold, or that are programs in Lua, `templ
 names, in lower case: under `arguments`, those that show the first of the given arguments that is
 not empty (a number is an unnamed argument, from 1; a string a named one); under `lists`, those that
 join their unnamed arguments; under `functions`, those that a function of `renderers.py` renders;
-under `characters`, those that are a fixed text; under `before_dump`, those of which the dump's page
-makes less than the list.
+under `characters`, those that are a fixed text; under `notes`, references and remarks to editors,
+with which no prose is lost; under `before_dump`, those of which the dump's page makes less than the
+list.
 """
 
 from __future__ import annotations
@@ -235,6 +236,8 @@ class TemplateCleaner:
         """What a template of the list shows; None: it is not in it."""
         if renderer := known_templates(self.project).get(name):
             return renderer(self.wiki, call.arguments())
+        if name in table_of("templates")["notes"] or name.startswith("cite "):
+            return ""
         character: str | None = table_of("templates")["characters"].get(name)
         if character is not None:
             return character

@@ -273,3 +273,20 @@ def test_no_template_takes_more_than_its_share(name: str) -> None:
         sys.setrecursionlimit(limit)
     assert len(text) < 5_000_000
     assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("language", "call", "text"),
+    [
+        ("en", "{{convert|2.5|e6acre}}", "2.5 million acres"),
+        ("en", "{{convert|3|e9USgal|abbr=on}}", "3 billion USgal"),
+        ("fr", "{{unité|12345|m|s|-1}} {{nombre|9876543}}", "12 345 m s⁻¹ 9 876 543"),
+        ("fr", "{{date|5|mai|1818}} {{date-|5 mai 1818}}", "5 mai 1818 5 mai 1818"),
+        ("de", "{{formatnum:3769495}}", "3.769.495"),
+        ("en", "a{{sfn|A|1990}}, b{{cite web|x}}", "a, b"),
+    ],
+)
+def test_what_lua_makes_stands_in_the_list(language: str, call: str, text: str) -> None:
+    cleaner = cleaner_of({}, language)
+    assert cleaner.clean(call, "T") == text
+    assert not cleaner.holes.counts

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import json
+import re
 import resource
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from data_process.wiki.extraction import ExtractionSettings, extract
 from data_process.wiki.template_pages import TemplateStore
 from tests.data_process.dumps import dump, multistream, page, template_pages
 from tests.data_process.wiki.wiki_templates import WIKIS
+from tool.benchmarks.cleaning import sentences_in
 
 SCRIPT = ROOT / "data_process" / "extract_wiki.py"
 MARKUP = ("{{", "}}", "[[", "]]", "<", "'''", "{|", "&nbsp;", "\x02", "\x0e")
@@ -261,3 +265,47 @@ def test_a_store_keeps_few_parsed_templates(
         assert store.find(f"no {number}") is None
         assert len(store.parsed) < 60
     store.close()
+
+
+def with_templates(path: Path, language: str) -> bytes:
+    """A real dump, which holds articles alone, with the templates that this file's wikis have."""
+    content = path.read_bytes()
+    content = bz2.decompress(content) if path.suffix == ".bz2" else content
+    if b"\0" in content[:200]:
+        content = re.sub(rb"<\?xml[^>]*\?>", b"", content.decode("utf-16").encode(), count=1)
+    place = content.rindex(b"</mediawiki>")
+    wiki = WIKIS[language]
+    added = "".join(template_pages(wiki.pages, wiki.prefix)).encode()
+    return content[:place] + added + content[place:]
+
+
+@pytest.mark.full
+def test_real_articles_have_fewer_holes_and_no_markup(shared_data: Path, tmp_path: Path) -> None:
+    """Templates dropped inside sentences, for 1,000 sentences of prose, with the list alone and
+    with the templates of the dump."""
+    all_counts = Counter[str]()
+    for path in sorted((shared_data / "wiki").iterdir()):
+        language = {"tiny": "ltg"}.get(path.name.split("wiki")[0], path.name.split("wiki")[0])
+        folder = tmp_path / path.name
+        folder.mkdir()
+        (folder / "a.xml").write_bytes(with_templates(path, language))
+        counts = Counter[str]()
+        for mode in ("list", "dump"):
+            texts, result = extracted(folder, [folder / "a.xml"], lang=language, templates=mode)
+            text = re.sub(r"\$[^$\n]*\$", "", "\n".join(texts))
+            assert not re.search(r"\{\{|\}\}|\[\[|\]\]|&nbsp;|</?(?:ref|span|br|small)\b", text)
+            counts[mode] = sum(
+                h["count"] for h in result.details["templates dropped inside sentences"]
+            )
+            counts[f"{mode} sentences"] = sum(1 for one in texts for _ in sentences_in(one))
+        assert counts["dump"] <= counts["list"]
+        assert counts["dump sentences"] >= counts["list sentences"] - 5
+        print(path.name, *(f"{rate(counts, mode):.1f}" for mode in ("list", "dump")))
+        all_counts += counts
+    print("all", *(f"{rate(all_counts, mode):.1f}" for mode in ("list", "dump")))
+    assert rate(all_counts, "dump") < 15
+
+
+def rate(counts: Counter[str], mode: str) -> float:
+    """Holes for 1,000 sentences."""
+    return 1000 * counts[mode] / max(1, counts[f"{mode} sentences"])
