@@ -45,7 +45,11 @@ def extracted(folder: Path, dumps: Sequence[Path], **settings: Any) -> tuple[lis
     taken = ExtractionSettings(**{"min_length": 1, **settings})
     store = folder / "out.templates"
     result = extract(dumps, taken, work_dir, Execution(workers=1), store)
-    lines = [line for path in sorted(work_dir.glob("parts/*/main.jsonl")) for line in path.open()]
+    lines = [
+        line
+        for path in sorted(work_dir.glob("parts/*/main.jsonl"))
+        for line in path.open(encoding="utf-8")
+    ]
     return [json.loads(line)["text"] for line in lines], result
 
 
