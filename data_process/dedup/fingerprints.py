@@ -42,7 +42,7 @@ from data_process.dedup.shingles import (
     units_of,
 )
 from data_process.records.jsonl import BadRecords, read_part
-from data_process.records.kinds import described, document_problems
+from data_process.records.kinds import conversation_of, described, document_problems
 from data_process.records.parts import FilesStep
 from data_process.running.step import PartOutput, done_parts, grouped, part_folder
 from model.chat import message_problems
@@ -151,8 +151,8 @@ class FingerprintStep(FilesStep):
 
 def comparable_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a text or a conversation."""
-    if "conversations" in record:
-        yield from message_problems(record["conversations"])
+    if (turns := conversation_of(record)) is not None:
+        yield from message_problems(turns)
     elif "text" in record:
         yield from document_problems(record)
     else:
@@ -162,8 +162,8 @@ def comparable_problems(record: dict[str, Any]) -> Iterator[str]:
 
 def turns_of(record: dict[str, Any]) -> list[tuple[int, str]]:
     """Role and content of what a record says."""
-    if "conversations" in record:
-        return [(ROLES[m["role"]], m["content"]) for m in record["conversations"]]
+    if (turns := conversation_of(record)) is not None:
+        return [(ROLES[m["role"]], m["content"]) for m in turns]
     return [(TEXT, record["text"])]
 
 

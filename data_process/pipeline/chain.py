@@ -32,7 +32,7 @@ from data_process.records.files import RECORD_ENDINGS, ending_of, visible_files
 from data_process.records.jsonl import BadRecords
 from data_process.records.opening import is_pipe, opened
 from data_process.records.parts import jsonl_parts, readable_copy, refuse_twice
-from data_process.running.run import StepResult, counts_named, first_of, outcome
+from data_process.running.run import StepResult, counts_named, first_of, nothing_left, outcome
 from data_process.running.step import stream_files
 from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
@@ -176,11 +176,7 @@ class Stage(StepResult):
 
     def nothing_left(self) -> str:
         """The error when this stage, the last one, has dropped everything."""
-        reasons = ", ".join(f"{reason} ({number:,})" for reason, number in self.dropped()[:3])
-        return (
-            f"nothing is left after {STAGES[self.name]}: {self.counts['in']:,} documents went in; "
-            f"dropped: {reasons or 'none'}; see --rejected, and choose other settings"
-        )
+        return nothing_left(self.counts, f" after {STAGES[self.name]}")[0]
 
 
 @dataclass(frozen=True)

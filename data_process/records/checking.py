@@ -18,6 +18,7 @@ from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
 from data_process.records.opening import shown
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
+from data_process.records.recognition import advice
 from data_process.running.run import outcome, run_step
 from data_process.running.step import PartOutput, stream_records
 from data_process.running.workers import Execution
@@ -65,9 +66,10 @@ class CheckStep(FilesStep):
 class CheckConfig(InputConfig):
     """Every error as file:line: what is wrong; what to do. Ends with code 1 when there is one."""
 
-    kind: Literal["auto", "text", "conversations", "questions", "any"] = "auto"
-    """What the records should be: text ({"text"}), conversations, questions (of an evaluation
-    file), any (JSON objects); auto: what most of a file's first records have the keys of."""
+    kind: Literal["auto", "text", "conversations", "preference", "questions", "any"] = "auto"
+    """What the records should be: text ({"text"}), conversations, preference (chosen and rejected,
+    or label), questions (of an evaluation file), any (JSON objects); auto: what most of a file's
+    first records have the keys of."""
     max_errors: Annotated[int, Ge(0)] = 50
     """Errors that are listed; all are counted. 0: all are listed."""
     execution: Execution = field(default_factory=Execution)
@@ -112,9 +114,17 @@ def run_check(config: CheckConfig) -> int:
 
 
 def kind_in(part: FilePart, config: CheckConfig) -> Kind:
-    """What the records of a file are meant to be, by those of its first part."""
+    """What the records of a file are meant to be, by those of its first part.
+
+    Raises:
+        UserError: they are written as others do.
+    """
     if config.kind != "auto":
         return config.kind
     records = read_records(part, on_bad=lambda bad: None, longest=config.reading.max_line_bytes)
-    kinds = Counter(kind_of(record.value) for record in islice(records, LOOKED_AT))
-    return kinds.most_common(1)[0][0] if kinds else "any"
+    first = list(islice(records, LOOKED_AT))
+    kinds = Counter(kind_of(record.value) for record in first)
+    kind = kinds.most_common(1)[0][0] if kinds else "any"
+    if kind == "any" and first and (help := advice(first[0].value, shown(part.path))):
+        raise UserError(f"{first[0].place}: {help}")
+    return kind

@@ -13,11 +13,12 @@ import tyro
 
 from config import Settings, UserError
 from data_process.records.files import RECORD_ENDINGS, RecordStepConfig, run_records
-from data_process.records.formats import EXAMPLES, FormatName, converter, formats_of
-from data_process.records.jsonl import BadLine, BadRecord, FilePart, Reading, Record
-from data_process.records.kinds import described
+from data_process.records.formats import FORMATS, FormatName, Goal, converter, formats_of
+from data_process.records.jsonl import BadRecord, FilePart, Reading, Record
+from data_process.records.kinds import BadLine, described
 from data_process.records.opening import shown
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
+from data_process.records.recognition import mistyped
 from data_process.running.step import PartOutput
 from data_process.running.work_dir import PIPE
 
@@ -35,6 +36,10 @@ class Naming(Settings):
     """Key of the question, with --answer_key."""
     answer_key: str | None = None
     """Key of the answer, with --question_key."""
+    to: Goal = "sft"
+    """sft: conversations to learn from, with the chosen answer of preferences, and without answers
+    that are labelled as bad. preference: {"conversations", "chosen", "rejected"}, both answers as
+    texts, or {"conversations", "label"}."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between the fields, a sentence each."""
@@ -62,13 +67,14 @@ class ConvertStep(FilesStep):
             BadRecord: a record is not written in the part's format, and bad_records is "stop".
         """
         name, reading = self.formats[number], self.reading
-        convert = converter(name, self.naming.question_key, self.naming.answer_key)
+        naming = self.naming
+        convert = converter(name, naming.question_key, naming.answer_key, naming.to)
         on_bad = reading.on_bad(output)
         for record in reading.records(self.files[number], output):
             try:
                 made = list(convert(record.value))
             except BadLine as error:
-                mistake = BadRecord(record.place, [f"{error}; {name} is {EXAMPLES[name]}"])
+                mistake = BadRecord(record.place, [f"{error}; {name} is {FORMATS[name].example}"])
                 if on_bad is None:
                     raise mistake from error
                 on_bad(mistake)
@@ -108,6 +114,8 @@ def find_format(path: Path, records: Sequence[Record], naming: Naming) -> Format
         )
     if not records:
         raise UserError(f"{shown(path)}: no record in it can be read; see process_jsonl.py check")
+    if not found and (near := mistyped(records[0].value)):
+        raise UserError(f"{records[0].place}: {near}")
     if not found:
         raise UserError(
             f"{records[0].place}: found {described(records[0].value)}, which is not a known "

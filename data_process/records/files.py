@@ -23,7 +23,7 @@ from data_process.records.jsonl import Reading, Record, counted
 from data_process.records.opening import is_pipe, opened
 from data_process.records.parts import FilesStep, readable_copy, refuse_twice
 from data_process.running.compression import inner_name
-from data_process.running.run import StepConfig, outcome, run_and_join, run_single
+from data_process.running.run import StepConfig, nothing_left, outcome, run_and_join, run_single
 from data_process.running.step import MAIN, REJECTED, PartOutput, Step, byte_bar
 from data_process.running.work_dir import PIPE, open_output, refuse_outputs, remove_work_dir
 from data_process.running.workers import Execution
@@ -202,16 +202,27 @@ def writing(destination: Path, overwrite: bool) -> Iterator[IO[bytes]]:
         yield file
 
 
+class NothingKeptError(Exception):
+    """Leaves files as they were."""
+
+
 @contextmanager
 def writing_streams(streams: Mapping[str, Path | None], overwrite: bool) -> Iterator[PartOutput]:
     """A step's output whose streams go to their files at once, for input that is not cut into
-    parts; a stream without a file is not kept."""
+    parts; a stream without a file is not kept. When nothing is kept, only what was rejected is
+    written."""
     output = PartOutput(Path(os.devnull))
-    with ExitStack() as stack:
-        for name, path in streams.items():
-            place = path or Path(os.devnull)
-            output.files[name] = stack.enter_context(writing(place, overwrite))
-        yield output
+    with writing(streams.get(REJECTED) or Path(os.devnull), overwrite) as output.files[REJECTED]:
+        try:
+            with ExitStack() as stack:
+                for name, path in streams.items():
+                    if name != REJECTED and path:
+                        output.files[name] = stack.enter_context(writing(path, overwrite))
+                yield output
+                if not output.counts["out"]:
+                    raise NothingKeptError
+        except NothingKeptError:
+            pass
 
 
 @contextmanager
@@ -275,6 +286,9 @@ def print_outcome(counts: Counter[str], start: float, written: Sequence[Path]) -
     """Prints the table of what was done, and the files that were written; on standard error when
     standard output has the records.
 
+    Raises:
+        UserError: nothing is left.
+
     Args:
         counts: what was counted, with BYTES.
         start: time.perf_counter() at the start.
@@ -282,5 +296,8 @@ def print_outcome(counts: Counter[str], start: float, written: Sequence[Path]) -
     """
     stream = sys.stderr if PIPE in written else sys.stdout
     lines = outcome(counts, counts.pop(BYTES, 0), time.perf_counter() - start)
-    for line in (*lines, *(path for path in written if path != PIPE)):
+    problems = nothing_left(counts)
+    for line in (*lines, *(path for path in written if path != PIPE and path.exists())):
         print(line, file=stream)
+    if problems:
+        raise UserError("\n".join(problems))

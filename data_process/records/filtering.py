@@ -15,7 +15,7 @@ from config import Settings
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
 from data_process.records.files import RecordStepConfig, run_records
 from data_process.records.jsonl import Reading, counted
-from data_process.records.kinds import messages_of, text_of
+from data_process.records.kinds import messages_of, roles_of, text_of
 from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.step import PartOutput
 from model.tokenizer import EtudeTokenizer
@@ -86,7 +86,7 @@ class RecordFilter(Settings):
         text, messages = text_of(record), messages_of(record)
         yield from outside(len(text), self.min_characters, self.max_characters, "characters")
         yield from outside(len(messages), self.min_turns, self.max_turns, "turns")
-        roles = {role for role, _ in messages}
+        roles = roles_of(record)
         yield from (f"no turn of {role}" for role in self.with_roles if role not in roles)
         yield from (f"has a turn of {role}" for role in self.without_roles if role in roles)
         yield from self.pattern_reasons(text, messages)

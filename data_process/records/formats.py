@@ -1,167 +1,83 @@
 """The ways in which others write training data, and how each becomes ours.
 
-    alpaca         {"instruction", "input", "output", "history", "system"}
+    preference     {"chosen": ..., "rejected": ...}, with "prompt" or without
     sharegpt       {"conversations": [{"from", "value"}, ...], "system"}
     messages       {"messages": [{"role", "content"}, ...]}, as OpenAI's API has it
     conversations  {"conversations": [{"role", "content"}, ...]}: ours, and minimind's
-    preference     {"chosen": ..., "rejected": ...}, with "prompt" or without; chosen is kept
+    exchanges      {"conversation": [{"human", "assistant"}, ...]}, {"data": ["...", "..."]}
+    alpaca         {"instruction", "input", "output", "history", "system"}; Dolly's "context" and
+                   "response"
     question       {"question", "answer"} and the like: prompt and response, query and completion
-    chatml         {"text": "<|im_start|>user\\n...<|im_end|>..."}: a conversation written out
+    written        {"text": "<|im_start|>user\\n...<|im_end|>..."}, "### Human: ...", "<s>[INST]
+                   ...": a conversation written out
     text           {"text": "..."} or {"content": "..."}, in <s>...</s> or <|im_start|>...<|im_end|>
                    or without
     lines          a text file with a document in each line
 
-All keys that a format does not know are kept. Conversations come to one system turn at most, then
-user and assistant in turn, an assistant's turn last. Nothing is invented. Where a conversation
-cannot be kept as it is, this is done, and counted:
-
-- Turns of one role in a row are joined, with a blank line between them: they were one turn that was
-  sent in pieces.
-- An assistant's turns before the first user's are left out: what they answer is not there.
-- The conversation ends before the first exchange that has an empty turn, a content that is no text
-  (an image), a call of a tool or its result, or a second system turn: an answer that rests on
-  something the model cannot see teaches it to invent.
-- A user's turns at the end are left out: there is no answer to learn.
-- When nothing is left, the conversation is dropped, with the reason.
+All keys that a format does not know are kept. What becomes of turns stands in `turns.py`. A record
+with the key "label" (KTO) says whether its answer is good.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import dropwhile, groupby, takewhile
 from typing import Any, Literal, NamedTuple
 
-from data_process.records.jsonl import BadLine
-from data_process.records.kinds import described, shortened
-from model.chat import Message
-
-ConversationFormat = Literal[
-    "alpaca", "sharegpt", "messages", "conversations", "preference", "question", "chatml"
-]
-FormatName = Literal[ConversationFormat, "text", "lines"]
-QUESTIONS = ("question", "prompt", "query", "input", "q", "问题", "问", "提问")
-ANSWERS = ("answer", "response", "completion", "output", "a", "答案", "答", "回答")
-TEXTS = ("text", "content")
-TURNS = ("conversations", "conversation", "messages")
-WRAPPED = re.compile(r"(?:<s>|<\|im_start\|>)(.*?)(?:</s>|<\|im_end\|>|\Z)", re.DOTALL)
-"""A document between markers; the last one may have lost its end."""
-WRITTEN_TURN = re.compile(
-    r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL
+from data_process.records.kinds import (
+    LABELS,
+    PICTURE_KEYS,
+    BadLine,
+    described,
+    label_of,
+    type_name,
+)
+from data_process.records.turns import (
+    HAS_PICTURES,
+    Turn,
+    exchange_of,
+    read_turns,
+    tidy,
+    with_text,
+    written_out,
 )
 
-
-ROLES = {
-    "user": "user human prompter question 用户 问",
-    "assistant": "assistant gpt chatgpt bot bard bing model answer 助手 答",
-    "system": "system developer 系统",
-    "tool": "tool function observation function_call function_response tool_call tool_response",
-}
-"""What others call the roles; upper and lower case are one."""
-ROLE_OF = {name: role for role, names in ROLES.items() for name in names.split()}
-CALLS = ("tool_calls", "function_call")
-
-
-class Turn(NamedTuple):
-    """A turn, and what is in the way of keeping it."""
-
-    role: str
-    content: str
-    trouble: str | None = None
-
-
-class Tidied(NamedTuple):
-    """What became of a conversation."""
-
-    messages: list[Message]
-    """Empty when it is dropped."""
-    reason: str | None
-    """Why it is dropped."""
-    changes: list[str]
-    """What was done to it."""
-
-
-def read_turns(messages: object) -> list[Turn]:
-    """The turns of a list of messages, {"role", "content"} or {"from", "value"}.
-
-    Raises:
-        BadLine: it is not one.
-    """
-    if not isinstance(messages, list):
-        raise BadLine(f"a conversation must be a list of messages, not {described(messages)}")
-    return [read_turn(message, number) for number, message in enumerate(messages, 1)]
-
-
-def read_turn(message: object, number: int) -> Turn:
-    """One message; BadLine when it is not one."""
-    if not isinstance(message, dict):
-        raise BadLine(f"message {number} must be an object, not {described(message)}")
-    name = message.get("role", message.get("from"))
-    role = ROLE_OF.get(name.lower()) if isinstance(name, str) else None
-    if role is None:
-        wrong = shortened(repr(name))
-        raise BadLine(f"message {number} has the role {wrong}: known are {', '.join(ROLE_OF)}")
-    if any(message.get(key) for key in CALLS):
-        role = "tool"
-    content = message.get("content", message.get("value"))
-    if role == "tool":
-        return Turn(role, "", "a tool message")
-    return with_text(role, content, number)
-
-
-def with_text(role: str, content: object, number: int) -> Turn:
-    """A turn by its content: a text, or a list of parts as in OpenAI's API."""
-    if isinstance(content, list):
-        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
-        if not all(isinstance(part, str) for part in parts):
-            return Turn(role, "", "a content that is no text")
-        content = "\n".join(map(str, parts))
-    if content is None:
-        content = ""
-    if not isinstance(content, str):
-        raise BadLine(f"message {number} needs a content that is text, not {described(content)}")
-    return Turn(role, content, None if content.strip() else "an empty turn")
-
-
-def tidy(turns: Sequence[Turn]) -> Tidied:
-    """Brings turns to our form; see the module's docstring."""
-    changes: list[str] = []
-    beginning = list(takewhile(lambda turn: turn.role == "system", turns))
-    head = [turn.content for turn in beginning if not turn.trouble]
-    if len(head) < len(beginning):
-        changes.append("changed: a system turn without a text left out")
-    rest = list(turns[len(beginning) :])
-    what = None
-    for number, turn in enumerate(rest):
-        if turn.trouble or turn.role == "system":
-            what, rest = turn.trouble or "a second system turn", rest[:number]
-            break
-    if rest and rest[0].role == "assistant":
-        changes.append("changed: assistant's turns before the first user's left out")
-        rest = list(dropwhile(lambda turn: turn.role == "assistant", rest))
-    while rest and rest[-1].role == "user":
-        rest.pop()
-        if what is None:
-            what = "a user's turn without an answer"
-    messages = joined(rest)
-    if not messages:
-        return Tidied([], f"nothing to learn before {what}" if what else "no answer in it", [])
-    if what:
-        changes.append(f"changed: ends before {what}")
-    if len(messages) < len(rest):
-        changes.append("changed: turns of one role in a row joined")
-    system: list[Message] = [{"role": "system", "content": "\n\n".join(head)}] if head else []
-    return Tidied(system + messages, None, changes)
-
-
-def joined(turns: Sequence[Turn]) -> list[Message]:
-    """Messages, those of one role in a row as one."""
-    return [
-        {"role": role, "content": "\n\n".join(turn.content for turn in run)}
-        for role, run in groupby(turns, key=lambda turn: turn.role)
-    ]
-
+FormatName = Literal[
+    "preference",
+    "sharegpt",
+    "messages",
+    "conversations",
+    "exchanges",
+    "alpaca",
+    "question",
+    "written",
+    "text",
+    "lines",
+]
+Goal = Literal["sft", "preference"]
+QUESTIONS = (
+    *("question", "prompt", "query", "input", "inputs", "q", "问题", "问", "提问"),
+    *("instruction", "inputs_pretokenized"),
+)
+ANSWERS = (
+    *("answer", "response", "completion", "output", "target", "targets", "a", "答案", "答", "回答"),
+    *("answers", "targets_pretokenized"),
+)
+SYSTEMS = ("system", "system_prompt")
+TEXTS = ("text", "content")
+TURNS = (
+    *("conversations", "conversation", "messages", "items"),
+    *("dialog", "dialogue", "dialogs", "data", "chat"),
+)
+PAIRS = (
+    ("chosen", "rejected"),
+    ("response_j", "response_k"),
+    ("chosen_response", "rejected_response"),
+)
+"""Keys of the better and the worse answer."""
+WRAPPED = re.compile(r"(?:<s>|<\|im_start\|>)(.*?)(?:</s>|<\|im_end\|>|\Z)", re.DOTALL)
+"""A document between markers; the last one may have lost its end."""
 
 Converted = tuple[dict[str, Any], str | None, list[str]]
 """What became of a record: the new one, or the old one and why it is dropped; and what was done
@@ -180,8 +96,9 @@ def text_at(record: dict[str, Any], name: str, needed: bool = True) -> str:
     if value is None and not needed:
         return ""
     if not isinstance(value, str):
-        what = f"found {described(record)}" if name not in record else f'"{name}" is no text'
-        raise BadLine(f"{what}; it must have a text under {name!r}")
+        what = f"found {described(record)}; " if name not in record else ""
+        found = f", not {type_name(value)}" if name in record else ""
+        raise BadLine(f"{what}it must have a text under {name!r}{found}")
     return value
 
 
@@ -191,104 +108,146 @@ def others(record: dict[str, Any], *known: str) -> dict[str, Any]:
 
 
 def conversation(record: dict[str, Any], turns: list[Turn], *known: str) -> Converted:
-    """A conversation of turns and the keys that are not known, or the reason for which it is
-    dropped. With "system" among those known, the record may have a system turn under it."""
-    if "system" in known and (system := text_at(record, "system", needed=False)).strip():
-        turns = [Turn("system", system), *turns]
-    messages, reason, changes = tidy(turns)
+    """A conversation of turns, after the record's system turn, and the keys that are not known; or
+    the reason for which it is dropped."""
+    messages, reason, changes = tidy(with_system(record, turns))
     if reason:
         return record, reason, []
-    return {"conversations": messages, **others(record, *known)}, None, changes
+    rest = others(record, *known, *SYSTEMS, *LABELS)
+    label = {} if label_of(record) is None else {"label": label_of(record)}
+    return {"conversations": messages, **rest, **label}, None, changes
 
 
-def exchange(question: str, answer: str) -> list[Turn]:
-    """A question and its answer."""
-    return [with_text("user", question, 1), with_text("assistant", answer, 2)]
+def with_system(record: dict[str, Any], turns: list[Turn]) -> list[Turn]:
+    """Turns after the system turn that a record has beside them."""
+    name = next((name for name in SYSTEMS if record.get(name)), "system")
+    system = text_at(record, name, needed=False)
+    return [Turn("system", system), *turns] if system.strip() else turns
+
+
+def turns_at(record: dict[str, Any], name: str, role: str) -> list[Turn]:
+    """What stands under a key: messages, a conversation written out, or one turn's text."""
+    value = record.get(name)
+    if isinstance(value, dict) and ("content" in value or "value" in value):
+        value = [value]
+    if isinstance(value, list):
+        return read_turns(value)
+    text = text_at(record, name)
+    return written_out(text, loosely=True) or [with_text(role, text, 1)]
 
 
 def from_alpaca(record: dict[str, Any]) -> Iterator[Converted]:
     """An instruction, with an input below it, and earlier exchanges before it."""
-    parts = [text_at(record, "instruction"), text_at(record, "input", needed=False)]
-    asked = "\n".join(part for part in parts if part.strip())
-    turns = [*history_of(record), *exchange(asked, text_at(record, "output"))]
-    yield conversation(record, turns, "instruction", "input", "output", "history", "system")
+    answer = "output" if "output" in record else "response"
+    turns = [*instructed(record), with_text("assistant", text_at(record, answer), 2)]
+    yield conversation(record, turns, *INSTRUCTION, answer)
 
 
-def history_of(record: dict[str, Any]) -> list[Turn]:
-    """Earlier exchanges: [["question", "answer"], ...]."""
+INSTRUCTION = ("instruction", "input", "context", "history")
+
+
+def instructed(record: dict[str, Any]) -> list[Turn]:
+    """The turns of earlier exchanges, [["question", "answer"], ...], and of an instruction with
+    what it is about."""
     history = record.get("history") or []
     if not isinstance(history, list) or not all(isinstance(e, list) for e in history):
         raise BadLine('"history" must be a list of pairs of question and answer')
-    roles = ("user", "assistant")
-    return [
-        with_text(role, content, number)
-        for number, exchange in enumerate(history, 1)
-        for role, content in zip(roles, exchange, strict=False)
-    ]
+    earlier = [turn for exchange in history for turn in read_turns([*map(str, exchange)])]
+    about = [text_at(record, name, needed=False) for name in ("input", "context")]
+    asked = "\n".join(p for p in (text_at(record, "instruction"), *about) if p.strip())
+    written = [t for t in written_out(asked, loosely=True) if t.content.strip()]
+    return [*earlier, *(written or [with_text("user", asked, 1)])]
 
 
 def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
     """A list of messages."""
-    name = next((name for name in TURNS if name in record), None)
+    name = next((name for name in TURNS if isinstance(record.get(name), list | dict)), None)
     if name is None:
         raise BadLine(f"found {described(record)}; it must have one of {', '.join(TURNS)}")
-    yield conversation(record, read_turns(record[name]), name, "system")
+    yield conversation(record, read_turns(record[name]), name)
 
 
-def from_preference(record: dict[str, Any]) -> Iterator[Converted]:
-    """The chosen answer: a conversation, or the end of one."""
-    chosen = record.get("chosen")
-    if isinstance(chosen, list):
-        turns = read_turns(chosen)
-    elif isinstance(chosen, dict):
-        turns = [*asked_of(record), *read_turns([chosen])]
-    elif isinstance(chosen, str):
-        turns = [*asked_of(record), with_text("assistant", chosen, 1)]
-    else:
-        raise BadLine(f'found {described(record)}; "chosen" must be messages or a text')
-    known = ("chosen", "rejected", "prompt", "question", *TURNS, "system")
-    new, reason, changes = conversation(record, turns, *known)
-    if reason is None and "rejected" in record:
+def from_preference(record: dict[str, Any], goal: Goal = "sft") -> Iterator[Converted]:
+    """The chosen answer: a conversation, or the end of one; or both answers of a preference."""
+    good, bad = next((p for p in PAIRS if p[0] in record), PAIRS[0])
+    if good not in record:
+        raise BadLine(f"found {described(record)}; it must have chosen and rejected answers")
+    known = (*PAIRS[0], good, bad, *TURNS, *QUESTIONS, *INSTRUCTION)
+    new, reason, changes = conversation(record, answered(record, good), *known)
+    if goal == "sft" and reason is None and bad in record:
         changes = [*changes, "changed: the rejected answer left out"]
+    if goal == "preference" and reason is None:
+        worse = tidy(with_system(record, answered(record, bad)))
+        new, reason = paired(record, new, worse.messages)
     yield new, reason, changes
 
 
-def asked_of(record: dict[str, Any]) -> list[Turn]:
-    """What the chosen answer of a record answers."""
-    for name in (*TURNS, "prompt", "question"):
-        if isinstance(record.get(name), list):
-            return read_turns(record[name])
-        if isinstance(record.get(name), str):
-            return [with_text("user", record[name], 1)]
-    raise BadLine(f"found {described(record)}; what was asked must stand under prompt")
+def paired(
+    record: dict[str, Any], new: dict[str, Any], worse: list[dict[str, Any]]
+) -> tuple[dict[str, Any], str | None]:
+    """A preference of a conversation with the chosen answer and one with the rejected; or the
+    record and why it is dropped."""
+    *asked, good = new["conversations"]
+    if not worse or asked != worse[:-1]:
+        return record, "chosen and rejected part before the last answer"
+    if good["content"].strip() == worse[-1]["content"].strip():
+        return record, "chosen and rejected are the same"
+    answers = {"chosen": good["content"], "rejected": worse[-1]["content"]}
+    return {"conversations": asked, **answers, **others(new, "conversations")}, None
+
+
+def answered(record: dict[str, Any], name: str) -> list[Turn]:
+    """The conversation that ends with the answer under a key: all of it, or with what the record
+    asks before it."""
+    turns = turns_at(record, name, "assistant")
+    if any(turn.role == "user" for turn in turns):
+        return turns
+    if record.get("instruction"):
+        return [*instructed(record), *turns]
+    asked = next((n for n in (*TURNS, *QUESTIONS) if record.get(n)), None)
+    return [*(turns_at(record, asked, "user") if asked else []), *turns]
 
 
 def question_keys(record: dict[str, Any]) -> list[tuple[str, str]]:
     """The pairs of keys of a record that may be question and answer."""
-    asked = [name for name in QUESTIONS if has_texts(record, name)]
-    answers = [name for name in ANSWERS if has_texts(record, name)]
+    asked = [n for n in record if n.lower() in QUESTIONS and is_said(record[n])]
+    answers = [n for n in record if n.lower() in ANSWERS and (is_said(record[n]) or n == "answers")]
     return [(question, answer) for question in asked for answer in answers]
+
+
+def is_said(value: object) -> bool:
+    """Whether a value is a text or a list of messages."""
+    messages = value if isinstance(value, list) else []
+    return isinstance(value, str) or any(isinstance(m, dict) and "content" in m for m in messages)
 
 
 def from_question(
     record: dict[str, Any], question: str | None = None, answer: str | None = None
 ) -> Iterator[Converted]:
-    """A question with its answer, under keys that are named or found."""
+    """A question, with the text that it is about (SQuAD), and its answer, under keys that are named
+    or found."""
     pairs = [(question, answer)] if question and answer else question_keys(record)
     if len(pairs) != 1:
         what = ", ".join(f"{q} and {a}" for q, a in pairs) or described(record)
         raise BadLine(f"found {what}; name the right keys with --question_key and --answer_key")
     asked, answered = pairs[0]
-    turns = exchange(text_at(record, asked), text_at(record, answered))
-    yield conversation(record, turns, asked, answered, "system")
+    given = record.get(answered)
+    if answered == "answers" and isinstance(given, dict | list):  # {"text": [...]}, SQuAD's
+        texts = given.get("text") if isinstance(given, dict) else given
+        record = {**record, answered: next(iter(texts or []), "")}
+    turns = turns_at(record, asked, "user")
+    about = text_at(record, "context", needed=False) if answered == "answers" else ""
+    if about.strip():
+        turns = [Turn("user", f"{about}\n\n{turns[0].content}"), *turns[1:]]
+    turns += turns_at(record, answered, "assistant")
+    yield conversation(record, turns, asked, answered, *(["context"] if about else []))
 
 
-def from_chatml(record: dict[str, Any]) -> Iterator[Converted]:
-    """A conversation that was written out in ChatML."""
-    text = text_at(record, "text")
-    turns = [with_text(role, content, 1) for role, content in WRITTEN_TURN.findall(text)]
+def from_written(record: dict[str, Any]) -> Iterator[Converted]:
+    """A conversation that was written out."""
+    turns = written_out(text_at(record, "text"))
     if not turns:
-        raise BadLine('"text" has no <|im_start|>user')
+        raise BadLine('"text" is no conversation')
     yield conversation(record, turns, "text")
 
 
@@ -315,19 +274,18 @@ def has_turns(record: dict[str, Any], role: str, *names: str) -> bool:
     )
 
 
-def is_question(record: dict[str, Any]) -> bool:
-    """Whether keys may be question and answer."""
-    return bool(question_keys(record)) and "instruction" not in record
-
-
-def is_chatml(record: dict[str, Any]) -> bool:
-    """Whether a text is a conversation that was written out."""
-    return has_texts(record, "text") and bool(WRITTEN_TURN.match(record["text"].lstrip()))
-
-
-def is_text(record: dict[str, Any]) -> bool:
-    """Whether there is a text, which is not a conversation."""
-    return any(has_texts(record, name) for name in TEXTS) and not is_chatml(record)
+def has_exchanges(record: dict[str, Any]) -> bool:
+    """Whether a key has texts, or questions with their answers, in turn."""
+    found = [record.get(name) for name in TURNS]
+    listed = [list(m.values()) if isinstance(m, dict) else m for m in found]
+    return any(
+        isinstance(m, list)
+        and (
+            (len(m) > 1 and all(isinstance(text, str) for text in m))
+            or (isinstance((m or [""])[0], dict) and bool(exchange_of(m[0])))
+        )
+        for m in listed
+    )
 
 
 class Format(NamedTuple):
@@ -337,41 +295,92 @@ class Format(NamedTuple):
     """Whether a record is written so, by its keys and the types of their values."""
     convert: Converter
     """Ours; raises BadLine without a place when it is not written so."""
+    example: str
+    """For messages."""
+
+
+def is_alpaca(record: dict[str, Any]) -> bool:
+    """Whether it has an instruction and what was answered."""
+    return has_texts(record, "instruction", "output") or has_texts(
+        record, "instruction", "response"
+    )
+
+
+def is_written(record: dict[str, Any]) -> bool:
+    """Whether a text is a conversation that was written out."""
+    return has_texts(record, "text") and any(
+        turn.role == "assistant" for turn in written_out(record["text"])
+    )
 
 
 FORMATS: dict[FormatName, Format] = {
-    "preference": Format(lambda r: "chosen" in r and "rejected" in r, from_preference),
-    "alpaca": Format(lambda r: has_texts(r, "instruction", "output"), from_alpaca),
-    "sharegpt": Format(lambda r: has_turns(r, "from", *TURNS), from_turns),
-    "messages": Format(lambda r: has_turns(r, "role", "messages"), from_turns),
-    "conversations": Format(lambda r: has_turns(r, "role", *TURNS[:2]), from_turns),
-    "question": Format(is_question, from_question),
-    "chatml": Format(is_chatml, from_chatml),
-    "text": Format(is_text, from_text),
-    "lines": Format(lambda r: False, from_text),
+    "preference": Format(
+        lambda r: any(good in r and bad in r for good, bad in PAIRS),
+        from_preference,
+        '{"chosen": [messages], "rejected": [messages]}',
+    ),
+    "sharegpt": Format(
+        lambda r: has_turns(r, "from", *TURNS),
+        from_turns,
+        '{"conversations": [{"from": "human", "value": "..."}, ...]}',
+    ),
+    "messages": Format(
+        lambda r: has_turns(r, "role", "messages"),
+        from_turns,
+        '{"messages": [{"role": "user", "content": "..."}, ...]}',
+    ),
+    "conversations": Format(
+        lambda r: has_turns(r, "role", *(name for name in TURNS if name != "messages")),
+        from_turns,
+        '{"conversations": [{"role": "user", "content": "..."}, ...]}',
+    ),
+    "exchanges": Format(has_exchanges, from_turns, '{"conversation": ["...", "..."]}'),
+    "alpaca": Format(
+        is_alpaca, from_alpaca, '{"instruction": "...", "input": "...", "output": "..."}'
+    ),
+    "question": Format(
+        lambda r: bool(question_keys(r)) and not is_alpaca(r),
+        from_question,
+        '{"question": "...", "answer": "..."}',
+    ),
+    "written": Format(is_written, from_written, '{"text": "<|im_start|>user\\n..."}'),
+    "text": Format(
+        lambda r: any(has_texts(r, name) for name in TEXTS) and not is_written(r),
+        from_text,
+        '{"text": "..."}',
+    ),
+    "lines": Format(lambda r: False, from_text, "a document in each line"),
 }
-"""By name, in the order in which they are described above but for what includes another."""
-EXAMPLES: dict[FormatName, str] = {
-    "preference": '{"chosen": [messages], "rejected": [messages]}',
-    "alpaca": '{"instruction": "...", "input": "...", "output": "..."}',
-    "sharegpt": '{"conversations": [{"from": "human", "value": "..."}, ...]}',
-    "messages": '{"messages": [{"role": "user", "content": "..."}, ...]}',
-    "conversations": '{"conversations": [{"role": "user", "content": "..."}, ...]}',
-    "question": '{"question": "...", "answer": "..."}',
-    "chatml": '{"text": "<|im_start|>user\\n..."}',
-    "text": '{"text": "..."}',
-    "lines": "a document in each line",
-}
-"""For messages."""
-WITHOUT_TEXT = ("preference", "alpaca", "sharegpt", "messages", "conversations")
-"""Formats whose records may have a text beside, which says the same."""
+"""By name; a record of several is ambiguous, unless one of them includes the other."""
+OF_TURNS = ("sharegpt", "messages", "conversations", "exchanges")
 
 
-def converter(name: FormatName, question: str | None, answer: str | None) -> Converter:
-    """What converts from a format, with the keys of question and answer that were named."""
+def converter(
+    name: FormatName, question: str | None = None, answer: str | None = None, goal: Goal = "sft"
+) -> Converter:
+    """What converts from a format, with the keys of question and answer that were named, to
+    conversations or to preferences."""
+    convert = FORMATS[name].convert
     if name == "question":
-        return partial(from_question, question=question, answer=answer)
-    return FORMATS[name].convert
+        convert = partial(from_question, question=question, answer=answer)
+    if name == "preference":
+        convert = partial(from_preference, goal=goal)
+    return partial(convert_judged, convert, name, goal)
+
+
+def convert_judged(
+    convert: Converter, name: FormatName, goal: Goal, record: dict[str, Any]
+) -> Iterator[Converted]:
+    """Converts a record, unless it has pictures or its answer is no example."""
+    label = label_of(record)
+    if any(record.get(key) for key in PICTURE_KEYS) and name not in ("text", "lines"):
+        yield record, HAS_PICTURES, []
+    elif label is False and goal == "sft":
+        yield record, "an answer that is labelled as bad", []
+    elif label is None and goal == "preference" and name != "preference":
+        yield record, "no preference in it", []
+    else:
+        yield from convert(record)
 
 
 def formats_of(record: dict[str, Any]) -> list[FormatName]:
@@ -379,6 +388,8 @@ def formats_of(record: dict[str, Any]) -> list[FormatName]:
     found = [name for name, format in FORMATS.items() if format.matches(record)]
     if "preference" in found:
         return ["preference"]
-    if any(name in WITHOUT_TEXT for name in found):
-        found = [name for name in found if name not in ("text", "chatml")]
+    if turns := [name for name in found if name in OF_TURNS]:
+        return turns
+    if "alpaca" in found:
+        return ["alpaca"]
     return found

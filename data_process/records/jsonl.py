@@ -20,8 +20,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 from annotated_types import Interval
 
 from config import Settings, UserError
-from data_process.records.kinds import PROBLEMS, described, shortened
+from data_process.records.kinds import (
+    PROBLEMS,
+    BadLine,
+    conversation_of,
+    described,
+    shortened,
+)
 from data_process.records.opening import BOM, is_pipe, look_into, opened, shown
+from data_process.records.recognition import advice
 from data_process.records.sources import NO_RECORD, PIECE_BYTES, lines_of
 from data_process.running.step import Part, PartOutput
 from model.chat import Message
@@ -114,14 +121,6 @@ def written_line(raw: bytes, is_first: bool) -> bytes:
     return raw.rstrip(b"\r\n") + b"\n"
 
 
-class BadLine(Exception):
-    """What is wrong with a line, a sentence each; the reader adds the place."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-
 class BadRecord(UserError):
     """A line that is not a record; the message is the first of its problems."""
 
@@ -169,7 +168,8 @@ def read_records(
         try:
             value = parse_object(decode_line(number, raw, longest))
             for _ in check(value):  # faster than a list of what is nearly always empty
-                raise BadLine(*check(value))
+                help = None if on_bad else advice(value, shown(path))
+                raise BadLine(*([help] if help else check(value)))
         except BadLine as bad:
             mistake = BadRecord(f"{shown(path)}:{number}", bad.problems)
             if on_bad is None:
@@ -215,10 +215,10 @@ def read_texts(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def read_conversations(source: Source) -> Iterator[tuple[int, list[Message]]]:
-    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line, each
-    with an assistant's turn, with their line numbers."""
+    """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line (or
+    "messages"), each with an assistant's turn, with their line numbers."""
     for record in read_records(source, PROBLEMS["conversations"]):
-        yield record.line, record.value["conversations"]
+        yield record.line, conversation_of(record.value)
 
 
 def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[int, int, bytes]]:

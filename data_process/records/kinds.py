@@ -1,7 +1,10 @@
 """What a record may be, and everything that is wrong with one.
 
 {"text": "..."}                                                    a text
-{"conversations": [{"role": "user", "content": "..."}, ...]}       a conversation
+{"conversations": [{"role": "user", "content": "..."}, ...]}       a conversation; "messages" is
+                                                                   another name for its turns
+{"conversations": [...], "chosen": "...", "rejected": "..."}       a preference: of two answers
+{"conversations": [...], "label": false}                           or of one, whether it is good
 {"id", "language", "category", "messages", "accepted"}             a question with its answers
 """
 
@@ -13,7 +16,7 @@ from typing import Any, Literal
 
 from model.chat import message_problems
 
-Kind = Literal["text", "conversations", "questions", "any"]
+Kind = Literal["text", "conversations", "preference", "questions", "any"]
 QUESTION_FIELDS = ("id", "language", "category", "messages", "accepted")
 TEXT_EXAMPLE = '{"text": "..."}'
 CONVERSATION_EXAMPLE = (
@@ -21,13 +24,50 @@ CONVERSATION_EXAMPLE = (
 )
 
 
+LABELS = ("label", "kto_tag")
+"""Keys that say whether an answer is good (KTO)."""
+PICTURE_KEYS = ("image", "images", "video", "videos", "audio", "audios")
+TURN_KEYS = {"role", "content", "weight"}
+"""What training knows of a message."""
+TOOL_KEYS = {"tool_calls", "tool_call_id", "function_call"}
+WITHOUT_TOOLS = (
+    "tools are not supported by training yet: leave such records out with process_jsonl.py filter "
+    "--without_roles tool --without_keys tools"
+)
+
+
+class BadLine(Exception):
+    """What is wrong with a line, a sentence each; the reader adds the place."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def conversation_of(record: dict[str, Any]) -> Any:
+    """The turns of a conversation, or None when a record has none."""
+    return record.get("conversations", record.get("messages"))
+
+
+def label_of(record: dict[str, Any]) -> bool | None:
+    """Whether the answer of a record is good; None when it does not say."""
+    return next((v for v in map(record.get, LABELS) if isinstance(v, bool)), None)
+
+
 def kind_of(record: dict[str, Any]) -> Kind:
-    """What a record is meant to be, by its keys."""
-    if "conversations" in record:
-        return "conversations"
-    if "text" in record:
-        return "text"
-    return "questions" if all(name in record for name in QUESTION_FIELDS) else "any"
+    """What a record is meant to be, by its keys; any, when it is written as others do."""
+    turns = conversation_of(record)
+    if all(name in record for name in QUESTION_FIELDS):
+        return "questions"
+    if turns is not None:
+        others = isinstance(turns, list) and any(
+            isinstance(m, str) or (isinstance(m, dict) and "role" not in m) for m in turns
+        )
+        is_pair = "chosen" in record and "rejected" in record
+        if others:
+            return "any"
+        return "preference" if is_pair or label_of(record) is not None else "conversations"
+    return "text" if "text" in record else "any"
 
 
 def text_problems(record: dict[str, Any]) -> Iterator[str]:
@@ -42,21 +82,70 @@ def text_problems(record: dict[str, Any]) -> Iterator[str]:
 def document_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a document to work on, which may be empty."""
     if "text" not in record:
-        yield f"found {described(record)}; a line must be {TEXT_EXAMPLE}"
+        talk = "; conversations are for train_sft.py" if conversation_of(record) else ""
+        yield f"found {described(record)}; a line must be {TEXT_EXAMPLE}{talk}"
     elif not isinstance(record["text"], str):
-        yield f'"text" is a {type(record["text"]).__name__}; it must be a non-empty string'
+        yield f'"text" is {type_name(record["text"])}; it must be a non-empty string'
 
 
 def conversation_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a conversation to learn from."""
-    if "conversations" not in record:
-        yield f"found {described(record)}; a line must be {CONVERSATION_EXAMPLE}"
+    if not ("conversations" in record or "messages" in record):
+        texts = "; texts are for train_pretrain.py" if "text" in record else ""
+        yield f"found {described(record)}; a line must be {CONVERSATION_EXAMPLE}{texts}"
         return
-    messages = record["conversations"]
-    found = list(message_problems(messages))
+    if "chosen" in record or "rejected" in record or label_of(record) is False:
+        yield "a preference, no conversation to learn: process_jsonl.py convert keeps good answers"
+        return
+    messages = conversation_of(record)
+    found = [*turn_problems(record, messages)] or [*message_problems(messages)]
     yield from found
     if not found and not any(message["role"] == "assistant" for message in messages):
         yield "no assistant's turn, so nothing to learn; add one"
+
+
+def turn_problems(record: dict[str, Any], messages: object) -> Iterator[str]:
+    """What a conversation says that training does not see."""
+    by_convert = "bring it in with process_jsonl.py convert"
+    if record.get("tools") or "tool" in roles_of(record):
+        yield WITHOUT_TOOLS
+        return
+    if record.get("system"):
+        yield f'"system" stands beside the turns, and would not be trained on; {by_convert}'
+    if pictures := [key for key in PICTURE_KEYS if record.get(key)]:
+        yield f'"{pictures[0]}": pictures and sounds cannot be trained on; {by_convert}'
+    for number, message in enumerate(messages if isinstance(messages, list) else [], 1):
+        if isinstance(message, dict) and (unknown := message.keys() - TURN_KEYS):
+            for key in sorted(key for key in unknown if message[key] not in (None, "", [], {})):
+                where = f"message {number} has the key {shortened(key)!r}"
+                yield f"{where}, which is not known; {by_convert}"
+
+
+def roles_of(record: dict[str, Any]) -> set[str]:
+    """The roles of a conversation; tool where one is called, too."""
+    turns = conversation_of(record)
+    messages = [m for m in turns if isinstance(m, dict)] if isinstance(turns, list) else []
+    calls = any(m.get(key) for m in messages for key in TOOL_KEYS & m.keys())
+    return {str(m.get("role")) for m in messages} | ({"tool"} if calls else set())
+
+
+def preference_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a preference."""
+    messages = conversation_of(record)
+    found = [*turn_problems(record, messages)] or [*message_problems(messages)]
+    yield from found
+    if label_of(record) is not None:
+        if not found and messages[-1]["role"] != "assistant":
+            yield "the labelled answer, an assistant's turn, must be the last turn"
+        return
+    answers = [record.get(name) for name in ("chosen", "rejected")]
+    for name, answer in zip(("chosen", "rejected"), answers, strict=True):
+        if not isinstance(answer, str) or not answer.strip():
+            yield f'"{name}" must be an answer, a text that is not empty'
+    if answers[0] == answers[1]:
+        yield "chosen and rejected are the same, so nothing to learn"
+    if not found and messages[-1]["role"] != "user":
+        yield "the turns must end with a user's, which chosen and rejected answer"
 
 
 def question_problems(record: dict[str, Any]) -> Iterator[str]:
@@ -78,6 +167,7 @@ def no_problems(record: dict[str, Any]) -> Iterator[str]:
 PROBLEMS: dict[Kind, Callable[[dict[str, Any]], Iterator[str]]] = {
     "text": text_problems,
     "conversations": conversation_problems,
+    "preference": preference_problems,
     "questions": question_problems,
     "any": no_problems,
 }
@@ -86,7 +176,7 @@ PROBLEMS: dict[Kind, Callable[[dict[str, Any]], Iterator[str]]] = {
 
 def messages_of(record: dict[str, Any]) -> list[tuple[str, str]]:
     """Role and content of the turns of a conversation or a question; malformed ones are skipped."""
-    messages = record.get("conversations", record.get("messages"))
+    messages = conversation_of(record)
     found = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
     pairs = [(message.get("role"), message.get("content")) for message in found]
     return [(r, c) for r, c in pairs if isinstance(r, str) and isinstance(c, str)]
@@ -117,6 +207,14 @@ def described(record: object) -> str:
         return type(record).__name__
     names = [shortened(name) for name in list(record)[:5]]
     return f"the keys {names}" + (" and more" if len(record) > 5 else "")
+
+
+def type_name(value: object) -> str:
+    """The type of a JSON value, for a message."""
+    if value is None:
+        return "null"
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def shortened(text: str, longest: int = 40) -> str:

@@ -137,14 +137,14 @@ def run_and_join(
         also_read: files that are read beside the input files.
 
     Raises:
-        UserError: see `run_step`; or the input was damaged, after all that could be read of it was
-            written.
+        UserError: see `run_step`; or nothing is left; or the input was damaged, after all that
+            could be read of it was written.
     """
     start = time.perf_counter()
     config.refuse_outputs(also_read)
     work_dir = work_dir_of(config.output)
     result = work(work_dir)
-    written = config.join(work_dir)
+    written = config.join(work_dir) if result.counts["out"] else []
     for stream, path in config.side_files().items():
         join_streams(work_dir, stream, path, config.overwrite)
         written.append(path)
@@ -153,9 +153,27 @@ def run_and_join(
     lines = outcome(result.counts, result.input_bytes, time.perf_counter() - start)
     for line in (*lines, *written, *(f"note: {note}" for note in result.notes)):
         print(line)
-    if result.damages:
-        raise UserError("\n".join(result.damages))
+    problems = [*result.damages, *nothing_left(result.counts)]
+    if problems:
+        raise UserError("\n".join(problems))
     return result.counts
+
+
+def nothing_left(counts: Counter[str], after: str = "") -> list[str]:
+    """The sentence about work of which nothing is left, if nothing is, with the reasons; such work
+    writes no output.
+
+    Args:
+        counts: what was counted.
+        after: which of several steps.
+    """
+    if counts["out"]:
+        return []
+    reasons = [f"{name} ({number:,})" for name, number in counts_named(counts, "dropped: ")]
+    return [
+        f"nothing is left{after} of {counts['in']:,} documents, so no output was written; dropped: "
+        f"{first_of(reasons, 5) or 'none'}; --rejected FILE shows them"
+    ]
 
 
 def outcome(counts: Counter[str], input_bytes: int, seconds: float) -> list[str]:

@@ -289,10 +289,9 @@ def test_a_chain_that_keeps_nothing_says_so(tmp_path: Path) -> None:
     assert [stage.name for stage in stages] == ["clean"]
     poor.write_stream(stages, "rejected", tmp_path / "rejected.jsonl", overwrite=False)
     assert [r["text"] for r in records_in(tmp_path / "rejected.jsonl")] == ["$ 1", "$ 2"]
-    assert stages[-1].nothing_left() == (
-        "nothing is left after cleaning: 2 documents went in; dropped: too short (2); "
-        "see --rejected, and choose other settings"
-    )
+    found = stages[-1].nothing_left()
+    assert found.startswith("nothing is left after cleaning of 2 documents")
+    assert "dropped: too short (2)" in found
 
 
 def test_files_are_told_apart_by_their_names(tmp_path: Path) -> None:

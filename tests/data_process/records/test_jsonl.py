@@ -128,7 +128,7 @@ def test_a_file_that_is_not_utf8_text_is_refused(
         ('"one"\n', r":2: found str; a line must be"),
         ("null\n", r":2: found NoneType; a line must be"),
         ('{"text": 1}\n', r':2: "text" is a int; it must be a non-empty string'),
-        ('{"text": null}\n', r':2: "text" is a NoneType; it must be'),
+        ('{"text": null}\n', r':2: "text" is null; it must be'),
         ('{"text": ""}\n', r':2: "text" is empty; it must be a non-empty string'),
         ('{"text": " \\n\\u3000"}\n', r':2: "text" is empty'),
         ('{"text": "\\ud83e"}\n', r":2: half a surrogate pair .*; mend or remove it"),
