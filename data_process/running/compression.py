@@ -19,6 +19,8 @@ from config import UserError
 from data_process.running.step import grouped
 
 READ_BYTES = 1 << 16
+LONGEST = 1 << 31
+"""Bytes of a line of a compressed file; a bomb has longer ones."""
 BATCH_BYTES = 16 << 20
 """JSON that becomes a row group of Parquet."""
 
@@ -59,6 +61,7 @@ class Decompressed(io.RawIOBase):
         super().__init__()
         self.file = COMPRESSIONS[compression].reader(file)
         self.name, self.compression, self.line = name, compression, 1
+        self.since = 0  # bytes since the last line end
 
     def readable(self) -> bool:
         """It is."""
@@ -74,6 +77,13 @@ class Decompressed(io.RawIOBase):
                 f"({error}); fetch the file again"
             ) from error
         self.line += data.count(b"\n")
+        self.since = (
+            len(data) - 1 - end if (end := data.rfind(b"\n")) >= 0 else self.since + len(data)
+        )
+        if self.since > LONGEST:
+            raise UserError(
+                f"{self.name}:{self.line}: a line of more than {LONGEST:,} bytes; it is no text"
+            )
         buffer[: len(data)] = data
         return len(data)
 
