@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer
 
 from config import ROOT, ModelConfig, RopeScaling, UserError
 from model.directory.pretrained import save_pretrained
-from model.tokenizer import EtudeTokenizer
+from model.directory.storage import MANIFEST
+from model.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.gguf_export import convert_gguf, gguf_path
+from tests.conftest import TEXTS
+from tool.conversion.gguf_export import convert_gguf, gguf_path, write_modelfile
+from tool.conversion.hf import convert, import_llama
 from tool.conversion.hf_proof import ProofFailed
-from tool.conversion.llama_cpp import is_installed, prove_gguf
-from tool.settings import ConvertGgufConfig
+from tool.conversion.llama_cpp import HARD_TEXTS, is_installed, prove_gguf
+from tool.settings import ConvertConfig, ConvertGgufConfig
+from train.tokenizer.bpe import QWEN2_PATTERN
 
 needs_llama_cpp = pytest.mark.skipif(not is_installed(), reason="xllamacpp is not installed")
 
@@ -120,3 +129,114 @@ def test_the_script_says_what_it_wrote_and_how_it_was_proved(
         convert_gguf(ConvertGgufConfig(directory, dtype="f32"))
     with pytest.raises(UserError, match="is a directory"):
         convert_gguf(ConvertGgufConfig(directory, output=tmp_path))
+
+
+GPT2 = pre_tokenizers.ByteLevel(add_prefix_space=False)
+PLAIN = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+LLAMA3_PATTERN = QWEN2_PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|")
+
+
+def split_by(pattern: str) -> pre_tokenizers.PreTokenizer:
+    """How the tokenizers of Qwen2 and Llama 3 split: by a pattern, then to bytes."""
+    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+    return pre_tokenizers.Sequence([split, PLAIN])
+
+
+OWN_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are of another house<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\r\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+KINDS = {
+    "gpt-2": GPT2,
+    "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2]),
+    "qwen2": split_by(QWEN2_PATTERN),
+    "llama-bpe": split_by(LLAMA3_PATTERN),
+}
+
+
+def stranger(folder: Path, kind: str) -> Path:
+    """A chat model with a tokenizer of another house, its template and its beginning."""
+    backend = Tokenizer(models.BPE(ignore_merges=kind == "llama-bpe"))
+    backend.pre_tokenizer = KINDS[kind]
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=[*SPECIAL_TOKENS, "<repo_name>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    numbers = [f"{n} + {n} = {2 * n}, 100 200 300 1234567890" for n in range(100, 200)]
+    backend.train_from_iterator([*TEXTS * 3, *HARD_TEXTS * 2, *numbers], trainer)
+    directory = save(folder, EtudeTokenizer(backend))
+    (directory / MANIFEST).unlink()
+    (directory / "chat_template.jinja").write_bytes(OWN_TEMPLATE.encode("utf-8"))
+    stated = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    del stated["chat_template"]
+    stated["bos_token"] = {"content": "<|im_start|>", "special": True}
+    (directory / "tokenizer_config.json").write_text(json.dumps(stated), encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_imported_model_goes_out_with_its_own_splits_and_template(
+    tmp_path: Path, kind: str
+) -> None:
+    source = stranger(tmp_path / "source", kind)
+    imported = import_llama(source, ConvertConfig(tmp_path / "etude"))
+    assert imported.own_template
+    path, _ = convert_gguf(ConvertGgufConfig(tmp_path / "etude", dtype="f32"))
+    fields = gguf.GGUFReader(path).fields
+    assert fields["tokenizer.ggml.pre"].contents() == kind
+    assert fields["tokenizer.chat_template"].contents() == OWN_TEMPLATE
+    assert fields["tokenizer.ggml.bos_token_id"].contents() == 1
+    assert not fields["tokenizer.ggml.add_bos_token"].contents()
+    assert fields["tokenizer.ggml.token_type"].contents()[3] == gguf.TokenType.CONTROL
+    if is_installed():
+        prove_gguf(path, tmp_path / "etude", exact=True)
+    modelfile = write_modelfile(ConvertGgufConfig(tmp_path / "etude"), path)
+    assert "TEMPLATE" not in modelfile.read_text(encoding="utf-8")
+    output, _ = convert(ConvertConfig(tmp_path / "etude"))
+    auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
+    assert (auto.chat_template, auto.bos_token) == (OWN_TEMPLATE, "<|im_start|>")
+    assert import_llama(output, ConvertConfig(tmp_path / "again")).own_template
+
+
+@pytest.mark.parametrize(
+    ("pre_tokenizer", "named"),
+    [
+        (None, "splits text by None"),
+        (pre_tokenizers.Whitespace(), "Whitespace"),
+        (pre_tokenizers.Metaspace(), "Metaspace"),
+        (pre_tokenizers.ByteLevel(add_prefix_space=True), "ByteLevel, with a space before"),
+        (split_by(r"\w+|\W+"), r"\w+|\W+"),
+        (pre_tokenizers.Sequence([pre_tokenizers.Digits(False), GPT2]), "Digits, grouped"),
+    ],
+)
+def test_a_split_that_llama_cpp_does_not_know_is_named(
+    tmp_path: Path, tokenizer: EtudeTokenizer, pre_tokenizer: Any, named: str
+) -> None:
+    backend = Tokenizer.from_str(tokenizer.backend.to_str())
+    backend.pre_tokenizer = pre_tokenizer
+    directory = save(tmp_path / "m", EtudeTokenizer(backend))
+    with pytest.raises(UserError, match=re.escape(named)):
+        convert_gguf(ConvertGgufConfig(directory, dtype="f32"))
+    assert not list(tmp_path.glob("*.gguf*"))
+
+
+def test_a_model_with_etudes_earlier_template_gets_the_new_one(
+    tmp_path: Path, tokenizer: EtudeTokenizer
+) -> None:
+    directory = save(tmp_path / "m", tokenizer)
+    (directory / MANIFEST).unlink()
+    path = directory / "tokenizer_config.json"
+    earlier = (
+        "{%- for message in messages -%}{{- '<|im_start|>' + message['role'] + '\\n' + "
+        "(message['content'] | trim) + '<|im_end|>' + '\\n' -}}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+    )
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**stated, "chat_template": earlier, "bos_token": None}), "utf-8")
+    found = EtudeTokenizer.load(directory)
+    assert (found.chat_template, found.bos_of(True)) == (CHAT_TEMPLATE, END_OF_TEXT)
