@@ -195,10 +195,8 @@ def check_request(service: Service, body: schema.GenerateRequest) -> None:
 def check_name(service: Service, name: str) -> None:
     """Refuses the name of another model."""
     if name != service.name:
-        message = (
-            f"the model {name[:100]!r} is not here: use {service.name!r}, or start the server "
-        )
-        message += "with --model_name"
+        message = f"the model {name[:100]!r} is not here: use {service.name!r}, "
+        message += "or start the server with --model_name"
         raise ApiError(404, message, "model", "model_not_found")
 
 

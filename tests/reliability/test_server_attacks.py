@@ -45,8 +45,8 @@ CHECKS = (
     *(not_a_server_error, status_code_conformance, content_type_conformance),
     *(response_schema_conformance, negative_data_rejection),
 )
-"""All of schemathesis's but one: a request that fits the schema may still be refused, such as two
-turns of the same role."""
+"""All of schemathesis's but one: a request that fits the schema may still be refused, such as a
+conversation without a text."""
 
 MOST_GROWTH = 0.05
 REQUEST_SECONDS = 1.0
