@@ -288,6 +288,8 @@ class TrainConfig(Settings):
     """Newest checkpoints that are kept, beside the best one by bits per byte."""
     sample_tokens: Annotated[int, Interval(ge=0, le=100_000)] = 40
     """Length of the samples that are generated and logged at every measurement; 0: none."""
+    picture: bool = True
+    """Draw the curves of the run into training.png in the model directory at its end."""
     log_to: tuple[WriterName, ...] = ()
     """Where metrics go beside metrics.jsonl: tensorboard, wandb (pip install them first)."""
     compile: bool = True

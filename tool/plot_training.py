@@ -25,7 +25,7 @@ def plot(config: PlotConfig) -> None:
     """Writes the picture and says where it is."""
     from data_process.pipeline.figures import save
     from model.directory.storage import replace_file  # heavy modules come after the command line
-    from tool.evaluation.curves import draw, read_runs
+    from train.run.curves import draw, read_runs
 
     figure, notes = draw(read_runs(config.model_dirs, config.labels))
     if not config.output.parent.is_dir():

@@ -65,6 +65,7 @@ FREE_SETTINGS = {
     "save_total_limit",
     "sample_tokens",
     "log_to",
+    "picture",
     "compile",
     "compile_whole",
     "gradient_checkpointing",

@@ -40,7 +40,8 @@ from train.machine import describe_machine, git_commit, keep_freed_memory, set_m
 from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, refuse_other_model, take_output_dir
 from train.run.limits import refuse_without_room
-from train.run.logs import RunLogger, in_bits
+from train.run.logs import MUON_RATE, RunLogger, in_bits
+from train.run.picture import draw_picture
 from train.run.plan import announcement
 from train.run.schedule import Schedule
 from train.run.signals import StopRequest
@@ -162,6 +163,8 @@ class Run:
             return self.leave()
         self.write_model()
         self.logger.log_end(self.progress.step)
+        if self.config.picture and self.world.is_main:
+            draw_picture(self.stage.output_dir)
         return 0
 
     def run_steps(self) -> bool:
@@ -205,8 +208,10 @@ class Run:
         record = self.apply(batches)
         self.progress.step += 1
         self.stop.unsaved = True
-        rate = self.config.learning_rate * scale
-        self.records.put({"step": self.progress.step, "learning_rate": rate}, record)
+        facts = {"step": self.progress.step, "learning_rate": self.config.learning_rate * scale}
+        if self.config.optimizer == "muon":
+            facts[MUON_RATE] = self.config.muon_learning_rate * scale
+        self.records.put(facts, record)
         self.read_records()
         self.took("step", began)
 

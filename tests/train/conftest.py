@@ -27,6 +27,7 @@ SCHEDULE = (
     "--no_compile",
     "--max_steps=24",
     "--dtype=float32",
+    "--no_picture",
 )
 INTERVALS = ("--save_steps=5", "--eval_steps=8", "--validation_every=10")
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.reliability.runs import Outcome
 from tests.train.conftest import Workspace
-from train.run.logs import LOSS_LOG, LogFiles
+from train.run.logs import LOSS_LOG, METRICS, LogFiles
 
 
 def test_a_finished_run_says_so_and_a_lost_model_is_written_again(workspace: Workspace) -> None:
@@ -60,3 +60,30 @@ def test_a_damaged_line_in_the_middle_of_a_log_is_named_and_left_out(
     LogFiles(tmp_path, 3).close()
     assert (tmp_path / LOSS_LOG).read_bytes() == lines[0] + b"\n" + lines[2] + b"\n"
     assert f"{LOSS_LOG}:2: the line is damaged" in capsys.readouterr().out
+
+
+def written(directory: Path, steps: list[int]) -> None:
+    log = LogFiles(directory, 0)
+    for step in steps:
+        log.write({"step": step, "loss": 1.0})
+    log.close()
+
+
+@pytest.mark.parametrize("name", [LOSS_LOG, METRICS])
+def test_lines_that_someone_took_out_of_a_log_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    written(tmp_path, list(range(1, 13)))
+    LogFiles(tmp_path, 12).close()
+    assert capsys.readouterr().out == ""
+    lines = (tmp_path / name).read_bytes().splitlines(keepends=True)
+    (tmp_path / name).write_bytes(b"".join([*lines[:2], *lines[3:6], *lines[8:], lines[0]]))
+    LogFiles(tmp_path, 12).close()
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"{tmp_path / name}: steps without a line: 3, 7-8; steps with several: 1"
+    )
+    assert len(said.splitlines()) == 1
+    (tmp_path / name).unlink()
+    LogFiles(tmp_path, 12).close()
+    assert f"{tmp_path / name}: steps without a line: 1-12." in capsys.readouterr().out

@@ -1,1 +1,1 @@
-"""Scoring a model: questions, multiple choice, bits per byte; the curves of its training."""
+"""Scoring a model: questions, multiple choice, bits per byte."""

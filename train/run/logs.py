@@ -13,7 +13,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +37,8 @@ LINES, LINE_EVERY_S = 20, 60
 """Where there is no bar: lines over the whole run, and seconds after which one comes anyway."""
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
+MUON_RATE = "muon_learning_rate"
+"""In metrics.jsonl only: a multiple of the learning rate in the exact log."""
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -76,6 +79,8 @@ class LogFiles:
             kept = kept_lines(path, step) if path.exists() else []
             if path.exists():
                 replace_file(path, text_writer("".join(f"{line}\n" for line in kept)))
+            if found := missing_steps(map(json.loads, kept), step):
+                print(f"{path}: {found}. It was changed from outside; it is continued as it is")
             self.files[name] = path.open("a", encoding="utf-8", newline="\n")
         for fields in map(json.loads, kept):  # those of metrics.jsonl
             self.note(fields)
@@ -134,6 +139,28 @@ def kept_lines(path: Path, step: int) -> list[str]:
         unreadable = []
         kept.append(line.decode("utf-8"))
     return kept
+
+
+def missing_steps(lines: Iterable[Mapping[str, Any]], step: int) -> str:
+    """Which of the steps up to `step` have no line in a log, or more than one; empty when each has
+    its own."""
+    counts = Counter(fields["step"] for fields in lines if "loss" in fields)
+    missing = [n for n in range(1, step + 1) if n not in counts]
+    double = sorted(n for n, count in counts.items() if count > 1)
+    kinds = (("without a line", missing), ("with several", double))
+    return "; ".join(f"steps {what}: {ranges(steps)}" for what, steps in kinds if steps)
+
+
+def ranges(numbers: Sequence[int], most: int = 5) -> str:
+    """Ascending numbers in short: 3, 7-9, and so on."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in spans[:most]]
+    return ", ".join([*shown, "..."] if len(spans) > most else shown)
 
 
 def fields_of(line: bytes) -> dict[str, Any] | None:
@@ -197,7 +224,9 @@ class RunLogger:
         speed = self.tokens_at(1) / (now - self.last)
         self.last = now
         if self.log:
-            self.log.write(exact_fields(record, self.tokens_at(record["step"])), self.cost(speed))
+            rate = {name: record[name] for name in (MUON_RATE,) if name in record}
+            exact = exact_fields(record, self.tokens_at(record["step"]))
+            self.log.write(exact, {**rate, **self.cost(speed)})
         self.show(record["step"], record["loss"], speed)
 
     def show(self, step: int, loss: float, speed: float) -> None:
@@ -286,7 +315,7 @@ def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
     }
     if record["skipped"]:
         exact |= {"skipped": True, "skipped_steps": round(record["skipped_steps"])}
-    known = {"step", "learning_rate", *RECORD}
+    known = {"step", "learning_rate", MUON_RATE, *RECORD}
     return exact | {name: value for name, value in finite.items() if name not in known}
 
 

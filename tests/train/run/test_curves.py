@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from config import ROOT, UserError
-from tool.evaluation.curves import Run, distinct_names, draw, read_runs, running_mean
 from tool.settings import PlotConfig
+from train.run.curves import Run, distinct_names, draw, read_runs, running_mean
+from train.run.picture import draw_picture
 
 SCRIPT = ROOT / "tool" / "plot_training.py"
 SKIPPED = {12: None, 15: 90.0}
@@ -178,3 +179,42 @@ def test_the_script_writes_the_format_of_the_name_and_warns_of_nothing(
     assert f"the curves are in {name}" in done.stdout
     assert (tmp_path / name).read_bytes().startswith(beginning)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_rate_of_muon_is_drawn_beside_that_of_adamw(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run")
+    path = directory / "metrics.jsonl"
+    text = path.read_text(encoding="utf-8")
+    rates = '"learning_rate": 0.001, "muon_learning_rate": 0.02'
+    path.write_text(text.replace('"learning_rate": 0.001', rates), encoding="utf-8")
+    figure, _ = draw(read_runs([directory]))
+    axes = panel(figure, "learning rate (×10⁻³)", "thousand tokens")
+    assert [heights(line) for line in axes.lines] == [{1.0}, {20.0}]
+    assert axes.get_ylim()[1] > 20
+    assert "learning rate of Muon" in legend(figure)
+    without, _ = draw(read_runs([make_run(tmp_path / "adamw")]))
+    assert "learning rate of Muon" not in legend(without)
+
+
+def test_a_beginning_that_the_axis_leaves_out_is_marked(tmp_path: Path) -> None:
+    figure, _ = draw(read_runs([make_run(tmp_path / "run")]))
+    axes = panel(figure, "training loss (nats/token)", "thousand tokens")
+    assert axes.get_ylim()[1] < 80
+    assert [text.get_text() for text in axes.texts] == ["↑ begins at 80"]
+    rate = panel(figure, "learning rate (×10⁻³)", "thousand tokens")
+    assert list(rate.texts) == []
+
+
+def test_a_run_draws_itself_and_no_failure_of_it_is_more_than_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_picture(make_run(tmp_path / "run"))
+    picture = tmp_path / "run" / "training.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert f"the curves are in {picture}" in capsys.readouterr().out
+    draw_picture(tmp_path / "nothing here")
+    assert "warning: training.png was not drawn" in capsys.readouterr().err
+
+
+def heights(line: Any) -> set[float]:
+    return {round(float(y), 6) for y in line.get_ydata()}

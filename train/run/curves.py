@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from config import UserError
 from data_process.pipeline.figures import COLOURS, GREY, missing_characters, style, unit_for
 from model.directory.storage import SUMMARY
-from train.run.logs import LOSS_LOG, METRICS, read_log
+from train.run.logs import LOSS_LOG, METRICS, MUON_RATE, read_log
 
 SCRIPTS = {"": "-", "_han": ":", "_latin": "--", "_other": "-."}
 """Line styles of bits per byte by the script of the validation records."""
@@ -59,6 +59,8 @@ class Panel:
         return self.field != RATE
 
 
+MUON_ALPHA = 0.4
+"""Muon's learning rate is drawn paler than AdamW's."""
 BITS, LOSS, RATE, SPEED = "bits_per_byte", "loss", "learning_rate", "tokens_per_second"
 PANELS = (
     Panel(LOSS, "tokens", "training loss (nats/token)", marks_skipped=True),
@@ -197,6 +199,7 @@ def draw_panel(panel: Panel, axes_of: Mapping[str, Axes], runs: Sequence[Run]) -
         limited = list(chosen.values()) if not panel.one_scale else runs
         if (limits := y_limits(panel, limited)) is not None:
             axes.set_ylim(*limits)
+            mark_cut(panel, axes, limited, limits[1])
         style_ticks(panel, axes)
         if axes is not first and panel.one_scale:
             axes.tick_params(labelleft=False, which="both")
@@ -227,6 +230,10 @@ def draw_steps(panel: Panel, axes: Axes, run: Run, unit: float, colour: str) -> 
     x, y = np.array(xs) / unit, np.array(ys) * panel.factor
     if panel.field == RATE:
         axes.plot(x, y, color=colour)
+        muon_x, muon_y = run.series(panel.against, MUON_RATE)
+        axes.plot(
+            np.array(muon_x) / unit, np.array(muon_y) * panel.factor, color=colour, alpha=MUON_ALPHA
+        )
         return
     # a picture inside the PDF where lines alone would make it slow to look at
     axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.5, rasterized=len(x) > 10_000)
@@ -261,6 +268,9 @@ def y_limits(panel: Panel, runs: Sequence[Run]) -> tuple[float, float] | None:
     for run in runs:
         for end in SCRIPTS if panel.field == BITS else ("",):
             xs, ys = map(np.array, run.series(panel.against, panel.field + end))
+            if panel.field == RATE:
+                ys = np.concatenate([ys, run.series(panel.against, MUON_RATE)[1]])
+                xs = np.resize(xs, ys.shape)
             if not len(ys):
                 continue
             settled = xs >= xs[-1] * (BEGINNING if panel.every_step else FIRST_POINT)
@@ -277,6 +287,19 @@ def y_limits(panel: Panel, runs: Sequence[Run]) -> tuple[float, float] | None:
         return (low / 1.3, high * 1.5) if low > 0 else None
     margin = 0.07 * ((high - low) or abs(high) or 1.0)
     return (0.0, (high or 1.0) * 1.1) if panel.from_zero else (low - margin, high + margin)
+
+
+def mark_cut(panel: Panel, axes: Axes, runs: Sequence[Run], top: float) -> None:
+    """Says how high a curve began whose beginning the axis leaves out."""
+    highest = 0.0
+    for run in runs:
+        xs, ys = run.series(panel.against, panel.field)
+        skipped = set(run.skipped(panel.against))
+        used = [y for x, y in zip(xs, ys, strict=True) if x not in skipped]
+        highest = max([highest, *used[:1]]) * panel.factor
+    if highest > top:
+        text, style = f"↑ begins at {highest:.3g}", {"color": GREY, "fontsize": "small"}
+        axes.text(0.98, 0.98, text, style, ha="right", va="top", transform=axes.transAxes)
 
 
 def style_ticks(panel: Panel, axes: Axes) -> None:
@@ -305,6 +328,9 @@ def add_legend(
         for end, style in SCRIPTS.items()
         if end and style in styles
     ]
+    if any(line.get(MUON_RATE) is not None for run in runs for line in run.lines):
+        label = "learning rate of Muon"
+        entries.append(Line2D([], [], color=GREY, alpha=MUON_ALPHA, label=label))
     if any(panel.marks_skipped and run.skipped(panel.against) for panel in panels for run in runs):
         entries.append(
             Line2D([], [], color=GREY, marker="x", markersize=4, linestyle="", label="skipped step")
