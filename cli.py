@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
 import tyro
 
-from config import PRESETS, EtudeConfig, Settings, UserError
+from config import PRESETS, EtudeConfig, PathConfig, Settings, UserError
 from terminal import (
     SignalThread,
     failed_output,
@@ -43,14 +45,21 @@ def parse_config(
         UserError: the values do not fit together; all problems are named at once.
     """
     args = list(sys.argv[1:] if args is None else args)
-    defaults = PRESETS[preset_name(args)]()
+    file = flag_value(args, "config")
+    stated = SettingsFile(Path(file)) if file else None
+    preset = flag_value(args, "preset") or (stated.preset if stated else None)
+    defaults = PRESETS[preset if preset in PRESETS else "base"]()  # tyro refuses a wrong one
+    if stated:
+        defaults = stated.over(defaults)
     by_name = {f.name: f for f in dataclasses.fields(EtudeConfig)}
     # Only the parts asked for become flags; their types and docstrings stay those of EtudeConfig.
     chosen: list[Any] = [(n, type(getattr(defaults, n)), by_name[n]) for n in parts]
     presets: Any = Annotated[Literal[tuple(PRESETS)], tyro.conf.arg(help=preset_help())]
-    fields = [("preset", presets, by_name["preset"]), *chosen]
+    files: Any = Annotated[Path | None, tyro.conf.arg(help=CONFIG_HELP)]
+    nothing: Any = dataclasses.field(default=None)
+    fields = [("preset", presets, by_name["preset"]), ("config", files, nothing), *chosen]
     command = dataclasses.make_dataclass("Command", fields, frozen=True)
-    start = command(**{n: getattr(defaults, n) for n in ("preset", *parts)})
+    start = command(config=None, **{n: getattr(defaults, n) for n in ("preset", *parts)})
     given = read_command(start, description, args, prog)
     config = dataclasses.replace(defaults, **{n: getattr(given, n) for n in parts})
     if problems := config.problems(parts):
@@ -103,13 +112,132 @@ def preset_help() -> str:
     return "The set of defaults to start from. " + " ".join(lines)
 
 
-def preset_name(args: Sequence[str]) -> str:
-    """The value of --preset in a command line, or "base"; a wrong one is left for tyro to
-    refuse."""
+def flag_value(args: Sequence[str], name: str) -> str | None:
+    """The value of a flag in a command line, before the command line as a whole is read."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", nargs="?")
-    name = parser.parse_known_args(args)[0].preset
-    return name if name in PRESETS else "base"
+    parser.add_argument(f"--{name}", nargs="?", dest="value")
+    value: str | None = parser.parse_known_args(args)[0].value
+    return value
+
+
+CONFIG_HELP = """A YAML file of settings, in sections as in the run.yaml of a model directory
+(model, pretrain, sft, paths, tokenizer; and preset). Flags go before it, it before the preset."""
+
+
+class SettingsFile:
+    """A YAML file that holds settings by section and name; each mistake in it has its line."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UserError when the file is missing, or is not YAML."""
+        import yaml  # type: ignore[import-untyped]  # only who names a file pays for it
+
+        self.path = path
+        try:
+            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--config {path}: cannot be read ({error})") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{path}:{mark.line + 1}" if mark else f"{path}"
+            problem = getattr(error, "problem", None) or str(error)
+            raise UserError(f"{where}: not readable as YAML ({problem})") from error
+        self.yaml_error: type[Exception] = yaml.YAMLError
+        self.construct = yaml.SafeLoader("").construct_object
+        self.sections = self.entries(root, "the file")
+        _, preset = self.sections.pop("preset", (None, None))
+        self.preset = preset and str(preset.value)
+        if preset and self.preset not in PRESETS:
+            raise self.wrong(preset, f"preset is {self.preset}: use one of {', '.join(PRESETS)}")
+
+    def wrong(self, node: Any, problem: str) -> UserError:
+        """A mistake at a place of the file."""
+        return UserError(f"{self.path}:{node.start_mark.line + 1}: {problem}")
+
+    def entries(self, node: Any, what: str) -> dict[str, tuple[Any, Any]]:
+        """The nodes of the keys and values of a mapping, by name; an empty one has none."""
+        if node is None or getattr(node, "tag", "").endswith(":null"):
+            return {}
+        if not hasattr(node, "value") or node.id != "mapping":
+            raise self.wrong(node, f"{what} must be a mapping, like batch_size: 16")
+        found: dict[str, tuple[Any, Any]] = {}
+        for key, value in node.value:
+            if str(key.value) in found:
+                raise self.wrong(key, f"{key.value} is given twice")
+            found[str(key.value)] = key, value
+        return found
+
+    def over(self, defaults: EtudeConfig) -> EtudeConfig:
+        """The defaults with what the file says in their place.
+
+        Raises:
+            UserError: a section or a setting is unknown, or a value is not of its kind.
+        """
+        kinds = {f.name: getattr(defaults, f.name) for f in dataclasses.fields(defaults)}
+        parts: dict[str, Any] = {
+            name: value for name, value in kinds.items() if isinstance(value, Settings)
+        }
+        for name, (key, node) in self.sections.items():
+            if name not in parts:
+                homes = [part for part, value in parts.items() if name in names_of(value)]
+                way = f"put it under {' or '.join(homes)}" if homes else "there is no such section"
+                raise self.wrong(key, f"{name}: {way} (sections: {', '.join(parts)})")
+            parts[name] = self.section(node, parts[name], name)
+        return dataclasses.replace(defaults, **parts)
+
+    def section(self, node: Any, default: Settings, name: str) -> Settings:
+        """A part of the config with what a section says in its place."""
+        hints = get_type_hints(type(default), include_extras=True)
+        changes: dict[str, Any] = {}
+        for key, (place, value) in self.entries(node, name).items():
+            if key not in names_of(default):
+                near = difflib.get_close_matches(key, names_of(default), 1)
+                hint = f"; {near[0]} is meant?" if near else ""
+                raise self.wrong(place, f"{name} has no setting {key}{hint}")
+            old = getattr(default, key)
+            if isinstance(old, Settings):
+                changes[key] = self.section(value, old, key)
+            else:
+                changes[key] = self.typed(value, key, hints[key])
+        return dataclasses.replace(default, **changes)
+
+    def typed(self, node: Any, name: str, hint: Any) -> Any:
+        """A value in the type of its field, and in its range."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            value = self.construct(node, deep=True)
+        except (ValueError, self.yaml_error) as error:  # no date, or a tag that would run code
+            problem = getattr(error, "problem", error)
+            raise self.wrong(node, f"{name} is not plain YAML ({problem})") from error
+        try:
+            return TypeAdapter(hint).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise self.wrong(node, f"{name} is {value!r:.60}: {reason}") from error
+
+
+def names_of(part: Settings) -> list[str]:
+    """The settings of a part that a file may hold; the vocabulary is the tokenizer's."""
+    names = [item.name for item in dataclasses.fields(part)]
+    return [name for name in names if (type(part).__name__, name) != ("ModelConfig", "vocab_size")]
+
+
+def settings_text(config: EtudeConfig, parts: Sequence[str]) -> str:
+    """Parts of a config as a file that --config reads; without the paths that are the default."""
+    import yaml
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Settings):
+            fields = {name: getattr(value, name) for name in names_of(value)}
+            usual = vars(value.__class__) if isinstance(value, PathConfig) else {}
+            return {n: plain(v) for n, v in fields.items() if n not in usual or usual[n] != v}
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    sections = {name: plain(getattr(config, name)) for name in ("preset", *parts)}
+    head = "# The settings of this run, for --config. Paths count from where it was started.\n"
+    return head + yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:

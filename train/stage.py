@@ -42,6 +42,8 @@ class Stage:
     """Of data, tokenizer, and what else the run builds on."""
     objective: Objective
     """What the steps minimise."""
+    settings: str = ""
+    """The settings of the run as a file for --config."""
     notes: Sequence[str] = ()
     """What to know about the data, a sentence each."""
 
@@ -65,6 +67,7 @@ def make_stage(
     is_chat: bool,
     objective: Objective,
     built_on: Mapping[str, str] | None = None,
+    settings: str = "",
 ) -> Stage:
     """A stage over tokenised data: adds the validation rows, and the fingerprints of data and
     tokenizer to those of what else the run builds on.
@@ -93,6 +96,7 @@ def make_stage(
         is_chat=is_chat,
         fingerprints={**own, **(built_on or {})},
         objective=objective,
+        settings=settings,
         notes=data_notes(config, data, len(rows)),
     )
 

@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import parse_config, run_script
+from cli import parse_config, run_script, settings_text
 from config import EtudeConfig
 
 if TYPE_CHECKING:
     from train.distributed import World
     from train.stage import Stage
 
+PARTS = ("model", "pretrain", "paths")
+"""The parts of the config that this stage uses."""
+
 
 def main() -> int:
     """Reads the command line, tokenises, packs and trains; the exit code is that of
     `train.trainer.train`."""
-    config = parse_config(["model", "pretrain", "paths"], __doc__)
+    config = parse_config(PARTS, __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
     from train.run.limits import out_of_memory_explained
     from train.trainer import train
@@ -92,6 +95,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         is_chat=False,
         objective=CrossEntropy(),
         built_on=built_on,
+        settings=settings_text(config, PARTS),
     )
 
 

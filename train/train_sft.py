@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import parse_config, run_script
+from cli import parse_config, run_script, settings_text
 from config import EtudeConfig
 
 if TYPE_CHECKING:
     from train.distributed import World
     from train.stage import Stage
 
+PARTS = ("sft", "paths")
+"""The parts of the config that this stage uses."""
+
 
 def main() -> int:
     """Reads the command line, loads the pretrained model, tokenises, packs and trains; the exit
     code is that of `train.trainer.train`."""
-    config = parse_config(["sft", "paths"], __doc__)
+    config = parse_config(PARTS, __doc__)
     from train.distributed import join_world  # heavy modules come after the command line
     from train.run.limits import out_of_memory_explained
     from train.trainer import train
@@ -81,6 +84,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
         is_chat=True,
         objective=CrossEntropy(),
         built_on={"pretrained model": weights_sha256(start)},
+        settings=settings_text(config, PARTS),
     )
 
 

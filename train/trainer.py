@@ -105,7 +105,7 @@ class Run:
         self.stage, self.world, self.identity, self.stop = stage, world, identity, stop
         self.config, self.model = stage.config, stage.model
         self.checkpoints = stage.output_dir / "checkpoints"
-        self.lock = take_output_dir(self.checkpoints) if world.is_main else None
+        self.lock = take_output_dir(self.checkpoints, stage.settings) if world.is_main else None
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
         self.records = RecordQueue(world.device, stage.objective.metrics)
