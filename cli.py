@@ -24,6 +24,7 @@ from terminal import (
     interrupt,
     keep_output_from_failing,
     leave_soon,
+    say,
 )
 
 
@@ -258,7 +259,7 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
             code = 2
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            print("\nstopped", file=sys.stderr)
+            say("stopped")
             code = 130
         except OSError:
             if not failed_output():

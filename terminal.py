@@ -179,5 +179,11 @@ def leave_soon(number: int) -> None:
 
 def leave(number: int) -> NoReturn:
     """Ends the process at once; what it was writing has another name until it is whole."""
-    print("\nstopped", file=sys.stderr)
+    say("stopped")
     os._exit(128 + number)
+
+
+def say(words: str) -> None:
+    """Answers a signal, on a line of its own."""
+    with suppress(RuntimeError):  # the handler may stand inside another print
+        print(f"\n{words}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,11 @@ def test_a_wrong_flag_ends_with_an_error_and_no_traceback(script: Source) -> Non
     assert result.returncode not in (0, 1)
     assert "Traceback" not in result.stderr
     assert result.stderr
+
+
+@each_script
+def test_a_switch_is_shown_with_both_its_forms(script: Source, tmp_path: Path) -> None:
+    _, text = ask_help(tmp_path, script.path)
+    names = re.findall(r"(?<=--)no_\w+", text)
+    assert [n for n in names if f"--{n.removeprefix('no_')}, --{n}" not in text] == []
+    assert [name for name in names if name.startswith("no_no_")] == []

@@ -8,6 +8,7 @@ import math
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
+from types import FrameType
 from typing import Any
 
 import h11
@@ -19,6 +20,7 @@ from config import UserError
 from inference.api.errors import ApiError, overloaded
 from inference.api.service import Service
 from inference.settings import ServeConfig
+from terminal import say
 
 
 class ListenerConfig(uvicorn.Config):
@@ -131,6 +133,13 @@ class Listener(uvicorn.Server):
     def stop(self) -> None:
         """Shuts down as after a signal."""
         self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Answers a signal at once; a second one cuts what still runs."""
+        if not self.should_exit:
+            seconds = self.service.config.shutdown_seconds
+            say(f"stopping; answers have {seconds:g} s to end, Ctrl-C again cuts them")
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts listening."""

@@ -37,6 +37,8 @@ PROMISES = {
     "R17": "a server cannot be knocked over",
     "R18": "a file never executes",
     "R20": "safety is cheap",
+    "R21": "the screen decides nothing",
+    "R22": "Ctrl-C is answered within a second",
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from config import PretrainConfig, UserError
 from model.tokenizer import EtudeTokenizer
@@ -17,6 +19,7 @@ from train.checkpoint import Identity, Progress, list_checkpoints, save_checkpoi
 from train.data.batches import StreamRows
 from train.distributed import World
 from train.evaluation import ValidationGroup, sample_prompts
+from train.run.logs import BAR
 from train.run.plan import flops_per_token
 from train.trainer import refuse_uneven_batch
 
@@ -120,3 +123,27 @@ def test_the_operations_of_a_token_are_counted_as_in_the_papers(model_config: An
     weights = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64) + 32 * model_config.vocab_size
     attention = 6 * 2 * 32 * 100  # 6 * layers * hidden * length
     assert flops_per_token(model_config, 100) == 6 * weights + attention
+
+
+def test_a_run_without_a_terminal_prints_its_loss_in_lines(workspace: Workspace) -> None:
+    result = workspace.run("pretrain", "--max_steps=40")
+    lines = re.findall(r"^step +(\d+) of 40  loss \d\.\d{3}  [\d,]+ tokens/s", result.stdout, re.M)
+    assert [int(step) for step in lines] == [1, *range(2, 41, 2)]
+    assert "\r" not in result.stdout + result.stderr
+    assert "\x1b" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_the_bar_shows_the_loss_on_narrow_terminals(columns: int) -> None:
+    shown = tqdm.format_meter(
+        123456,
+        200000,
+        3600.0,
+        ncols=columns,
+        prefix="pretrain loss 3.214",
+        postfix="123,456 tok/s, 1.234 bpb",
+        bar_format=BAR,
+    )
+    assert "loss 3.214" in shown
+    assert "123456/200000" in shown
+    assert len(shown) <= columns

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from terminal import SignalThread, leave
+from terminal import SignalThread, leave, say
 
 STOPPING = ["SIGINT", "SIGTERM", "SIGHUP"]
 AGAIN_S = 0.5
@@ -77,7 +76,7 @@ class StopRequest:
             if self.speaks:
                 again = "" if is_saving else "; Ctrl-C again to leave now, without saving"
                 what = "save" if is_saving else "step"
-                print(f"\nstopping after this {what}{again}", file=sys.stderr)
+                say(f"stopping after this {what}{again}")
         elif number == signal.SIGINT and not is_saving and now - self.answered_at > AGAIN_S:
             leave(number)
 
