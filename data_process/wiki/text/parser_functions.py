@@ -101,17 +101,19 @@ def chosen_if_there(call: Call) -> str | None:
 def switched(call: Call) -> str | None:
     """#switch: the value of the first case that is the same; cases without one share the next."""
     wanted, number = call.first, number_of(call.first)
-    default, found = "", False
+    default, found, is_default = "", False, False
     for part in call.parts:
         case = call.expand(part.name or part.value).strip()
         found = found or case == wanted or (number is not None and number == number_of(case))
+        is_default = is_default or case == "#default"
         if part.name is None:
             if part is call.parts[-1]:
                 return case
-        elif found:
+            continue
+        if found:
             return call.expand(part.value).strip()
-        elif case == "#default":
-            default = call.expand(part.value).strip()
+        if is_default:
+            default, is_default = call.expand(part.value).strip(), False
     return default
 
 
