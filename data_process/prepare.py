@@ -1,11 +1,11 @@
 """From dumps, texts and JSONL to one clean training file, in one command, with a report.
 
-Takes .xml, .xml.bz2 and .xml.gz dumps, .txt, .jsonl of {"text", ...}, and folders of these. Dumps
-are extracted and texts split into samples; all is cleaned, duplicates and near duplicates are
-dropped, and with --against also what holds evaluation text. Beside the output stand a report as
-JSON and as a page (PNG). Only the most wanted options are here: extract_wiki.py, split_text.py,
-clean_text.py and dedup_jsonl.py do a stage each and have all of them. After any interruption the
-same command continues.
+Takes .xml, .xml.bz2 and .xml.gz dumps, .txt, .md, .html, .jsonl of {"text", ...}, and folders of
+these. Dumps are extracted and texts split into samples; all is cleaned, duplicates and near
+duplicates are dropped, and with --against also what holds evaluation text. Beside the output stand
+a report as JSON and as a page (PNG). Only the most wanted options are here: extract_wiki.py,
+split_text.py, clean_text.py and dedup_jsonl.py do a stage each and have all of them. After any
+interruption the same command continues.
 """
 
 import sys

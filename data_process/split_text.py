@@ -1,10 +1,10 @@
 """Splits long texts into training samples, at the ends of paragraphs and sentences.
 
-Reads .txt files in any encoding, .jsonl files of {"text", ...}, and folders of both. Writes JSONL:
-{"text", "source", "text_begin"}, where text_begin is the place of the piece in its text, in
-characters; a document's other keys stay. Pieces that are joined give the text back, once the
-characters that "text_overlap" counts are taken off the beginning of each. After any interruption
-the same command continues.
+Reads .txt and .md files in any encoding, the text of .html pages, .jsonl files of {"text", ...},
+and folders of these. Writes JSONL: {"text", "source", "text_begin"}, where text_begin is the place
+of the piece in its text, in characters; a document's other keys stay. Pieces that are joined give
+the text back, once the characters that "text_overlap" counts are taken off the beginning of each.
+After any interruption the same command continues.
 """
 
 import sys

@@ -36,6 +36,7 @@ from data_process.running.run import StepResult, counts_named, first_of, nothing
 from data_process.running.step import stream_files
 from data_process.running.work_dir import blocks, open_output
 from data_process.running.workers import Execution
+from data_process.text.files import TEXT_ENDINGS
 from data_process.text.splitting import SplitSettings, is_text, split
 from data_process.wiki.extraction import DUMP_NAME, ExtractionSettings, extract, natural_order
 from data_process.wiki.text.wikitext import VariantName, WikitextSettings
@@ -95,8 +96,8 @@ def find_inputs(places: Sequence[Path]) -> ChainInputs:
         readable = [*found["dump"], *found["text"], *found["records"]]
         if not readable:
             raise UserError(
-                f"{place}: no dump (.xml, .xml.bz2, .xml.gz), text (.txt) or JSONL (.jsonl) by its "
-                "name; unpack it, or let its name say what it is"
+                f"{place}: no dump (.xml, .xml.bz2, .xml.gz), text (.txt, .md, .html) or JSONL "
+                "(.jsonl) by its name; unpack it, or let its name say what it is"
             )
         known += readable
         folder = place if place.is_dir() else place.parent
@@ -126,7 +127,7 @@ def kind_of(path: Path) -> Kind:
         return "index"
     if (ending := ending_of(path)) in RECORD_ENDINGS:
         return "records"
-    return "text" if ending == ".txt" else "other"
+    return "text" if ending in TEXT_ENDINGS else "other"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from config import UserError
 from data_process.text.guessing import guess_encoding
+from data_process.text.web import ENDINGS, declared_encoding
 
 BOMS = (
     (codecs.BOM_UTF8, "utf_8_sig"),
@@ -54,7 +55,7 @@ class Encoding:
     name: str
     """As Python's codecs call it."""
     evidence: str
-    """named, byte-order mark, UTF-8 throughout, zero bytes, or guessed."""
+    """named, byte-order mark, UTF-8 throughout, zero bytes, named in the page, or guessed."""
 
 
 def detect_encoding(path: Path, named: str | None = None) -> Encoding:
@@ -133,6 +134,8 @@ def guessed_encoding(path: Path, head: bytes, first_error: int) -> Encoding:
     sample = sample_at(path, first_error)
     if damage_as(head + sample, "utf_8") < 0.5:
         return Encoding("utf_8", "guessed")
+    if (stated := declared_encoding(head)) and path.suffix.lower() in ENDINGS:
+        return Encoding(stated, "named in the page")
     name, rivals = guess_encoding(sample)
     if name is None:
         found = f"it may be {' or '.join(rivals)}" if rivals else "none that is known fits"

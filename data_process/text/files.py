@@ -16,8 +16,11 @@ from pathlib import Path
 
 from config import UserError
 from data_process.running.step import Part
+from data_process.text import web
 from data_process.text.encoding import Encoding, detect_encoding
 
+TEXT_ENDINGS = (".txt", ".md", ".markdown", *web.ENDINGS)
+"""Of files that are texts; of web pages what they show is the text, Markdown stays as it is."""
 CHUNK = 1 << 20
 """Bytes that are read at a time."""
 NEAR = 1 << 16
@@ -122,10 +125,10 @@ class CheckedText:
 
 def part_borders(path: Path, encoding: str, part_bytes: int) -> list[int]:
     """The bytes at which the parts of a file begin, and its size. A file in which a line does not
-    end with the byte of `\\n` (UTF-16, UTF-32) is one part."""
+    end with the byte of `\\n` (UTF-16, UTF-32) is one part, and so is a web page."""
     size = path.stat().st_size
     borders = [0]
-    if "a\n".encode(encoding).endswith(b"a\n"):
+    if "a\n".encode(encoding).endswith(b"a\n") and not is_page(path):
         with path.open("rb") as file:
             while (border := line_end_after(file, borders[-1] + part_bytes)) < size:
                 borders.append(border)
@@ -144,8 +147,14 @@ def line_end_after(file: io.BufferedReader, begin: int) -> int:
     return begin
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is a web page, by its name."""
+    return path.suffix.lower() in web.ENDINGS
+
+
 def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
-    """The text of a part, in chunks, with `\\n` as line end and without a byte-order mark.
+    """The text of a part, in chunks, with `\\n` as line end and without a byte-order mark; of a web
+    page what it shows.
 
     Args:
         part: which part.
@@ -154,6 +163,12 @@ def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
     Raises:
         UserError: bytes are no text in this encoding, and are not mended.
     """
+    chunks = decoded_chunks(part, mend)
+    return iter([web.page_text("".join(chunks))]) if is_page(part.path) else chunks
+
+
+def decoded_chunks(part: TextPart, mend: bool) -> Iterator[str]:
+    """What a part holds, decoded."""
     make_decoder = codecs.getincrementaldecoder(part.encoding.name)
     errors = "replace" if mend or part.damaged else "strict"
     decoder = io.IncrementalNewlineDecoder(make_decoder(errors), translate=True)

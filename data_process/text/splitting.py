@@ -34,14 +34,21 @@ from data_process.running.compression import inner_name
 from data_process.running.run import StepResult, first_of, run_single
 from data_process.running.step import Part, PartOutput, Step, grouped, progress
 from data_process.running.workers import Execution
-from data_process.text.files import TextPart, blocks, is_encoding, text_chunks, text_parts
+from data_process.text.files import (
+    TEXT_ENDINGS,
+    TextPart,
+    blocks,
+    is_encoding,
+    text_chunks,
+    text_parts,
+)
 from data_process.text.licences import RULE as LICENCE
 from data_process.text.licences import licence_apart
 from data_process.text.sentences import FINDERS, SENTENCE_FINDERS, Finder, is_character_border
 from data_process.text.unwrapping import unwrapped_blocks
 from model.tokenizer import EtudeTokenizer
 
-ENDINGS = (".txt", *RECORD_ENDINGS)
+ENDINGS = (*TEXT_ENDINGS, *RECORD_ENDINGS)
 JOINED = "lines of wrapped paragraphs joined"
 REPLACED = "places that were no text, now U+FFFD"
 BLOCK = 1 << 16
@@ -382,7 +389,7 @@ def plan_splitting(
 def is_text(path: Path) -> bool:
     """Whether a file is a text, by its name, or, where that says nothing, by how it begins."""
     if suffix := inner_name(path).suffix:
-        return suffix.lower() == ".txt"
+        return suffix.lower() in TEXT_ENDINGS
     with opened(path) as file:
         return look_into(path, file)[0].form == "lines"
 

@@ -37,7 +37,7 @@ def texts(tmp_path: Path) -> Path:
     (folder / "b.txt").write_bytes(CHINESE.encode("gb18030"))
     (folder / "inner" / "c.txt").write_bytes(CHINESE.encode("utf-16"))
     write(folder / "d.jsonl", [{"text": ENGLISH, "id": 1}, {"text": "Short.", "id": 2}])
-    (folder / "notes.md").write_bytes(b"not read")
+    (folder / "notes.rst").write_bytes(b"not read")
     return folder
 
 
