@@ -309,6 +309,9 @@ class TrainConfig(Settings):
     into pieces, for models that do not fit on one device."""
     dry_run: bool = False
     """Print the plan (size, data, steps, memory, time) and end."""
+    find_lr: bool = False
+    """Try ever higher learning rates for 100 steps, print the loss at each and which to use, and
+    end; nothing is written."""
     seed: Seed = 1
     """Seed of the initial weights and of the order of the rows."""
 

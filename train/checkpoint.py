@@ -72,6 +72,7 @@ FREE_SETTINGS = {
     "device",
     "parallel",
     "dry_run",
+    "find_lr",
     "eval_steps",
     "validation_bytes",
     "validation_files",  # what they hold is in the fingerprint of the data

@@ -43,6 +43,7 @@ from train.run.limits import refuse_without_room
 from train.run.logs import MUON_RATE, RunLogger, in_bits
 from train.run.picture import draw_picture
 from train.run.plan import announcement
+from train.run.rate_test import rate_test
 from train.run.schedule import Schedule
 from train.run.signals import StopRequest
 from train.stage import Stage, with_dtype
@@ -63,6 +64,10 @@ def train(stage: Stage, world: World) -> int:
     """
     refuse_uneven_batch(stage.config, world)
     stage = with_dtype(stage, world)
+    if stage.config.find_lr:
+        for line in rate_test(stage, world):
+            print(line)
+        return 0
     identity = stage.identity
     if summary := complete_summary(stage.output_dir, identity):
         if world.is_main:
