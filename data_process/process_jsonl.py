@@ -9,7 +9,7 @@ python data_process/process_jsonl.py split      training and validation
 python data_process/process_jsonl.py merge      several files as one
 python data_process/process_jsonl.py cut        the first records, by number or size
 python data_process/process_jsonl.py convert    Alpaca, ShareGPT, OpenAI's messages ... to ours
-python data_process/process_jsonl.py filter     by length, turns, roles, language, patterns, keys
+python data_process/process_jsonl.py filter     by length, turns, roles, language, patterns, values
 
 `python data_process/process_jsonl.py check --help` lists the flags of a command. Files are read in
 bounded memory, written whole or not at all, and never replaced without --overwrite; - is standard

@@ -46,6 +46,8 @@ class CleaningSettings(Settings):
     """Write the language found into each record, as "lang"."""
     mask_personal_data: bool = False
     """Put [EMAIL], [PHONE], [ID], [IP] and [CARD] in place of such data."""
+    text_key: str = "text"
+    """Key of the text in JSONL and tables, such as content or meta.text; it is written as text."""
     bad_records: BadRecords = "stop"
     """stop: a line that is no record ends the work, and is named. skip: such lines are counted."""
     normalisation: Normalisation = field(default_factory=Normalisation)
@@ -76,7 +78,9 @@ class CleaningStep(FilesStep):
     def run(self, number: int, output: PartOutput) -> None:
         """Cleans the documents of one part."""
         part, settings = self.files[number], self.settings
-        for document in read_part(part, output, settings.bad_records, document_problems):
+        for document in read_part(
+            part, output, settings.bad_records, document_problems, settings.text_key
+        ):
             text, language, reason = self.clean(document, output)
             if reason:
                 output.drop(document.value, reason)
@@ -122,13 +126,14 @@ class LineCountingStep(FilesStep):
 
     normalisation: Normalisation
     bad_records: BadRecords
+    text_key: str
     title = "counting lines"
 
     def run(self, number: int, output: PartOutput) -> None:
         """Counts the lines of one part."""
         counts: Counter[str] = Counter()
         part = self.files[number]
-        for document in read_part(part, output, self.bad_records, document_problems):
+        for document in read_part(part, output, self.bad_records, document_problems, self.text_key):
             text = normalise(document.value["text"], self.normalisation)
             counts.update({line_key(line) for line in text.split("\n") if is_countable(line)})
         for key in sorted(counts):
@@ -141,7 +146,9 @@ def clean(
     """Cleans documents; if lines that stand in many of them are to go, these are counted before."""
     repeated = frozenset[str]()
     if settings.repeated_lines:
-        counting = LineCountingStep(files, settings.normalisation, settings.bad_records)
+        counting = LineCountingStep(
+            files, settings.normalisation, settings.bad_records, settings.text_key
+        )
         run_step(counting, work_dir / LINES, execution)
         repeated = repeated_lines(work_dir / LINES, settings.repeated_lines)
     return run_single(CleaningStep(files, settings, repeated), work_dir, execution)

@@ -52,6 +52,9 @@ exactly that one, and the evaluation n-gram that it holds (or KEPT)."""
 class DedupSettings(Settings):
     """What is dropped."""
 
+    text_key: str = "text"
+    """Key of the text in JSONL and tables, such as content or meta.text; records are written as
+    they stand."""
     bad_records: BadRecords = "stop"
     """stop: a line that is no record ends the work, and is named. skip: such lines are counted."""
     comparison: Comparison = field(default_factory=Comparison)
@@ -80,7 +83,9 @@ def deduplicate(
     signatures = [[str(path), signature_of(path)] for path in against]
     evaluation = {**asdict(settings.decontamination), "against": signatures}
     ngrams = save_ngrams(against, settings.decontamination, work_dir) if against else None
-    reading = FingerprintStep(files, settings.comparison, settings.bad_records, ngrams, evaluation)
+    reading = FingerprintStep(
+        files, settings.comparison, settings.bad_records, settings.text_key, ngrams, evaluation
+    )
     counts = run_step(reading, work_dir / READ, execution)
     decisions = decide(Fingerprints(work_dir / READ), settings, counts)
     replace_array(work_dir / DECISIONS, decisions)

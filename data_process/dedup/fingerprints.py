@@ -106,6 +106,7 @@ class FingerprintStep(FilesStep):
 
     comparison: Comparison
     bad_records: BadRecords
+    text_key: str
     ngrams: Path | None
     """Where the n-grams of evaluation files were saved, if there are any."""
     evaluation: dict[str, Any]
@@ -115,7 +116,8 @@ class FingerprintStep(FilesStep):
     def run(self, number: int, output: PartOutput) -> None:
         """Reads the records of one part."""
         finder = NgramFinder(EvaluationNgrams.load(self.ngrams)) if self.ngrams else None
-        read = read_part(self.files[number], output, self.bad_records, comparable_problems)
+        part, check = self.files[number], comparable_problems
+        read = read_part(part, output, self.bad_records, check, self.text_key)
         records = (Comparable(r.begin, r.line, turns_of(r.value)) for r in read)
         found = [self.arrays([], finder)]
         before = 0

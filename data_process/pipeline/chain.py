@@ -151,6 +151,8 @@ class ChainSettings(Settings):
     """JSONL files, or folders of them, with evaluation texts that must not be in the output."""
     encoding: str | None = None
     """Encoding of all text files; None: each one's is found, and listed."""
+    text_key: str = "text"
+    """Key of the text in JSONL and tables, such as content or meta.text; it is written as text."""
     bad_records: BadRecords = "stop"
     """stop: a line of JSONL that is not a record, or bytes that are not text, end the work with an
     error. skip: they are passed over or mended, and counted."""
@@ -251,6 +253,7 @@ class Chain:
             languages=settings.languages,
             mask_personal_data=settings.mask_personal_data,
             bad_records=settings.bad_records,
+            text_key=settings.text_key,
         )
         return clean(tuple(jsonl_parts(paths)), cleaning, work_dir, self.execution)
 

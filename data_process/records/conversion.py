@@ -14,8 +14,8 @@ import tyro
 from config import Settings, UserError
 from data_process.records.files import RECORD_ENDINGS, RecordStepConfig, run_records
 from data_process.records.formats import FORMATS, FormatName, Goal, converter, formats_of
-from data_process.records.jsonl import BadRecord, FilePart, Reading, Record
-from data_process.records.kinds import BadLine, described
+from data_process.records.jsonl import TEXT, BadRecord, FilePart, Reading, Record
+from data_process.records.kinds import BadLine, described, with_text_of
 from data_process.records.opening import shown
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
 from data_process.records.recognition import mistyped
@@ -36,6 +36,8 @@ class Naming(Settings):
     """Key of the question, with --answer_key."""
     answer_key: str | None = None
     """Key of the answer, with --question_key."""
+    text_key: str = TEXT
+    """Key of the text, which may be nested, such as meta.text; what has one there is a text."""
     to: Goal = "sft"
     """sft: conversations to learn from, with the chosen answer of preferences, and without answers
     that are labelled as bad. preference: {"conversations", "chosen", "rejected"}, both answers as
@@ -72,7 +74,10 @@ class ConvertStep(FilesStep):
         on_bad = reading.on_bad(output)
         for record in reading.records(self.files[number], output):
             try:
-                made = list(convert(record.value))
+                value = record.value
+                if naming.text_key != TEXT:
+                    value = with_text_of(value, naming.text_key)
+                made = list(convert(value))
             except BadLine as error:
                 mistake = BadRecord(record.place, [f"{error}; {name} is {FORMATS[name].example}"])
                 if on_bad is None:
@@ -94,6 +99,8 @@ def find_format(path: Path, records: Sequence[Record], naming: Naming) -> Format
     Raises:
         UserError: they have none, or more than one.
     """
+    if naming.text_key != TEXT:
+        return "text"
     if naming.format or naming.question_key:
         return naming.format or "question"
     found: dict[FormatName, Record] = {}

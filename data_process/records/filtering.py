@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from config import Settings
 from data_process.cleaning.language import SCRIPTS, language_of, letters_by_script, sample_of
 from data_process.records.files import RecordStepConfig, run_records
 from data_process.records.jsonl import Reading, counted
-from data_process.records.kinds import messages_of, roles_of, text_of
+from data_process.records.kinds import messages_of, roles_of, text_of, value_at
 from data_process.records.parts import FilesStep, jsonl_parts
 from data_process.running.step import PartOutput
 from model.tokenizer import EtudeTokenizer
@@ -56,6 +57,9 @@ class RecordFilter(Settings):
     """Regular expression that must not be found."""
     pattern_role: str | None = None
     """Look for patterns in the turns of this role only."""
+    where: tuple[str, ...] = ()
+    """Conditions on values, such as: lang=en "score>=3" meta.source!=web (keys may be nested). <
+    and > compare numbers; a record without the key passes != alone."""
     with_keys: tuple[str, ...] = ()
     """Keys that a record must have."""
     without_keys: tuple[str, ...] = ()
@@ -70,6 +74,8 @@ class RecordFilter(Settings):
                 found.append(f"max_{name} is {most}, below min_{name} {least}: nothing would pass")
         if (self.min_tokens or self.max_tokens is not None) and not self.tokenizer_dir:
             found.append("min_tokens and max_tokens need --tokenizer_dir")
+        for condition in self.where:
+            found += condition_problems(condition)
         found += pattern_problems("keep_pattern", self.keep_pattern)
         found += pattern_problems("drop_pattern", self.drop_pattern)
         known = [name for name, _ in SCRIPTS]
@@ -83,6 +89,7 @@ class RecordFilter(Settings):
         """Why a record is dropped; the costly conditions come last."""
         yield from (f"no key {key}" for key in self.with_keys if key not in record)
         yield from (f"has the key {key}" for key in self.without_keys if key in record)
+        yield from (f"not {where}" for where in self.where if not is_met(where, record))
         text, messages = text_of(record), messages_of(record)
         yield from outside(len(text), self.min_characters, self.max_characters, "characters")
         yield from outside(len(messages), self.min_turns, self.max_turns, "turns")
@@ -108,6 +115,49 @@ class RecordFilter(Settings):
             yield "keep_pattern not found"
         if drop is not None and any(re.search(drop, text) for text in texts):
             yield "drop_pattern found"
+
+
+CONDITION = re.compile(r"([^=!<>]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
+"""Key, sign and value."""
+COMPARED: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def condition_problems(condition: str) -> list[str]:
+    """Why a condition makes no sense."""
+    found = CONDITION.fullmatch(condition)
+    if not found:
+        return [f"where: {condition!r} is no condition: use such as lang=en or 'score>=3'"]
+    if found[2] in COMPARED and number_in(found[3]) is None:
+        return [f"where: {condition!r} compares with {found[3]!r}, which is not a number"]
+    return []
+
+
+def is_met(condition: str, record: dict[str, Any]) -> bool:
+    """Whether a record meets a condition."""
+    key, sign, wanted = CONDITION.fullmatch(condition).groups()  # type: ignore[union-attr]
+    value = value_at(record, key.strip())
+    number, wanted_number = number_in(value), number_in(wanted)
+    if sign in COMPARED:
+        both = number is not None and wanted_number is not None
+        return both and bool(COMPARED[sign](number, wanted_number))
+    same = value == wanted or (number is not None and number == wanted_number)
+    spelled = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else None
+    return (same or spelled == wanted.lower()) == (sign == "=")
+
+
+def number_in(value: object) -> float | None:
+    """The number that a value is, or that a text spells."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def pattern_problems(name: str, pattern: str | None) -> list[str]:

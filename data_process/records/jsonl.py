@@ -26,6 +26,7 @@ from data_process.records.kinds import (
     conversation_of,
     described,
     shortened,
+    with_text_of,
 )
 from data_process.records.opening import BOM, is_pipe, look_into, opened, shown
 from data_process.records.recognition import advice
@@ -37,6 +38,7 @@ LONGEST_LINE = 32 << 20
 """Bytes of a line; one that is longer would need more memory than a worker has."""
 BAD = "dropped: bad record"
 
+TEXT = "text"
 BadRecords = Literal["stop", "skip"]
 Check = Callable[[dict[str, Any]], Iterator[str]]
 """Yields what is wrong with a record, a sentence each; see `kinds.py`."""
@@ -144,6 +146,7 @@ def read_records(
     check: Check = PROBLEMS["any"],
     on_bad: OnBad | None = None,
     longest: int = LONGEST_LINE,
+    text_key: str = TEXT,
 ) -> Iterator[Record]:
     """The records of a file in any form, of a part of a JSONL file, or of a pipe; blank lines are
     skipped. The policy for bad records stands here alone.
@@ -153,6 +156,7 @@ def read_records(
         check: what a record must be, beyond a JSON object that UTF-8 can spell.
         on_bad: gets each bad record, which is then skipped; None: the first one is raised.
         longest: bytes that a line may have.
+        text_key: where the text of a record stands; it comes under "text".
 
     Raises:
         UserError: the file is missing, empty, or cannot be read as a whole.
@@ -167,6 +171,8 @@ def read_records(
         is_empty = False
         try:
             value = parse_object(decode_line(number, raw, longest))
+            if text_key != TEXT:
+                value = with_text_of(value, text_key)
             for _ in check(value):  # faster than a list of what is nearly always empty
                 help = None if on_bad else advice(value, shown(path))
                 raise BadLine(*([help] if help else check(value)))
@@ -182,11 +188,16 @@ def read_records(
 
 
 def read_part(
-    part: FilePart, output: PartOutput, bad_records: BadRecords, check: Check
+    part: FilePart,
+    output: PartOutput,
+    bad_records: BadRecords,
+    check: Check,
+    text_key: str = TEXT,
 ) -> Iterator[Record]:
     """The records of a part of a file, for a step: counted as `in`, and bad ones that are skipped
     counted and written to the rejected ones; see `read_records`."""
-    return counted(read_records(part, check, skipping(bad_records, output)), output)
+    on_bad = skipping(bad_records, output)
+    return counted(read_records(part, check, on_bad, text_key=text_key), output)
 
 
 def counted(records: Iterator[Record], output: PartOutput) -> Generator[Record, None, None]:

@@ -49,6 +49,37 @@ def conversation_of(record: dict[str, Any]) -> Any:
     return record.get("conversations", record.get("messages"))
 
 
+def value_at(record: dict[str, Any], key: str) -> Any:
+    """The value under a key, which may be nested, such as meta.score; None when there is none."""
+    if key in record:
+        return record[key]
+    value: Any = record
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def with_text_of(record: dict[str, Any], key: str) -> dict[str, Any]:
+    """A record with the text that stands under a key, which may be nested, as its "text"; one that
+    has none there keeps its own.
+
+    Raises:
+        BadLine: it has neither.
+    """
+    text = value_at(record, key)
+    if text is None and "text" in record:
+        return record
+    if not isinstance(text, str):
+        what = described(record) if text is None else type_name(text)
+        raise BadLine(f"there must be a text under {key!r}, and there is {what}: see --text_key")
+    rest = inner = dict(record)
+    *outer, last = [key] if key in record else key.split(".")
+    for name in outer:
+        inner[name] = inner = dict(inner[name])
+    inner.pop(last)
+    return {"text": text, **{name: value for name, value in rest.items() if name != "text"}}
+
+
 def label_of(record: dict[str, Any]) -> bool | None:
     """Whether the answer of a record is good; None when it does not say."""
     return next((v for v in map(record.get, LABELS) if isinstance(v, bool)), None)

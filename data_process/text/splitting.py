@@ -190,6 +190,8 @@ class SplitSettings(Settings):
     else they are joined, and verse and lists stay."""
     keep_licence: bool = False
     """Leave the header and the licence of Project Gutenberg."""
+    text_key: str = "text"
+    """Key of the text in JSONL and tables, such as content or meta.text; it is written as text."""
     bad_records: BadRecords = "stop"
     """stop: a line of JSONL that is no record, or bytes that are no text, end the work, and are
     named. skip: such lines are passed over, such bytes become U+FFFD, and both are counted."""
@@ -242,7 +244,9 @@ class SplitStep(Step):
         splitter = Splitter(tokenizer, settings.size, settings.overlap)
         for member in self.groups[number]:
             if isinstance(member, FilePart):
-                for record in read_part(member, output, settings.bad_records, document_problems):
+                for record in read_part(
+                    member, output, settings.bad_records, document_problems, settings.text_key
+                ):
                     taken = Taken(settings, output, record.with_place)
                     pieces = splitter.split(taken.of([record.value["text"]]))
                     write_pieces(pieces, record.value, 0, output)

@@ -129,7 +129,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     files = tuple(jsonl_parts([source], 1500))
     assert len(files) > 4
     settings = CleaningSettings(languages=("en", "zh"), repeated_lines=40)
-    counting = LineCountingStep(files, settings.normalisation, "stop")
+    counting = LineCountingStep(files, settings.normalisation, "stop", "text")
     run_step(counting, tmp_path / "lines", Execution(workers=1))
     step = CleaningStep(files, settings, repeated_lines(tmp_path / "lines", 40))
     assert len(step.repeated) == 1

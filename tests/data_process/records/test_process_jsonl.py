@@ -9,10 +9,11 @@ import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from config import PathConfig, UserError
+from config import ROOT, PathConfig, UserError
 from data_process.records.checking import CheckConfig
 from data_process.records.filtering import FilterStep, RecordFilter
 from data_process.records.jsonl import Reading, Record, read_records
@@ -439,3 +440,78 @@ def test_the_configuration_of_a_command_is_its_help() -> None:
     assert CheckConfig().problems() == ["input_files: name at least one file, before the flags"]
     with pytest.raises(UserError):
         CheckConfig((Path("none"),)).files()
+
+
+RATED = [
+    {"text": "a", "score": 4, "meta": {"source": "book", "ok": True}, "lang": "en"},
+    {"text": "b", "score": 2.5, "meta": {"source": "web", "ok": False}, "lang": "zh"},
+    {"text": "c", "score": "3", "meta": None, "a.b": 1},
+    {"text": "d", "score": None, "lang": "en"},
+]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "kept"),
+    [
+        (["lang=en"], "ad"),
+        (["lang!=en"], "bc"),
+        (["score>=3"], "ac"),
+        (["score<3"], "b"),
+        (["score=4"], "a"),
+        (["score=4.0"], "a"),
+        (["score!=4"], "bcd"),
+        (["meta.source=web"], "b"),
+        (["meta.source!=web"], "acd"),
+        (["meta.ok=true"], "a"),
+        (["meta.ok!=true"], "bcd"),
+        (["a.b=1"], "c"),
+        (["score>1", "lang=en"], "a"),
+    ],
+)
+def test_a_filter_by_values_reads_nested_keys_and_compares_numbers(
+    conditions: list[str], kept: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.jsonl", RATED)
+    ran = run("filter", path, "--where", *conditions)
+    assert "".join(json.loads(line)["text"] for line in ran.out.splitlines()) == kept
+    assert ran.count(f"dropped: not {conditions[0]}") == 4 - len(kept) or len(conditions) > 1
+
+
+def test_conditions_that_are_none_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", RATED)
+    for condition in ("lang", "=en", "score>high"):
+        ran = run("filter", path, "--where", condition)
+        assert ran.code == 2
+        assert repr(condition) in ran.err
+
+
+@pytest.mark.parametrize(
+    ("record", "key", "expected"),
+    [
+        ({"content": "x", "id": 1}, "content", {"text": "x", "id": 1}),
+        (
+            {"meta": {"text": "x", "n": 1}, "text": "old"},
+            "meta.text",
+            {"text": "x", "meta": {"n": 1}},
+        ),
+        ({"a": {"b": {"c": "x"}}}, "a.b.c", {"text": "x", "a": {"b": {}}}),
+        ({"a.b": "x", "a": {"b": "y"}}, "a.b", {"text": "x", "a": {"b": "y"}}),
+        ({"text": "x", "id": 1}, "content", {"text": "x", "id": 1}),
+    ],
+)
+def test_the_key_of_the_text_may_be_another_and_nested(
+    record: dict[str, Any], key: str, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    path, output = write(tmp_path / "a.jsonl", [record]), tmp_path / "out.jsonl"
+    assert json.loads(run("convert", path, "--text_key", key).out) == expected
+    for script in ("split_text", "clean_text", "dedup_jsonl"):
+        flags = ["--text_key", key, "--output", output, "--overwrite", "--workers", 1]
+        ran = run(path, *flags, script=ROOT / "data_process" / f"{script}.py")
+        if script == "split_text":
+            assert {**read(output)[0], "text_begin": 0} == {**expected, "text_begin": 0}
+        if script == "clean_text":
+            assert "too short (1)" in ran.err
+        if script == "dedup_jsonl":
+            assert read(output) == [record]
+    bad = run("convert", path, "--text_key", "no.such") if "text" not in record else None
+    assert bad is None or (bad.code == 2 and f"{path}:1: " in bad.err)
