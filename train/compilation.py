@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +29,8 @@ from model.transformer import Etude, TransformerBlock
 from train.objective import SummedLoss, chunk_loss
 
 COMPILERS = ("g++", "c++", "clang++", "cl")
+INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+"""The environment variable that inductor reads, and sets."""
 LONGEST_CAUSE = 200
 """Characters."""
 
@@ -109,12 +114,26 @@ class Compilation:
             # Else a backward pass would be compiled inside `.backward()`, where a failure comes too
             # late: some gradients are added up by then, and other processes wait for theirs.
             functorch_config.force_non_lazy_backward_lowering = True
+            keep_blanks_out_of_paths()
 
     def give_up(self, error: Exception) -> None:
         """Goes on uncompiled; the first time, a line says why."""
         if self.active:
             self.active = False
             warn_uncompiled(f"compiling failed ({first_cause(error)})")
+
+
+def keep_blanks_out_of_paths() -> None:
+    """Lets inductor, whose command lines do not quote all paths, write into the user's cache where
+    the path of the temporary folder holds a blank."""
+    if " " not in os.environ.get(INDUCTOR_CACHE, "") + tempfile.gettempdir():
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "etude" / "inductor"
+    with suppress(OSError):  # then compiling fails, and says why
+        folder.mkdir(parents=True, exist_ok=True)
+        # For this process and for inductor's own workers.
+        os.environ["TMPDIR"] = os.environ[INDUCTOR_CACHE] = tempfile.tempdir = str(folder)
 
 
 class Compiled:

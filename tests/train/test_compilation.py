@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 from config import ROOT, PretrainConfig
 from model.blockwise_attention import blockwise_attention
 from model.transformer import Etude, same_document
-from train.compilation import Compilation, first_cause, training_loss
+from train.compilation import Compilation, first_cause, keep_blanks_out_of_paths, training_loss
 from train.data.batches import Batch
 from train.distributed import World
 from train.objective import CrossEntropy, SummedLoss, chunk_loss
@@ -251,3 +253,17 @@ def test_evaluation_and_the_cache_do_not_meet_the_compiled_code(model: Etude) ->
         layer.forward.function = None  # type: ignore[attr-defined]  # calling it would fail
     with torch.no_grad():
         assert torch.equal(model(ids), expected)
+
+
+def test_compiled_code_is_kept_where_no_path_holds_a_blank(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blank = str(tmp_path / "my files")
+    monkeypatch.setattr(tempfile, "tempdir", blank)
+    monkeypatch.setenv("TMPDIR", blank)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{blank}/torchinductor")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keep_blanks_out_of_paths()
+    places = (os.environ["TMPDIR"], os.environ["TORCHINDUCTOR_CACHE_DIR"], tempfile.gettempdir())
+    assert set(places) == {str(tmp_path / "cache" / "etude" / "inductor")}
+    assert Path(places[0]).is_dir()
