@@ -26,11 +26,12 @@ NEAR, LEAST_NEAR = 0.6, 0.2
 ROOM = 8
 """A line may be shorter by this part of the width than it had to be: not every program fills lines,
 and some count the bytes."""
-IN_SENTENCE = 0.4
+IN_SENTENCE = 0.3
 """Least share of wraps in the middle of a sentence; in English and Chinese prose it is above 0.7,
 in German, with its capitals, about a half, in verse hardly a tenth."""
 ENOUGH = 3
-"""When there are fewer wraps, all have to be in the middle of a sentence."""
+"""When there are fewer wraps, all have to be in the middle of a sentence; in a paragraph of a text
+that is known to be wrapped, and wide, none."""
 BLOCK = 1 << 16
 """Characters of a long text that are looked at together."""
 LONGEST_WAITING = 1 << 22
@@ -141,13 +142,16 @@ def indent(line: str) -> int:
 
 
 def is_wrapped(breaks: Sequence[LineBreak], is_prose: bool = False) -> bool:
-    """Whether most breaks of a text or a paragraph, but those after sentences, are wraps; and, if
-    it may be verse, whether enough of them stand in the middle of a sentence."""
+    """Whether most breaks of a text or a paragraph, but those after sentences, are wraps, and
+    enough of these stand in the middle of a sentence; `is_prose`: it may be hardly any."""
     full = [found for found in breaks if found.is_full]
     others = sum(not found.is_full and not found.ends_sentence for found in breaks)
     in_sentence = sum(found.in_sentence for found in full)
-    share = 0.0 if is_prose else IN_SENTENCE if len(full) >= ENOUGH else 1.0
-    return 2 * others <= len(full) > 0 and in_sentence >= share * len(full)
+    if len(full) < ENOUGH:
+        needed = 0 if is_prose else len(full)
+    else:
+        needed = 1 if is_prose else IN_SENTENCE * len(full)
+    return 2 * others <= len(full) > 0 and in_sentence >= needed
 
 
 def space_between(line: str, following: str) -> str:
