@@ -22,7 +22,7 @@ MARK = re.compile(
 """The lines between which the text of a book stands, in all forms since 1991."""
 CREDITS = re.compile(
     r"\s*^(?:Produced|E-?text prepared|This E-?text was (?:produced|prepared)|Transcribed)"
-    r" (?:from|by)\b(?:.+\n?){1,9}",
+    r" by (?:the )?(?-i:[A-Z])(?:.+\n){1,6}(?=[ \t]*\n)",
     re.MULTILINE | re.IGNORECASE,
 )
 """Who made the file, below the header."""

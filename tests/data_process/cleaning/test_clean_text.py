@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ ENGLISH = (
 )
 CHINESE = "看守灯塔的老人每天傍晚都要爬上楼梯，一边走一边数台阶，站在塔顶能望见整个海湾。"
 JAPANESE = "灯台守の老人は毎日夕方になると階段を上り、そのたびに段数を数えました。"
+STREAMS = ("main", "rejected", "removed")
 GERMAN = "Der alte Mann stieg jeden Abend die Treppe hinauf und zählte dabei ruhig die Stufen."
 
 
@@ -74,6 +77,42 @@ def test_counts_add_up(tmp_path: Path, raw: Path) -> None:
     assert ran.count("lines removed: publication") == 1
     assert ran.count("changed") == 2
     assert "MB/s" in ran.out
+
+
+def test_every_line_that_is_removed_is_kept_aside(tmp_path: Path, raw: Path) -> None:
+    output, removed = tmp_path / "clean.jsonl", tmp_path / "removed.jsonl"
+    with raw.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"text": f"{ENGLISH}\n\n© 2020 The Gazette"}) + "\n")
+    ran = clean(raw, "--output", output, "--removed_lines", removed)
+    assert ran.code == 0, ran.err
+    assert str(removed) in ran.out
+    menu = {"rule": "navigation", "line": "Home | News | Contact us", "line_number": 1}
+    editor = {"rule": "publication", "line": "责任编辑：张三", "line_number": 3}
+    owner = {"rule": "copyright", "line": "© 2020 The Gazette", "line_number": 3}
+    assert read(removed) == [
+        {"id": 1, **menu},
+        {"id": 1, **editor},
+        {"record": f"{raw}:8", **owner},
+    ]
+    assert sum(ran.count(f"lines removed: {line['rule']}") for line in (menu, editor, owner)) == 3
+    assert clean(raw, "--output", tmp_path / "b.jsonl", "--removed_lines", raw).code == 2
+    kept = clean(raw, "--output", output, "--overwrite", "--keep_boilerplate")
+    assert "lines removed" not in kept.out
+
+
+def test_wrapped_texts_are_judged_and_written_as_flat_ones(tmp_path: Path) -> None:
+    """A wrapped text without an end mark in many lines is no list, and no line of it a menu."""
+    prose = f"{ENGLISH} He came home, and they asked him to share this with his brothers. " * 3
+    flat = write(tmp_path / "flat.jsonl", [{"text": prose.strip()}, {"text": CHINESE * 4}])
+    lines = [textwrap.fill(prose.strip(), 60), textwrap.fill(CHINESE * 4, 30)]
+    wrapped = write(tmp_path / "wrapped.jsonl", [{"text": text} for text in lines])
+    outputs = tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "c.jsonl"
+    assert clean(flat, "--output", outputs[0], "--max_repeated_runs", 1).code == 0
+    assert clean(wrapped, "--output", outputs[1], "--max_repeated_runs", 1).code == 0
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    flags = ("--max_repeated_runs", 1, "--no_quality_rules", "--keep_wrapping")
+    assert clean(wrapped, "--output", outputs[2], *flags).code == 0
+    assert [record["text"] for record in read(outputs[2])] == lines
 
 
 def test_personal_data_is_masked_by_option(tmp_path: Path, raw: Path) -> None:
@@ -137,12 +176,13 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     for workers in (1, 2):
         work_dir = tmp_path / f"work{workers}"
         counts = run_step(step, work_dir, Execution(workers=workers))
-        outputs = [tmp_path / f"{stream}{workers}.jsonl" for stream in ("main", "rejected")]
-        for stream, output in zip(("main", "rejected"), outputs, strict=True):
+        outputs = [tmp_path / f"{stream}{workers}.jsonl" for stream in STREAMS]
+        for stream, output in zip(STREAMS, outputs, strict=True):
             join_streams(work_dir, stream, output)
         found.append((counts, [output.read_bytes() for output in outputs]))
     assert found[0] == found[1]
     assert len(read(tmp_path / "main1.jsonl")) == 40
+    assert len(read(tmp_path / "removed1.jsonl")) == 60
 
 
 def test_bad_records_stop_the_work_or_are_counted(tmp_path: Path, raw: Path) -> None:

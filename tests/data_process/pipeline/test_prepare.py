@@ -98,6 +98,7 @@ def make_inputs(folder: Path) -> None:
     (folder / "wiki10.xml.bz2").write_bytes(bz2.compress(whole))
     (folder / "wiki9.xml").write_bytes(dump([page(n, story(n)) for n in (4, 5, 6)])[:-600])
     book = "\n\n".join(story(number) for number in range(100, 108))
+    book = f"*** START OF THE PROJECT GUTENBERG EBOOK ONE ***\n\n{book}\n\n© Jane Doe"
     (folder / "books" / "one.txt").write_text(book, encoding="utf-8")
     write_records(folder / "web.jsonl", [story(1), story(200), "$ 1 $ 2", f"{story(201)} {ASKED}"])
     (folder / "notes.pdf").write_bytes(b"%PDF")
@@ -132,11 +133,17 @@ class Run:
     def rejected(self) -> Path:
         return self.output.with_name("rejected.jsonl")
 
+    @property
+    def removed(self) -> Path:
+        return self.output.with_name("removed.jsonl")
+
 
 def command(folder: Path, output: Path, *more: object) -> list[str]:
     """The script's command line."""
     rejected = output.with_name("rejected.jsonl")
-    flags = ["--output", output, "--rejected", rejected, "--against", folder / "asked.jsonl", *more]
+    removed = output.with_name("removed.jsonl")
+    flags = ["--output", output, "--rejected", rejected, "--removed_lines", removed]
+    flags += ["--against", folder / "asked.jsonl", *more]
     return [sys.executable, str(SCRIPT), str(folder / "in"), *map(str, flags)]
 
 
@@ -247,6 +254,7 @@ def test_a_killed_chain_goes_on_to_the_same_bytes_without_doing_a_stage_twice(
     for path, other in (
         (again.output, done.output),
         (again.rejected, done.rejected),
+        (again.removed, done.removed),
         (again.data, done.data),
         (again.page, done.page),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,37 @@ def test_a_file_in_many_parts_loses_nothing(tmp_path: Path, texts: Path) -> None
     run_step(step, tmp_path / "work", Execution(workers=1))
     join_streams(tmp_path / "work", "main", tmp_path / "out.jsonl")
     assert joined(read(tmp_path / "out.jsonl")) == WHOLE
+
+
+def test_wrapped_books_are_unwrapped_and_their_licence_goes(tmp_path: Path) -> None:
+    """Which lines went is told, in many parts too; the file itself can be had."""
+    paragraph = "The keeper climbed the stairs of the tower and counted them, as he did every day."
+    book = "\n\n".join(f"{number} {paragraph}" for number in range(40))
+    mark = "*** {} OF THE PROJECT GUTENBERG EBOOK THE LAMP ***\n\n"
+    wrapped = "\n\n".join(textwrap.fill(p, 60) for p in book.split("\n\n"))
+    licence = "The Project Gutenberg License\n"
+    text = f"Title\n{mark.format('START')}{wrapped}\n\n{mark.format('END')}{licence}"
+    source = tmp_path / "book.txt"
+    source.write_text(text, encoding="utf-8")
+    output, removed = tmp_path / "out.jsonl", tmp_path / "removed.jsonl"
+    ran = split(source, "--output", output, "--removed_lines", removed, "--workers", 1)
+    assert ran.code == 0, ran.err
+    assert joined(read(output)) == {"book.txt": f"{book}\n\n"}
+    lines = [(line["source"], line["line_number"], line["line"]) for line in read(removed)]
+    count = text.count("\n")
+    assert lines[0] == ("book.txt", 1, "Title")
+    assert lines[-1] == ("book.txt", count, licence.strip())
+    assert {line["rule"] for line in read(removed)} == {"licence of Project Gutenberg"}
+    assert ran.count("lines removed: licence of Project Gutenberg") == len(lines) == 4
+    assert ran.count("lines of wrapped paragraphs joined") == 40
+    step = plan_splitting([source], SplitSettings(size=100), part_bytes=900)
+    assert len(step.parts()) > 3
+    run_step(step, tmp_path / "work", Execution(workers=1))
+    join_streams(tmp_path / "work", "main", tmp_path / "parts.jsonl")
+    assert joined(read(tmp_path / "parts.jsonl")) == {"book.txt": f"{book}\n\n"}
+    flags = ("--output", output, "--overwrite", "--keep_wrapping", "--keep_licence")
+    assert split(source, *flags, "--workers", 1).code == 0
+    assert joined(read(output)) == {"book.txt": text}
 
 
 def test_an_output_that_exists_is_only_replaced_with_overwrite(tmp_path: Path, texts: Path) -> None:
