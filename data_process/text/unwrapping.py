@@ -148,9 +148,9 @@ def is_wrapped(breaks: Sequence[LineBreak], is_prose: bool = False) -> bool:
     others = sum(not found.is_full and not found.ends_sentence for found in breaks)
     in_sentence = sum(found.in_sentence for found in full)
     if len(full) < ENOUGH:
-        needed = 0 if is_prose else len(full)
+        needed = 0.0 if is_prose else len(full)
     else:
-        needed = 1 if is_prose else IN_SENTENCE * len(full)
+        needed = 1.0 if is_prose else IN_SENTENCE * len(full)
     return 2 * others <= len(full) > 0 and in_sentence >= needed
 
 
