@@ -24,6 +24,7 @@ IN_TEXT = frozenset(("inline", "i", "it", "ti"))
 CJK = {"zh", "ja"}
 AS_OF = {"zh": "截至{}", "ja": "{}現在"}
 COLON = {"zh": "：", "bg": ": "}
+YEAR = re.compile(r"[0-9]{4}")
 SCALED = re.compile(r"e([369])([A-Za-z].*)")
 SCALES = {"3": "thousand", "6": "million", "9": "billion"}
 """{{convert|2.5|e6acre}}: 2.5 million acres."""
@@ -290,8 +291,11 @@ def written_date(wiki: str, parts: list[str], day_first: bool = False) -> str:
     """
     numbers = [*map(whole_number, parts)]
     year, month, day = [*numbers, None, None, None][:3]
-    if year is None or None in numbers:  # 5|mai|1818
-        return " ".join(part for part in parts if part)
+    if year is None or None in numbers:  # 5|mai|1818, 2013|June|8
+        words = list(filter(None, parts))
+        if words and YEAR.fullmatch(words[0]):
+            words.reverse()
+        return " ".join(["1er", *words[1:]] if wiki == "fr" and words[:1] == ["1"] else words)
     if wiki in CJK:
         rest = f"{month}月" if month else ""
         return f"{year}年{rest}" + (f"{day}日" if month and day else "")

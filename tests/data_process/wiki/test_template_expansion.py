@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
 from functools import cache
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_process.wiki.text import expressions
 from data_process.wiki.text.expansion import included, parse
@@ -247,6 +250,26 @@ def test_expressions(text: str, value: float | None) -> None:
     assert expressions.evaluate(text) == value
 
 
+SIGNS = """
+{{ }} {{{ }}} | = [[ ]] #if: #ifeq: #switch: #expr: #ifexpr: #default formatnum: plural: lc: padleft:
+#tag: #titleparts: #iferror: #invoke: date unité convert s flag t0 t1 t2 subst: Template: 1 2 -3 a
+<noinclude> </noinclude> <includeonly> <onlyinclude> </onlyinclude> <ref> </ref> <nowiki> </nowiki>
+<div </div> class=navbox> <span> {| |} |- ( ) + / : # * ' ''
+"""
+PIECES = st.sampled_from([*SIGNS.split(), " ", "\n", "一", "#REDIRECT [["])
+TEXTS = st.lists(PIECES, max_size=25).map("".join)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+def test_any_templates_leave_text_without_markup(
+    page: str, first: str, other: str, last: str
+) -> None:
+    cleaner = cleaner_of({"t0": first, "t1": other, "t2": last}, "fr")
+    for wikitext in (page, f"a {{{{t0|{page}|b=c}}}} {{{{t1}}}} d"):
+        text = cleaner.clean(wikitext, "T")
+        assert not re.search("[\0-\x08\x0b\x0e\ud800-\udfff]", text)
+
+
 BOMBS = {
     "doubling": {f"t{n}": f"{{{{t{n + 1}|{{{{{{1}}}}}}{{{{{{1}}}}}}}}}}" for n in range(50)},
     "tree": {f"t{n}": f"{{{{t{n + 1}}}}}{{{{t{n + 1}}}}}" for n in range(60)},
@@ -287,6 +310,8 @@ def test_no_template_takes_more_than_its_share(name: str) -> None:
         ("en", "{{convert|3|e9USgal|abbr=on}}", "3 billion USgal"),
         ("fr", "{{unité|12345|m|s|-1}} {{nombre|9876543}}", "12 345 m s⁻¹ 9 876 543"),
         ("fr", "{{date|5|mai|1818}} {{date-|5 mai 1818}}", "5 mai 1818 5 mai 1818"),
+        ("fr", "{{date|1|mai|1818}} {{date||mai|1818}} {{date|}}", "1er mai 1818 mai 1818"),
+        ("en", "{{As of|2013|June|8}} {{as of|2013|6}}", "As of 8 June 2013 As of June 2013"),
         ("de", "{{formatnum:3769495}}", "3.769.495"),
         ("en", "a{{sfn|A|1990}}, b{{cite web|x}}", "a, b"),
     ],
