@@ -251,8 +251,9 @@ def test_expressions(text: str, value: float | None) -> None:
 
 
 SIGNS = """
-{{ }} {{{ }}} | = [[ ]] #if: #ifeq: #switch: #expr: #ifexpr: #default formatnum: plural: lc: padleft:
-#tag: #titleparts: #iferror: #invoke: date unité convert s flag t0 t1 t2 subst: Template: 1 2 -3 a
+{{ }} {{{ }}} | = [[ ]] #if: #ifeq: #switch: #expr: #ifexpr: #default formatnum: plural: lc:
+padleft: #tag: #titleparts: #iferror: #invoke: date unité convert s flag t0 t1 t2 subst:
+Template: 1 -3 a
 <noinclude> </noinclude> <includeonly> <onlyinclude> </onlyinclude> <ref> </ref> <nowiki> </nowiki>
 <div </div> class=navbox> <span> {| |} |- ( ) + / : # * ' ''
 """
