@@ -15,6 +15,7 @@ from data_process.pipeline.chain import COUNT, DEDUP, EXTRACT, SPLIT, STAGES, Ch
 from data_process.records.jsonl import Reading, read_lines
 from data_process.records.parts import jsonl_parts
 from data_process.records.stats import SHARE_NAMES, SHARES, CountStep, Found, gather, quantiles
+from data_process.running.compression import inner_name
 from data_process.running.run import run_step
 from data_process.running.step import MAIN, done_parts, part_counts, part_folder
 from model.directory.storage import json_writer, replace_file
@@ -65,7 +66,7 @@ def make_report(chain: Chain, stages: Sequence[Stage]) -> Report:
 
 def report_paths(output: Path) -> tuple[Path, Path]:
     """Where the report on an output goes, as JSON and as a picture."""
-    stem = f"{output.stem}_report"
+    stem = f"{inner_name(output).stem}_report"
     return output.with_name(f"{stem}.json"), output.with_name(f"{stem}.png")
 
 

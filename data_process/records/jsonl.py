@@ -326,7 +326,13 @@ def json_reason(error: ValueError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+        rest = error.doc[error.pos :].strip()
+        hint = ": a comma stands behind the object" if rest == "," else ""
+        if rest.startswith("{") and error.msg == "Extra data":
+            hint = ": a second object, which needs a line of its own"
+        if error.doc.lstrip().startswith("{'"):
+            hint = ": single quotes, as Python prints; write it with json.dumps"
+        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}{hint}"
     return "a number of too many digits" if "int_max_str" in str(error) else str(error)
 
 

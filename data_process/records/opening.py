@@ -40,6 +40,12 @@ OTHERS = {
     b"SQLite format 3": "a database of SQLite",
 }
 """First bytes of what holds no records."""
+NO_RECORDS = {
+    "<mediawiki": "a dump of a wiki: python data_process/extract_wiki.py makes JSONL of it",
+    "version https://git-lfs": "a pointer of Git LFS, not the data: fetch that with git lfs pull",
+    "<!doctype html": "a web page, as servers send in place of a missing file: fetch it again",
+}
+"""How texts begin that hold no records."""
 ZEROS: dict[tuple[bool, ...], str] = {
     (True, True, True, False): "utf_32_be",
     (True, False, True, False): "utf_16_be",
@@ -140,11 +146,9 @@ def look_into(path: Path, file: IO[bytes]) -> tuple[Packing, IO[bytes]]:
             raise UserError(f"{shown(path)}:1: the file is {what}; take the data out of it first")
     encoding = encoding_of(head)
     text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    if text.startswith("<mediawiki"):
-        raise UserError(
-            f"{shown(path)}:1: a dump of a wiki; python data_process/extract_wiki.py makes JSONL "
-            "of it"
-        )
+    for beginning, what in NO_RECORDS.items():
+        if text.lower().startswith(beginning):
+            raise UserError(f"{shown(path)}:1: the file is {what}")
     ends_with_cr = "\r" in text and "\n" not in text
     form = form_of(inner_name(path).suffix.lower(), text.removeprefix("\ufeff").lstrip())
     packing = Packing(compression, encoding, ends_with_cr, form)

@@ -27,6 +27,13 @@ def mistyped(record: dict[str, Any]) -> str | None:
             what = "a list of messages" if right is list else "a text"
             value = record[wrong[0]]
             return f'nearly {name}, but "{wrong[0]}" is {type_name(value)}, and must be {what}'
+    lists = [k for k, v in record.items() if isinstance(v, list) and len(v) > 1]
+    held = [key for key in lists if all(isinstance(item, dict) for item in record[key])]
+    if held and not formats_of(record):
+        return (
+            f'the key "{held[0]}" holds {len(record[held[0]]):,} objects: if they are the records, '
+            f"write each in a line of its own, such as by jq -c '.[\"{held[0]}\"][]' FILE"
+        )
     return None
 
 

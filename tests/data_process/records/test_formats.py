@@ -235,6 +235,7 @@ def test_parts_of_text_are_joined_under_either_key_and_empty_pictures_are_none()
         ({"text": {"en": "a"}}, '"text" is an object, and must be a text'),
         ({"messages": "Hi"}, '"messages" is a text, and must be a list of messages'),
         ({"instruction": Q, "output": None}, '"output" is null, and must be a text'),
+        ({"data": [{"text": "a"}, {"text": "b"}]}, 'the key "data" holds 2 objects'),
     ],
 )
 def test_a_key_that_holds_something_else_is_named(

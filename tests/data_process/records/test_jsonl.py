@@ -97,6 +97,9 @@ def test_an_empty_file_is_refused(tmp_path: Path, content: str | bytes) -> None:
         (b"\x28\xb5\x2f\xfd\x04", r":1: here the zstd data is cut or damaged"),
         (b"PK\x03\x04\x14\0", r":1: the file is a ZIP archive"),
         (b"%PDF-1.7\n", r":1: the file is a PDF"),
+        (b"version https://git-lfs.github.com/spec/v1\n", r":1: the file is a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html>", r":1: the file is a web page"),
+        (b"<mediawiki xml:lang='en'>\n", r":1: the file is a dump of a wiki"),
         (b"PAR1" + bytes(40), r":1: a damaged table"),
         (
             GOOD.encode() + '{"text": "é"}\n'.encode("latin-1"),
@@ -116,6 +119,9 @@ def test_a_file_that_is_not_utf8_text_is_refused(
     [
         ("{'text': 'one'}\n", r":2: not valid JSON .*; mend or remove it"),
         ('{"text": "one"} {"text": "two"}\n', r":2: not valid JSON .*Extra data"),
+        ('{"text": "one"},\n', r":2: not valid JSON .*a comma stands behind the object"),
+        ('{"text": "one"}{"text": "two"}\n', r":2: .*a second object, which needs a line"),
+        ("{'text': 'one'}\n", r":2: .*single quotes, as Python prints"),
         ("one\n", r":2: not valid JSON"),
         (
             '{"text": "a cut li',
