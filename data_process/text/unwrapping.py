@@ -32,6 +32,9 @@ in German, with its capitals, about a half, in verse hardly a tenth."""
 ENOUGH = 3
 """When there are fewer wraps, all have to be in the middle of a sentence; in a paragraph of a text
 that is known to be wrapped, and wide, none."""
+MANY = 6
+"""So many breaks, all of them wraps of a wide text or after sentences, need hardly any other sign:
+names and titles begin with capitals."""
 BLOCK = 1 << 16
 """Characters of a long text that are looked at together."""
 LONGEST_WAITING = 1 << 22
@@ -74,7 +77,9 @@ def unwrapped(text: str) -> str:
     for measure in (columns,) if text.isascii() else (columns, characters):
         width = wrap_width(lines, measure)
         breaks = [line_break(*pair, width, measure) for pair in pairwise(lines)]
-        if is_wrapped([found for found in breaks if found]):
+        found = list(filter(None, breaks))
+        exact = width >= PROSE and len(found) >= MANY and all(map(is_explained, found))
+        if is_wrapped(found, exact):
             return "".join(joined(lines, breaks, width >= PROSE))
     return text
 
@@ -139,6 +144,11 @@ def line_break(
 def indent(line: str) -> int:
     """How many spaces a line begins with."""
     return len(line) - len(line.lstrip())
+
+
+def is_explained(found: LineBreak) -> bool:
+    """Whether a break is a wrap, or stands where a paragraph may end."""
+    return found.is_full or found.ends_sentence
 
 
 def is_wrapped(breaks: Sequence[LineBreak], is_prose: bool = False) -> bool:
