@@ -49,7 +49,7 @@ MARKS = (
 Anthropic's."""
 LOOSE_MARKS = re.compile(r"(?:^|\n)(Human|User|Assistant):")
 """BELLE's, which may also stand in a play."""
-LLAMA = re.compile(r"<s>\s*\[INST\](.*?)\[/INST\](.*?)(?:</s>|(?=<s>)|\Z)", re.DOTALL)
+LLAMA = re.compile(r"(?:<s>)?\s*\[INST\](.*?)\[/INST\](.*?)(?:</s>|(?=<s>|\[INST\])|\Z)", re.DOTALL)
 LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 WRITTEN_TURN = re.compile(
     r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL
@@ -175,7 +175,7 @@ def written_out(text: str, loosely: bool = False) -> list[Turn]:
     """
     if text.lstrip().startswith("<|im_start|>"):
         return [with_text(role, content, 1) for role, content in WRITTEN_TURN.findall(text)]
-    if text.lstrip().startswith("<s>"):
+    if text.lstrip().startswith(("<s>", "[INST]")):
         return [turn for exchange in LLAMA.findall(text) for turn in llama_turns(*exchange)]
     for marks in (*MARKS, LOOSE_MARKS) if loosely else MARKS:
         if marks.match(text):

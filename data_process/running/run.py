@@ -170,9 +170,9 @@ def nothing_left(counts: Counter[str], after: str = "") -> list[str]:
     if counts["out"]:
         return []
     reasons = [f"{name} ({number:,})" for name, number in counts_named(counts, "dropped: ")]
+    dropped = f"; dropped: {first_of(reasons, 5)}; --rejected FILE shows them" if reasons else ""
     return [
-        f"nothing is left{after} of {counts['in']:,} documents, so no output was written; dropped: "
-        f"{first_of(reasons, 5) or 'none'}; --rejected FILE shows them"
+        f"nothing is left{after} of {counts['in']:,} documents, so no output was written{dropped}"
     ]
 
 

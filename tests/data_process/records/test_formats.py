@@ -77,6 +77,7 @@ PUBLIC: dict[str, dict[str, Any]] = {
         f"### Response:\n{A}"
     },
     "Llama 2": {"text": f"<s>[INST] {Q} [/INST] {A} </s>"},
+    "Mistral": {"text": f"[INST] {Q} [/INST] {A}</s>"},
     "trl, prompt and completion": {"prompt": [USER], "completion": [GOOD]},
     "HelpSteer": {"prompt": Q, "response": A, "helpfulness": 4},
     "Parquet's nulls": {"messages": [{**USER, "tool_calls": None, "name": None}, GOOD]},
