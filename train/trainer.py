@@ -18,7 +18,7 @@ import torch
 
 from config import TrainConfig, UserError
 from model.directory.pretrained import model_files
-from model.directory.storage import Writer, read_object, update_directory
+from model.directory.storage import Writer, read_object, replace_file, text_writer, update_directory
 from train.checkpoint import (
     GUARD,
     STATE,
@@ -50,6 +50,8 @@ from train.stage import Stage, with_dtype
 from train.step import RecordQueue, StepGuard, TrainingStep
 
 T = TypeVar("T")
+SETTINGS = "run.yaml"
+"""The settings of the last start, as a file for --config."""
 
 
 def train(stage: Stage, world: World) -> int:
@@ -110,7 +112,7 @@ class Run:
         self.stage, self.world, self.identity, self.stop = stage, world, identity, stop
         self.config, self.model = stage.config, stage.model
         self.checkpoints = stage.output_dir / "checkpoints"
-        self.lock = take_output_dir(self.checkpoints, stage.settings) if world.is_main else None
+        self.lock = take_output_dir(self.checkpoints) if world.is_main else None
         self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
         self.total = total_steps(len(stage.rows), self.config)
         self.records = RecordQueue(world.device, stage.objective.metrics)
@@ -122,6 +124,7 @@ class Run:
         found = None
         if world.is_main:
             found = find_checkpoint(self.checkpoints, self.identity, config.extend)
+            replace_file(self.stage.output_dir / SETTINGS, text_writer(self.stage.settings))
         name = world.same(found.name if found else None)
         checkpoint = self.checkpoints / name if name else None
         plan = announcement(self.stage, world, step_of(checkpoint), self.total)

@@ -14,15 +14,12 @@ from model.directory.storage import (
     clear_leftovers,
     lock_file,
     read_object,
-    replace_file,
     sync_directory,
-    text_writer,
     verify,
 )
 from train.checkpoint import STATE, Identity, list_checkpoints
 
 LOCK = "run.lock"
-SETTINGS = "run.yaml"
 
 
 def complete_summary(directory: Path, identity: Identity) -> dict[str, Any] | None:
@@ -76,10 +73,9 @@ def refuse_other_model(directory: Path, identity: Identity, extend: bool) -> Non
         )
 
 
-def take_output_dir(checkpoints: Path, settings: str = "") -> IO[bytes]:
-    """Makes a model directory, or clears it of what an interrupted save left there, and writes the
-    run's settings there (a text for --config). Other runs are kept out while the file that is
-    returned is open; the system closes that of a killed process.
+def take_output_dir(checkpoints: Path) -> IO[bytes]:
+    """Makes a model directory, or clears it of what an interrupted save left there, and keeps other
+    runs out while the file that is returned is open; the system closes that of a killed process.
 
     Raises:
         UserError: the directory cannot be made, or another run is writing there now.
@@ -99,6 +95,4 @@ def take_output_dir(checkpoints: Path, settings: str = "") -> IO[bytes]:
             "(it saves), and run the same command again"
         )
     clear_leftovers(checkpoints.parent)
-    if settings:
-        replace_file(checkpoints.parent / SETTINGS, text_writer(settings))
     return lock

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -149,8 +150,11 @@ def test_an_extension_that_is_killed_ends_as_one_that_is_not(finished: Workspace
 
 @pytest.mark.full
 def test_the_ways_on_are_named_and_a_run_under_way_cannot_be_extended(finished: Workspace) -> None:
+    settings = finished.path / "pretrain" / "run.yaml"
+    before = settings.read_bytes()
     refused = finished.run("pretrain", "--max_steps=20")
     assert refused.returncode == 2
+    assert settings.read_bytes() == before
     assert "add --extend" in refused.stderr
     assert "--init_from pretrain" in refused.stderr
     (finished.path / "pretrain" / "training_summary.json").unlink()
@@ -179,6 +183,19 @@ def test_a_run_from_another_model_continues_and_knows_its_start(finished: Worksp
     assert "not measured" in tuned.stdout
     more = finished.run("sft", "--init_from=sft", "--train_on=last", output="more")
     assert more.returncode == 0, more.stderr
+
+
+@pytest.mark.full
+def test_the_settings_that_a_run_wrote_are_its_command(finished: Workspace) -> None:
+    script = finished.command("pretrain")[1]
+    done = subprocess.run(
+        [sys.executable, script, "--config=pretrain/run.yaml"],
+        cwd=finished.path,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert "is complete: 12 steps" in done.stdout, done.stderr
 
 
 @pytest.mark.full
