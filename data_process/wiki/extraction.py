@@ -217,6 +217,8 @@ class DumpExtraction:
             text = page.text or ""
             text = PAGE_FRAME.sub("", text) if page.model == PROOFREAD else text
             return self.cleaner.clean(text, page.title)
+        except UserError:
+            raise
         except Exception as error:
             fault = f"{type(error).__name__}: {error}"
             what = f"the cleaner failed on the page {page.title!r} ({fault}); please report it"

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from config import UserError
 from data_process.records.parts import signature_of
 from data_process.running.run import run_step
 from data_process.running.step import MAIN, Part, PartOutput, Step, stream_records
@@ -32,8 +33,8 @@ FORMAT = 1
 """Of the file; one in another format is made again."""
 LONGEST_TEMPLATE = 200_000
 """Characters of a template; longer ones are data."""
-PARSED = 8_000_000
-"""Characters of templates that a process keeps parsed."""
+PARSED = 3_000_000
+"""Characters of templates that a process keeps parsed, at some 20 bytes each."""
 UNUSED = ("/doc", "/sandbox", "/testcases")
 """How the titles of pages end that are about templates."""
 MAX_REDIRECTS = 2
@@ -140,18 +141,24 @@ def opened(store: Path) -> sqlite3.Connection:
 def write_store(path: Path, rows: Iterator[dict[str, str]], identity: str) -> None:
     """Writes the file of templates."""
     path.unlink(missing_ok=True)
-    with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(SCHEMA)
-        database.execute("INSERT INTO identity VALUES (?)", (identity,))
-        insert = "INSERT OR REPLACE INTO templates VALUES (:wiki, :name, :text, :target)"
-        database.executemany(insert, rows)
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.executescript(SCHEMA)
+            database.execute("INSERT INTO identity VALUES (?)", (identity,))
+            insert = "INSERT OR REPLACE INTO templates VALUES (:wiki, :name, :text, :target)"
+            database.executemany(insert, rows)
+    except sqlite3.Error as error:
+        raise UserError(
+            f"{path}: the templates of the dump cannot be written ({error}); free some space, or "
+            "name an output on another disk, and run the same command again"
+        ) from error
 
 
 class TemplateStore:
     """Looks up the templates of one wiki."""
 
     def __init__(self, store: Path, site: SiteInfo) -> None:
-        self.database, self.wiki = opened(store), key_of(site)
+        self.store, self.database, self.wiki = store, opened(store), key_of(site)
         self.parsed: dict[str, Template | None] = {}
         self.size = 0
 
@@ -159,7 +166,13 @@ class TemplateStore:
         """The template of a name, after its redirects; None: there is none."""
         if name in self.parsed:
             return self.parsed[name]
-        template = self.read(name)
+        try:
+            template = self.read(name)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{self.store}: cannot be read ({error}); remove it, and run the same command "
+                "again: it is made from the dump"
+            ) from error
         size = len(template.body.text) if template and template.body else 0
         self.size += size + 100
         if self.size > PARSED:

@@ -17,12 +17,19 @@ from typing import Any
 
 import pytest
 
-from config import ROOT
+from config import ROOT, UserError
+from data_process.running.step import run_part
+from data_process.running.work_dir import prepare_work_dir
 from data_process.running.workers import Execution
 from data_process.wiki.dump.reader import DumpReader, cut_dump
 from data_process.wiki.dump.xml_pages import Page, SiteInfo
 from data_process.wiki.extraction import ExtractionSettings, extract
-from data_process.wiki.template_pages import TemplateStore
+from data_process.wiki.template_pages import (
+    TemplateStep,
+    TemplateStore,
+    learn_templates,
+    templates_in,
+)
 from tests.data_process.dumps import dump, multistream, page, template_pages
 from tests.data_process.wiki.wiki_templates import WIKIS
 from tool.benchmarks.cleaning import sentences_in
@@ -133,6 +140,42 @@ def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
         (tmp_path / "out.templates").write_bytes(damage)
         texts, _ = extracted(tmp_path, [path])
         assert texts == expected
+
+
+def test_a_store_that_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
+    path = wiki_dump(tmp_path, "fr")
+    out = tmp_path / "out.templates"
+    limited = f"ulimit -f 8; exec {sys.executable} {SCRIPT} {path} --output_dir {tmp_path / 'out'}"
+    result = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert "cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not out.exists()
+    extracted(tmp_path, [path])
+    site = cut_dump(path)[0].site
+    assert site
+    store = TemplateStore(out, site)
+    store.close()
+    store.database = sqlite3.connect(":memory:")
+    with pytest.raises(UserError, match=f"{out}: cannot be read .*; remove it"):
+        store.find("S-")
+    store.close()
+
+
+def test_a_killed_pass_over_the_templates_continues(tmp_path: Path) -> None:
+    bodies = [page(n, f"Mill {n} is {{{{word|{n}}}}}.") for n in range(40)]
+    path = tmp_path / "multi.xml.bz2"
+    path.write_bytes(multistream([*bodies, *template_pages({"Word": "old ({{{1}}})"})], 3)[0])
+    parts = cut_dump(path, 2000)
+    work_dir, store = tmp_path / "work", tmp_path / "store"
+    step = TemplateStep(tuple(parts))
+    work_dir.mkdir()
+    for number in range(len(parts) - 1):
+        prepare_work_dir(work_dir, step, len(parts))
+        run_part(step, number, work_dir)
+    assert learn_templates(step, store, work_dir, Execution(workers=1)) == 1
+    assert templates_in(store, step) == 1
+    assert templates_in(store, TemplateStep(tuple(parts[1:]))) is None
 
 
 def test_several_files_share_the_templates_of_their_wiki(tmp_path: Path) -> None:
