@@ -27,6 +27,8 @@ CONVERSATION_EXAMPLE = (
 LABELS = ("label", "kto_tag")
 """Keys that say whether an answer is good (KTO)."""
 PICTURE_KEYS = ("image", "images", "video", "videos", "audio", "audios")
+BESIDE = {"chosen", "rejected", "tools", "system", *LABELS, *PICTURE_KEYS}
+"""What changes the meaning of turns that it stands beside."""
 TURN_KEYS = {"role", "content", "weight"}
 """What training knows of a message."""
 TOOL_KEYS = {"tool_calls", "tool_call_id", "function_call"}
@@ -125,14 +127,22 @@ def conversation_problems(record: dict[str, Any]) -> Iterator[str]:
         texts = "; texts are for train_pretrain.py" if "text" in record else ""
         yield f"found {described(record)}; a line must be {CONVERSATION_EXAMPLE}{texts}"
         return
-    if "chosen" in record or "rejected" in record or label_of(record) is False:
-        yield "a preference, no conversation to learn: process_jsonl.py convert keeps good answers"
-        return
     messages = conversation_of(record)
-    found = [*turn_problems(record, messages)] or [*message_problems(messages)]
+    found = list(message_problems(messages))
+    if found or not is_ordinary(record, messages):
+        if "chosen" in record or "rejected" in record or label_of(record) is False:
+            yield "a preference, no conversation to learn: process_jsonl.py convert keeps the good"
+            return
+        found = [*turn_problems(record, messages)] or found
     yield from found
     if not found and not any(message["role"] == "assistant" for message in messages):
         yield "no assistant's turn, so nothing to learn; add one"
+
+
+def is_ordinary(record: dict[str, Any], messages: list[dict[str, Any]]) -> bool:
+    """Whether a good conversation has nothing beside its turns: of nearly all that is known at
+    once."""
+    return BESIDE.isdisjoint(record) and all(message.keys() <= TURN_KEYS for message in messages)
 
 
 def turn_problems(record: dict[str, Any], messages: object) -> Iterator[str]:
