@@ -136,7 +136,7 @@ def parse(text: str, is_template: bool = False) -> Fragment:
             pieces.append("{" * number)
             continue
         kept = number == 3 and not is_template and text[end : end + 1] == "-"
-        left = close(pieces, stack, number - kept)
+        left = close(pieces, stack, number - kept, is_template)
         is_code = left == number - kept > 1 and is_typed(text, start, "{", "}")
         pieces.append("}" * ((left if is_code else left % 2) + kept))
     for place, opened in stack:
@@ -145,11 +145,14 @@ def parse(text: str, is_template: bool = False) -> Fragment:
     return fragment_of(pieces)
 
 
-def close(pieces: list[str | Braces], stack: list[tuple[int, int]], number: int) -> int:
-    """Closes what so many braces close; returns how many are left."""
+def close(
+    pieces: list[str | Braces], stack: list[tuple[int, int]], number: int, is_template: bool
+) -> int:
+    """Closes what so many braces close; returns how many are left. Four of them are a parameter in
+    single braces in a template, and a template in a template in an article."""
     while number >= 2 and stack:
         place, opened = stack.pop()
-        used = 3 if opened >= 3 and number >= 3 and opened != 4 else 2
+        used = 3 if opened >= 3 and number >= 3 and (is_template or opened != 4) else 2
         inside = pieces[place + 1 :]
         del pieces[place:]
         if opened - used:

@@ -72,6 +72,12 @@ def known_templates(project: str = "wikipedia") -> dict[str, Renderer]:
     return dict(found)
 
 
+@cache
+def known_notes() -> frozenset[str]:
+    """Templates with which no prose is lost."""
+    return frozenset(table_of("templates")["notes"])
+
+
 @dataclass(frozen=True)
 class Template:
     """A template of the dump."""
@@ -236,7 +242,7 @@ class TemplateCleaner:
         """What a template of the list shows; None: it is not in it."""
         if renderer := known_templates(self.project).get(name):
             return renderer(self.wiki, call.arguments())
-        if name in table_of("templates")["notes"] or name.startswith("cite "):
+        if name in known_notes() or name.startswith("cite "):
             return ""
         character: str | None = table_of("templates")["characters"].get(name)
         if character is not None:
