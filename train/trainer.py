@@ -9,14 +9,13 @@ A save comes before the evaluation of the same step, so nothing an evaluation do
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from config import TrainConfig, UserError
+from config import UserError
 from model.directory.pretrained import model_files
 from model.directory.storage import Writer, read_object, replace_file, text_writer, update_directory
 from train.checkpoint import (
@@ -36,10 +35,10 @@ from train.compilation import Compilation, training_loss, use_deterministic_kern
 from train.data.batches import Prefetch, RowOrder, step_batches, total_steps
 from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte, generate_samples, sample_prompts
-from train.machine import describe_machine, git_commit, keep_freed_memory, set_matmul_precision
+from train.machine import keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, set_learning_rates
-from train.run.directory import complete_summary, refuse_other_model, take_output_dir
-from train.run.limits import refuse_without_room
+from train.run.directory import complete_summary, origin, refuse_other_model, take_output_dir
+from train.run.limits import refuse_uneven_batch, refuse_without_room
 from train.run.logs import MUON_RATE, RunLogger, in_bits
 from train.run.picture import draw_picture
 from train.run.plan import announcement
@@ -93,16 +92,6 @@ def train(stage: Stage, world: World) -> int:
         refuse_without_room(stage, total_steps(len(stage.rows), stage.config))
     with StopRequest(speaks=world.is_main) as stop:
         return Run(stage, world, identity, stop).go()
-
-
-def refuse_uneven_batch(config: TrainConfig, world: World) -> None:
-    """Raises UserError when processes and micro-batches do not divide the batch."""
-    parts = world.size * config.gradient_accumulation_steps
-    if config.batch_size % parts:
-        raise UserError(
-            f"--batch_size {config.batch_size} cannot be shared by {world.size} processes with "
-            f"{config.gradient_accumulation_steps} micro-batches each: use a multiple of {parts}"
-        )
 
 
 class Run:
@@ -341,18 +330,15 @@ class Run:
 
     def summary(self, complete: bool) -> dict[str, Any]:
         """The content of `training_summary.json`: what made the model."""
-        step = self.progress.step
+        step, logger = self.progress.step, self.logger
         return {
             "complete": complete,
             "stage": self.stage.name,
             "step": step,
             "total_steps": self.total,
-            "tokens_seen": self.logger.tokens_at(step),
-            "bits_per_byte": self.logger.bits_per_byte,
-            "seconds": round(self.logger.seconds, 1),
-            "command": sys.argv,
-            "git_commit": git_commit(),
-            "machine": describe_machine(self.world.device),
-            "processes": self.world.size,
+            "tokens_seen": logger.tokens_at(step),
+            "bits_per_byte": logger.bits_per_byte,
+            "seconds": round(logger.seconds, 1),
+            **origin(self.world),
             **dataclasses.asdict(self.identity),
         }

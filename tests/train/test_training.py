@@ -19,9 +19,9 @@ from train.checkpoint import Identity, Progress, list_checkpoints, save_checkpoi
 from train.data.batches import StreamRows
 from train.distributed import World
 from train.evaluation import ValidationGroup, sample_prompts
+from train.run.limits import refuse_uneven_batch
 from train.run.logs import BAR
 from train.run.plan import flops_per_token
-from train.trainer import refuse_uneven_batch
 
 
 def log_of(workspace: Workspace, stage: str, name: str = "loss_log.jsonl") -> list[dict[str, Any]]:

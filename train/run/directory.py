@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +19,8 @@ from model.directory.storage import (
     verify,
 )
 from train.checkpoint import STATE, Identity, list_checkpoints
+from train.distributed import World
+from train.machine import describe_machine, git_commit
 
 LOCK = "run.lock"
 
@@ -96,3 +99,13 @@ def take_output_dir(checkpoints: Path) -> IO[bytes]:
         )
     clear_leftovers(checkpoints.parent)
     return lock
+
+
+def origin(world: World) -> dict[str, Any]:
+    """What a summary says of where a run was made: command, code and machine."""
+    return {
+        "command": sys.argv,
+        "git_commit": git_commit(),
+        "machine": describe_machine(world.device),
+        "processes": world.size,
+    }

@@ -28,6 +28,16 @@ ALLOCATION_FAILED = ("can't allocate memory", "out of memory", "bad_alloc", "sta
 """What the messages of torch's allocators and of Python say when memory is short."""
 
 
+def refuse_uneven_batch(config: TrainConfig, world: World) -> None:
+    """Raises UserError when processes and micro-batches do not divide the batch."""
+    parts = world.size * config.gradient_accumulation_steps
+    if config.batch_size % parts:
+        raise UserError(
+            f"--batch_size {config.batch_size} cannot be shared by {world.size} processes with "
+            f"{config.gradient_accumulation_steps} micro-batches each: use a multiple of {parts}"
+        )
+
+
 def refuse_too_large(shape: ModelConfig, config: TrainConfig, world: World) -> None:
     """Raises UserError when a step cannot fit in the memory that is free now; a way out is named.
 
