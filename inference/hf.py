@@ -20,7 +20,7 @@ from config import PathConfig, converted_dir
 from inference.settings import TransformersChatConfig
 
 
-def main() -> None:
+def main() -> int:
     """Reads the flags, loads the converted model, chats."""
     default = TransformersChatConfig(model_dir=converted_dir(PathConfig.sft_model_dir))
     config = parse_flags(
@@ -33,7 +33,7 @@ def main() -> None:
     from inference.terminal.backends import TransformersBackend
     from inference.terminal.chat import run_chat
 
-    run_chat(TransformersBackend(config), config)
+    return run_chat(TransformersBackend(config), config)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,14 @@ from cli import parse_flags, run_script
 from inference.settings import ChatConfig
 
 
-def main() -> None:
+def main() -> int:
     """Reads the flags, loads the model, chats."""
     config = parse_flags(ChatConfig(), "Chats with a model in the terminal.")
     # These import torch, which takes seconds: not for --help.
     from inference.terminal.backends import EtudeBackend
     from inference.terminal.chat import run_chat
 
-    run_chat(EtudeBackend.load(config), config)
+    return run_chat(EtudeBackend.load(config), config)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from inference.settings import TransformersChatConfig
 from inference.terminal.backends import Backend
 from inference.terminal.console import (
     ReadLine,
+    hidden_keys,
     notify,
     open_input,
     prepare_streams,
@@ -52,14 +55,19 @@ class ChatState:
     """The last answer."""
     own_files: set[Path] = field(default_factory=set)
     """Files of this conversation, which may be written again."""
+    failed: bool = False
+    """Whether a message or a command was refused."""
 
 
-def run_chat(backend: Backend, config: TransformersChatConfig) -> None:
+def run_chat(backend: Backend, config: TransformersChatConfig) -> int:
     """A chat in the terminal; with a prompt, one answer.
 
     Args:
         backend: the model.
         config: the flags.
+
+    Returns:
+        The exit code: of a pipe, 2 when one of its lines was refused.
 
     Raises:
         UserError: the flags do not fit the model, or the prompt does not fit the context.
@@ -80,11 +88,13 @@ def run_chat(backend: Backend, config: TransformersChatConfig) -> None:
         answer(state, readable(config.prompt))
         if state.last and state.last.finish_reason == "cancelled":
             raise KeyboardInterrupt
-        return
+        return 0
     if person:
         kind = "" if backend.is_chat else "A pretrained model: it continues what you write. "
         notify(backend.title, f"{kind}/help shows the commands, Ctrl-D leaves.")
-    converse(state, open_input(), config.json)
+    with hidden_keys() if person else nullcontext():
+        converse(state, open_input(), config.json)
+    return 2 if state.failed and not person else 0
 
 
 def converse(state: ChatState, read: ReadLine, as_json: bool) -> None:
@@ -94,7 +104,7 @@ def converse(state: ChatState, read: ReadLine, as_json: bool) -> None:
         try:
             text = read()
             warned = False
-            if text is None or text.strip() == "/exit":
+            if text is None or command_of(text.strip()) == "/exit":
                 return
             respond(state, text, as_json)
         except KeyboardInterrupt:
@@ -109,7 +119,7 @@ def respond(state: ChatState, text: str, as_json: bool) -> None:
     """Answers a message, or runs it as a command."""
     line = text.strip()
     try:
-        if is_command(line):
+        if command_of(line):
             run_command(state, line)
         elif line and as_json:
             answer_in_json(state, text)
@@ -118,6 +128,7 @@ def respond(state: ChatState, text: str, as_json: bool) -> None:
                 show(text)  # so that it reads as one with its continuation
             answer_in_text(state, text)
     except UserError as error:
+        state.failed = True
         if as_json:  # a script waits for a line a message
             print(json.dumps({"error": str(error)}, ensure_ascii=False), flush=True)
         else:
@@ -159,17 +170,21 @@ def run_command(state: ChatState, line: str) -> None:
     Raises:
         UserError: it cannot be done.
     """
-    name, _, argument = line.partition(" ")
+    name, argument = command_of(line), " ".join(line.split(maxsplit=1)[1:])
     if name not in COMMANDS:
         raise UserError(f"there is no {name}; /help shows the commands")
-    COMMANDS[name](state, argument.strip())
+    usage, _, _ = (COMMANDS[name].__doc__ or "").partition("  ")
+    if argument and usage == name:
+        raise UserError(f"{name} stands alone, without {argument!r:.60}; /help shows the commands")
+    COMMANDS[name](state, argument)
 
 
-def is_command(line: str) -> bool:
-    """Whether a line is a command and not a message: /word, maybe with an argument on the same
-    line."""
-    name = line.partition(" ")[0]
-    return name.startswith("/") and name[1:].isalpha() and "\n" not in line
+def command_of(line: str) -> str:
+    """The command of a line, /word, maybe with an argument on the same line; empty when the line is
+    a message."""
+    name = line.split(maxsplit=1)[0] if line else ""
+    is_command = name.startswith("/") and name[1:].isalpha() and "\n" not in line
+    return name.lower() if is_command else ""
 
 
 def show_help(state: ChatState, argument: str) -> None:
@@ -224,10 +239,12 @@ def number_of(name: str, value: str) -> Any:
     """A setting's value from its text."""
     if name == "seed" and value == "none":
         return None
+    is_float = isinstance(getattr(SamplingConfig(), name), float)
     try:
-        return float(value) if isinstance(getattr(SamplingConfig(), name), float) else int(value)
+        return float(value) if is_float else int(value)
     except ValueError as error:
-        raise UserError(f"{name} must be a number, not {value!r}") from error
+        kind = "a number" if is_float else "a whole number"
+        raise UserError(f"{name} must be {kind}, not {value!r:.60}") from error
 
 
 def regenerate(state: ChatState, argument: str) -> None:
@@ -258,7 +275,7 @@ def save(state: ChatState, argument: str) -> None:
     path = path_of(argument, "/save")
     if not chat_of(state).turns:
         raise UserError("there is nothing to save yet: write something first")
-    if path.exists() and path.resolve() not in state.own_files:
+    if os.path.lexists(path) and path.resolve() not in state.own_files:
         raise UserError(f"{path} is there already: choose another name")
     save_conversation(path, messages)
     state.own_files.add(path.resolve())
@@ -282,7 +299,10 @@ def path_of(argument: str, command: str) -> Path:
     """The file that a command names."""
     if not argument:
         raise UserError(f"name a file: {command} talk.json")
-    return Path(argument).expanduser()
+    try:
+        return Path(argument.replace("\0", "")).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{argument}: there is no such home directory") from error
 
 
 COMMANDS: dict[str, Callable[[ChatState, str], None]] = {

@@ -6,15 +6,18 @@ answers alone.
 
 from __future__ import annotations
 
+import codecs
 import io
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import cast
 from unicodedata import east_asian_width
 
+from config import UserError
 from inference.engine.answers import Spell, Token, token_text
 from terminal import has_colours
 
@@ -70,16 +73,50 @@ def paint(text: str, style: str) -> str:
 def open_input() -> ReadLine:
     """How messages are read: with editing and a history where a person types, else line by line."""
     if not sys.stdin.isatty():
-        return read_pipe
+        return open_pipe()
     return open_editor(history_file(), on_stderr=not sys.stdout.isatty())
 
 
-def read_pipe() -> str | None:
-    """The next line of a pipe or a file."""
+def open_pipe() -> ReadLine:
+    """Reads a pipe or a file line by line: UTF-8, or UTF-16 with a byte-order mark, as PowerShell
+    writes it."""
+
+    def read() -> str | None:
+        line = sys.stdin.readline()
+        return readable(line).removesuffix("\n") if line else None
+
     try:
-        return readable(input())
-    except EOFError:
-        return None
+        if isinstance(sys.stdin, io.TextIOWrapper):  # else it was replaced, as in a test
+            start = cast(io.BufferedReader, sys.stdin.buffer).peek(2)[:2]
+            encoding = (
+                "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+            )
+            sys.stdin.reconfigure(encoding=encoding, errors="replace")
+    except OSError as error:
+        raise UserError(
+            f"standard input cannot be read ({error.strerror}): give a message with --prompt"
+        ) from error
+    return read
+
+
+@contextmanager
+def hidden_keys() -> Iterator[None]:
+    """Keeps keys that are pressed while the model answers off the screen: they wait for the next
+    prompt."""
+    try:
+        import termios
+    except ImportError:  # Windows shows only what a program reads
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    hidden = [*before]
+    hidden[3] &= ~(termios.ECHO | termios.ICANON)  # the local modes; Ctrl-C stays a signal ...
+    hidden[3] |= termios.NOFLSH  # ... that does not cost what was typed before it
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 def history_file() -> Path:
@@ -117,7 +154,7 @@ def open_editor(history: Path, on_stderr: bool = False) -> ReadLine:
         output=create_output(sys.stderr) if on_stderr else None,
         multiline=True,
         reserve_space_for_menu=0,
-        prompt_continuation=lambda width, number, wrapped: MORE,
+        prompt_continuation=lambda width, number, wrapped: "" if wrapped else MORE,
     )
 
     def read() -> str | None:

@@ -173,12 +173,14 @@ def save_conversation(path: Path, messages: Sequence[Message]) -> None:
         UserError: it cannot be written.
     """
     text = json.dumps({"conversations": list(messages)}, ensure_ascii=False, indent=2)
-    part = path.with_name(f"{path.name}.part")
     try:
+        part = path.with_name(f"{path.name}.part")
         part.write_text(text + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
         raise UserError(f"{path}: it cannot be written ({error.strerror})") from error
+    except ValueError as error:  # "/", "."
+        raise UserError(f"{path}: this is no name of a file") from error
 
 
 def load_conversation(path: Path) -> list[Message]:
@@ -189,10 +191,10 @@ def load_conversation(path: Path) -> list[Message]:
         UserError: it cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: it cannot be read ({error.strerror})") from error
-    except ValueError as error:  # not UTF-8, not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or no end of brackets
         raise UserError(f"{path}: this is no conversation in JSON ({error})") from error
     messages = content.get("conversations") if isinstance(content, dict) else None
     if problem := check_messages(messages):

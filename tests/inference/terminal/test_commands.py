@@ -18,7 +18,7 @@ from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
 from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend
-from inference.terminal.chat import ChatState, is_command, run_chat, run_command
+from inference.terminal.chat import ChatState, command_of, run_chat, run_command
 from inference.terminal.console import (
     CONTROL,
     open_editor,
@@ -83,7 +83,16 @@ def test_settings_change_what_is_said(state: ChatState, capsys: Capture) -> None
         ("/temperature hot", "temperature must be a number, not 'hot'"),
         ("/temperature -1", "temperature is -1.0"),
         ("/set heat 3", "there is no setting heat: choose one of temperature, top_k"),
-        ("/set top_k 1.5", "top_k must be a number"),
+        ("/set top_k 1.5", "top_k must be a whole number"),
+        ("/set top_k 5 6", "top_k must be a whole number, not '5 6'"),
+        ("/set temperature nan", "temperature is nan: use a finite number"),
+        ("/clear all", "/clear stands alone, without 'all'; /help shows the commands"),
+        ("/tokens 5", "/tokens stands alone"),
+        ("/regenerate please", "/regenerate stands alone"),
+        ("/HELP me", "/help stands alone"),
+        ("/save ~nobody-here/x.json", "there is no such home directory"),
+        ("/load ~nobody-here/x.json", "there is no such home directory"),
+        ("/load .", "it cannot be read"),
         ("/tokens", "there is no answer yet"),
         ("/regenerate", "no answer yet"),
         ("/save", "name a file: /save talk.json"),
@@ -108,11 +117,14 @@ def test_every_command_is_in_the_help(state: ChatState, capsys: Capture) -> None
 
 
 def test_what_is_a_command() -> None:
-    assert is_command("/help")
-    assert is_command("/system You are kind.")
-    assert not is_command("/usr/bin is a folder")
-    assert not is_command("/ or not")
-    assert not is_command("/system is a word\nin two lines")
+    assert command_of("/help")
+    assert command_of("/system You are kind.")
+    assert command_of("/exit now") == command_of("/EXIT") == "/exit"
+    assert command_of("/exit\tnow") == "/exit"
+    assert not command_of("")
+    assert not command_of("/usr/bin is a folder")
+    assert not command_of("/ or not")
+    assert not command_of("/system is a word\nin two lines")
 
 
 def test_the_system_prompt_counts_from_the_next_answer_on(state: ChatState) -> None:
@@ -171,6 +183,7 @@ def test_a_saved_conversation_goes_on_where_it_was(state: ChatState, tmp_path: P
         ("[]", "must be a non-empty list"),
         ('{"conversations": [{"role": "user"}]}', "needs a content"),
         ("not json", "this is no conversation in JSON"),
+        ("[" * 100_000, "this is no conversation in JSON"),
     ],
 )
 def test_a_file_that_is_no_conversation_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -184,8 +197,21 @@ def test_a_question_without_an_answer_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     text = json.dumps({"conversations": [*turns, {"role": "user", "content": "c"}]})
-    path.write_text(text, encoding="utf-8")
-    assert load_conversation(path) == turns
+    for encoding in ("utf-8", "utf-8-sig"):  # with a byte-order mark, as some editors write it
+        path.write_text(text, encoding=encoding)
+        assert load_conversation(path) == turns
+
+
+@pytest.mark.parametrize("name", [".", "/", "nowhere/x.json", f"{'x' * 300}.json"])
+def test_a_conversation_that_cannot_be_saved_is_not_lost(
+    state: ChatState, monkeypatch: Patch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ask(state, "Hello")
+    with pytest.raises(UserError, match=r"cannot be written|is there already"):
+        run_command(state, f"/save {name}")
+    run_command(state, "/save x.json")
+    assert load_conversation(tmp_path / "x.json")[0]["content"] == "Hello"
 
 
 def test_a_pretrained_model_has_no_conversation(backend: EtudeBackend) -> None:
