@@ -58,9 +58,12 @@ BOLD, ITALIC, BOTH = 3, 2, 5
 MAGIC = re.compile(
     r"__(?:(?:NO|FORCE)?TOC|NO(?:EDITSECTION|GALLERY|INDEX|TITLECONVERT|CONTENTCONVERT|TC|CC|"
     r"NEWSECTIONLINK)|NEWSECTIONLINK|HIDDENCAT|INDEX|STATICREDIRECT|DISAMBIG|START|END|"
-    r"EXPECTUNUSEDCATEGORY|ARCHIVEDTALK|NOTALK|[\u3040-\u9fff]+)__",
-    re.IGNORECASE,
+    r"EXPECTUNUSEDCATEGORY|ARCHIVEDTALK|NOTALK|[^\W\d_a-z]+)__"
+    r"|^__[^\W\d_][^\W\d]+__$",
+    re.IGNORECASE | re.MULTILINE,
 )
+"""Those of English anywhere, and of languages that are not written in Latin letters; others, such
+as __SOMMAIRE__, in a line of their own."""
 SIGNATURE = re.compile(r"~~~+")
 ENTITY = re.compile(r"&(#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,31});")
 SUPERSCRIPTS = str.maketrans("0123456789+-−–", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁻")

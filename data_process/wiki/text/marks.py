@@ -29,11 +29,11 @@ ALL = "".join(
 )
 DELETED = dict.fromkeys(map(ord, ALL))
 
-SENTENCE_END = re.compile(r"[.!?。！？][\"'”’»」』)）\]]*\s*$")
+SENTENCE_END = re.compile(r"[.!?。！？।॥؟۔።։][\"'”’»」』)）\]]*\s*$")
 INNER_END = re.compile(r"[^\W\d_]{4}[.!?]\s+[^\W\d_a-z]")
-HAN = re.compile("[\u3040-\u9fff]")
+SYLLABLE = re.compile("[\u3040-\u9fff\uac00-\ud7a3]")
 MIN_LETTERS = 40
-"""Of a sentence; a Chinese or Japanese character counts as three."""
+"""Of a sentence; a Chinese, Japanese or Korean character counts as three."""
 MARKED_PART = re.compile(f"{CAPTION}([^{CAPTION}{CAPTION_END}]*){CAPTION_END}")
 CODE = re.compile(f"{BLOCK}[0-9]*{BLOCK_END}")
 
@@ -68,7 +68,7 @@ def is_sentence(text: str, min_letters: int = MIN_LETTERS) -> bool:
     the end of a sentence."""
     if not SENTENCE_END.search(text) and not INNER_END.search(text):
         return False
-    return len(text) + 2 * len(HAN.findall(text)) >= min_letters
+    return len(text) + 2 * len(SYLLABLE.findall(text)) >= min_letters
 
 
 def place_captions(text: str) -> str:

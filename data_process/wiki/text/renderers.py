@@ -28,8 +28,11 @@ YEAR = re.compile(r"[0-9]{4}")
 SCALED = re.compile(r"e([369])([A-Za-z].*)")
 SCALES = {"3": "thousand", "6": "million", "9": "billion"}
 """{{convert|2.5|e6acre}}: 2.5 million acres."""
-PLAIN_NUMBER = re.compile(r"([-−]?)(\d+)(\.\d+)?")
+PLAIN_NUMBER = re.compile(r"([-−]?)(\d+)(\.\d+)?", re.ASCII)
+DIGITS = "0123456789"
 THOUSAND = re.compile(r"(?<=\d)(?=(?:\d{3})+\Z)")
+LAKH = re.compile(r"(?<=\d)(?=(?:\d{2})*\d{3}\Z)")
+"""12,34,567, as in India."""
 NUMBER = re.compile(r"[-+−]?[\d.,]*\d(?:[-+/ ]*\d+/\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -99,7 +102,8 @@ def chosen(rule: dict[str, Any], _: str, given: Arguments) -> str:
 
 def joined(rule: dict[str, Any], _: str, given: Arguments) -> str:
     """{{hlist|a|b}}: a, b; {{floruit|1500|1520}}: fl. 1500–1520."""
-    return rule.get("before", "") + rule["separator"].join(given.words()[: rule.get("most")])
+    text = rule["separator"].join(given.words()[: rule.get("most")])
+    return f"{rule.get('before', '')}{text}{rule.get('after', '')}"
 
 
 def ship(prefix: str, _: str, given: Arguments) -> str:
@@ -402,17 +406,20 @@ def grouped(wiki: str, number: str, with_thousands: bool = True) -> str:
         return number.replace("-", "−", 1) if number.startswith("-") else number
     sign, whole, decimals = match.groups()
     thousands, decimal_sign = separators(wiki)
-    is_short = len(whole) < 5 and wiki in table_of("words")["thousands_together"]
+    words = table_of("words")
+    is_short = len(whole) < 5 and wiki in words["thousands_together"]
     if with_thousands and not is_short:
-        whole = THOUSAND.sub(thousands, whole)
-    return f"{'−' if sign else ''}{whole}{decimal_sign + decimals[1:] if decimals else ''}"
+        whole = (LAKH if wiki in words["lakhs"] else THOUSAND).sub(thousands, whole)
+    shown = f"{'−' if sign else ''}{whole}{decimal_sign + decimals[1:] if decimals else ''}"
+    return shown.translate(str.maketrans(DIGITS, words["digits"].get(wiki, DIGITS)))
 
 
 def ungrouped(wiki: str, number: str) -> str:
     """A number as it is computed, from how MediaWiki shows it."""
     thousands, decimal_sign = separators(wiki)
     plain = number.replace("&nbsp;", "\xa0").replace(thousands, "").replace(decimal_sign, ".")
-    return plain.replace("−", "-")
+    digits = table_of("words")["digits"].get(wiki, DIGITS)
+    return plain.replace("−", "-").translate(str.maketrans(digits, DIGITS))
 
 
 def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
@@ -422,7 +429,7 @@ def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
     symbol = table_of("words")["symbols"].get(unit, unit)
     names = table_of("words")["units"].get(unit)
     if wiki != "en" or given.get("abbr") in ("on", "in", "y", "~") or not names:
-        return f"{number}{'' if symbol[:1] in '/°' and symbol[:2] != '°' else ' '}{symbol}".strip()
+        return f"{number}{'' if symbol[:1] == '/' or symbol == '°' else ' '}{symbol}".strip()
     if given.get("sp") == "us":
         names = [name.replace("metre", "meter").replace("litre", "liter") for name in names]
     if given.get("adj") in ("on", "mid"):
@@ -432,10 +439,10 @@ def named_unit(wiki: str, given: Arguments, number: str, unit: str) -> str:
 
 def value(_: str, given: Arguments) -> str:
     """{{val|1.6|0.1|e=5|u=km}}: 1.6±0.1×10⁵ km."""
-    text = given.get(1)
+    text, _, scale = given.get(1).partition("e")
     if error := given.get(2):
         text += f"±{error}" if not error.startswith("+") else error
-    if power := given.get("e"):
+    if power := given.get("e") or scale:
         text += f"×10{superscript(power)}" if text else f"10{superscript(power)}"
     unit, per = given.get("u", "ul"), given.get("up", "upl")
     return text + (f" {unit}" if unit else "") + (f"/{per}" if per else "") + given.get("end", "s")

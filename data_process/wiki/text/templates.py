@@ -57,18 +57,23 @@ Renderer = Callable[[str, Arguments], str]
 
 
 @cache
-def known_templates(project: str = "wikipedia") -> dict[str, Renderer]:
-    """What renders each template of a project of Wikimedia, by its name in lower case."""
+def known_templates(project: str, wiki: str) -> dict[str, Renderer]:
+    """What renders each template of a project of Wikimedia in a language, by its name in lower
+    case."""
     table = table_of("templates")
-    tables = [table, table["wiktionary"]] if project == "wiktionary" else [table]
+    tables = [table, table["wikis"].get(wiki, {})]
+    if project == "wiktionary":
+        tables.append(table["wiktionary"])
     found: list[tuple[str, Renderer]] = []
     for table in tables:
         for render, section in ((renderers.chosen, "arguments"), (renderers.joined, "lists")):
-            for rule in table[section]:
+            for rule in table.get(section, ()):
                 found += [(name, partial(render, rule)) for name in rule["templates"]]
-        for function, names in table["functions"].items():
+        for function, names in table.get("functions", {}).items():
             found += [(name, getattr(renderers, function)) for name in names]
-        found += [(prefix.lower(), partial(renderers.ship, prefix)) for prefix in table["ships"]]
+        found += [
+            (prefix.lower(), partial(renderers.ship, prefix)) for prefix in table.get("ships", ())
+        ]
     return dict(found)
 
 
@@ -240,7 +245,7 @@ class TemplateCleaner:
 
     def listed(self, name: str, call: Call) -> str | None:
         """What a template of the list shows; None: it is not in it."""
-        if renderer := known_templates(self.project).get(name):
+        if renderer := known_templates(self.project, self.wiki).get(name):
             return renderer(self.wiki, call.arguments())
         if name in known_notes() or name.startswith("cite "):
             return ""

@@ -19,10 +19,16 @@ FALLBACKS = {
     "zh-mo": ("zh-mo", "zh-hk", "zh-hant", "zh-tw", "zh"),
 }
 """Variants, the nearest first."""
+LANGUAGES = frozenset(("zh", "gan", "sr", "sh", "kk", "ku", "uz", "tg", "crh", "iu", "shi", "ban"))
+"""Of wikis whose pages are shown in several variants; elsewhere -{ is text, as in chemistry."""
 BLOCK = re.compile(r"-\{((?:(?!-\{|\}-).)*)\}-", re.DOTALL)
-RULE = re.compile(r"(?:^|;)\s*(?:([^;:]*?)\s*=>\s*)?(zh(?:-[a-z]+)?)\s*:", re.IGNORECASE)
+RULE = re.compile(
+    r"(?:^|;)\s*(?:([^;:]*?)\s*=>\s*)?(zh(?:-[a-z]+)?|[a-z]{2,3}-[a-z]{2,5})\s*:", re.IGNORECASE
+)
 FLAGS = re.compile(r"\s*([A-Z+\-;a-z\s]*)\|")
-MAX_NESTING = 3
+BLOCK_MARKS = re.compile(r"-\{|\}-")
+MAX_NESTING = 10
+"""As in MediaWiki. Of blocks that are nested deeper, the marks go."""
 MAX_RULES = 300
 
 
@@ -47,7 +53,7 @@ class VariantChooser:
                 return text
             text = self.replace(text, words)
             words = {}
-        return text
+        return BLOCK_MARKS.sub("", text) if BLOCK.search(text) else text
 
     def replace(self, text: str, words: dict[str, str]) -> str:
         """One pass over blocks and words; what a block shows is not changed by a word's rule."""

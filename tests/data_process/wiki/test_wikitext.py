@@ -222,6 +222,32 @@ def test_words_of_the_chosen_variant_are_taken() -> None:
     assert clean("-{R|a:b}- -{never closed", "zh") == "a:b -{never closed"
 
 
+def test_variants_are_chosen_where_a_wiki_has_them_and_however_deep() -> None:
+    name = "2-{4-[(methyl)amino]phenyl}-N-oxide"
+    assert clean(f"This is {name}.") == f"This is {name}."
+    assert clean("-{Mark Twain}- je -{sr-ec:овде;sr-el:ovde}-.", "sr") == "Mark Twain je овде."
+    assert clean(f"{'-{' * 8}甲{'}-' * 8}乙", "zh") == "甲乙"
+    assert clean(f"{'-{a' * 40}甲{'}-' * 40}乙", "zh") == f"{'a' * 40}甲乙"
+
+
+@pytest.mark.parametrize(
+    ("caption", "language"),
+    [
+        ("नदी के किनारे की चक्की, जिसे गाँव के लोगों ने बहुत समय पहले बनाया था।", "hi"),
+        ("강가의 방앗간은 마을 사람들이 지었다. 지금도 돌아간다.", "ko"),
+        ("دریا کے کنارے کی چکی جسے گاؤں کے لوگوں نے بہت پہلے بنایا تھا۔", "ur"),
+        ("Գետի ափին գտնվող ջրաղացը, որը գյուղի բնակիչները կառուցել են վաղուց։", "hy"),
+    ],
+)
+def test_captions_are_sentences_in_every_script(caption: str, language: str) -> None:
+    assert clean(f"[[File:A.jpg|thumb|{caption}]]x", language) == f"{caption}\n\nx"
+
+
+def test_magic_words_of_other_languages_go_and_words_of_code_stay() -> None:
+    wikitext = "__KEIN_INHALTSVERZEICHNIS__\nIn C: __FILE__ und __init__.\n__БЕЗОГЛ__ __目次__"
+    assert clean(wikitext, "de") == "In C: __FILE__ und __init__."
+
+
 def test_redirects_are_known_in_many_languages() -> None:
     for text in (
         "#REDIRECT [[A]]",

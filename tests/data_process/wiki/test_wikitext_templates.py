@@ -22,8 +22,10 @@ def clean(wikitext: str, language: str = "en") -> str:
         ("{{convert|6|ft|2|in|m}}", "6 feet 2 inches"),
         ("{{convert|1500|km2|sqmi|abbr=on}}", "1,500 km²"),
         ("{{convert|3|m|adj=on}} wall", "3-metre wall"),
-        ("{{cvt|20|C|F}}", "20°C"),
+        ("{{cvt|20|C|F}}", "20 °C"),
         ("{{val|1.6|0.1|e=-19|u=C}}", "1.6±0.1×10⁻¹⁹ C"),
+        ("{{val|1.5e-6|u=m}} {{val|7}}", "1.5×10⁻⁶ m 7"),
+        ("10{{sup|5}} {{sqrt|2}} H{{sub|2}}O", "10⁵ √2 H2O"),
         ("{{frac|3|1|2}} {{frac|2}}", "3 1/2 1/2"),
         ("{{chem|H|2|O}} {{formatnum:12345}}", "H2O 12,345"),
         ("{{birth date|1818|5|5}}", "May 5, 1818"),
@@ -154,6 +156,12 @@ def test_every_template_is_listed_once_in_lower_case() -> None:
     names += [name for listed in table["functions"].values() for name in listed]
     names += [*map(str.lower, table["ships"]), *table["characters"]]
     assert len(names) > 400
-    assert {"inh", "lb"} <= known_templates("wiktionary").keys() - known_templates().keys()
-    assert len(names) == len(set(names)) == len(known_templates()) + len(table["characters"])
+    assert {"inh", "lb"} <= known_templates("wiktionary", "en").keys() - known_templates(
+        "wikipedia", "en"
+    ).keys()
+    assert (
+        len(names)
+        == len(set(names))
+        == len(known_templates("wikipedia", "en")) + len(table["characters"])
+    )
     assert all(name == name.lower() and "_" not in name for name in names)
