@@ -35,6 +35,7 @@ QuantizeName = Literal["none", "int8"]
 ParallelName = Literal["ddp", "fsdp"]
 WriterName = Literal["tensorboard", "wandb"]
 TrainOnName = Literal["all", "last"]
+PreferenceLoss = Literal["dpo", "ipo", "kto", "orpo", "simpo"]
 
 
 class UserError(Exception):
@@ -366,6 +367,48 @@ class SFTConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
+class DPOConfig(TrainConfig):
+    """Learning from preferences."""
+
+    loss: PreferenceLoss = "dpo"
+    """dpo (arXiv 2305.18290), ipo (2310.12036), orpo (2403.07691) and simpo (2405.14734) learn from
+    pairs of answers, kto (2402.01306) from labelled ones."""
+    beta: Annotated[float | None, Gt(0)] = None
+    """How much a difference of log-probabilities counts; of dpo, ipo and kto: a larger one keeps
+    the model closer to where it started. None: the paper's, 2.0 for simpo and 0.1 for others."""
+    gamma: Annotated[float, Ge(0)] = 1.0
+    """simpo: by how much the reward of chosen should be above that of rejected."""
+    label_smoothing: Annotated[float, Interval(ge=0, lt=0.5)] = 0.0
+    """dpo: the share of pairs that may be the wrong way round."""
+    desirable_weight: Above0 = 1.0
+    """kto: the weight of answers labelled true; raise it where these are fewer."""
+    undesirable_weight: Above0 = 1.0
+    """kto: the weight of answers labelled false."""
+    batch_size: Size = 8
+    """Rows (of max_length tokens) per optimizer step, over all micro-batches; a row holds as many
+    whole pairs as fit."""
+    max_length: Size = 1_024
+    """Tokens in a row; a pair that is longer is dropped, and counted."""
+    num_train_epochs: Annotated[float, Interval(gt=0, le=1e9)] = 1.0
+    """Times that the data is gone through."""
+    learning_rate: Above0 = 5e-6
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: Above0 = 2e-4
+    """Peak learning rate of Muon (with --optimizer muon)."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Decoupled weight decay, on matrices only."""
+    warmup_ratio: Share = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
+    cross_document_attention: Annotated[bool, tyro.conf.Suppress] = False
+    """Answers that share a row never see one another."""
+
+    @property
+    def strength(self) -> float:
+        """beta, or the default of the loss."""
+        return self.beta or (2.0 if self.loss == "simpo" else 0.1)
+
+
+@dataclass(frozen=True)
 class PathConfig(Settings):
     """Where everything lies. Defaults lie under the repository; what you type counts from where you
     stand."""
@@ -374,12 +417,17 @@ class PathConfig(Settings):
     """JSONL files of {"text": ...}, for the tokenizer and for pretraining."""
     sft_files: Files = (TRAINING_DATA / "sft" / "sft_mini_512.jsonl",)
     """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}, for fine-tuning."""
+    preference_files: Files = (TRAINING_DATA / "preference" / "preference.jsonl",)
+    """JSONL files of {"conversations": [...], "chosen": ..., "rejected": ...}, or for kto of
+    {"conversations": [..., the answer], "label": true or false}."""
     tokenizer_dir: Path = WEIGHT / "tokenizer"
     """The tokenizer's directory."""
     pretrained_model_dir: Path = WEIGHT / "etude_pretrained_model"
     """Model directory that pretraining writes and fine-tuning starts from."""
     sft_model_dir: Path = WEIGHT / "etude_sft_model"
-    """Model directory that fine-tuning writes."""
+    """Model directory that fine-tuning writes and learning from preferences starts from."""
+    dpo_model_dir: Path = WEIGHT / "etude_dpo_model"
+    """Model directory that learning from preferences writes."""
     cache_dir: Path = TRAINING_DATA / "cache"
     """Tokenised data, kept by the fingerprints of data and tokenizer; may be deleted at any
     time."""
@@ -447,6 +495,8 @@ class EtudeConfig:
     """Pretraining."""
     sft: SFTConfig = field(default_factory=SFTConfig)
     """Fine-tuning."""
+    dpo: DPOConfig = field(default_factory=DPOConfig)
+    """Learning from preferences."""
     paths: PathConfig = field(default_factory=PathConfig)
     """Files and directories."""
 
@@ -518,6 +568,7 @@ def mini() -> EtudeConfig:
         tokenizer=TokenizerConfig(vocab_size=6_400),
         pretrain=PretrainConfig(optimizer="muon", learning_rate=3e-3),
         sft=SFTConfig(optimizer="muon", learning_rate=3e-4),
+        dpo=DPOConfig(learning_rate=2e-5),
     )
 
 
@@ -553,6 +604,7 @@ def nano() -> EtudeConfig:
             decay_ratio=0.9,
             min_lr_ratio=0.0,
         ),
+        dpo=DPOConfig(max_length=512, learning_rate=1e-4),
     )
 
 

@@ -25,7 +25,7 @@ from train.data.batches import IGNORED, ChosenRows, StreamRows, TokenRows
 from train.data.documents import Documents
 from train.data.packing import packed_rows, trainable
 from train.distributed import World
-from train.objective import SummedLoss
+from train.objective import Objective, SummedLoss, prepare_all
 
 ROWS_AT_ONCE = 16
 """Validation rows in a forward pass of one process."""
@@ -159,6 +159,39 @@ def bits_per_byte(
     for script, group in groups.items():
         result[script] = nats[script] / math.log(2) / group.num_bytes
     return result
+
+
+@torch.no_grad()
+def held_out_metrics(
+    loss: SummedLoss,
+    objective: Objective,
+    held_out: Sequence[TokenRows],
+    world: World,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """An objective's metrics over held-out rows, as over one step of all of them, with products in
+    float32. Several processes share the rows. None: it was stopped before its end."""
+    batches, log_probs = [], []
+    for rows in held_out:
+        for number in range(0, -(-len(rows) // ROWS_AT_ONCE), world.size):
+            if world.any(stopped()):
+                return None
+            first = (number + world.rank) * ROWS_AT_ONCE
+            chosen = range(first, min(first + ROWS_AT_ONCE, len(rows)))
+            batch = rows.batch(chosen or range(1)).to(world.device)
+            if not chosen:  # every process takes part in what all do, with nothing to add
+                batch.labels.fill_(IGNORED)
+            batches.append(batch)
+            log_probs.append(-loss(*batch.inputs, exact=True, per_token=True))
+
+    def total(parts: list[torch.Tensor]) -> torch.Tensor:
+        return world.sum(torch.stack(parts).sum(dim=0))
+
+    prepared = prepare_all(objective, batches, log_probs, total)
+    sums = total([metrics for _, metrics in prepared if metrics is not None])
+    counts = [objective.normaliser(batch) for batch in batches]
+    count = total([part for part in counts if part is not None])
+    return dict(zip(objective.metrics, (sums / count).tolist(), strict=True))
 
 
 def sample_prompts(

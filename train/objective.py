@@ -11,7 +11,8 @@ after a first pass without gradient where it needs one, and nothing else of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -46,6 +47,11 @@ class Objective:
     metrics: tuple[str, ...] = ()
     """Names of what `prepare` measures, logged at every step. One that is called "loss" is shown,
     and judged by the guard, in place of the weighted cross-entropy."""
+    first_loss: float | None = None
+    """The loss of a model that has learned nothing, where it is known without a look at the data;
+    None: not known, or that of guessing blindly."""
+    expectation = ""
+    """What the first loss should be, in words, for the start of a run."""
 
     def prepare(self, batch: Batch, log_probs: Tensor | None) -> Prepared:
         """Gives a micro-batch its weights or soft targets.
@@ -60,6 +66,29 @@ class Objective:
         """A micro-batch's part of what the step's loss is divided by, a number such as its pairs;
         None: its trained tokens."""
         return None
+
+    def step_sums(self, batch: Batch, log_probs: Tensor) -> Tensor | None:
+        """A micro-batch's part of what `prepare` must know of the whole step: summed over
+        micro-batches and processes, it is there as `batch.step_sums`. None: nothing."""
+        return None
+
+    def remark(self, measured: Mapping[str, float]) -> str:
+        """What a person should know about metrics measured on held-out data; empty: nothing."""
+        return ""
+
+
+def prepare_all(
+    objective: Objective,
+    batches: Sequence[Batch],
+    log_probs: Sequence[Tensor],
+    total: Callable[[list[Tensor]], Tensor],
+) -> list[Prepared]:
+    """The micro-batches of a step, prepared after a first pass; total sums over the step."""
+    own = [objective.step_sums(*pair) for pair in zip(batches, log_probs, strict=True)]
+    if parts := [part for part in own if part is not None]:
+        sums = total(parts)
+        batches = [dataclasses.replace(batch, step_sums=sums) for batch in batches]
+    return [objective.prepare(*pair) for pair in zip(batches, log_probs, strict=True)]
 
 
 class CrossEntropy(Objective):

@@ -23,10 +23,10 @@ from train.run.directory import saved_settings
 
 @dataclass(frozen=True)
 class Stage:
-    """All that differs between pretraining and fine-tuning."""
+    """All that differs between the stages."""
 
     name: str
-    """pretrain or sft."""
+    """pretrain, sft or dpo."""
     config: TrainConfig
     model: Etude
     """On the CPU, with the weights that the stage starts from."""
@@ -46,6 +46,8 @@ class Stage:
     """The settings of the run as a file for --config."""
     notes: Sequence[str] = ()
     """What to know about the data, a sentence each."""
+    held_out: Sequence[TokenRows] = ()
+    """What the objective's own metrics are measured on."""
 
     @property
     def identity(self) -> Identity:
@@ -68,22 +70,25 @@ def make_stage(
     objective: Objective,
     built_on: Mapping[str, str] | None = None,
     settings: str = "",
+    validation: Mapping[str, ValidationGroup] | None = None,
+    held_out: Sequence[TokenRows] = (),
 ) -> Stage:
-    """A stage over tokenised data: adds the validation rows, and the fingerprints of data and
-    tokenizer to those of what else the run builds on.
+    """A stage over tokenised data: adds the validation rows where they are not given, and the
+    fingerprints of data and tokenizer to those of what else the run builds on.
 
     Raises:
         UserError: no answer of the validation data begins within a row.
     """
     rows, report = packed
     own = {"data": data.fingerprint, "tokenizer": tokenizer.fingerprint}
-    validation = validation_groups(
-        data.validation,
-        config.max_length,
-        tokenizer,
-        config.cross_document_attention,
-        config.validation_bytes,
-    )
+    if validation is None:
+        validation = validation_groups(
+            data.validation,
+            config.max_length,
+            tokenizer,
+            config.cross_document_attention,
+            config.validation_bytes,
+        )
     return Stage(
         name=name,
         config=config,
@@ -98,6 +103,7 @@ def make_stage(
         objective=objective,
         settings=settings,
         notes=data_notes(config, data, len(rows)),
+        held_out=held_out,
     )
 
 

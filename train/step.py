@@ -28,7 +28,7 @@ from model.transformer import Etude
 from train.compilation import Compilation
 from train.data.batches import IGNORED, Batch
 from train.distributed import World, clip_gradient, no_sync
-from train.objective import Objective, Prepared
+from train.objective import Objective, Prepared, prepare_all
 
 WARMUP = 50
 """Good steps before a gradient norm or a loss can be called a spike."""
@@ -48,10 +48,16 @@ class StepGuard:
     """Judges steps; its state is one tensor, kept in checkpoints."""
 
     def __init__(
-        self, config: TrainConfig, vocab_size: int, dtype: torch.dtype, device: torch.device
+        self,
+        config: TrainConfig,
+        vocab_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        first_loss: float | None = None,
     ) -> None:
+        """first_loss: where the objective's own loss begins; see `Objective`."""
         self.spike_factor = config.spike_factor or math.inf
-        self.guessing = math.log(vocab_size)
+        self.guessing = max(math.log(vocab_size), first_loss or 0.0)
         self.scales = dtype == torch.float16
         self.state = torch.zeros(7, dtype=torch.float64, device=device)
         """Running mean of the norm; good steps; bad ones in a row; bad ones in all; the loss scale;
@@ -131,7 +137,7 @@ class TrainingStep:
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Trains on this process's micro-batches; returns the step's record, float64 on the device:
         the numbers of RECORD, then the objective's metrics."""
-        prepared = [self.prepare(batch) for batch in batches]
+        prepared = self.prepare(batches)
         loss, trained, metrics = self.compute_gradient(prepared)
         if "loss" in self.objective.metrics:
             loss = metrics[self.objective.metrics.index("loss")]
@@ -150,13 +156,13 @@ class TrainingStep:
         counts = [bad, trained, state[IN_A_ROW], state[TOTAL]]
         return torch.stack([value.double() for value in (loss, norm, *counts, *metrics)])
 
-    def prepare(self, batch: Batch) -> Prepared:
-        """A micro-batch with its objective's weights or soft targets."""
+    def prepare(self, batches: Sequence[Batch]) -> list[Prepared]:
+        """The micro-batches with their objective's weights or soft targets."""
         if not self.objective.first_pass:
-            return self.objective.prepare(batch, None)
-        with torch.no_grad():
-            losses = self.module(*batch.inputs, per_token=True)  # (rows, max_length)
-        return self.objective.prepare(batch, -losses)
+            return [self.objective.prepare(batch, None) for batch in batches]
+        with torch.no_grad():  # (rows, max_length) each
+            log_probs = [-self.module(*batch.inputs, per_token=True) for batch in batches]
+        return prepare_all(self.objective, batches, log_probs, self.total)
 
     def compute_gradient(
         self, prepared: Sequence[Prepared]

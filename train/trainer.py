@@ -34,7 +34,7 @@ from train.checkpoint import (
 from train.compilation import Compilation, training_loss, use_deterministic_kernels
 from train.data.batches import Prefetch, RowOrder, step_batches, total_steps
 from train.distributed import World, full_weights, parallelize, whole
-from train.evaluation import bits_per_byte, generate_samples, sample_prompts
+from train.evaluation import bits_per_byte, generate_samples, held_out_metrics, sample_prompts
 from train.machine import keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, origin, refuse_other_model, take_output_dir
@@ -123,7 +123,8 @@ class Run:
         )
         module = parallelize(self.loss, self.model, world)
         self.optimizers = build_optimizers(self.model, config, dtype)
-        self.guard = StepGuard(config, self.model.config.vocab_size, dtype, world.device)
+        first_loss, vocab_size = self.stage.objective.first_loss, self.model.config.vocab_size
+        self.guard = StepGuard(config, vocab_size, dtype, world.device, first_loss)
         self.progress = Progress()
         if checkpoint:
             self.progress = restore(checkpoint, self.model, self.optimizers, self.guard)
@@ -237,18 +238,23 @@ class Run:
         )
 
     def evaluate(self) -> bool:
-        """Measures bits per byte, generates samples, and logs both; False when a signal came."""
+        """Measures bits per byte and the objective's metrics, generates samples, and logs all;
+        False when a signal came."""
         self.read_records(everything=True)
-        if not self.stage.validation:
+        stage, stopped = self.stage, self.stop.requested
+        if not stage.validation:
             return True
         began = time.perf_counter()
-        measured = bits_per_byte(self.loss, self.stage.validation, self.world, self.stop.requested)
-        if measured is None:
+        measured = bits_per_byte(self.loss, stage.validation, self.world, stopped)
+        more: dict[str, float] | None = {}
+        if stage.held_out:
+            more = held_out_metrics(self.loss, stage.objective, stage.held_out, self.world, stopped)
+        if measured is None or more is None:
             return False
         samples = self.samples()
         if self.config.sample_tokens and self.stopped():
             return False
-        self.logger.log_evaluation(self.progress.step, measured, samples)
+        self.logger.log_evaluation(self.progress.step, measured, samples, more)
         self.took("evaluate", began)
         return True
 

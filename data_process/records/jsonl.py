@@ -25,6 +25,9 @@ from data_process.records.kinds import (
     BadLine,
     conversation_of,
     described,
+    label_of,
+    labelled_problems,
+    pair_problems,
     shortened,
     with_text_of,
 )
@@ -230,6 +233,32 @@ def read_conversations(source: Source) -> Iterator[tuple[int, list[Message]]]:
     "messages"), each with an assistant's turn, with their line numbers."""
     for record in read_records(source, PROBLEMS["conversations"]):
         yield record.line, conversation_of(record.value)
+
+
+class Preference(NamedTuple):
+    """A prompt and two answers to it, or one that is labelled."""
+
+    prompt: list[Message]
+    answers: tuple[str, ...]
+    """Chosen and rejected; or the one."""
+    wanted: bool = True
+    """The label of the one."""
+
+
+def read_pairs(source: Source) -> Iterator[tuple[int, Preference]]:
+    """The pairs of a preference file, {"conversations", "chosen", "rejected"} a line, with their
+    line numbers."""
+    for record in read_records(source, pair_problems):
+        answers = record.value["chosen"], record.value["rejected"]
+        yield record.line, Preference(conversation_of(record.value), answers)
+
+
+def read_labelled(source: Source) -> Iterator[tuple[int, Preference]]:
+    """The labelled answers (KTO) of a preference file, {"conversations", "label"} a line, with
+    their line numbers."""
+    for record in read_records(source, labelled_problems):
+        *prompt, answer = conversation_of(record.value)
+        yield record.line, Preference(prompt, (answer["content"],), bool(label_of(record.value)))
 
 
 def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[int, int, bytes]]:

@@ -22,8 +22,11 @@ TEXT_EXAMPLE = '{"text": "..."}'
 CONVERSATION_EXAMPLE = (
     '{"conversations": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]}'
 )
+PAIR_EXAMPLE = '{"conversations": [..., {"role": "user", ...}], "chosen": "...", "rejected": "..."}'
+LABELLED_EXAMPLE = '{"conversations": [..., {"role": "assistant", ...}], "label": true}'
 
 
+BY_CONVERT = "; bring other forms in with process_jsonl.py convert --to preference"
 LABELS = ("label", "kto_tag")
 """Keys that say whether an answer is good (KTO)."""
 PICTURE_KEYS = ("image", "images", "video", "videos", "audio", "audios")
@@ -183,10 +186,31 @@ def preference_problems(record: dict[str, Any]) -> Iterator[str]:
     for name, answer in zip(("chosen", "rejected"), answers, strict=True):
         if not isinstance(answer, str) or not answer.strip():
             yield f'"{name}" must be an answer, a text that is not empty'
-    if answers[0] == answers[1]:
+    texts = [answer.strip() for answer in answers if isinstance(answer, str)]
+    if len(texts) == 2 and texts[0] == texts[1]:  # stripped, as training reads them
         yield "chosen and rejected are the same, so nothing to learn"
     if not found and messages[-1]["role"] != "user":
         yield "the turns must end with a user's, which chosen and rejected answer"
+
+
+def pair_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a pair of answers to learn from."""
+    if conversation_of(record) is None or not {"chosen", "rejected"} <= record.keys():
+        labelled = "; answers with a label are for --loss kto"
+        way = BY_CONVERT if label_of(record) is None else labelled
+        yield f"found {described(record)}; a line must be {PAIR_EXAMPLE}{way}"
+        return
+    yield from preference_problems({**record, "label": None, "kto_tag": None})
+
+
+def labelled_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a labelled answer to learn from."""
+    if conversation_of(record) is None or label_of(record) is None:
+        pairs = "; pairs of chosen and rejected are for --loss dpo, ipo, orpo and simpo"
+        way = pairs if "chosen" in record else BY_CONVERT
+        yield f"found {described(record)}; a line must be {LABELLED_EXAMPLE}{way}"
+        return
+    yield from preference_problems(record)
 
 
 def question_problems(record: dict[str, Any]) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Workspace:
     path: Path
 
     def command(self, stage: str, *flags: str, output: str | None = None) -> list[str]:
-        """The command line of a stage (pretrain or sft), writing to the model directory
+        """The command line of a stage (pretrain, sft or dpo), writing to the model directory
         `output`."""
         directory = output or stage
         paths = [
@@ -47,10 +47,12 @@ class Workspace:
             "--sft_files=chats.jsonl",
             "--tokenizer_dir=tokenizer",
             "--cache_dir=cache",
-            f"--{'pretrained' if stage == 'pretrain' else 'sft'}_model_dir={directory}",
+            f"--{'pretrained' if stage == 'pretrain' else stage}_model_dir={directory}",
         ]
         if stage == "sft":
             paths.append("--pretrained_model_dir=pretrain")
+        if stage == "dpo":
+            paths += ["--preference_files=pairs.jsonl", "--init_from=start"]
         shape = SHAPE if stage == "pretrain" else ()
         script = str(ROOT / "train" / f"train_{stage}.py")
         chosen = ["--preset=nano", *shape, *SCHEDULE, *INTERVALS, *paths, *flags]

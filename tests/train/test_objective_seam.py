@@ -82,7 +82,7 @@ def test_an_objective_of_weights_has_the_gradient_of_its_textbook_form(
     batch = random_batch(model)
     expected = torch.autograd.grad(focal_loss(model, batch), list(model.parameters()))
     step = make_step(model, Focal())
-    prepared = [step.prepare(part) for part in split(batch, micro_batches)]
+    prepared = step.prepare(split(batch, micro_batches))
     loss, trained, metrics = step.accumulate_gradient(prepared)
     torch.testing.assert_close(loss, focal_loss(model, batch))
     assert trained == 4 * 11

@@ -52,6 +52,11 @@ class Batch:
     """(rows, max_length) float32, a factor of each token's loss, without gradient; None: ones."""
     soft_targets: SoftTargets | None = None
     """What the model should predict where labels are not IGNORED; None: the labels."""
+    sequences: Tensor | None = None
+    """(rows, documents, fields) float32, what an objective must know of each document of a row;
+    None: nothing."""
+    step_sums: Tensor | None = None
+    """What `Objective.step_sums` found, summed over the whole step."""
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, SoftTargets | None]:
@@ -61,9 +66,10 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The batch on a device. To a GPU the copy runs beside what the GPU is doing."""
         *tensors, soft = self.inputs
-        there = [None if tensor is None else moved(tensor, device) for tensor in tensors]
+        there = [None if t is None else moved(t, device) for t in (*tensors, self.sequences)]
         targets = None if soft is None else SoftTargets(*(moved(part, device) for part in soft))
-        return Batch(*there, soft_targets=targets)  # type: ignore[arg-type, misc]
+        *inputs, sequences = there
+        return Batch(*inputs, soft_targets=targets, sequences=sequences)  # type: ignore[arg-type, misc]
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -143,6 +149,8 @@ class PackedRows(TokenRows):
     """(pieces,)."""
     first_pieces: NDArray[np.int64]
     """(rows + 1,) row r holds the pieces from first_pieces[r] to first_pieces[r + 1]."""
+    numbers: NDArray[np.int64]
+    """(pieces,) the number of each among the documents."""
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -35,7 +35,9 @@ class PackingReport:
     cut_documents: int = 0
     """Conversations that were longer than a row and lost their end."""
     dropped_documents: int = 0
-    """Conversations whose first trained answer lies beyond a row, or that have none."""
+    """Conversations whose first trained answer lies beyond a row, or that have none; pairs that are
+    longer than a row."""
+    what: str = "documents"
 
     @property
     def share_used(self) -> float:
@@ -45,13 +47,12 @@ class PackingReport:
     def sentence(self) -> str:
         """The report in one line."""
         used = f"{int(self.share_used * 1000) / 10:.1f}% of their positions used"  # rounded down
-        parts = [f"{self.documents:,} documents in {self.rows:,} rows, {used}"]
+        parts = [f"{self.documents:,} {self.what} in {self.rows:,} rows, {used}"]
         if self.cut_documents:
             parts.append(f"{self.cut_documents:,} documents cut to a row")
         if self.dropped_documents:
-            parts.append(
-                f"{self.dropped_documents:,} documents dropped: no trained answer in a row"
-            )
+            why = "no trained answer in a row" if self.what == "documents" else "longer than a row"
+            parts.append(f"{self.dropped_documents:,} {self.what} dropped: {why}")
         if self.dropped_tokens:
             parts.append(f"{self.dropped_tokens:,} tokens left out")
         return ", ".join(parts)
@@ -78,18 +79,27 @@ def concatenate(
 
 
 def pack(
-    documents: Documents, max_length: int, border: int, cross_documents: bool = False
+    documents: Documents,
+    max_length: int,
+    border: int,
+    cross_documents: bool = False,
+    pairs: bool = False,
 ) -> tuple[PackedRows, PackingReport]:
     """Packs whole conversations into rows of max_length + 1 tokens, each followed by a border token
     where there is room; best fit, longest first.
 
     A conversation longer than a row keeps its beginning. One whose kept part has no trained token
-    is dropped.
+    is dropped. Pairs of answers are never cut: one longer than a row is dropped.
 
     Raises:
-        UserError: no conversation has an answer that fits in a row.
+        UserError: no conversation has an answer, or no pair, that fits in a row.
     """
-    kept = trainable(documents, max_length)
+    kept = trainable(documents, max_length, whole=pairs)
+    if pairs and not len(kept):
+        raise UserError(
+            f"no pair of answers fits in a row of {max_length} tokens (the shortest has "
+            f"{documents.table['length'].min():,}): raise --max_length"
+        )
     if not len(kept):
         raise UserError(
             f"no trained answer of the training data begins within the first {max_length} tokens "
@@ -109,14 +119,16 @@ def pack(
         cut_documents=int((lengths[kept] > max_length + 1).sum()),
         dropped_documents=len(documents) - len(kept),
         dropped_tokens=int(lengths.sum(dtype=np.int64)) - used,
+        what="pairs" if pairs else "documents",
     )
     return rows, report
 
 
-def trainable(documents: Documents, max_length: int) -> NDArray[np.int64]:
-    """The numbers of the conversations with a trained token in their first max_length + 1."""
+def trainable(documents: Documents, max_length: int, whole: bool = False) -> NDArray[np.int64]:
+    """The numbers of the conversations with a trained token in their first max_length + 1; or of
+    those that fit there as a whole."""
     table = documents.table
-    within = table["first_trained"] <= max_length
+    within = (table["length"] if whole else table["first_trained"] + 1) <= max_length + 1
     return np.flatnonzero(within & (table["num_trained"] > 0))
 
 
@@ -151,6 +163,7 @@ def packed_rows(
         begins=documents.table["begin"][kept][order],
         lengths=lengths[order],
         first_pieces=np.concatenate([[0], np.cumsum(np.bincount(row_of))]),
+        numbers=kept[order],
         untrained=untrained,
     )
 

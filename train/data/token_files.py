@@ -179,7 +179,7 @@ def write_header(file: IO[bytes], count: int) -> None:
     write_array_header_1_0(file, {**header, "shape": (count,)})
 
 
-FORMATS: dict[KindName, int] = {"pretrain": 2, "sft": 3}
+FORMATS: dict[KindName, int] = {"pretrain": 2, "sft": 3, "preference": 1, "labelled": 1}
 """Raised whenever the files' content changes meaning."""
 PART_BYTES = 8_000_000
 """A data file is tokenised in parts of about this size."""
@@ -215,8 +215,8 @@ def tokenised_data(
     validation_files: Sequence[Path] = (),
     train_on: TrainOnName = "all",
 ) -> TokenisedData:
-    """The tokenised data of files, "pretrain" texts or "sft" conversations: from the cache, else
-    read, tokenised and put there.
+    """The tokenised data of files, "pretrain" texts, "sft" conversations, "preference" pairs or
+    "labelled" answers: from the cache, else read, tokenised and put there.
 
     Args:
         kind: what a record is.

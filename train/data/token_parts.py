@@ -25,8 +25,15 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from config import TrainOnName
-from data_process.records.jsonl import FilePart, read_conversations, read_texts
-from model.chat import render_batch, trained_turns
+from data_process.records.jsonl import (
+    FilePart,
+    Preference,
+    read_conversations,
+    read_labelled,
+    read_pairs,
+    read_texts,
+)
+from model.chat import Message, frame_batch, render_batch, trained_turns
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, script_of
 
@@ -72,7 +79,7 @@ DOCUMENT = np.dtype(
     [
         ("begin", "<i8"),  # position of its first token in the stream
         ("length", "<u4"),  # tokens
-        ("num_bytes", "<u4"),  # UTF-8 bytes of what is trained
+        ("num_bytes", "<u4"),  # UTF-8 bytes of what is trained; 0: an answer labelled as bad
         ("first_trained", "<u4"),  # its first trained token, counted from its beginning
         ("num_trained", "<u4"),  # trained tokens
     ]
@@ -92,9 +99,11 @@ class Document:
     """(tokens,) 1 where a token is trained; None: all are."""
     text: str
     """What is trained."""
+    wanted: bool = True
+    """False: an answer labelled as bad, whose bytes do not count."""
 
 
-KindName = Literal["pretrain", "sft"]
+KindName = Literal["pretrain", "sft", "preference", "labelled"]
 Read = Callable[[FilePart], Iterator[tuple[int, Any]]]
 Tokenise = Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[Document]]
 
@@ -122,11 +131,34 @@ def tokenise_conversations(
         yield Document(np.array(ids, dtype), np.array(mask, np.uint8), answers)
 
 
+def tokenise_preferences(
+    tokenizer: EtudeTokenizer, records: Sequence[Preference], dtype: np.dtype[Any]
+) -> Iterator[Document]:
+    """Documents of two answers each to a prompt, a border between them, so that they are packed as
+    one piece: chosen and rejected; or a labelled answer, and for the KL term of KTO the answer to
+    the prompt before."""
+    others = [records[number - 1].answers[0] for number in range(len(records))]
+    pairs = [(*record.answers, other)[:2] for record, other in zip(records, others, strict=True)]
+    conversations = [
+        [*record.prompt, Message(role="assistant", content=answer)]
+        for record, pair in zip(records, pairs, strict=True)
+        for answer in pair
+    ]
+    rendered = iter(frame_batch(tokenizer, conversations, "last"))
+    for record, pair in zip(records, pairs, strict=True):
+        (first, first_mask), (second, second_mask) = next(rendered), next(rendered)
+        ids = [*first, tokenizer.end_of_text_id, *second]
+        mask = np.array([*first_mask, False, *second_mask], np.uint8)
+        yield Document(np.array(ids, dtype), mask, pair[0].strip(), record.wanted)
+
+
 def functions_of(kind: KindName, train_on: TrainOnName) -> tuple[Read, Tokenise]:
     """What reads the records of files of a kind, and what tokenises them."""
     if kind == "sft":
         return read_conversations, partial(tokenise_conversations, train_on=train_on)
-    return read_texts, tokenise_texts
+    if kind == "pretrain":
+        return read_texts, tokenise_texts
+    return read_pairs if kind == "preference" else read_labelled, tokenise_preferences
 
 
 @dataclass(frozen=True)
@@ -209,13 +241,21 @@ def chunks(records: Iterator[Any]) -> Iterator[list[Any]]:
     size = 0
     for record in records:
         chunk.append(record)
-        texts = [record] if isinstance(record, str) else [m["content"] for m in record]
-        size += sum(map(len, texts))
+        size += sum(map(len, texts_of(record)))
         if len(chunk) == CHUNK_RECORDS or size >= CHUNK_CHARACTERS:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def texts_of(record: Any) -> list[str]:
+    """The texts of a record: its own, those of its turns, or of its prompt and answers."""
+    if isinstance(record, str):
+        return [record]
+    if isinstance(record, Preference):
+        return [*texts_of(record.prompt), *record.answers]
+    return [message["content"] for message in record]
 
 
 class StreamWriter:
@@ -236,7 +276,7 @@ class StreamWriter:
         if mask is not None:
             self.append("mask", mask, np.zeros(1, np.uint8))
             first, trained = int(mask.argmax()), int(mask.sum())
-        num_bytes = len(document.text.encode("utf-8"))
+        num_bytes = len(document.text.encode("utf-8")) if document.wanted else 0
         self.rows.append((self.position, length, num_bytes, first, trained))
         self.position += length + 1
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from config import UserError
 from data_process.pipeline.figures import COLOURS, GREY, missing_characters, style, unit_for
 from model.directory.storage import SUMMARY
-from train.run.logs import LOSS_LOG, METRICS, MUON_RATE, read_log
+from train.run.logs import HELD_OUT, LOSS_LOG, METRICS, MUON_RATE, read_log
 
 SCRIPTS = {"": "-", "_han": ":", "_latin": "--", "_other": "-."}
 """Line styles of bits per byte by the script of the validation records."""
@@ -67,6 +67,17 @@ PANELS = (
     Panel(LOSS, "seconds", "training loss (nats/token)", marks_skipped=True),
     Panel(BITS, "tokens", "validation (bits/byte)", every_step=False),
     Panel(BITS, "seconds", "validation (bits/byte)", every_step=False),
+    *(
+        Panel(HELD_OUT + name, "tokens", f"held out: {title}", every_step=False, factor=factor)
+        for name, title, factor in (
+            ("loss", "loss", 1),
+            ("accuracy", "pairs right (%)", 100),
+            ("margin", "margin of rewards", 1),
+            ("distance", "distance (nats/token)", 1),
+            ("chosen_log_prob", "log p of chosen", 1),
+            ("rejected_log_prob", "log p of rejected", 1),
+        )
+    ),
     Panel(RATE, "tokens", "learning rate (×10⁻³)", factor=1e3, from_zero=True),
     Panel("grad_norm", "tokens", "gradient norm", scale="log", marks_skipped=True),
     Panel(SPEED, "tokens", "thousand tokens/s", factor=1e-3, from_zero=True),
@@ -255,9 +266,10 @@ def draw_points(
     scripts = [end for end in SCRIPTS if end and found[end][0]]
     shown = ["", *scripts] if with_scripts and len(scripts) > 1 else [""]
     for end in shown:
-        x, y = found[end]
+        xs, ys = found[end]
         width, marker = (0.9, "") if end else (1.4, "o")
-        (line,) = axes.plot(np.array(x) / unit, y, SCRIPTS[end], color=colour, linewidth=width)
+        x, y = np.array(xs) / unit, np.array(ys) * panel.factor
+        (line,) = axes.plot(x, y, SCRIPTS[end], color=colour, linewidth=width)
         line.set(marker=marker, markersize=2.5)
 
 

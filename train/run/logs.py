@@ -37,6 +37,8 @@ LINES, LINE_EVERY_S = 20, 60
 """Where there is no bar: lines over the whole run, and seconds after which one comes anyway."""
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
+HELD_OUT = "validation_"
+"""Before the names of an objective's metrics that were measured on held-out data."""
 MUON_RATE = "muon_learning_rate"
 """In metrics.jsonl only: a multiple of the learning rate in the exact log."""
 
@@ -70,7 +72,8 @@ class LogFiles:
         training line beyond it, and an evaluation at it, which is made again."""
         self.directory, self.writers = directory, writers or {}
         self.evaluations: dict[int, float] = {}
-        """Bits per byte by step."""
+        """The loss on held-out data by step, where the objective has its own; else bits per
+        byte."""
         self.files: dict[str, IO[str]] = {}
         self.lines_sent = 0
         """Lines of metrics.jsonl that the writers have got."""
@@ -88,7 +91,8 @@ class LogFiles:
     def note(self, fields: Mapping[str, Any]) -> None:
         """Takes in a line of metrics.jsonl."""
         if "bits_per_byte" in fields:
-            self.evaluations[fields["step"]] = fields["bits_per_byte"]
+            quality = fields.get(f"{HELD_OUT}loss") or fields["bits_per_byte"]
+            self.evaluations[fields["step"]] = quality
         for name, writer in list(self.writers.items()):
             with switched_off_on_failure(name, self.writers):
                 writer.put(self.lines_sent, fields)
@@ -104,7 +108,7 @@ class LogFiles:
         self.note(lines[METRICS])
 
     def best_step(self) -> int | None:
-        """The step with the fewest bits per byte so far."""
+        """The step that was the best on held-out data so far."""
         return min(self.evaluations, key=self.evaluations.__getitem__, default=None)
 
     def sync(self) -> None:
@@ -256,9 +260,14 @@ class RunLogger:
         }
 
     def log_evaluation(
-        self, step: int, bits_per_byte: dict[str, float], samples: list[dict[str, str]]
+        self,
+        step: int,
+        bits_per_byte: dict[str, float],
+        samples: list[dict[str, str]],
+        metrics: Mapping[str, float],
     ) -> None:
-        """Logs an evaluation: bits per byte over all ("all") and by script, and samples."""
+        """Logs an evaluation: bits per byte over all ("all") and by script, samples, and the
+        objective's metrics on held-out data."""
         self.bits_per_byte = bits_per_byte
         if not self.log:
             return
@@ -268,13 +277,19 @@ class RunLogger:
             "bits_per_byte" if name == "all" else f"bits_per_byte_{name}": value
             for name, value in bits_per_byte.items()
         }
-        self.log.write({**at, **named}, seconds)
+        named |= {f"{HELD_OUT}{name}": value for name, value in metrics.items()}
+        self.log.write({**at, **without_nan(named)}, seconds)
         if samples:
             self.log.write({**at, "samples": samples}, seconds)
         groups = "  ".join(f"{n} {v:.3f}" for n, v in bits_per_byte.items() if n != "all")
         self.echo(
             f"step {step:>6}  validation {bits_per_byte['all']:.3f} bits per byte  ({groups})"
         )
+        if metrics:
+            shown = "  ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in metrics.items())
+            self.echo(f"             held out: {shown}")
+            if remark := self.stage.objective.remark(metrics):
+                self.echo(f"             {remark}")
         for sample in samples:
             self.echo(f"             {one_line(sample['prompt'])} | {one_line(sample['text'])}")
 
@@ -304,7 +319,7 @@ class RunLogger:
 def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
     """What loss_log.jsonl holds of a step, the objective's metrics last; a number that is not
     finite becomes null, for JSON has no NaN."""
-    finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
+    finite = without_nan(record)
     exact = {
         "step": record["step"],
         "tokens": tokens,
@@ -317,6 +332,11 @@ def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         exact |= {"skipped": True, "skipped_steps": round(record["skipped_steps"])}
     known = {"step", "learning_rate", MUON_RATE, *RECORD}
     return exact | {name: value for name, value in finite.items() if name not in known}
+
+
+def without_nan(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers, those that are not finite as None."""
+    return {name: value if math.isfinite(value) else None for name, value in fields.items()}
 
 
 def in_bits(measured: Mapping[str, float]) -> str:

@@ -17,6 +17,8 @@ from train.stage import Stage
 
 COMPILED_SHARE = 0.65
 """Time of a compiled step as a share of an uncompiled one, optimizer and evaluation included."""
+FIRST_PASS = 1.5
+"""Time of a step with a first pass, in steps without one."""
 PROBED_ROWS = 4
 OWN_BYTES = 600_000_000
 """What PyTorch and its compiler take before there is a model."""
@@ -37,6 +39,8 @@ def announcement(stage: Stage, world: World, step: int, total: int) -> str:
     lines += [f"  note: {note}" for note in stage.notes]
     if step:
         lines.append(f"  continuing at step {step} of {total}")
+    elif expectation := stage.objective.expectation:
+        lines.append(f"  the first loss should be {expectation}")
     elif stage.name == "pretrain":
         expected = math.log(vocab_size)
         lines.append(f"  the first loss should be near ln({vocab_size}) = {expected:.2f}")
@@ -66,6 +70,7 @@ def steps_and_time(stage: Stage, world: World, step: int, total: int) -> tuple[i
         return total, f" and at most {limit:g} min" if limit else ""
     tokens = config.batch_size * config.max_length / world.size
     a_step = tokens * seconds_per_token(stage.model, stage.rows, config, world.device)
+    a_step *= FIRST_PASS if stage.objective.first_pass else 1
     if limit and limit * 60 < total * a_step:
         return max(1, round(limit * 60 / a_step)), f" and {limit:g} min"
     return total, f" and {duration((total - step) * a_step)}"

@@ -65,7 +65,8 @@ def measured_losses(stage: Stage, world: World, scales: Sequence[float]) -> list
     dtype = getattr(torch, config.dtype)
     optimizers = build_optimizers(model, config, dtype)
     vocab_size = model.config.vocab_size
-    guard = StepGuard(dataclasses.replace(config, spike_factor=0), vocab_size, dtype, world.device)
+    unguarded, first_loss = dataclasses.replace(config, spike_factor=0), stage.objective.first_loss
+    guard = StepGuard(unguarded, vocab_size, dtype, world.device, first_loss)
     module = SummedLoss(model, dtype)
     step = TrainingStep(
         module, model, optimizers, guard, world, config.max_grad_norm, stage.objective

@@ -178,4 +178,5 @@ def scalars(fields: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         if name in ("step", "tokens") or not isinstance(value, int | float) or value is True:
             continue
         group = "machine" if name in MACHINE else "train"
-        yield f"{'validation' if name.startswith('bits_per_byte') else group}/{name}", value
+        group = "validation" if name.startswith(("bits_per_byte", "validation_")) else group
+        yield f"{group}/{name.removeprefix('validation_')}", value

@@ -1,0 +1,1 @@
+"""What training can minimise beside the cross-entropy."""
