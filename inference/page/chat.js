@@ -3,119 +3,92 @@
 
 /* ---- 1. Texts: English and Chinese; {0}, {1} stand for values ------------------------------- */
 const TEXTS = {
-  skip: ["Skip to the message field", "跳到输入框"],
-  contents: ["Conversations", "对话列表"],
-  fresh: ["New conversation", "新对话"], freshText: ["New text", "新文本"],
-  rename: ["Rename", "重命名"], remove: ["Delete", "删除"],
-  export: ["Export as JSON", "导出为 JSON"], import: ["Import a conversation", "导入对话"],
+  skip: ["Skip to the message field", "跳到输入框"], contents: ["Conversations", "对话列表"],
+  fresh: ["New conversation", "新对话"], freshText: ["New text", "新文本"], rename: ["Rename", "重命名"],
+  remove: ["Delete", "删除"], export: ["Export as JSON", "导出为 JSON"],
+  import: ["Import a conversation", "导入对话"],
   importFailed: ["This file holds no conversation.", "这个文件里没有对话。"],
-  theme_auto: ["Theme: as the system", "主题：跟随系统"],
-  theme_light: ["Theme: light", "主题：浅色"], theme_dark: ["Theme: dark", "主题：深色"],
-  language: ["中文", "EN"], languageLabel: ["切换到中文", "Switch to English"],
-  settings: ["Settings", "设置"], close: ["Close", "关闭"], more: ["More", "更多"],
-  menu: ["Show conversations", "显示对话列表"], toEnd: ["To the end", "到末尾"],
-  placeholder: ["Write a message", "写点什么"],
+  importLine: ["This is no JSON (looked at in line {0}).", "这不是 JSON（第 {0} 行）。"],
+  importTurn: ["Message {0} is no text of a user, assistant or system.", "第 {0} 条消息不是用户、助手或系统的文字。"],
+  importMany: ["{0} conversations are too many: 100 at a time.", "{0} 个对话太多：一次最多 100 个。"],
+  theme_auto: ["Theme: as the system", "主题：跟随系统"], theme_light: ["Theme: light", "主题：浅色"],
+  theme_dark: ["Theme: dark", "主题：深色"], language: ["中文", "EN"],
+  languageLabel: ["切换到中文", "Switch to English"], settings: ["Settings", "设置"],
+  close: ["Close", "关闭"], more: ["More", "更多"], menu: ["Show conversations", "显示对话列表"],
+  toEnd: ["To the end", "到末尾"], placeholder: ["Write a message", "写点什么"],
   placeholderText: ["Write a beginning; the model continues it", "写一个开头，模型会接着写"],
-  send: ["Send", "发送"], go: ["Continue", "续写"], stop: ["Stop", "停止"],
-  copy: ["Copy", "复制"], copied: ["Copied", "已复制"], edit: ["Edit", "编辑"],
-  regenerate: ["Regenerate", "重新生成"],
-  save: ["Send again", "重新发送"], cancel: ["Cancel", "取消"],
-  tokens: ["Tokens", "词元"], speed: ["{0} tokens/s", "{0} 词元/秒"],
+  send: ["Send", "发送"], go: ["Continue", "续写"], stop: ["Stop", "停止"], copy: ["Copy", "复制"],
+  copied: ["Copied", "已复制"], edit: ["Edit", "编辑"], regenerate: ["Regenerate", "重新生成"],
+  save: ["Send again", "重新发送"], cancel: ["Cancel", "取消"], tokens: ["Tokens", "词元"],
+  speed: ["{0} tokens/s", "{0} 词元/秒"],
   tokensLabel: ["Show the tokens and their probabilities", "显示词元及其概率"],
   previous: ["Previous version", "上一个版本"], next: ["Next version", "下一个版本"],
   version: ["Version {0} of {1}", "第 {0} 个版本，共 {1} 个"],
   answering: ["The model is answering.", "模型正在回答。"],
-  answered: ["The model answered: {0}", "模型回答：{0}"],
-  stopped: ["stopped", "已停止"], length: ["cut at its limit", "达到长度上限"],
-  full: ["the context is full", "上下文已满"],
-  nothing: ["The model has nothing to say to this.", "模型对此无话可说。"],
-  oneToken: ["1 token", "1 个词元"], count: ["{0} tokens", "{0} 个词元"],
-  room: ["{0} of {1} tokens of context", "上下文 {0} / {1} 词元"],
-  forgotten: ["The oldest {0} messages no longer fit into the context; the model did not see them.",
-    "最早的 {0} 条消息已超出上下文，模型没有看到它们。"],
-  forgottenText: ["Only the end of this text fits into the context; the model saw nothing else.",
-    "上下文只放得下这段文字的结尾，模型没有看到前面的部分。"],
-  deleted: ["Conversation deleted.", "对话已删除。"],
-  undo: ["Undo", "撤销"], retry: ["Try again", "重试"], useKey: ["Use this key", "使用此密钥"],
-  keyNeeded: ["This server asks for a key.", "此服务器需要密钥。"],
-  keyLabel: ["API key", "API 密钥"],
-  busy: ["The server is busy.", "服务器正忙。"],
+  answered: ["The model answered: {0}", "模型回答：{0}"], stopped: ["stopped", "已停止"],
+  length: ["cut at its limit", "达到长度上限"], full: ["the context is full", "上下文已满"],
+  nothing: ["The model has nothing to say to this.", "模型对此无话可说。"], oneToken: ["1 token", "1 个词元"],
+  count: ["{0} tokens", "{0} 个词元"], room: ["{0} of {1} tokens of context", "上下文 {0} / {1} 词元"],
+  forgotten: ["The oldest {0} messages no longer fit into the context.", "最早的 {0} 条消息已超出上下文。"],
+  forgottenText: ["Only the end of this text fits into the context.", "上下文只放得下这段文字的结尾。"],
+  deleted: ["Conversation deleted.", "对话已删除。"], undo: ["Undo", "撤销"], retry: ["Try again", "重试"],
+  useKey: ["Use this key", "使用此密钥"], keyNeeded: ["This server asks for a key.", "此服务器需要密钥。"],
+  keyLabel: ["API key", "API 密钥"], busy: ["The server is busy.", "服务器正忙。"],
   broken: ["The connection broke off.", "连接中断了。"],
-  busyFor: ["The server is busy; it expects to be free in {0} s.",
-    "服务器正忙，预计 {0} 秒后空闲。"],
+  busyFor: ["The server is busy; it expects to be free in {0} s.", "服务器正忙，预计 {0} 秒后空闲。"],
   gone: ["The server cannot be reached. Is it running?", "无法连接服务器，它在运行吗？"],
-  tooLong: ["This message alone is longer than the model's context. Shorten it.",
-    "单是这条消息就超过了模型的上下文，请缩短。"],
+  tooLong: ["This, with the system prompt, is longer than the model's context. Shorten it.",
+    "这条消息连同系统提示词超过了模型的上下文，请缩短。"],
   refused: ["The server refused: {0}", "服务器拒绝了请求：{0}"],
-  unkept: ["This browser's storage is full: nothing new is kept. Delete or export conversations.",
-    "浏览器的存储空间已满，新的内容没有保存。请删除或导出一些对话。"],
-  hello: ["What shall we play?", "今天弹哪一首？"],
-  helloText: ["Where does it begin?", "从哪里开始？"],
+  unkept: ["This browser keeps nothing new: its storage is full or off. Export what you need.",
+    "浏览器没有保存新内容：存储空间已满或被禁用。请导出需要的对话。"],
+  hello: ["What shall we play?", "今天弹哪一首？"], helloText: ["Where does it begin?", "从哪里开始？"],
   intro: ["A small model, trained from scratch. Ask it something, then open Tokens below its " +
       "answer to see what else it might have said.",
     "一个从零训练的小模型。问它点什么，再打开回答下方的“词元”，看看它本来还可能说什么。"],
   introText: ["A pretrained model continues any text. Write a beginning, then open Tokens to see " +
       "what else might have followed, and go that way.",
     "预训练模型会接着任何文字往下写。写一个开头，再打开“词元”，看看还可能怎样写下去，并走那条路。"],
-  start1: ["Hello! Who are you?", "你好！你是谁？"],
-  start1Text: ["Once upon a time", "从前，有一只小狐狸"],
+  start1: ["Hello! Who are you?", "你好！你是谁？"], start1Text: ["Once upon a time", "从前，有一只小狐狸"],
   start2: ["Tell me a story about a little fox.", "讲一个小狐狸的故事。"],
   start3: ["What is the capital of France?", "法国的首都是哪里？"],
   start2Text: ["The little fox looked at the river and", "春天来了，"],
   start3Text: ["从前，有一只小狐狸", "Once upon a time"],
   hint: ["Enter sends · Shift + Enter begins a new line", "Enter 发送 · Shift + Enter 换行"],
   system: ["System prompt", "系统提示词"], sampling: ["Sampling", "采样"],
-  systemHint: ["What the model should be or keep to; for this conversation and new ones.",
-    "模型应当是谁、遵守什么；用于此对话和新对话。"],
-  defaults: ["Back to the defaults", "恢复默认值"],
-  temperature: ["Temperature", "温度"],
-  temperatureHint: ["Higher: more surprising. 0: always the likeliest token.",
-    "越高越出人意料；0：总取最可能的词元。"],
+  systemHint: ["For this conversation and new ones.", "用于此对话和新对话。"],
+  defaults: ["Back to the defaults", "恢复默认值"], temperature: ["Temperature", "温度"],
+  temperatureHint: ["Higher: more surprising. 0: the likeliest token.", "越高越出人意料；0：总取最可能的词元。"],
   max_tokens: ["Longest answer", "回答最长"], max_tokensHint: ["In tokens.", "以词元计。"],
   seed: ["Seed", "随机种子"],
-  seedHint: ["The same seed gives the same text. Empty: another text each time.",
-    "相同的种子给出相同的文字；留空：每次不同。"],
+  seedHint: ["The same seed gives the same text. Empty: a new one.", "相同的种子给出相同的文字；留空：每次不同。"],
   top_p: ["Top p", "Top p"], top_k: ["Top k", "Top k"], min_p: ["Min p", "Min p"],
-  top_pHint: ["Choose among the fewest tokens that hold this share of the probability.",
-    "只在合计占这一概率份额的最少词元中选择。"],
-  top_kHint: ["Choose among this many likeliest tokens. 0: among all.",
-    "只在这么多个最可能的词元中选择；0：全部。"],
-  min_pHint: ["Leave out tokens less likely than this share of the likeliest one.",
-    "去掉概率低于最可能词元这一比例的词元。"],
+  top_pHint: ["Among the fewest tokens that hold this probability.", "只在合计占这一概率的最少词元中选择。"],
+  top_kHint: ["Choose among this many likeliest tokens. 0: among all.", "只在这么多个最可能的词元中选择；0：全部。"],
+  min_pHint: ["Not tokens less likely than this share of the likeliest.", "去掉概率低于最可能词元这一比例的词元。"],
   repetition_penalty: ["Repetition penalty", "重复惩罚"],
-  repetition_penaltyHint: ["Above 1: tokens that occurred become less likely.",
-    "大于 1：出现过的词元变得不那么可能。"],
+  repetition_penaltyHint: ["Above 1: tokens that occurred get less likely.", "大于 1：出现过的词元变得不那么可能。"],
   presence_penalty: ["Presence penalty", "存在惩罚"],
-  presence_penaltyHint: ["Taken off once from a token that is in the answer.",
-    "回答里已有的词元减去一次。"],
+  presence_penaltyHint: ["Taken off once from a token in the answer.", "回答里已有的词元减去一次。"],
   frequency_penalty: ["Frequency penalty", "频率惩罚"],
-  frequency_penaltyHint: ["Taken off for each time that a token is in the answer.",
-    "词元在回答里每出现一次就减去一次。"],
+  frequency_penaltyHint: ["Taken off each time a token is in the answer.", "词元每出现一次就减去一次。"],
   top_logprobs: ["Alternatives per token", "每个词元的备选数"],
-  top_logprobsHint: ["How many the token view knows. 0: none are asked for.",
-    "词元视图所知的备选；0：不请求。"],
-  keyHint: ["Only for a server that asks for one; kept in this browser.",
-    "仅用于需要密钥的服务器；保存在此浏览器中。"],
-  shortcuts: ["Keyboard", "键盘"],
-  keySend: ["send", "发送"], keyLine: ["new line", "换行"], keySettings: ["settings", "设置"],
-  keyStop: ["stop the answer, close what is open", "停止回答，关闭打开的窗口"],
+  top_logprobsHint: ["How many the token view knows. 0: none are asked for.", "词元视图所知的备选；0：不请求。"],
+  keyHint: ["Only for a server that asks for one; kept in this browser.", "仅用于需要密钥的服务器；保存在此浏览器中。"],
+  shortcuts: ["Keyboard", "键盘"], keySend: ["send", "发送"], keyLine: ["new line", "换行"],
+  keySettings: ["settings", "设置"], keyStop: ["stop the answer, close what is open", "停止回答，关闭打开的窗口"],
   keyEdit: ["in an empty field: edit your last message", "输入框为空时：编辑上一条消息"],
-  keyRegenerate: ["regenerate", "重新生成"],
-  keyTokens: ["tokens of the last answer", "最后回答的词元"],
+  keyRegenerate: ["regenerate", "重新生成"], keyTokens: ["tokens of the last answer", "最后回答的词元"],
   keyMove: ["from token to token", "逐个词元移动"], keyNew: ["new conversation", "新对话"],
-  staff: ["The answer as notes on a staff: {0} tokens, perplexity {1}",
-    "写在五线谱上的回答：{0} 个词元，困惑度 {1}"],
-  staffHint: ["A note is a token: the higher, the more surprising.",
-    "一个音符是一个词元：越高越出人意料。"],
+  staff: ["The answer as notes on a staff: {0} tokens, perplexity {1}", "五线谱上的回答：{0} 个词元，困惑度 {1}"],
+  staffHint: ["A note is a token: the higher, the more surprising.", "一个音符是一个词元：越高越出人意料。"],
   perplexity: ["perplexity {0}", "困惑度 {0}"], tokenLabel: ["{0}, {1}", "{0}，{1}"],
   rank: ["number {0} here", "此处排第 {0}"], likeliest: ["the likeliest here", "此处最可能"],
-  bits: ["{0} bits of surprise", "{0} 比特的意外"],
-  unranked: ["not among the likeliest", "不在最可能之列"],
+  bits: ["{0} bits of surprise", "{0} 比特的意外"], unranked: ["not among the likeliest", "不在最可能之列"],
   bytes: ["bytes {0}", "字节 {0}"], partOf: ["part of {0}", "“{0}”的一部分"],
   instead: ["Continue with {0} instead", "改用 {0} 继续"],
-  lens: ["Alternatives to this token", "此处的备选词元"],
-  context: ["context {0}", "上下文 {0}"], code: ["code", "代码"],
-  yourMessage: ["Your message {0}", "你的第 {0} 条消息"],
+  lens: ["Alternatives to this token", "此处的备选词元"], context: ["context {0}", "上下文 {0}"],
+  code: ["code", "代码"], yourMessage: ["Your message {0}", "你的第 {0} 条消息"],
   itsAnswer: ["Answer {0}", "第 {0} 个回答"],
 };
 
@@ -182,10 +155,8 @@ const store = {
   get: (name) => quietly(() => JSON.parse(localStorage.getItem(PREFIX + name))),
   remove: (name) => quietly(() => localStorage.removeItem(PREFIX + name)),
   /** Whether there was room. */
-  set(name, value) {
-    const write = () => localStorage.setItem(PREFIX + name, JSON.stringify(value));
-    return quietly(write, "full") !== "full";
-  },
+  set: (name, value) =>
+    quietly(() => localStorage.setItem(PREFIX + name, JSON.stringify(value)) ?? true, false),
 };
 
 function quietly(work, otherwise) {
@@ -197,7 +168,15 @@ function quietly(work, otherwise) {
 }
 
 const DEFAULTS = { system: "", theme: "auto", language: null, sampling: {} };
-const settings = { ...DEFAULTS, ...store.get("settings") };
+const isText = (value) => typeof value === "string";
+const THEMES = { auto: "light", light: "dark", dark: "auto" }; // with the one that comes next
+/** What counts as a setting: another version or a person may have put anything there. */
+const FITTING = {
+  system: isText, theme: (v) => Object.hasOwn(THEMES, v), language: (v) => ["en", "zh"].includes(v),
+  sampling: (v) => v?.constructor === Object,
+};
+const kept = Object.entries(store.get("settings") ?? {}).filter(([n, v]) => FITTING[n]?.(v));
+const settings = { ...DEFAULTS, ...Object.fromEntries(kept) };
 const keepSettings = () => store.set("settings", settings);
 
 const state = {
@@ -206,93 +185,101 @@ const state = {
   model: null, // {name, chat, context, sampling}
   runs: new Map(), // conversation id: the answer that is being generated
   opened: new Set(), // ids of answers whose tokens are shown
-  editing: null, // id of the message that is being edited
+  editing: null, // {edited: id of a message, text}
+  follows: true, top: 0, // whether the end stays in sight; where one was scrolled to last
+  isUnkept: false, // whether the storage is full or switched off
   trouble: null, // {error, retry, midway}
 };
 
 const isChat = () => state.model?.chat !== false;
 const runOf = (message) => [...state.runs.values()].find((run) => run.message === message);
-const isText = (value) => typeof value === "string";
 const isRunning = () => state.runs.has(state.current.id);
 const newestFirst = () =>
   [...state.conversations.values()].sort((one, other) => other.updated - one.updated);
 const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2, 8);
 const shownPath = () => path(state.current);
+const titleOf = (text = "") => text.trim().split("\n")[0].slice(0, 60);
 const lastOf = (role) => shownPath().findLast((message) => message.role === role);
 const children = (conversation, id) =>
   Object.values(conversation.messages).filter((m) => m.parent === id);
 
 const SAMPLING = {
   // name: [default, least, most, step]; what the server says about its model comes before these.
-  temperature: [0.7, 0, 2, 0.05],
-  max_tokens: [512, 1, 4096, 1],
-  seed: [null, 0, 2 ** 53 - 1, 1],
-  top_p: [0.9, 0, 1, 0.01],
-  top_k: [50, 0, 200, 1],
-  min_p: [0, 0, 1, 0.01],
-  repetition_penalty: [1, 0.5, 2, 0.01],
-  presence_penalty: [0, -2, 2, 0.1],
-  frequency_penalty: [0, -2, 2, 0.1],
-  top_logprobs: [5, 0, 20, 1],
+  temperature: [0.7, 0, 2, 0.05], max_tokens: [512, 1, 4096, 1], seed: [null, 0, 2 ** 53 - 1, 1],
+  top_p: [0.9, 0, 1, 0.01], top_k: [50, 0, 200, 1], min_p: [0, 0, 1, 0.01],
+  repetition_penalty: [1, 0.5, 2, 0.01], presence_penalty: [0, -2, 2, 0.1],
+  frequency_penalty: [0, -2, 2, 0.1], top_logprobs: [5, 0, 20, 1],
 };
 
 /** How answers are sampled: by the settings, else the server's defaults, else our own. */
 function sampling() {
   const chosen = {};
-  for (const [name, [own]] of Object.entries(SAMPLING))
-    chosen[name] = settings.sampling[name] ?? state.model?.sampling?.[name] ?? own;
-  const most = state.model?.sampling?.max_tokens ?? Infinity; // the server refuses more
-  const wanted = settings.sampling.max_tokens ?? SAMPLING.max_tokens[0];
-  return { ...chosen, max_tokens: Math.min(wanted, most) };
+  const server = state.model?.sampling;
+  for (const [name, [own, least, most, step]] of Object.entries(SAMPLING)) {
+    const value = settings.sampling[name];
+    const isSet = step === 1 ? Number.isInteger(value) : Number.isFinite(value);
+    const usual = name === "max_tokens" ? own : (server?.[name] ?? own);
+    chosen[name] = isSet && value >= least && value <= most ? value : usual;
+  }
+  chosen.max_tokens = Math.min(chosen.max_tokens, server?.max_tokens ?? Infinity);
+  return chosen;
 }
 
 /** Keeps a conversation; where room is short, the probabilities of the oldest others go first. */
 function keepConversation(conversation) {
   if (!state.conversations.has(conversation.id)) return; // deleted while an answer was generated
-  const name = `chat:${conversation.id}`;
-  if (store.set(name, conversation)) return;
-  const others = newestFirst().filter((other) => other !== conversation);
-  for (const other of [...others.reverse(), conversation]) {
-    for (const message of Object.values(other.messages)) delete message.tokens;
-    if (other !== conversation) store.set(`chat:${other.id}`, other);
-    if (store.set(name, conversation)) return;
+  const keep = (one) => store.set(`chat:${one.id}`, one);
+  const others = newestFirst().filter((other) => other !== conversation).reverse();
+  let isKept = keep(conversation);
+  for (const other of [...others, conversation]) {
+    if (isKept) break;
+    const bare = JSON.stringify(other, (name, value) => (name === "tokens" ? undefined : value));
+    isKept = keep(JSON.parse(bare)) && (other === conversation || keep(conversation));
   }
-  showToast(t("unkept"));
+  if (!isKept && !state.isUnkept) showToast(t("unkept"));
+  state.isUnkept = !isKept;
 }
 
-function isConversation(value) {
-  const isMessage = (m) => isText(m?.content) && ["user", "assistant"].includes(m.role);
+/** A conversation as it was kept, without what is no part of one; null when it is none. */
+function asConversation(value) {
+  const isTokens = (all) => Array.isArray(all) && all.every((one) => Array.isArray(one?.[2]));
+  const isMessage = ([id, m]) =>
+    m?.id === id && isText(m.content) && ["user", "assistant"].includes(m.role);
   const isTree = isText(value?.id) && value.messages instanceof Object;
-  return isTree && Object.values(value.messages).every(isMessage);
+  if (!isTree || !Object.entries(value.messages).every(isMessage)) return null;
+  for (const [name, own] of Object.entries({ title: "", system: "", updated: 0 }))
+    if (typeof value[name] !== typeof own) value[name] = own;
+  for (const m of Object.values(value.messages)) if (!isTokens(m.tokens)) delete m.tokens;
+  const last = value.messages[value.leaf] ?? Object.values(value.messages).at(-1);
+  value.leaf = last?.id ?? null;
+  if (last?.role !== "assistant" || last.content || last.end) return value;
+  delete value.messages[last.id]; // the page was left before the answer began
+  return { ...value, leaf: last.parent };
 }
 
 function loadConversations() {
   for (const key of quietly(() => Object.keys(localStorage), [])) {
-    const conversation = key.startsWith(CHAT) && store.get(key.slice(PREFIX.length));
-    if (isConversation(conversation)) state.conversations.set(conversation.id, conversation);
+    const one = key.startsWith(CHAT) && asConversation(store.get(key.slice(PREFIX.length)));
+    if (one) state.conversations.set(one.id, one);
   }
 }
 
 /* A conversation is a tree: an edit or another answer is a new branch beside the old one. `leaf` is
- * the last message of the branch that is shown, `parent` the message before one. */
+ * the last message of the branch that is shown, `parent` the message before one; `draft` is a text
+ * that was sent and not answered while another conversation was shown. */
 const newConversation = () => ({
   id: newId(), title: "", system: settings.system, updated: Date.now(), messages: {}, leaf: null,
 });
 
-/** The messages of a branch, first to last. */
-function path(conversation, leaf = conversation.leaf) {
-  const found = [];
-  for (let id = leaf; id && conversation.messages[id]; id = conversation.messages[id].parent) {
-    found.unshift(conversation.messages[id]);
-    if (found.length > 100_000) break; // a file that was tampered with may go in circles
-  }
-  return found;
+/** A node of a tree and what is above it, first to last, also where a tree goes in circles. */
+function ancestors(nodes, id) {
+  const found = new Set();
+  for (let node = nodes[id]; node && !found.has(node); node = nodes[node.parent]) found.add(node);
+  return [...found].reverse();
 }
 
-function newestLeaf(conversation, id) {
-  for (let next = id; next; next = children(conversation, next).at(-1)?.id) id = next;
-  return id;
-}
+/** The messages of a branch, first to last. */
+const path = ({ messages, leaf }, last = leaf) => ancestors(messages, last);
 
 function addMessage(conversation, role, content, parent) {
   const message = { id: newId(), role, content, parent };
@@ -383,11 +370,12 @@ function requestFor(conversation, message, dropped) {
   return ["v1/completions", body];
 }
 
-/** How much of a conversation that is too long to leave out next: the oldest exchange (the first
- * message must stay a user's), or the first quarter of a text; null when nothing is left to go. */
+/** How much of a conversation that is too long to leave out next: what stands before the next
+ * message of the user, or the first quarter of a text; null when nothing is left to go. */
 function dropMore(conversation, message, dropped) {
   const messages = path(conversation, message.parent);
-  if (state.model.chat) return messages.length - dropped > 2 ? dropped + 2 : null;
+  const next = messages.findIndex(({ role }, at) => at > dropped && role === "user");
+  if (state.model.chat) return next > 0 ? next : null;
   const left = textOf([...messages, message]).length - dropped;
   return left > 8 ? dropped + Math.ceil(left / 4) : null;
 }
@@ -433,9 +421,12 @@ const regenerate = (conversation, { role, id, parent }) =>
 /** Tokens a second, from the question on, as the terminal counts them too. */
 const speedOf = (run, count) => Math.round((count * 1e3) / Math.max(1, run.last - run.begun));
 
-/** Generates an answer below a message; `beginning` is text that the answer goes on from. */
-async function answer(conversation, parent, beginning = "") {
-  if (!state.model || state.runs.has(conversation.id)) return;
+/** Generates an answer below a message; `beginning` is text that the answer goes on from, `leaf`
+ * what is shown again when nothing comes, `sent` the text (and what it edits) that was sent. */
+async function answer(conversation, parent, options = {}) {
+  if (!state.model) return findModel();
+  if (state.runs.has(conversation.id)) return undefined;
+  const { beginning = "", leaf = conversation.leaf, sent = null } = options;
   const message = addMessage(conversation, "assistant", beginning, parent);
   if (beginning) message.beginning = beginning;
   const now = performance.now();
@@ -446,13 +437,14 @@ async function answer(conversation, parent, beginning = "") {
   announce(t("answering"));
   draw();
   scrollToEnd();
-  try {
-    await generate(run);
-  } catch (error) {
-    if (error.name === "AbortError") message.end = "stopped";
-    else setTrouble(error, () => regenerate(conversation, message), message.content !== beginning);
-  }
-  finish(run, beginning);
+  const problem = await generate(run).catch((error) => error);
+  if (problem?.name === "AbortError") message.end = "stopped";
+  const isNothing = message.content === beginning && (!message.end || message.end === "stopped");
+  const retry = () =>
+    isNothing && sent ? resend(conversation) : answer(conversation, parent, { beginning });
+  if (problem && message.end !== "stopped") setTrouble(problem, retry, !isNothing);
+  if (problem?.status === 404) findModel(); // another model may be served by now
+  return finish(run, isNothing && { leaf, sent });
 }
 
 /** Asks for an answer; while the server says that the context is too small, for one to less. */
@@ -496,19 +488,42 @@ function addChunk(run, event) {
   repaint();
 }
 
-function finish(run, beginning) {
-  const { conversation, message } = run;
+/** Ends a run; where nothing came, it is as if nothing had been asked. */
+function finish({ conversation, message, ...run }, undone) {
   state.runs.delete(conversation.id);
   const count = message.usage?.[1] ?? run.count;
   if (count) message.speed = speedOf(run, count);
-  const failed = !message.end && message.content === beginning;
-  if (failed || (message.end === "stopped" && !message.content)) {
+  if (undone) {
     delete conversation.messages[message.id];
-    conversation.leaf = message.parent ?? null;
+    if (undone.sent) delete conversation.messages[message.parent];
+    Object.assign(conversation, { leaf: undone.leaf, draft: undone.sent });
   }
   keepConversation(conversation);
-  if (message.content) announce(t("answered", message.content));
+  if (conversation === state.current) takeDraft();
+  if (message.content && !undone) announce(t("answered", message.content));
   draw();
+  if (conversation === state.current && state.follows) scrollToEnd();
+}
+
+/** Puts a text that was not answered back where it was written. */
+function takeDraft() {
+  const { current } = state;
+  const { text, edited } = current.draft ?? {};
+  if (!isText(text)) return;
+  delete current.draft;
+  const field = $("text");
+  if (current.messages[edited] && !state.editing) edit(current.messages[edited], text);
+  else field.value = [text, field.value].filter((part) => part.trim()).join("\n\n");
+  if (Object.keys(current.messages).length) keepConversation(current);
+  else forget(Object.assign(current, { title: "" }));
+}
+
+/** Sends a text as a message below another one; `edited` is the message in whose place it is. */
+function send(conversation, text, parent, edited) {
+  const { leaf } = conversation;
+  const { id } = addMessage(conversation, "user", text, parent);
+  keepConversation(conversation);
+  return answer(conversation, id, { leaf, sent: { text, edited } });
 }
 
 /** Sends what was written; without a text, a pretrained model goes on where it is. */
@@ -516,12 +531,17 @@ function submit(text) {
   const conversation = state.current;
   if (!state.model) return findModel();
   if (isRunning() || (!text.trim() && !canContinue())) return undefined;
-  conversation.title ||= text.trim().split("\n")[0].slice(0, 60);
-  if (text) addMessage(conversation, "user", text, conversation.leaf);
-  keepConversation(conversation);
+  if ($("text").value === text) $("text").value = "";
   store.set("current", conversation.id);
-  $("text").value = "";
-  return answer(conversation, conversation.leaf);
+  if (!text) return answer(conversation, conversation.leaf);
+  conversation.title ||= titleOf(text);
+  return send(conversation, text, conversation.leaf);
+}
+
+/** Sends a text again that came back. */
+function resend(conversation) {
+  show(conversation);
+  return state.editing ? sendEdit() : submit($("text").value);
 }
 
 /* ---- 6. Markdown: blocks, then what is inside a line ---------------------------------------- */
@@ -778,8 +798,7 @@ function staff() {
   });
   const height = STAFF.bottom + STAFF.gap;
   const notes = s("svg", { height, "aria-hidden": true }, ...lines);
-  return h(
-    "div.staffwrap",
+  return h("div.staffwrap",
     h("div.staffscroll", { role: "img", tabindex: 0 }, notes),
     h("div.caption", h("span", t("staffHint")), h("span")),
   );
@@ -804,9 +823,7 @@ function note(surprise, number) {
   const target = { x: x - step / 2, width: step, height: bottom + gap, fill: "transparent" };
   const head = { cx: x, cy: y, rx: 4.5, ry: 3.3, transform: `rotate(-22 ${x} ${y})` };
   const stem = { x1: x + 4 * side, x2: x + 4 * side, y1: y, y2: y - 22 * side };
-  return s(
-    "g",
-    { "data-note": number, color: surprise > 4 ? "var(--surprise)" : "var(--ink)" },
+  return s("g", { "data-note": number, color: surprise > 4 ? "var(--surprise)" : "var(--ink)" },
     s("rect", target),
     s("ellipse", { ...head, fill: "currentColor" }),
     s("line", { ...stem, stroke: "currentColor", "stroke-width": 1.1 }),
@@ -873,7 +890,8 @@ function alternativeRow(message, number, piece, logprob, isTaken) {
 function continueWith(message, number, piece) {
   const before = showings(message.tokens).slice(0, number).map(({ text }) => text);
   closeLens();
-  answer(state.current, message.parent, (message.beginning ?? "") + before.join("") + piece);
+  const beginning = (message.beginning ?? "") + before.join("") + piece;
+  answer(state.current, message.parent, { beginning });
 }
 
 /** Puts a box below a target, or above where there is no room, inside the window. */
@@ -891,8 +909,8 @@ function placeBeside(box, target) {
 /* ---- 8. Drawing ----------------------------------------------------------------------------- */
 const editButton = (message) => iconButton("tool", "edit", t("edit"), () => edit(message));
 const tokenGroup = () => h("div.tokens", { role: "group", "aria-label": t("tokens") });
+const isEdited = ({ id }) => state.editing?.edited === id;
 const caret = () => h("span.caret", { "aria-hidden": true });
-const scrollToEnd = () => $("scroller").scrollTo(0, $("scroller").scrollHeight);
 const announce = (text) => $("spoken").replaceChildren(text); // by a screen reader
 
 function draw() {
@@ -925,6 +943,7 @@ function drawComposer() {
   $("text-label").textContent = text.placeholder;
   dressButton($("send"), running ? "stop" : "send", t(running ? "stop" : isChat() ? "send" : "go"));
   $("send").classList.toggle("stop", running);
+  quietly(() => sessionStorage.setItem(`${PREFIX}draft`, text.value)); // for a reload
   $("send").disabled = !running && !text.value.trim() && !canContinue();
   const { usage } = shownPath().findLast((message) => message.usage) ?? {};
   const context = state.model?.context;
@@ -936,8 +955,7 @@ function drawList() {
     const isCurrent = conversation === state.current;
     const click = () => show(conversation);
     const title = conversation.title || t("fresh");
-    return h(
-      isCurrent ? "li.current" : "li",
+    return h(isCurrent ? "li.current" : "li",
       h("button.open", { "aria-current": isCurrent, click }, title),
       iconButton("icon", "edit", t("rename"), () => rename(conversation)),
       iconButton("icon", "export", t("export"), () => exportConversation(conversation)),
@@ -959,6 +977,9 @@ function drawScore() {
   if (!messages.length) $("score").replaceChildren(overture());
   else if (!isChat()) $("score").replaceChildren(answerTurn(messages, 1));
   else $("score").replaceChildren(...messages.map(turn));
+  const last = messages.at(-1);
+  const again = h("button.plain", { click: () => regenerate(state.current, last) }, t("retry"));
+  if (last?.role === "user" && !isRunning()) $("score").append(h("div.row", again));
   if (spot) document.querySelector(spot)?.focus();
 }
 
@@ -987,7 +1008,7 @@ function overture() {
 function userTurn(message, number) {
   const properties = { "data-message": message.id, "aria-label": t("yourMessage", number) };
   const bar = h("span.bar", { "aria-hidden": true }, number);
-  if (state.editing === message.id) return h("article.turn.user", properties, bar, editor(message));
+  if (isEdited(message)) return h("article.turn.user", properties, bar, editor());
   const tools = [versions(message), copyButton(message.content), editButton(message)];
   const said = h("div.said", message.content);
   return h("article.turn.user", properties, bar, said, h("div.tools", ...tools));
@@ -1004,7 +1025,7 @@ function answerTurn(messages, number) {
 }
 
 function manuscriptPart(message) {
-  if (state.editing === message.id) return editor(message);
+  if (isEdited(message)) return editor();
   return h(message.role === "user" ? "span.mine" : "span.its", { "data-message": message.id });
 }
 
@@ -1092,8 +1113,7 @@ function facts(message, running) {
   const speed = running ? running.speed : message.speed;
   const count = running ? running.count : message.usage?.[1];
   const isCut = ["stopped", "length", "full"].includes(message.end);
-  return h(
-    "span.facts",
+  return h("span.facts",
     isCut && h("span", t(message.end)),
     count > 0 && h("span", t(count === 1 ? "oneToken" : "count", count)),
     speed > 0 && h("span.tempo", icon("note"), `= ${t("speed", speed)}`),
@@ -1109,9 +1129,7 @@ function versions(message) {
     const disabled = !next || isRunning();
     return Object.assign(iconButton("tool", name, t(label), () => showVersion(next)), { disabled });
   };
-  return h(
-    "span.branches",
-    { role: "group", "aria-label": t("version", at + 1, all.length) },
+  return h("span.branches", { role: "group", "aria-label": t("version", at + 1, all.length) },
     arrow("left", "previous", all[at - 1]),
     `${at + 1}/${all.length}`,
     arrow("right", "next", all[at + 1]),
@@ -1119,14 +1137,15 @@ function versions(message) {
 }
 
 function showVersion({ id }) {
-  state.current.leaf = newestLeaf(state.current, id);
+  for (let next = id; next; next = children(state.current, next).at(-1)?.id)
+    state.current.leaf = next;
   keepConversation(state.current);
   draw();
   document.querySelector(`[data-message="${id}"] .branches button:not(:disabled)`)?.focus();
 }
 
-function edit(message) {
-  state.editing = message.id;
+function edit(message, text = message.content) {
+  state.editing = { edited: message.id, text };
   draw();
   const field = document.querySelector(".edit textarea");
   fitText(field);
@@ -1134,30 +1153,38 @@ function edit(message) {
   field.setSelectionRange(field.value.length, field.value.length);
 }
 
-/** A field in the place of a message; what is sent is a new branch beside it. */
-function editor(message) {
-  const field = h("textarea", { "aria-label": t("edit"), rows: 1, input: () => fitText(field) });
-  field.value = message.content;
-  const leave = () => {
-    state.editing = null;
-    draw();
-    $("text").focus();
+function leaveEditor() {
+  state.editing = null;
+  draw();
+  $("text").focus();
+}
+
+/** Sends what stands in the editor, as a new branch beside the message that is edited. */
+function sendEdit() {
+  const { edited, text } = state.editing;
+  if (!state.model) return findModel();
+  if (!text.trim() || isRunning()) return undefined;
+  leaveEditor();
+  return send(state.current, text, state.current.messages[edited].parent, edited);
+}
+
+/** A field in the place of a message. */
+function editor() {
+  const input = () => {
+    state.editing.text = field.value;
+    fitText(field);
   };
-  const send = () => {
-    if (!field.value.trim() || isRunning()) return;
-    const { id } = addMessage(state.current, "user", field.value, message.parent);
-    leave();
-    answer(state.current, id);
-  };
+  const field = h("textarea", { "aria-label": t("edit"), rows: 1, input });
+  field.value = state.editing.text;
   field.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") leave();
-    else if (isSend(event)) send();
+    if (event.key === "Escape") leaveEditor();
+    else if (isSend(event)) sendEdit();
     else return;
     event.preventDefault();
     event.stopPropagation();
   });
-  const save = h("button.plain.strong", { click: send }, t("save"));
-  const cancel = h("button.plain", { click: leave }, t("cancel"));
+  const save = h("button.plain.strong", { click: sendEdit }, t("save"));
+  const cancel = h("button.plain", { click: leaveEditor }, t("cancel"));
   return h("div.edit", field, h("div.row", save, cancel));
 }
 
@@ -1180,15 +1207,19 @@ function repaint() {
       shown.speed = speedOf(shown, shown.count);
       shown.measured = now;
     }
-    const wasAtEnd = isAtEnd();
     refresh(shown.message);
-    if (wasAtEnd) scrollToEnd();
+    if (state.follows) scrollToEnd();
+    $("down").hidden = belowSight() < 80;
   });
 }
 
-function isAtEnd() {
-  const { scrollHeight, scrollTop, clientHeight } = $("scroller");
-  return scrollHeight - scrollTop - clientHeight < 80;
+/** For movements that scrolling to the end would cut short: smooth ones, and a finger's. */
+const lookUp = () => (state.follows &&= !$("scroller").scrollTop);
+const belowSight = (all = $("scroller")) => all.scrollHeight - all.scrollTop - all.clientHeight;
+
+function scrollToEnd() {
+  $("scroller").scrollTo(0, $("scroller").scrollHeight);
+  Object.assign(state, { follows: true, top: $("scroller").scrollTop });
 }
 
 function copyButton(text) {
@@ -1278,14 +1309,15 @@ function closeTrouble() {
 
 /* ---- 9. Conversations ----------------------------------------------------------------------- */
 function show(conversation) {
-  state.current = conversation;
-  state.editing = null;
+  if (state.editing) state.current.draft = state.editing;
+  Object.assign(state, { current: conversation, editing: null });
   store.set("current", conversation.id);
   if (state.trouble?.retry !== findModel) setTrouble(null);
   toggleContents(false);
+  $("text").focus();
+  takeDraft();
   draw();
   scrollToEnd();
-  $("text").focus();
 }
 
 /** A field in the place of a conversation's title. */
@@ -1311,10 +1343,14 @@ function rename(conversation) {
   field.select();
 }
 
-function removeConversation(conversation) {
-  stop(conversation);
+function forget(conversation) {
   state.conversations.delete(conversation.id);
   store.remove(`chat:${conversation.id}`);
+}
+
+function removeConversation(conversation) {
+  stop(conversation);
+  forget(conversation);
   if (state.current === conversation) state.current = newConversation();
   draw();
   $("new").focus();
@@ -1337,24 +1373,74 @@ function exportConversation(conversation) {
   setTimeout(() => URL.revokeObjectURL(href), 1000);
 }
 
-/** Shows the conversation of a file in the form of training data. */
-async function importConversation({ target: input }) {
+const ROLES = { // of other programs
+  developer: "system", human: "user", prompter: "user", gpt: "assistant", chatgpt: "assistant",
+  model: "assistant", bot: "assistant", ai: "assistant",
+};
+
+/** A message of any program in our form; null when it is none, or holds more than text. */
+function turnOf(message) {
+  const name = String(message?.role ?? message?.from ?? message?.author?.role).toLowerCase();
+  const content = message?.content?.parts ?? message?.content ?? message?.value ?? "";
+  const texts = [content].flat().map((part) => part?.text ?? part);
+  const role = ROLES[name] ?? name;
+  const isTurn = ["system", "user", "assistant"].includes(role) && texts.every(isText);
+  return isTurn ? { role, content: texts.join("\n") } : null;
+}
+
+/** The messages of a conversation of ours, of OpenAI, ShareGPT, open-webui or ChatGPT's export. */
+function messagesOf(value) {
+  if (value?.mapping)
+    return ancestors(value.mapping, value.current_node).flatMap(({ message }) => message ?? []);
+  const all = value?.chat?.messages ?? value?.conversations ?? value?.messages ?? value;
+  return Array.isArray(all) ? all : [];
+}
+
+function fail(name, ...values) {
+  throw new Error(t(name, ...values));
+}
+
+/** The values of a file: JSON, or JSON lines. */
+function valuesOf(text) {
+  const read = (line, at) => quietly(() => [JSON.parse(line)]) ?? fail("importLine", at + 1);
+  const lines = () => text.split("\n").flatMap((line, at) => (line.trim() ? read(line, at) : []));
+  return quietly(() => [JSON.parse(text)].flat()) ?? lines();
+}
+
+/** The conversations of a file, which may also hold the messages of one. */
+function readConversations(text, fileName) {
+  const values = valuesOf(text);
+  const all = values.length && turnOf(values[0]) ? [values] : values;
+  if (all.length > 100) fail("importMany", all.length);
+  const isSystem = ({ role }) => role === "system";
+  const found = all.map((value) => {
+    const turns = messagesOf(value).map(turnOf);
+    if (turns.includes(null)) fail("importTurn", turns.indexOf(null) + 1);
+    const messages = alternating(turns.filter((turn) => !isSystem(turn)), "");
+    const system = textOf(alternating(turns.filter(isSystem), ""));
+    const first = all.length > 1 ? titleOf(messages[0]?.content) : fileName;
+    const title = isText(value?.title) && value.title ? value.title : first;
+    return [Object.assign(newConversation(), { system, title }), messages];
+  });
+  const isEmpty = !found.length || found.some(([, messages]) => !messages.length);
+  return isEmpty ? fail("importFailed") : found;
+}
+
+/** Shows the conversations of a file. */
+async function importConversations({ target: input }) {
   const [file] = input.files;
-  const turns = await file?.text().then((text) => JSON.parse(text).conversations).catch(() => null);
   input.value = "";
-  const isTurn = (m) => isText(m?.content) && ["system", "user", "assistant"].includes(m.role);
-  if (!Array.isArray(turns) || !turns.length || !turns.every(isTurn)) {
-    showToast(t("importFailed"));
-    return;
+  try {
+    const name = file.name.replace(/\.jsonl?$/i, "").replaceAll("_", " ").trim();
+    for (const [conversation, messages] of readConversations(await file.text(), name).reverse()) {
+      for (const { role, content } of messages)
+        addMessage(conversation, role, content, conversation.leaf);
+      keepConversation(conversation);
+      show(conversation);
+    }
+  } catch (error) {
+    showToast(`${file.name}: ${error.message}`);
   }
-  const conversation = newConversation();
-  const system = turns.filter((turn) => turn.role === "system");
-  conversation.system = system.map((turn) => turn.content).join("\n\n");
-  for (const { role, content } of turns.filter((turn) => turn.role !== "system"))
-    addMessage(conversation, role, content, conversation.leaf);
-  conversation.title = file.name.replace(/\.json$/i, "").replaceAll("_", " ").trim();
-  keepConversation(conversation);
-  show(conversation);
 }
 
 /** Opens or closes the list of conversations, which a narrow window has no room for. */
@@ -1452,6 +1538,8 @@ function pressInText(event) {
 
 function pressAnywhere(event) {
   if (event.isComposing) return;
+  const isUp = /^(PageUp|ArrowUp|Home)$/.test(event.key) || (event.key === " " && event.shiftKey);
+  if (isUp && !event.target.matches?.("input, textarea")) lookUp();
   const control = event.ctrlKey || event.metaKey;
   const last = lastOf("assistant");
   if (event.key === "Escape") escape();
@@ -1533,7 +1621,7 @@ const CLICKS = {
   menu: () => toggleContents(true),
   veil: () => toggleContents(false),
   down: scrollToEnd,
-  theme: () => choose("theme", { auto: "light", light: "dark", dark: "auto" }[settings.theme]),
+  theme: () => choose("theme", THEMES[settings.theme]),
   language: () => choose("language", language() === "en" ? "zh" : "en"),
   import: () => $("file").click(),
   "open-settings": openSettings,
@@ -1543,8 +1631,9 @@ const CLICKS = {
   settings: ({ target }) => target === $("settings") && closeSettings(), // its backdrop
 };
 
-function listen(element, handlers) {
-  for (const [name, handler] of Object.entries(handlers)) element.addEventListener(name, handler);
+const PASSIVE = { passive: true }; // scrolling does not wait for what listens
+function listen(element, handlers, how = {}) {
+  for (const [name, act] of Object.entries(handlers)) element.addEventListener(name, act, how);
 }
 
 function listenToControls() {
@@ -1552,10 +1641,11 @@ function listenToControls() {
   listen($("composer"), { submit: pressSend });
   listen($("text"), { keydown: pressInText, input: drawComposer });
   listen($("trouble"), { submit: retryTrouble });
-  listen($("file"), { change: importConversation });
+  listen($("file"), { change: importConversations });
   listen($("set-system"), { input: setSystem });
   listen($("set-key"), { change: setKey });
-  listen($("scroller"), { scroll: followScroll });
+  listen($("scroller"), { scroll: followScroll, pointerdown: pressScrollbar });
+  listen($("scroller"), { wheel: (e) => e.deltaY < 0 && lookUp(), touchmove: lookUp }, PASSIVE);
   listen($("score"), onScore);
   listen(document, { keydown: pressAnywhere, pointerdown: pressOutside });
   listen(window, { resize: closeLens, storage: followOtherTab, pagehide: keepRunning });
@@ -1567,9 +1657,18 @@ function pressSend(event) {
   else submit($("text").value);
 }
 
+const pressScrollbar = ({ target, offsetX }) =>
+  target === $("scroller") && offsetX >= target.clientWidth && lookUp();
+
+/** Any movement upwards, however it is made, ends the following of an answer; at its end, it begins
+ * again. (Where the text becomes shorter, the end moves up and stays in sight.) */
 function followScroll() {
+  const { scrollTop } = $("scroller");
+  if (scrollTop < state.top && belowSight() >= 1) state.follows = false;
+  else if (scrollTop > state.top && belowSight() < 24) state.follows = true;
+  state.top = scrollTop;
   closeLens();
-  $("down").hidden = isAtEnd();
+  $("down").hidden = belowSight() < 80;
 }
 
 function pressOutside({ target }) {
@@ -1580,8 +1679,8 @@ function pressOutside({ target }) {
 function followOtherTab({ key, newValue }) {
   const id = key?.startsWith(CHAT) && key.slice(CHAT.length);
   if (!id || state.runs.has(id)) return;
-  const conversation = newValue && store.get(`chat:${id}`);
-  if (isConversation(conversation)) {
+  const conversation = newValue && asConversation(store.get(`chat:${id}`));
+  if (conversation) {
     state.conversations.set(id, conversation);
     if (state.current.id === id && !state.editing) state.current = conversation;
   } else state.conversations.delete(id);
@@ -1593,7 +1692,9 @@ function begin() {
     element.prepend(icon(element.dataset.icon));
   loadConversations();
   state.current = state.conversations.get(store.get("current")) ?? newConversation();
+  $("text").value = quietly(() => sessionStorage.getItem(`${PREFIX}draft`)) ?? "";
   listenToControls();
+  takeDraft();
   draw();
   scrollToEnd();
   findModel();
