@@ -117,7 +117,7 @@ class RecordFilter(Settings):
             yield "drop_pattern found"
 
 
-CONDITION = re.compile(r"([^=!<>]+)(!=|>=|<=|=|>|<)(.*)", re.DOTALL)
+CONDITION = re.compile(r"([^=!<>]+)(!=|>=|<=|==?|>|<)(.*)", re.DOTALL)
 """Key, sign and value."""
 COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -147,7 +147,7 @@ def is_met(condition: str, record: dict[str, Any]) -> bool:
         return both and bool(COMPARED[sign](number, wanted_number))
     same = value == wanted or (number is not None and number == wanted_number)
     spelled = {True: "true", False: "false"}.get(value) if isinstance(value, bool) else None
-    return (same or spelled == wanted.lower()) == (sign == "=")
+    return (same or spelled == wanted.lower()) == (sign != "!=")
 
 
 def number_in(value: object) -> float | None:

@@ -62,7 +62,7 @@ QUESTIONS = (
 )
 ANSWERS = (
     *("answer", "response", "completion", "output", "target", "targets", "a", "答案", "答", "回答"),
-    *("answers", "targets_pretokenized"),
+    *("answers", "targets_pretokenized", "content"),
 )
 SYSTEMS = ("system", "system_prompt")
 TEXTS = ("text", "content")
@@ -76,6 +76,13 @@ PAIRS = (
     ("chosen_response", "rejected_response"),
 )
 """Keys of the better and the worse answer."""
+CHOICES: tuple[tuple[str, str, str, tuple[Any, Any]], ...] = (
+    ("response_0", "response_1", "better_response_id", (0, 1)),
+    ("human_ref_A", "human_ref_B", "labels", (1, 0)),
+    ("conversation_a", "conversation_b", "winner", ("model_a", "model_b")),
+)
+"""Keys of two answers, that of the choice, and what it says when the first or the second is better:
+PKU-SafeRLHF, SHP, Chatbot Arena."""
 WRAPPED = re.compile(r"(?:<s>|<\|im_start\|>)(.*?)(?:</s>|<\|im_end\|>|\Z)", re.DOTALL)
 """A document between markers; the last one may have lost its end."""
 
@@ -149,14 +156,18 @@ INSTRUCTION = ("instruction", "input", "context", "history")
 def instructed(record: dict[str, Any]) -> list[Turn]:
     """The turns of earlier exchanges, [["question", "answer"], ...], and of an instruction with
     what it is about."""
-    history = record.get("history") or []
-    if not isinstance(history, list) or not all(isinstance(e, list) for e in history):
-        raise BadLine('"history" must be a list of pairs of question and answer')
-    earlier = [turn for exchange in history for turn in read_turns([*map(str, exchange)])]
     about = [text_at(record, name, needed=False) for name in ("input", "context")]
     asked = "\n".join(p for p in (text_at(record, "instruction"), *about) if p.strip())
     written = [t for t in written_out(asked, loosely=True) if t.content.strip()]
-    return [*earlier, *(written or [with_text("user", asked, 1)])]
+    return [*earlier(record), *(written or [with_text("user", asked, 1)])]
+
+
+def earlier(record: dict[str, Any]) -> list[Turn]:
+    """The turns of the exchanges before a question, [["question", "answer"], ...]."""
+    history = record.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(e, list) for e in history):
+        raise BadLine('"history" must be a list of pairs of question and answer')
+    return [turn for exchange in history for turn in read_turns([*map(str, exchange)])]
 
 
 def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
@@ -169,6 +180,12 @@ def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
 
 def from_preference(record: dict[str, Any], goal: Goal = "sft") -> Iterator[Converted]:
     """The chosen answer: a conversation, or the end of one; or both answers of a preference."""
+    for choice in CHOICES:
+        if is_choice(record, choice):
+            if (decided := decision(record, choice)) is None:
+                yield record, "no answer is said to be better", []
+                return
+            record = decided
     good, bad = next((p for p in PAIRS if p[0] in record), PAIRS[0])
     if good not in record:
         raise BadLine(f"found {described(record)}; it must have chosen and rejected answers")
@@ -179,7 +196,28 @@ def from_preference(record: dict[str, Any], goal: Goal = "sft") -> Iterator[Conv
     if goal == "preference" and reason is None:
         worse = tidy(with_system(record, answered(record, bad)))
         new, reason = paired(record, new, worse.messages)
+        reason = f"rejected: {worse.reason}" if worse.reason else reason
     yield new, reason, changes
+
+
+def is_choice(record: dict[str, Any], choice: tuple[str, str, str, Any]) -> bool:
+    """Whether a record has two answers, and which is better."""
+    return all(key in record for key in choice[:3])
+
+
+def decision(
+    record: dict[str, Any], choice: tuple[str, str, str, tuple[Any, Any]]
+) -> dict[str, Any] | None:
+    """The record with the chosen and the rejected answer; None when neither is better."""
+    first, second, key, values = choice
+    said = str(record[key])  # tables have texts
+    if said not in map(str, values):
+        return None
+    chosen, rejected = (first, second) if said == str(values[0]) else (second, first)
+    new = {**others(record, *choice[:3]), "chosen": record[chosen], "rejected": record[rejected]}
+    if isinstance(asked := new.get("history"), str):
+        new = {**others(new, "history"), "prompt": asked}
+    return new
 
 
 def paired(
@@ -239,8 +277,9 @@ def from_question(
     about = text_at(record, "context", needed=False) if answered == "answers" else ""
     if about.strip():
         turns = [Turn("user", f"{about}\n\n{turns[0].content}"), *turns[1:]]
-    turns += turns_at(record, answered, "assistant")
-    yield conversation(record, turns, asked, answered, *(["context"] if about else []))
+    turns = [*earlier(record), *turns, *turns_at(record, answered, "assistant")]
+    known = ("history", *(["context"] if about else []))
+    yield conversation(record, turns, asked, answered, *known)
 
 
 def from_written(record: dict[str, Any]) -> Iterator[Converted]:
@@ -315,7 +354,10 @@ def is_written(record: dict[str, Any]) -> bool:
 
 FORMATS: dict[FormatName, Format] = {
     "preference": Format(
-        lambda r: any(good in r and bad in r for good, bad in PAIRS),
+        lambda r: (
+            any(good in r and bad in r for good, bad in PAIRS)
+            or any(is_choice(r, choice) for choice in CHOICES)
+        ),
         from_preference,
         '{"chosen": [messages], "rejected": [messages]}',
     ),
@@ -373,7 +415,9 @@ def convert_judged(
 ) -> Iterator[Converted]:
     """Converts a record, unless it has pictures or its answer is no example."""
     label = label_of(record)
-    if any(record.get(key) for key in PICTURE_KEYS) and name not in ("text", "lines"):
+    if name in ("text", "lines") and goal == "sft":  # "label" is a class there
+        yield from convert(record)
+    elif any(record.get(key) for key in PICTURE_KEYS):
         yield record, HAS_PICTURES, []
     elif label is False and goal == "sft":
         yield record, "an answer that is labelled as bad", []

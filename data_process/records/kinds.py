@@ -29,6 +29,8 @@ LABELLED_EXAMPLE = '{"conversations": [..., {"role": "assistant", ...}], "label"
 BY_CONVERT = "; bring other forms in with process_jsonl.py convert --to preference"
 LABELS = ("label", "kto_tag")
 """Keys that say whether an answer is good (KTO)."""
+SPELLED = {"true": True, "1": True, "false": False, "0": False}
+"""Their values; tables have texts, and numbers."""
 PICTURE_KEYS = ("image", "images", "video", "videos", "audio", "audios")
 BESIDE = {"chosen", "rejected", "tools", "system", *LABELS, *PICTURE_KEYS}
 """What changes the meaning of turns that it stands beside."""
@@ -87,7 +89,8 @@ def with_text_of(record: dict[str, Any], key: str) -> dict[str, Any]:
 
 def label_of(record: dict[str, Any]) -> bool | None:
     """Whether the answer of a record is good; None when it does not say."""
-    return next((v for v in map(record.get, LABELS) if isinstance(v, bool)), None)
+    found = (value for value in map(record.get, LABELS) if value is not None)
+    return next((SPELLED.get(str(value).lower()) for value in found), None)
 
 
 def kind_of(record: dict[str, Any]) -> Kind:

@@ -44,16 +44,31 @@ MARKS = (
         r"(?:\s*Below is an instruction[^#]*)?### ?(Human|User|Instruction|Assistant|Response):"
     ),
     re.compile(r"\n\n(Human|Assistant):"),
+    re.compile(r"(?:A chat between a [^:]*?\.)?\s*(?:</s>)?\s*\b(USER|ASSISTANT): "),
 )
 """What stands before the turns of a conversation that was written out: Guanaco's and Alpaca's,
-Anthropic's."""
+Anthropic's, Vicuna's."""
 LOOSE_MARKS = re.compile(r"(?:^|\n)(Human|User|Assistant):")
 """BELLE's, which may also stand in a play."""
 LLAMA = re.compile(r"(?:<s>)?\s*\[INST\](.*?)\[/INST\](.*?)(?:</s>|(?=<s>|\[INST\])|\Z)", re.DOTALL)
 LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
-WRITTEN_TURN = re.compile(
-    r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL
+SIGNS = (
+    (r"<\|im_start\|>", r"\n", r"<\|im_end\|>"),
+    (r"<\|start_header_id\|>", r"<\|end_header_id\|>\n*", r"<\|eot_id\|>"),
+    ("<start_of_turn>", r"\n", r"\n?<end_of_turn>"),
+    (r"<\|", r"\|>\s*", r"\s*(?:</s>|<\|end\|>|<\|endoftext\|>|(?=<\|(?:user|assistant)\|>))"),
 )
+"""What stands around the name of a role, and behind its turn: ChatML, Llama 3, Gemma, and Zephyr,
+Phi and GLM."""
+WRITTEN_TURNS = [
+    re.compile(rf"{before}(system|user|assistant|tool|model){after}(.*?)(?:{end}|\Z)", re.DOTALL)
+    for before, after, end in SIGNS
+]
+TEXT_START = re.compile(r"\A\s*(?:<\|begin_of_text\|>|<bos>|\[gMASK\]\s*<sop>|<s>(?=\s*<\|))?\s*")
+PICTURE_SIGN = re.compile(
+    r"\A\s*<(?:image|video|audio)>|<(?:image|video|audio)>\s*\Z|<img>[^<>]+</img>"
+)
+"""What stands for a picture in the text of a user's turn (LLaVA, Qwen-VL)."""
 WRAPPING = re.compile(r"\s*(?:<\|(?:Human|MOSS)\|>:\s*)?(.*?)(?:<eo[hm]>)?\s*", re.DOTALL)
 """MOSS's marks around a turn."""
 
@@ -163,6 +178,8 @@ def with_text(role: str, content: object, number: int, may_be_empty: bool = Fals
         content = json.dumps(content, ensure_ascii=False)
     if not isinstance(content, str):
         raise BadLine(f"message {number} needs a content that is text, not {described(content)}")
+    if role == "user" and "<" in content and PICTURE_SIGN.search(content):
+        return Turn(role, "", HAS_PICTURES)
     return Turn(role, content, None if content.strip() or may_be_empty else "an empty turn")
 
 
@@ -173,15 +190,17 @@ def written_out(text: str, loosely: bool = False) -> list[Turn]:
         text: the text.
         loosely: it is known to be a conversation, or a turn of one.
     """
-    if text.lstrip().startswith("<|im_start|>"):
-        return [with_text(role, content, 1) for role, content in WRITTEN_TURN.findall(text)]
+    begin = TEXT_START.sub("", text)
+    for written in WRITTEN_TURNS:
+        if written.match(begin):
+            return [with_text(ROLE_OF[role], said, 1) for role, said in written.findall(text)]
     if text.lstrip().startswith(("<s>", "[INST]")):
         return [turn for exchange in LLAMA.findall(text) for turn in llama_turns(*exchange)]
     for marks in (*MARKS, LOOSE_MARKS) if loosely else MARKS:
         if marks.match(text):
             pieces = marks.split(text)[1:]
             turns = zip((ROLE_OF[name.lower()] for name in pieces[::2]), pieces[1::2], strict=True)
-            found = [with_text(role, content.strip(), 1) for role, content in turns]
+            found = [with_text(r, c.strip().removesuffix("</s>").rstrip(), 1) for r, c in turns]
             return found if found[-1].content else found[:-1]  # "Assistant:" asks for an answer
     return []
 

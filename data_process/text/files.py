@@ -161,10 +161,17 @@ def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
         mend: read bytes that are no text as U+FFFD; in a damaged part this is always done.
 
     Raises:
-        UserError: bytes are no text in this encoding, and are not mended.
+        UserError: bytes are no text in this encoding, and are not mended; or a page cannot be read.
     """
     chunks = decoded_chunks(part, mend)
-    return iter([web.page_text("".join(chunks))]) if is_page(part.path) else chunks
+    if not is_page(part.path):
+        return chunks
+    try:
+        return iter([web.page_text("".join(chunks))])
+    except ValueError as error:
+        raise UserError(
+            f"{part.path}: {error}; take the page out, or save its text as .txt"
+        ) from error
 
 
 def decoded_chunks(part: TextPart, mend: bool) -> Iterator[str]:

@@ -64,7 +64,7 @@ class LineBreak(NamedTuple):
     ends_sentence: bool = True
     """Or what follows is an item of a list."""
     in_sentence: bool = False
-    """The line ends without a mark, and the next one does not begin with a capital."""
+    """The line ends without a mark, and the next one does not begin with a capital or a digit."""
 
 
 def unwrapped(text: str) -> str:
@@ -133,12 +133,20 @@ def line_break(
         return LineBreak()
     text = line.rstrip().rstrip(CLOSERS)
     ends_sentence = text.endswith(END_MARKS)
+    if " " not in text.strip() and not CJK.search(text):  # an address, a path, a row of a table
+        return LineBreak()
     room = 2 if ends_sentence else width // ROOM
     return LineBreak(
         is_full=measure(line) + 1 + measure(word.group()) > width - room,
         ends_sentence=ends_sentence,
-        in_sentence=not text.endswith(PAUSES) and not word.group().lstrip(OPENERS)[:1].isupper(),
+        in_sentence=not text.endswith(PAUSES)
+        and not begins_sentence(word.group().lstrip(OPENERS), text),
     )
+
+
+def begins_sentence(word: str, before: str) -> bool:
+    """Whether a word begins as sentences do, or rows of a list: with a capital or a digit."""
+    return word[:1].isupper() or (word[:1].isdigit() and not CJK.search(before))
 
 
 def indent(line: str) -> int:

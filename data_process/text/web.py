@@ -63,12 +63,18 @@ def declared_encoding(head: bytes) -> str | None:
 
 
 def page_text(page: str) -> str:
-    """The text of a page in HTML."""
+    """The text of a page in HTML.
+
+    Raises:
+        ValueError: its elements are nested so deep that the parser ends there.
+    """
     page = DECLARATION.sub("", page.translate(dict.fromkeys(TYPED)))
     if not page.strip():
         return ""
     parser = html.HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True)
     root = html.document_fromstring(page, parser=parser)
+    if parser.error_log.filter_types(etree.ErrorTypes.ERR_RESOURCE_LIMIT):
+        raise ValueError("its elements are nested too deep, so its text would end there")
     for element in root.xpath(NO_TEXT):
         if element.getparent() is not None:
             element.drop_tree()

@@ -21,6 +21,8 @@ FALLBACKS = {
 """Variants, the nearest first."""
 LANGUAGES = frozenset(("zh", "gan", "sr", "sh", "kk", "ku", "uz", "tg", "crh", "iu", "shi", "ban"))
 """Of wikis whose pages are shown in several variants; elsewhere -{ is text, as in chemistry."""
+CHINESE = re.compile("[\u4e00-\u9fff]-\\{|-\\{[^{}]*[\u4e00-\u9fff]|\\}-[\u4e00-\u9fff]")
+"""Marks in Chinese; the head of an excerpt may state another language."""
 BLOCK = re.compile(r"-\{((?:(?!-\{|\}-).)*)\}-", re.DOTALL)
 RULE = re.compile(
     r"(?:^|;)\s*(?:([^;:]*?)\s*=>\s*)?(zh(?:-[a-z]+)?|[a-z]{2,3}-[a-z]{2,5})\s*:", re.IGNORECASE
@@ -30,6 +32,11 @@ BLOCK_MARKS = re.compile(r"-\{|\}-")
 MAX_NESTING = 10
 """As in MediaWiki. Of blocks that are nested deeper, the marks go."""
 MAX_RULES = 300
+
+
+def has_variants(text: str, language: str) -> bool:
+    """Whether the marks in a page are those of variants."""
+    return "-{" in text and (language in LANGUAGES or CHINESE.search(text) is not None)
 
 
 class VariantChooser:

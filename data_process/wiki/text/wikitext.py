@@ -18,8 +18,7 @@ from data_process.wiki.text.kinds import Namespaces, template_language
 from data_process.wiki.text.marks import close_gaps, place_blocks, place_captions, without_marks
 from data_process.wiki.text.regions import Literals, extract_regions
 from data_process.wiki.text.templates import Library, TemplateCleaner, no_templates
-from data_process.wiki.text.variants import LANGUAGES as VARIED
-from data_process.wiki.text.variants import VariantChooser
+from data_process.wiki.text.variants import VariantChooser, has_variants
 
 VariantName = Literal["zh-hans", "zh-hant", "zh-cn", "zh-tw", "zh-hk", "zh-mo", "zh-sg", "zh-my"]
 
@@ -79,7 +78,7 @@ class WikitextCleaner:
             self.language, name, self.project, self.namespaces, literals, self.library
         )
         text = drop_tables(templates.clean(text))
-        if templates.word_rules or ("-{" in text and self.language in VARIED):
+        if templates.word_rules or has_variants(text, self.language):
             text = self.variants.clean(text, templates.word_rules)
         text = show_links(text, self.namespaces)
         text = literals.decode_entities(strip_markup(text))

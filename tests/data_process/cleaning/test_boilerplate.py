@@ -87,6 +87,9 @@ IN_A_BLOCK = (
     "分享\n收藏\n打印\n关闭",
 )
 PROSE = """\
+Continue reading until the lamp goes out
+感谢武林盟主的救命之恩
+附：历代武林盟主名录
 Home.
 Home
 home

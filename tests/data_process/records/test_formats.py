@@ -142,6 +142,20 @@ PREFERENCES: dict[str, dict[str, Any]] = {
     "LlamaFactory, Alpaca": {"instruction": Q, "input": "", "chosen": A, "rejected": BAD},
     "Intel's": {"system": "", "question": Q, "chosen": A, "rejected": BAD},
     "Stack Exchange": {"question": Q, "response_j": A, "response_k": BAD},
+    "PKU-SafeRLHF": {
+        "prompt": Q,
+        "response_0": BAD,
+        "response_1": A,
+        "is_response_0_safe": False,
+        "better_response_id": 1,
+    },
+    "SHP": {"history": Q, "human_ref_A": A, "human_ref_B": BAD, "labels": 1},
+    "SHP, of a table": {"history": Q, "human_ref_A": BAD, "human_ref_B": A, "labels": "0"},
+    "Chatbot Arena": {
+        "conversation_a": [USER, WORSE],
+        "conversation_b": [USER, GOOD],
+        "winner": "model_b",
+    },
     "Etude's": PAIR,
 }
 
@@ -177,7 +191,15 @@ def test_an_answer_that_is_labelled_as_bad_is_none_to_learn(name: str, key: str)
         assert list(PROBLEMS["preference"](kept)) == []
     assert list(PROBLEMS["conversations"]({**CHAT, "label": False}))
     assert converted(LABELLED[name], "preference") == "no preference in it"
-    assert converted({**LABELLED[name], "label": 1})["conversations"] == CHAT["conversations"]
+    for said in (1, "True", "true", 3):
+        assert converted({**LABELLED[name], key: said})["conversations"] == CHAT["conversations"]
+    for spelled in (0, "False", "0"):
+        assert converted({**LABELLED[name], key: spelled}) == "an answer that is labelled as bad"
+
+
+def test_the_class_of_a_text_is_no_label_of_an_answer() -> None:
+    for label in (0, False):
+        assert converted({"text": "A film.", "label": label}) == {"text": "A film.", "label": label}
 
 
 def test_preferences_that_teach_nothing_are_dropped_by_name() -> None:
@@ -190,7 +212,11 @@ def test_preferences_that_teach_nothing_are_dropped_by_name() -> None:
         ({"prompt": Q, "chosen": "", "rejected": A}, "nothing to learn before an empty turn"),
         (
             {"prompt": Q, "chosen": A, "rejected": ""},
-            "chosen and rejected part before the last answer",
+            "rejected: nothing to learn before an empty turn",
+        ),
+        (
+            {"conversation_a": [USER, GOOD], "conversation_b": [USER, WORSE], "winner": "tie"},
+            "no answer is said to be better",
         ),
         ({"prompt": Q, "chosen": [USER], "rejected": [USER]}, None),
     ):
@@ -214,6 +240,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "a.jpg"}}
         {"prompt": [{**USER, "content": [IMAGE]}], "chosen": [GOOD], "rejected": [WORSE]},
         {"videos": ["a.mp4"], "messages": [USER, GOOD]},
         {"messages": [USER, GOOD, {**USER, "content": [IMAGE]}, GOOD]},
+        {"conversations": [{"from": "human", "value": f"{Q}\n<image>"}, GPT]},
+        {"messages": [{**USER, "content": f"Picture 1: <img>a.jpg</img>\n{Q}"}, GOOD]},
     ],
 )
 def test_conversations_with_pictures_are_dropped_as_such(record: dict[str, Any]) -> None:
@@ -225,6 +253,48 @@ def test_parts_of_text_are_joined_under_either_key_and_empty_pictures_are_none()
     record = {"conversations": [{"from": "human", "value": parts}, GPT], "image": None}
     assert converted(record)["conversations"] == chat(f"{Q}\nQuick!", A)["conversations"]
     assert converted({"messages": [USER, GOOD], "images": []})["conversations"][0] == USER
+    html = {**USER, "content": 'What is <img src="a.jpg"> and <video> in HTML?'}
+    assert converted({"messages": [html, GOOD]})["conversations"][0] == html
+
+
+WRITTEN: dict[str, str] = {
+    "ChatML": "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
+    f"{Q}<|im_end|>\n<|im_start|>assistant\n{A}<|im_end|>\n",
+    "Llama 3": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe kind.<|eot_id|>"
+    f"<|start_header_id|>user<|end_header_id|>\n\n{Q}<|eot_id|><|start_header_id|>assistant"
+    f"<|end_header_id|>\n\n{A}<|eot_id|>",
+    "Gemma": "<bos><start_of_turn>system\nBe kind.<end_of_turn>\n<start_of_turn>user\n"
+    f"{Q}<end_of_turn>\n<start_of_turn>model\n{A}<end_of_turn>\n",
+    "Zephyr": f"<|system|>\nBe kind.</s>\n<|user|>\n{Q}</s>\n<|assistant|>\n{A}</s>",
+    "Phi": f"<s><|system|>\nBe kind.<|end|>\n<|user|>\n{Q}<|end|>\n<|assistant|>\n{A}<|end|>",
+    "GLM": f"[gMASK]<sop><|system|>\nBe kind.<|user|>\n{Q}<|assistant|>\n{A}",
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_conversations_that_were_written_out_are_read_in_every_form(name: str) -> None:
+    assert converted({"text": WRITTEN[name]}) == SYSTEM
+
+
+def test_vicunas_form_is_read_and_a_text_with_a_mark_in_it_stays_a_text() -> None:
+    head = "A chat between a curious user and an assistant. The assistant is kind. "
+    assert converted({"text": f"USER: {Q} ASSISTANT: {A}</s>"}) == CHAT
+    assert converted({"text": f"{head}USER: {Q} ASSISTANT: {A}</s>USER: Ok? ASSISTANT: Yes"}) == {
+        "conversations": [*CHAT["conversations"], *chat("Ok?", "Yes")["conversations"]]
+    }
+    for text in ("The sign <|user|> begins a turn.", "The USER: a play. ASSISTANT: no."):
+        assert converted({"text": text}) == {"text": text}
+
+
+def test_what_was_asked_before_a_question_stands_before_it() -> None:
+    record = {"query": Q, "response": A, "history": [["Hi", "Hello"]]}
+    earlier = chat("Hi", "Hello")["conversations"]
+    assert converted(record) == {"conversations": [*earlier, *CHAT["conversations"]]}
+
+
+def test_an_answer_under_the_key_of_texts_is_no_text_in_silence() -> None:
+    assert formats_of({"input": Q, "content": A}) == ["question", "text"]
+    assert formats_of({"content": A, "title": Q}) == ["text"]
 
 
 @pytest.mark.parametrize(

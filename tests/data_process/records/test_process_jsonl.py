@@ -454,6 +454,7 @@ RATED = [
     ("conditions", "kept"),
     [
         (["lang=en"], "ad"),
+        (["lang==en"], "ad"),
         (["lang!=en"], "bc"),
         (["score>=3"], "ac"),
         (["score<3"], "b"),

@@ -53,6 +53,15 @@ STAYS = (
     "",
     "\n\n",
     "One line.",
+    "\n".join(
+        f"2020-01-{day} 12:00:00 INFO the server in the tower has started" for day in range(10, 30)
+    ),
+    "\n".join(
+        f"https://example.org/books/of/the/lighthouse/page-{number}" for number in range(10, 40)
+    ),
+    "\n".join(
+        f"anna,lighthouse,anna{number}@example.org,2020-01-01,active" for number in range(10, 40)
+    ),
 )
 
 

@@ -77,6 +77,15 @@ def test_any_page_has_a_text(page: str, text: str) -> None:
     assert page_text(page) == text
 
 
+def test_a_page_that_is_nested_too_deep_is_refused_by_name(tmp_path: Path) -> None:
+    deep = "<html><p>First.</p>{}Deep.{}<p>Last.</p></html>"
+    assert page_text(deep.format("<div>" * 1500, "</div>" * 1500)) == "First.\n\nDeep.\n\nLast."
+    path = tmp_path / "deep.html"
+    path.write_text(deep.format("<b>" * 3000, "</b>" * 3000), encoding="utf-8")
+    with pytest.raises(UserError, match=r"deep\.html: its elements are nested too deep"):
+        text_parts(path, 1 << 20)
+
+
 @pytest.mark.parametrize(
     ("stated", "encoding", "word"),
     [

@@ -226,6 +226,7 @@ def test_variants_are_chosen_where_a_wiki_has_them_and_however_deep() -> None:
     name = "2-{4-[(methyl)amino]phenyl}-N-oxide"
     assert clean(f"This is {name}.") == f"This is {name}."
     assert clean("-{Mark Twain}- je -{sr-ec:овде;sr-el:ovde}-.", "sr") == "Mark Twain je овде."
+    assert clean("德-{zh-hans:国;zh-hant:國}-", "en") == "德国"  # a wrong head
     assert clean(f"{'-{' * 8}甲{'}-' * 8}乙", "zh") == "甲乙"
     assert clean(f"{'-{a' * 40}甲{'}-' * 40}乙", "zh") == f"{'a' * 40}甲乙"
 
