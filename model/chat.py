@@ -1,12 +1,8 @@
-"""The chat format, ChatML, in the one place where it is made.
+"""Conversations: what is well formed, what of them is trained, and their token ids.
 
-    <|im_start|>system\nYou are
-    kind.<|im_end|>\n<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\nHi!<|im_end|>\n
-
-`render_batch` makes token ids and the mask of trained tokens in one pass; `render_prompt` makes the
-ids that an answer continues. Contents are trimmed of white space at both ends (so that a token can
-never span the line break before them, and the Jinja template in `model/tokenizer.py` gives the same
-ids) and encoded with control tokens switched off.
+The chat template of the model says how they are written; `model/chat_renderer.py` makes tokens of
+that, so that no content can forge a turn. `render_batch` gives the ids and the mask of trained
+tokens; `render_prompt` the ids that an answer continues.
 
 What is trained must be well formed (`message_problems`). What clients send as a conversation often
 is not: `merge_turns` makes of it what the model has learned to read.
@@ -15,9 +11,10 @@ is not: `merge_turns` makes of it what the model has learned to read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from config import TrainOnName, UserError
+from model.chat_renderer import renderer_of
 from model.tokenizer import EtudeTokenizer
 
 ROLES = ("system", "user", "assistant")
@@ -86,17 +83,27 @@ def trained_turns(messages: Sequence[Message], train_on: TrainOnName = "all") ->
     return [answer and weight != 0 for answer, weight in zip(answers, weights, strict=True)]
 
 
+class Rendering(NamedTuple):
+    """A conversation as it is trained."""
+
+    ids: list[int]
+    mask: list[bool]
+    """Where a token is trained."""
+    answers: str
+    """The contents that are trained, as they are rendered."""
+
+
 def render_batch(
     tokenizer: EtudeTokenizer,
     conversations: Sequence[Sequence[Message]],
     train_on: TrainOnName = "all",
-) -> list[tuple[list[int], list[bool]]]:
-    """Ids of conversations and the masks of their trained tokens.
-
-    Trained are the content and the end-of-turn token of `trained_turns`.
+) -> list[Rendering]:
+    """Conversations as ids, with the masks of their trained tokens: of `trained_turns` the content
+    and the token that ends it.
 
     Raises:
-        UserError: a conversation is malformed.
+        UserError: a conversation is malformed; UnfitConversation: the model's chat template refuses
+            one, or nothing can be trained with it.
     """
     for messages in conversations:
         if problem := check_messages(list(messages)):
@@ -108,31 +115,24 @@ def frame_batch(
     tokenizer: EtudeTokenizer,
     conversations: Sequence[Sequence[Message]],
     train_on: TrainOnName = "all",
-) -> list[tuple[list[int], list[bool]]]:
+) -> list[Rendering]:
     """The same as `render_batch`, whatever the order of the roles."""
-    contents = [m["content"].strip() for messages in conversations for m in messages]
-    encoded = iter(tokenizer.encode_batch(contents))
-    heads = {role: [tokenizer.im_start_id, *tokenizer.encode(f"{role}\n")] for role in ROLES}
-    line_break = tokenizer.encode("\n")
-    rendered = []
-    for messages in conversations:
-        ids: list[int] = []
-        mask: list[bool] = []
-        for message, trained in zip(messages, trained_turns(messages, train_on), strict=True):
-            head, body = heads[message["role"]], [*next(encoded), tokenizer.im_end_id]
-            ids += head + body + line_break
-            mask += [False] * len(head)
-            mask += [trained] * len(body)
-            mask += [False] * len(line_break)
-        rendered.append((ids, mask))
-    return rendered
+    results = []
+    rendered = renderer_of(tokenizer).render_batch(conversations)
+    for found, messages in zip(rendered, conversations, strict=True):
+        trained = trained_turns(messages, train_on)
+        mask = [owner >= 0 and trained[owner] for owner in found.owners]
+        answers = "".join(text for text, on in zip(found.contents, trained, strict=True) if on)
+        results.append(Rendering(found.ids, mask, answers))
+    return results
 
 
 def render(
     tokenizer: EtudeTokenizer, messages: Sequence[Message], train_on: TrainOnName = "all"
 ) -> tuple[list[int], list[bool]]:
     """Ids of one conversation and the mask of its trained tokens; see `render_batch`."""
-    return render_batch(tokenizer, [messages], train_on)[0]
+    ids, mask, _ = render_batch(tokenizer, [messages], train_on)[0]
+    return ids, mask
 
 
 def merge_turns(messages: Sequence[Message]) -> list[Message]:
@@ -161,15 +161,12 @@ def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> lis
     turn is the assistant's, that turn is what the answer continues.
 
     Raises:
-        UserError: there is no text in it.
+        UserError: there is no text in it, or the model's chat template refuses it.
     """
     turns = merge_turns(messages)
     if not turns:
         raise UserError("there is nothing to answer: no message has a text")
-    ids, _ = frame_batch(tokenizer, [turns])[0]
-    if turns[-1]["role"] == "assistant":
-        return ids[: len(ids) - len([tokenizer.im_end_id, *tokenizer.encode("\n")])]
-    return [*ids, tokenizer.im_start_id, *tokenizer.encode("assistant\n")]
+    return renderer_of(tokenizer).prompt_ids(turns)
 
 
 def fit_turns(

@@ -1,84 +1,65 @@
 """The tokenizer: text to token ids and back.
 
 Text is always encoded with control tokens switched off: `<|im_end|>` typed by a user, or standing
-in a corpus, becomes ordinary tokens that spell it out. Only `model/chat.py` and the packers place
-control tokens, by id.
+in a corpus, becomes ordinary tokens that spell it out. Only `model/chat_renderer.py` and the
+packers place control tokens, by id.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from config import UserError
-from model.directory.storage import read_object_if_there, recover
-
-END_OF_TEXT = "<|endoftext|>"
-"""Document border and padding; id 0."""
-IM_START = "<|im_start|>"
-"""Begins a turn of a conversation."""
-IM_END = "<|im_end|>"
-"""Ends a turn of a conversation."""
-SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
-
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message['role'] not in ['system', 'user', 'assistant'] -%}"
-    "{{- raise_exception('a message has another role than system, user or assistant') -}}"
-    "{%- endif -%}"
-    "{%- set content = message['content'] -%}"
-    "{%- set joined = namespace(text='') -%}"
-    "{%- if content is string -%}{%- set joined.text = content -%}"
-    "{%- elif content and content is iterable and content is not mapping -%}"
-    "{%- for part in content -%}"
-    "{%- if part is mapping and part['type'] == 'text' and part['text'] is string -%}"
-    "{%- set joined.text = joined.text + part['text'] -%}"
-    "{%- else -%}"
-    "{{- raise_exception('a part of a content is not text, and text is all this model reads') -}}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- else -%}{{- raise_exception('a message needs a content that is text') -}}{%- endif -%}"
-    "{{- '<|im_start|>' + message['role'] + '\\n' + (joined.text | trim) + '<|im_end|>\\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+from model.chat_template import (
+    DATE_FIELD,
+    END_OF_TEXT,
+    IM_END,
+    IM_START,
+    ChatFormat,
+    read_chat_format,
 )
-"""ChatML in Jinja, for transformers, vLLM and llama.cpp; `model/chat.py` is the same by hand.
+from model.directory.storage import recover
 
-Text may come as a string or as OpenAI's list of text parts, which are joined; what the model cannot
-read (a picture, no content, another role) is an error, as it is in Etude."""
-
-EARLIER_TEMPLATE = "855053a7cfef6cc99fc87e43faf355356003a02823909ecdb59cddd3acb1c898"
-"""sha256 of the template that Etude wrote before it read parts; models that have it get the new
-one when they are converted."""
+SPECIAL_TOKENS = (END_OF_TEXT, IM_START, IM_END)
+BORDERS = (END_OF_TEXT, "<|end_of_text|>", "<|begin_of_text|>", "</s>", "<eos>")
+"""What the tokenizers of other models may have as their document border."""
 
 
 class EtudeTokenizer:
     """A byte-level BPE tokenizer, read from its directory."""
 
-    def __init__(
-        self, tokenizer: Tokenizer, chat_template: str = CHAT_TEMPLATE, bos_token: str = END_OF_TEXT
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, chat_format: ChatFormat | None = None) -> None:
         """A tokenizer that text is encoded with.
 
         Args:
             tokenizer: it gets its settings for that.
-            chat_template: what goes out with an export; an imported model's own is kept.
-            bos_token: the token that the template calls so.
+            chat_format: how conversations are written; Etude's ChatML when not given.
+
+        Raises:
+            UserError: it lacks a token of ChatML, or one that borders documents.
         """
-        self.chat_template, self.bos_token = chat_template, bos_token
+        self.chat_format = chat_format or ChatFormat()
         tokenizer.encode_special_tokens = True  # a control token's text is text
         tokenizer.no_padding()  # transformers saves both as they were last used
         tokenizer.no_truncation()
         self.backend = tokenizer
-        self.end_of_text_id, self.im_start_id, self.im_end_id = (
-            token_id(tokenizer, token) for token in SPECIAL_TOKENS
-        )
+        if self.chat_format.is_etudes:
+            for token in SPECIAL_TOKENS:
+                token_id(tokenizer, token)
+        known = (token for token in BORDERS if tokenizer.token_to_id(token) is not None)
+        self.end_of_text = next(known, END_OF_TEXT)
+        self.end_of_text_id = token_id(tokenizer, self.end_of_text)
 
     @classmethod
     def load(cls, directory: Path) -> EtudeTokenizer:
@@ -98,7 +79,7 @@ class EtudeTokenizer:
             )
             raise UserError(f"{path}: there is no tokenizer; {remedy}")
         try:
-            return cls(Tokenizer.from_file(str(path)), *read_template(directory))
+            return cls(Tokenizer.from_file(str(path)), read_chat_format(directory))
         except UserError as error:
             remedy = f"; or {import_command(directory)}" if is_model else ""
             raise UserError(f"{path}: {error}{remedy}") from error
@@ -111,19 +92,63 @@ class EtudeTokenizer:
         """Number of tokens, special tokens included."""
         return self.backend.get_vocab_size()
 
-    @property
-    def stop_ids(self) -> tuple[int, ...]:
-        """Ids that end an answer: end of turn and end of text."""
-        return self.im_end_id, self.end_of_text_id
+    @cached_property
+    def control_tokens(self) -> dict[str, AddedToken]:
+        """By their names, the tokens that no text becomes: all that were added to the vocabulary,
+        special or not (<think>, <tool_call>), but not those that only stand for white space."""
+        added = self.backend.get_added_tokens_decoder().values()
+        return {token.content: token for token in added if not token.content.isspace()}
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The ids of `control_tokens`, and the document border."""
+        ids = (token_id(self.backend, token) for token in self.control_tokens)
+        return frozenset([self.end_of_text_id, *ids])
+
+    @cached_property
+    def control_pattern(self) -> re.Pattern[str]:
+        """Finds the name of a control token; of several that begin at a place the longest."""
+        names = sorted(self.control_tokens, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names)) or r"(?!)")
+
+    @cached_property
+    def encoder(self) -> Tokenizer:
+        """The tokenizer without its control tokens: the backend itself, which can switch off those
+        that are special, or else a copy."""
+        plain = all(token.special for token in self.control_tokens.values())
+        trims = b'"trim_offsets":true' in as_json(self.backend.post_processor)
+        spelled = self.backend.encode_batch(list(self.control_tokens), add_special_tokens=False)
+        forged = any(self.control_ids.intersection(encoding.ids) for encoding in spelled)
+        return self.backend if plain and not trims and not forged else without_control_tokens(self)
+
+    @cached_property
+    def end_of_turn_id(self) -> int:
+        """The token that ends an answer: the first one that the chat template places behind it,
+        else what it calls eos_token, else the document border."""
+        answer = "\ue000"
+        turns = [{"role": "user", "content": "."}, {"role": "assistant", "content": answer}]
+        found = None
+        with suppress(UserError):  # a template of tools, say; it is named when it is used
+            text = self.chat_format.render(turns, add_generation_prompt=False)
+            found = self.control_pattern.search(text.rpartition(answer)[2])
+        token = found[0] if found else self.chat_format.special_token("eos_token")
+        known = None if token is None else self.backend.token_to_id(token)
+        return self.end_of_text_id if known is None else known
 
     def end_ids(self, is_chat: bool) -> tuple[int, ...]:
-        """Ids that end what a model generates: an answer of a chat, or a text."""
-        return self.stop_ids if is_chat else (self.end_of_text_id,)
+        """Ids that end what a model generates: an answer of a chat (the end of the turn, that of
+        the text, and what generation_config.json names), or a text."""
+        if not is_chat:
+            return (self.end_of_text_id,)
+        ends = (self.end_of_turn_id, self.end_of_text_id, *self.chat_format.eos_ids)
+        return tuple(dict.fromkeys(ends))
 
     def bos_of(self, is_chat: bool) -> str:
         """The token that a conversation may begin with by its template, or a text begins after."""
-        known = is_chat and self.backend.token_to_id(self.bos_token) is not None
-        return self.bos_token if known else END_OF_TEXT
+        bos_token = self.chat_format.special_token("bos_token")
+        if is_chat and bos_token and self.backend.token_to_id(bos_token) is not None:
+            return bos_token
+        return self.end_of_text
 
     @property
     def fingerprint(self) -> str:
@@ -132,11 +157,11 @@ class EtudeTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; never a control token."""
-        return self.backend.encode(text, add_special_tokens=False).ids
+        return self.encoder.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts; never a control token."""
-        encoded = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        encoded = self.encoder.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encoded]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
@@ -166,20 +191,27 @@ class StreamDecoder:
         return self.tokenizer.decode(self.ids)[len(self.sent) :]
 
 
-def read_template(directory: Path) -> tuple[str, str]:
-    """The chat template of a directory, in a file of its own or in `tokenizer_config.json`, and
-    what it calls bos_token; Etude's where there is none."""
-    fields = read_object_if_there(directory / "tokenizer_config.json")
-    template, bos_token = fields.get("chat_template"), fields.get("bos_token")
-    if isinstance(template, list):  # several, by their names
-        template = {each.get("name"): each.get("template") for each in template}.get("default")
-    if (directory / "chat_template.jinja").is_file():
-        template = (directory / "chat_template.jinja").read_bytes().decode("utf-8")
-    if isinstance(bos_token, dict):
-        bos_token = bos_token.get("content")
-    if not template or hashlib.sha256(template.encode("utf-8")).hexdigest() == EARLIER_TEMPLATE:
-        template = CHAT_TEMPLATE
-    return template, bos_token or END_OF_TEXT
+def as_json(part: Any) -> bytes:
+    """A part of a tokenizer in JSON; empty where it has none."""
+    return b"" if part is None else part.__getstate__()
+
+
+def without_control_tokens(tokenizer: EtudeTokenizer) -> Tokenizer:
+    """A copy of the backend that no text makes a control token: they are not among its added
+    tokens, in its vocabulary or its merges."""
+    fields = json.loads(tokenizer.backend.to_str())
+    names = tokenizer.control_tokens
+    fields["added_tokens"] = [t for t in fields["added_tokens"] if t["content"] not in names]
+    fields["post_processor"] = None  # it would trim white space off the offsets
+    model = fields["model"]
+    if model["type"] == "BPE":
+        pairs = [m if isinstance(m, list) else m.split(" ") for m in model["merges"]]
+        model["merges"] = [p for p in pairs if names.keys().isdisjoint([*p, "".join(p)])]
+        kept = {t: i for t, i in model["vocab"].items() if t not in names}
+        model["vocab"] = kept if model["unk_token"] is None else model["vocab"]
+    copy = Tokenizer.from_str(json.dumps(fields))
+    copy.encode_special_tokens = True
+    return copy
 
 
 def import_command(directory: Path) -> str:
@@ -203,12 +235,7 @@ def tokenizer_json(tokenizer: EtudeTokenizer) -> str:
     return tokenizer.backend.to_str(pretty=True) + "\n"
 
 
-def tokenizer_config(
-    context: int,
-    end_token: str,
-    chat_template: str = CHAT_TEMPLATE,
-    bos_token: str = END_OF_TEXT,
-) -> str:
+def tokenizer_config(context: int, end_token: str, tokenizer: EtudeTokenizer | None = None) -> str:
     """The text of `tokenizer_config.json`: what `AutoTokenizer` needs to know.
 
     `model_input_names` keeps transformers 4 from making token_type_ids, which a Llama refuses;
@@ -217,23 +244,29 @@ def tokenizer_config(
 
     Args:
         context: longest context, in tokens.
-        end_token: the token that ends a generation: IM_END for chat, END_OF_TEXT for plain text.
-        chat_template: in Jinja.
-        bos_token: the token that the template calls so.
+        end_token: the token that ends a generation, of a chat or of a text.
+        tokenizer: the model's; its chat template, and the tokens that this calls by name, are
+            written. Etude's are when it is not given.
     """
+    chat_format = tokenizer.chat_format if tokenizer else ChatFormat()
+    border = tokenizer.end_of_text if tokenizer else END_OF_TEXT
     fields = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
         "model_input_names": ["input_ids", "attention_mask"],
         "padding_side": "left",
-        "bos_token": bos_token,
+        "bos_token": border,
         "eos_token": end_token,
-        "pad_token": END_OF_TEXT,
+        "pad_token": border,
         "add_bos_token": False,
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
-        "chat_template": chat_template,
+        "chat_template": chat_format.template,
     }
+    if not chat_format.is_etudes:
+        fields |= dict(chat_format.special_tokens)
+        if "strftime_now" in chat_format.template:
+            fields[DATE_FIELD] = chat_format.date
     return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -43,9 +43,7 @@ def main() -> int:
     if config.dtype != "float32":
         print(f"                 weights rounded to {config.dtype} in both, computed in float32")
     print(f"  greedy tokens  {equal}, {batch} ({proof.prompts} prompts)")
-    renderings = proof.template_renderings_equal
-    template = f"{renderings} renderings, all ids equal" if renderings else "its own, unchanged"
-    print(f"  chat template  {template}")
+    print(f"  chat template  {proof.template_renderings_equal} renderings, all ids equal")
     print("  generate       stops where it should")
     return 0
 
@@ -58,10 +56,10 @@ def bring_in(directory: Path, config: ConvertConfig) -> int:
     print(f"{directory} -> {imported.output_dir} ({imported.parameters / 1e6:.1f}M parameters)")
     if imported.added_tokens:
         print(f"  the tokenizer got {', '.join(imported.added_tokens)} for the chat format")
-    if imported.own_template:
+    if imported.renderings:
         print(
-            "  its own chat template is kept, and goes out again with each conversion; Etude's own "
-            "chat and fine-tuning write plain ChatML"
+            f"  its own chat template is kept: {imported.renderings} renderings, all ids equal to "
+            "those of transformers"
         )
     print(f"fine-tune it: python train/train_sft.py --pretrained_model_dir {imported.output_dir}")
     return 0

@@ -21,6 +21,7 @@ from data_process.records.jsonl import read_conversations
 from inference.engine.answers import make_spell
 from inference.terminal.console import padded
 from model.chat import Message, render
+from model.chat_renderer import TEMPLATE, UnfitConversation, renderer_of
 from model.tokenizer import EtudeTokenizer
 from terminal import has_colours, output_is_the_result
 from tool.settings import ShowMaskConfig
@@ -39,7 +40,10 @@ def main() -> None:
     tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
     if config.row is None:
         place, messages = find_conversation(config.sft_files, config.record)
-        lines = conversation_lines(tokenizer, messages, config.train_on)
+        try:
+            lines = conversation_lines(tokenizer, messages, config.train_on)
+        except UnfitConversation as error:
+            raise UserError(f"{place}: {error}") from error
         head, total = CONVERSATION_HEAD, conversation_total(lines, config.max_length)
         head = f"{place}\n{head}"
     else:
@@ -77,7 +81,7 @@ def token_texts(tokenizer: EtudeTokenizer) -> list[str]:
     escaped, and bytes that are no whole character in hexadecimal: ' a', '\\n', <E4 BD>."""
     spell = make_spell(tokenizer)
     texts = ["".join(pieces(spell(token))) for token in range(len(tokenizer))]
-    for token in control_ids(tokenizer):
+    for token in tokenizer.control_ids:
         texts[token] = spell(token).decode("utf-8")
     return texts
 
@@ -130,19 +134,14 @@ def conversation_lines(
 ) -> list[Line]:
     """A conversation as training renders it: position, id, + where trained, role, text."""
     ids, mask = render(tokenizer, messages, train_on)
-    texts = token_texts(tokenizer)
-    lines, turn = [], -1
-    for position, (token, trained) in enumerate(zip(ids, mask, strict=True)):
-        turn += token == tokenizer.im_start_id  # exact: no content can hold a control token
-        role, mark = messages[turn]["role"], "+" if trained else "-"
+    owners = renderer_of(tokenizer).render_batch([messages])[0].owners
+    texts, lines = token_texts(tokenizer), []
+    for position, (token, trained, owner) in enumerate(zip(ids, mask, owners, strict=True)):
+        role = "template" if owner == TEMPLATE else messages[owner]["role"]
+        mark = "+" if trained else "-"
         text = f"{position:>6} {token:>7}  {mark}  {role:<9}  {texts[token]}"
-        lines.append(Line(text, trained, token in control_ids(tokenizer)))
+        lines.append(Line(text, trained, token in tokenizer.control_ids))
     return lines
-
-
-def control_ids(tokenizer: EtudeTokenizer) -> tuple[int, ...]:
-    """The tokens that no text becomes."""
-    return tokenizer.end_of_text_id, tokenizer.im_start_id, tokenizer.im_end_id
 
 
 def conversation_total(lines: Sequence[Line], max_length: int) -> str:
@@ -201,7 +200,7 @@ def row_lines(tokenizer: EtudeTokenizer, batch: Batch) -> list[Line]:
         target = f"+  -> {label} {texts[label]}" if trained else "-"
         shown = padded(texts[token], 18)
         text = f"{position:>6} {documents[position]:>8} {token:>7}  {shown}  {target}"
-        lines.append(Line(text, trained, token in control_ids(tokenizer)))
+        lines.append(Line(text, trained, token in tokenizer.control_ids))
     return lines
 
 

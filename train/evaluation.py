@@ -93,7 +93,7 @@ def stream_rows(
     """Texts end to end, cut into rows; the last row is padded."""
     count = -(-(len(documents.tokens) - 1) // max_length)
     border = tokenizer.end_of_text_id
-    untrained = control_ids(tokenizer)
+    untrained = tuple(tokenizer.control_ids)
     rows = StreamRows(
         max_length, border, cross_documents, documents.tokens, count, untrained=untrained
     )
@@ -106,7 +106,7 @@ def conversation_rows(
     """Conversations packed whole. One longer than a row keeps its beginning, and of its answers
     only the bytes in the row count."""
     kept = trainable(documents, max_length)
-    control, border = control_ids(tokenizer), tokenizer.end_of_text_id
+    control, border = tuple(tokenizer.control_ids), tokenizer.end_of_text_id
     rows = packed_rows(documents, kept, max_length, border, cross_documents, control)
     table = documents.table[kept]
     if (table["length"] > max_length + 1).any():
@@ -114,15 +114,10 @@ def conversation_rows(
     return ValidationGroup(rows, int(table["num_bytes"].sum(dtype=np.int64)))
 
 
-def control_ids(tokenizer: EtudeTokenizer) -> tuple[int, ...]:
-    """Tokens that spell no text."""
-    return tokenizer.end_of_text_id, tokenizer.im_start_id, tokenizer.im_end_id
-
-
 def bytes_of(tokenizer: EtudeTokenizer, ids: Sequence[int]) -> int:
     """UTF-8 bytes that tokens stand for, also when they end inside a character: a byte-level token
     is written with one character for each of its bytes."""
-    control = control_ids(tokenizer)
+    control = tokenizer.control_ids
     return sum(len(tokenizer.backend.id_to_token(i) or "") for i in ids if i not in control)
 
 

@@ -44,7 +44,6 @@ def preferring(config: EtudeConfig, world: World) -> Stage:
     """What learning from preferences brings to the loop: the model to start from, and pairs of
     answers packed whole, with their log-probabilities under that model."""
     from model.directory.pretrained import load_pretrained, weights_sha256
-    from model.tokenizer import EtudeTokenizer
     from train.data.token_files import tokenised_data
     from train.distributed import main_first
     from train.objectives.pairs import Reference, held_out_pairs, pack_pairs
@@ -57,7 +56,6 @@ def preferring(config: EtudeConfig, world: World) -> Stage:
     start = settings.init_from or paths.sft_model_dir
     refuse_own_directory(start, paths.dpo_model_dir)
     model, tokenizer = load_pretrained(start)
-    tokenizer = EtudeTokenizer(tokenizer.backend)  # plain ChatML, as in fine-tuning
     refuse_long_rows(settings.max_length, model.config)
     refuse_too_large(model.config, settings, world)
     with main_first(world):

@@ -43,7 +43,6 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     """What fine-tuning brings to the loop: the pretrained model (or that of --init_from), and
     conversations packed whole."""
     from model.directory.pretrained import load_pretrained, weights_sha256
-    from model.tokenizer import EtudeTokenizer
     from train.data.packing import pack
     from train.data.token_files import tokenised_data
     from train.distributed import main_first
@@ -56,8 +55,6 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     start = settings.init_from or paths.pretrained_model_dir
     refuse_own_directory(start, paths.sft_model_dir)
     model, tokenizer = load_pretrained(start)
-    # Fine-tuning renders plain ChatML: so does the template of what it makes.
-    tokenizer = EtudeTokenizer(tokenizer.backend)
     refuse_long_rows(settings.max_length, model.config)
     refuse_too_large(model.config, settings, world)
     with main_first(world):

@@ -49,7 +49,7 @@ def llama_config(
         "mlp_bias": False,
         "rope_parameters": {"rope_theta": config.rope_theta, **scaling},
         "bos_token_id": tokenizer.backend.token_to_id(tokenizer.bos_of(is_chat)),
-        "eos_token_id": tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id,
+        "eos_token_id": tokenizer.end_ids(is_chat)[0],
         "pad_token_id": tokenizer.end_of_text_id,
         "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,

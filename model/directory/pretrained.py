@@ -31,20 +31,12 @@ from model.directory.storage import (
     SUMMARY,
     Writer,
     json_writer,
-    read_object_if_there,
     sha256_of,
     text_writer,
     update_directory,
     verify,
 )
-from model.tokenizer import (
-    END_OF_TEXT,
-    IM_END,
-    EtudeTokenizer,
-    import_command,
-    tokenizer_config,
-    tokenizer_json,
-)
+from model.tokenizer import EtudeTokenizer, import_command, tokenizer_config, tokenizer_json
 from model.transformer import Etude
 
 WEIGHTS = "model.safetensors"
@@ -66,18 +58,13 @@ def model_files(
         weights: what `weights_of` returns, or the same in another dtype.
         tokenizer: the model's tokenizer.
         summary: the content of `training_summary.json`.
-        is_chat: whether the model answers (ends at <|im_end|>) or only continues texts (ends at
-            <|endoftext|>).
+        is_chat: whether the model answers (and ends its turn) or only continues texts (and ends
+            at <|endoftext|>).
     """
     dtype = next(iter(weights.values())).dtype
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    end_token = IM_END if is_chat else END_OF_TEXT
-    stated = tokenizer_config(
-        config.max_position_embeddings,
-        end_token,
-        tokenizer.chat_template,
-        tokenizer.bos_of(is_chat),
-    )
+    end_token = tokenizer.backend.id_to_token(tokenizer.end_ids(is_chat)[0])
+    stated = tokenizer_config(config.max_position_embeddings, end_token or "", tokenizer)
     return {
         "config.json": json_writer(llama_config(config, tokenizer, is_chat, dtype)),
         WEIGHTS: lambda path: save_tensors(tensors, path),
@@ -230,10 +217,8 @@ def copy_weights(
 
 
 def is_chat_model(directory: Path) -> bool:
-    """Whether the model in a directory was fine-tuned on conversations: its turns end with
-    <|im_end|>."""
+    """Whether the model in a directory was fine-tuned on conversations: what ends a turn by its
+    chat template ends what it generates."""
+    read_config_json(directory)  # names a directory that holds no model
     tokenizer = EtudeTokenizer.load(directory)
-    ends = read_config_json(directory).get("eos_token_id")
-    if ends is None:  # it may stand with the settings of generation alone
-        ends = read_object_if_there(directory / "generation_config.json").get("eos_token_id")
-    return tokenizer.im_end_id in (ends if isinstance(ends, list) else [ends])
+    return tokenizer.end_of_turn_id in tokenizer.chat_format.eos_ids

@@ -23,7 +23,8 @@ from model.chat import (
     render_batch,
     render_prompt,
 )
-from model.tokenizer import IM_END, SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
+from model.chat_template import IM_END, IM_START
+from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
 from train.tokenizer.bpe import train_bpe
 
 TOKENIZER = EtudeTokenizer(train_bpe(["system user assistant\nhello 你好"] * 3, 300))
@@ -78,7 +79,9 @@ def conversations(draw: st.DrawFn) -> list[Message]:
 def test_user_text_cannot_forge_a_turn(messages: list[Message]) -> None:
     ids, _ = render(TOKENIZER, messages)
     marks = [token for token in ids if token < len(SPECIAL_TOKENS)]
-    assert marks == [TOKENIZER.im_start_id, TOKENIZER.im_end_id] * len(messages)
+    assert marks == [TOKENIZER.backend.token_to_id(IM_START), TOKENIZER.end_of_turn_id] * len(
+        messages
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -117,7 +120,7 @@ def test_a_last_turn_of_the_assistant_is_continued(messages: list[Message]) -> N
         prompt = render_prompt(TOKENIZER, begun)
         ids, mask = render(TOKENIZER, begun)
         assert ids[: len(prompt)] == prompt
-        assert ids[len(prompt)] == TOKENIZER.im_end_id, "what the model may say next"
+        assert ids[len(prompt)] == TOKENIZER.end_of_turn_id, "what the model may say next"
         assert mask[len(prompt)]
 
 
@@ -170,7 +173,8 @@ def test_a_wellformed_conversation_is_merged_to_itself(messages: list[Message]) 
 def test_many_conversations_at_once_are_rendered_as_one_by_one() -> None:
     generator = random.Random(2)
     many = [conversation(generator) for _ in range(50)]
-    assert render_batch(TOKENIZER, many) == [render(TOKENIZER, messages) for messages in many]
+    batch = [(ids, mask) for ids, mask, _ in render_batch(TOKENIZER, many)]
+    assert batch == [render(TOKENIZER, messages) for messages in many]
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config import UserError
+from model.chat_template import CHAT_TEMPLATE, END_OF_TEXT, IM_END, IM_START
 from model.tokenizer import (
-    CHAT_TEMPLATE,
-    END_OF_TEXT,
-    IM_END,
     SPECIAL_TOKENS,
     EtudeTokenizer,
     StreamDecoder,
@@ -62,8 +60,8 @@ def test_a_character_cut_off_at_the_end_is_shown_as_such() -> None:
 
 def test_special_tokens_have_the_first_ids_and_stop_an_answer() -> None:
     assert TOKENIZER.end_of_text_id == 0
-    assert TOKENIZER.im_start_id == 1
-    assert TOKENIZER.stop_ids == (2, 0)
+    assert TOKENIZER.backend.token_to_id(IM_START) == 1
+    assert TOKENIZER.end_ids(is_chat=True) == (2, 0)
 
 
 def test_control_tokens_are_left_out_of_an_answer() -> None:

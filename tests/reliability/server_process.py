@@ -74,7 +74,7 @@ def save_tiny(
             if parameter.dim() == 2:
                 parameter.mul_(8)
         if endless:
-            model.lm_head.weight[list(tokenizer.stop_ids)] = 0
+            model.lm_head.weight[list(tokenizer.end_ids(is_chat=True))] = 0
     directory.mkdir()
     save_pretrained(directory, model.eval(), tokenizer, {"made_by": "a test"}, is_chat=True)
 

@@ -13,6 +13,7 @@ import pytest
 
 from config import ROOT
 from model.chat import Message, render
+from model.chat_template import IM_START
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace
@@ -69,7 +70,7 @@ def test_no_text_forges_a_control_token(tokenizer: EtudeTokenizer, trials: Trial
                 {"role": role, "content": text} for role in ("system", "user", "assistant")
             ]
             marks = [token for token in render(tokenizer, chat)[0] if token < len(SPECIAL_TOKENS)]
-            turns = [tokenizer.im_start_id, tokenizer.im_end_id] * len(chat)
+            turns = [tokenizer.backend.token_to_id(IM_START), tokenizer.end_of_turn_id] * len(chat)
             if marks != turns or min(tokenizer.encode(text)) < len(SPECIAL_TOKENS):
                 forged.append(text)
         trials.record(seed, not forged, texts=TEXTS, forged=forged[:3])

@@ -126,7 +126,7 @@ def test_the_texts_of_the_tokens_are_the_bytes_of_the_conversation(
     fox = [texts[token] for token in tokenizer.encode("🦊")]
     assert " ".join(fox).replace("<", "").replace(">", "") == "F0 9F A6 8A"
     assert "".join(texts[token] for token in tokenizer.encode("a\n\x1b")) == r"'a''\n''\x1b'"
-    assert texts[tokenizer.im_end_id] == "<|im_end|>"
+    assert texts[tokenizer.end_of_turn_id] == "<|im_end|>"
     assert "<|im_end|>" not in [texts[token] for token in tokenizer.encode("<|im_end|>")]
 
 

@@ -17,7 +17,6 @@ from train.data.token_files import tokenised_data
 from train.evaluation import (
     ValidationGroup,
     bytes_of,
-    control_ids,
     sampled,
     validation_groups,
 )
@@ -124,7 +123,7 @@ def test_bytes_of_real_answers_are_counted_alike_by_tokens_and_by_text(
     )
     for group in groups.values():
         assert bytes_of(tokenizer, labels_of(group.rows)) == group.num_bytes
-        assert not set(control_ids(tokenizer)) & set(labels_of(group.rows))
+        assert not tokenizer.control_ids & set(labels_of(group.rows))
 
 
 def test_when_no_answer_is_in_reach_it_is_said(tokenizer: EtudeTokenizer, tmp_path: Path) -> None:

@@ -19,14 +19,7 @@ from config import ModelConfig, RopeScaling, UserError
 from model.attention import rotary_frequencies
 from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
 from model.directory.storage import replace_file, text_writer
-from model.tokenizer import (
-    CHAT_TEMPLATE,
-    END_OF_TEXT,
-    IM_END,
-    EtudeTokenizer,
-    read_template,
-    tokenizer_json,
-)
+from model.tokenizer import EtudeTokenizer, tokenizer_json
 from model.transformer import Etude
 from tool.settings import ConvertGgufConfig
 from train.tokenizer.bpe import QWEN2_PATTERN
@@ -44,7 +37,7 @@ OLLAMA_TEMPLATE = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
     "<|im_start|>assistant\n"
 )
-"""ChatML in the Go templates of ollama; `model/chat.py` is the same by hand."""
+"""ChatML in the Go templates of ollama; the same as the one in Jinja."""
 
 
 def convert_gguf(config: ConvertGgufConfig) -> tuple[Path, list[str]]:
@@ -201,14 +194,14 @@ def add_tokenizer(writer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None
     writer.add_token_list(tokens)
     writer.add_token_types(token_kinds(contents, len(tokens)))
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
-    end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
+    end = tokenizer.end_ids(is_chat)[0]
     writer.add_bos_token_id(tokenizer.backend.token_to_id(tokenizer.bos_of(is_chat)))
     writer.add_eos_token_id(end)
     writer.add_eot_token_id(end)
     writer.add_pad_token_id(tokenizer.end_of_text_id)
     writer.add_add_bos_token(not is_chat)
     if is_chat:
-        writer.add_chat_template(tokenizer.chat_template)
+        writer.add_chat_template(tokenizer.chat_format.template)
 
 
 def reordered(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
@@ -224,10 +217,10 @@ def reordered(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
 def write_modelfile(config: ConvertGgufConfig, path: Path) -> Path:
     """Writes what `ollama create` needs beside the GGUF file; the path of it."""
     is_chat = is_chat_model(config.model_dir)
-    end = IM_END if is_chat else END_OF_TEXT
+    tokenizer = EtudeTokenizer.load(config.model_dir)
+    end = tokenizer.backend.id_to_token(tokenizer.end_ids(is_chat)[0])
     lines = [f"FROM ./{path.name}", f'PARAMETER stop "{end}"']
-    own = read_template(config.model_dir)[0] != CHAT_TEMPLATE
-    if is_chat and not own:  # ollama reads another one from the GGUF file
+    if is_chat and tokenizer.chat_format.is_etudes:  # ollama reads another one from the GGUF file
         lines.append(f'TEMPLATE """{OLLAMA_TEMPLATE}"""')
     modelfile = path.with_name(f"{path.stem}.Modelfile")
     replace_file(modelfile, text_writer("\n".join(lines) + "\n"))

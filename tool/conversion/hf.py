@@ -9,14 +9,17 @@ each: the mean of the others, which favours no token.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from pathlib import Path, PureWindowsPath
 
 import torch
 from huggingface_hub import save_torch_state_dict
 from tokenizers import AddedToken, Tokenizer
 from torch import Tensor
+from transformers import AutoTokenizer
 
 from config import ModelConfig, UserError, converted_dir
+from model.chat_template import END_OF_TEXT, ChatFormat, read_chat_format
 from model.directory.llama_config import load_model_config
 from model.directory.pretrained import (
     HEAD,
@@ -30,9 +33,14 @@ from model.directory.pretrained import (
     weights_of,
 )
 from model.directory.storage import SUMMARY, json_writer, new_directory, read_object_if_there
-from model.tokenizer import CHAT_TEMPLATE, SPECIAL_TOKENS, EtudeTokenizer, read_template
+from model.tokenizer import BORDERS, SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.hf_proof import Proof, prove
+from tool.conversion.hf_proof import (
+    Proof,
+    check_template,
+    many_conversations,
+    prove,
+)
 from tool.settings import ConvertConfig
 
 REPORT = "conversion.json"
@@ -127,8 +135,8 @@ class Imported:
     parameters: int
     added_tokens: tuple[str, ...]
     """Tokens of the chat format that the tokenizer did not have."""
-    own_template: bool
-    """Whether it has a chat template of its own, which an export gives out again."""
+    renderings: int
+    """With how many renderings of its own chat template transformers agrees; 0: it has none."""
 
 
 def import_llama(directory: Path, config: ConvertConfig) -> Imported:
@@ -153,11 +161,24 @@ def import_llama(directory: Path, config: ConvertConfig) -> Imported:
     model = Etude(shape)
     copy_weights(model, weights, directory)
     summary = {"imported_from": str(directory.resolve()), "added_tokens": list(added)}
-    is_chat = not added and is_chat_model(directory)
+    is_chat = tokenizer.end_of_turn_id in tokenizer.chat_format.eos_ids
+    renderings = 0 if tokenizer.chat_format.is_etudes else agreed(directory, tokenizer)
     output_dir.mkdir(parents=True, exist_ok=True)
     save_pretrained(output_dir, model, tokenizer, summary, is_chat=is_chat)
-    own = tokenizer.chat_template != CHAT_TEMPLATE
-    return Imported(output_dir, model.num_parameters(), added, own)
+    return Imported(output_dir, model.num_parameters(), added, renderings)
+
+
+def agreed(directory: Path, tokenizer: EtudeTokenizer) -> int:
+    """How many conversations transformers makes the same ids of; UserError when it makes others."""
+    try:
+        theirs = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        return check_template(theirs, tokenizer, list(many_conversations()))
+    except Exception as error:  # whatever transformers raises
+        raise UserError(
+            f"{directory}: transformers and Etude do not agree about its chat template ({error}): "
+            "such a model cannot be used; without its chat template it would be written to in "
+            "ChatML"
+        ) from error
 
 
 def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
@@ -173,9 +194,17 @@ def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
         backend = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise UserError(f"{path}: not a readable tokenizer ({error})") from error
-    added = tuple(token for token in SPECIAL_TOKENS if backend.token_to_id(token) is None)
+    chat_format = read_chat_format(directory)
+    if "strftime_now" in chat_format.template and chat_format.date == ChatFormat.date:
+        today = datetime.date.today().isoformat()
+        chat_format = dataclasses.replace(chat_format, date=today)
+    needed: tuple[str, ...] = SPECIAL_TOKENS
+    if not chat_format.is_etudes:  # its template has tokens of its own
+        known = any(backend.token_to_id(token) is not None for token in BORDERS)
+        needed = () if known else (END_OF_TEXT,)
+    added = tuple(token for token in needed if backend.token_to_id(token) is None)
     backend.add_special_tokens([AddedToken(token, special=True) for token in added])
-    return EtudeTokenizer(backend, *read_template(directory)), added
+    return EtudeTokenizer(backend, chat_format), added
 
 
 def with_rows(

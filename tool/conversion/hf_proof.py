@@ -7,20 +7,24 @@ end of an answer.
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import torch
 import transformers
 
-from config import SamplingConfig
+from config import SamplingConfig, UserError
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
 from model.chat import Message, render, render_prompt
-from model.tokenizer import CHAT_TEMPLATE, EtudeTokenizer
+from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 TOLERANCE = 1e-4
@@ -90,6 +94,8 @@ def prove(
     llama, auto_tokenizer = load_with_transformers(directory, dtype)
     check_for_older_readers(directory, model.config.rope_theta)
     check_ends(llama, auto_tokenizer, tokenizer, is_chat)
+    if auto_tokenizer.chat_template != tokenizer.chat_format.template:
+        raise ProofFailed("the chat template is not that of the model")
     renderings = check_template(auto_tokenizer, tokenizer)
     prompts = make_prompts(tokenizer, is_chat, model.config.max_position_embeddings)
     difference, largest = check_logits(llama, model, prompts)
@@ -137,7 +143,7 @@ def check_for_older_readers(directory: Path, rope_theta: float) -> None:
 
 def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:
     """transformers' own generate must stop at the token that ends an answer."""
-    end = tokenizer.im_end_id if is_chat else tokenizer.end_of_text_id
+    end = tokenizer.end_ids(is_chat)[0]
     inputs = auto_tokenizer("Hello", return_tensors="pt")
     if inputs["input_ids"][0].tolist() != tokenizer.backend.encode("Hello").ids:
         raise ProofFailed(f"transformers' tokenizer reads Hello as {inputs['input_ids'].tolist()}")
@@ -146,29 +152,61 @@ def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_ch
     )
     if output[0, inputs["input_ids"].shape[1] :].tolist() != [end]:
         raise ProofFailed(f"transformers' generate does not stop at the token {end}")
-    if auto_tokenizer.eos_token_id != end or auto_tokenizer.pad_token_id is None:
+    if tokenizer.chat_format.is_etudes and auto_tokenizer.eos_token_id != end:
         raise ProofFailed(f"the tokenizer's end token is {auto_tokenizer.eos_token_id}, not {end}")
+    if auto_tokenizer.pad_token_id is None:
+        raise ProofFailed("the tokenizer has no token to pad with")
 
 
-def check_template(auto_tokenizer: Any, tokenizer: EtudeTokenizer) -> int:
-    """The chat template must be the model's and, where that is Etude's, give the ids of
-    `model/chat.py`; returns how many were compared."""
-    if auto_tokenizer.chat_template != tokenizer.chat_template:
-        raise ProofFailed("the chat template is not that of the model")
-    if tokenizer.chat_template != CHAT_TEMPLATE:
-        return 0
+def check_template(
+    auto_tokenizer: Any,
+    tokenizer: EtudeTokenizer,
+    conversations: Sequence[Sequence[tuple[str, str]]] = CONVERSATIONS,
+) -> int:
+    """transformers must make the ids of the chat template that `model/chat.py` makes, the last turn
+    continued where it is the assistant's; returns how many were compared. A conversation that the
+    template refuses must be refused here too."""
+    today = dataclasses.replace(tokenizer.chat_format, date=datetime.date.today().isoformat())
+    dated = EtudeTokenizer(tokenizer.backend, today)  # as transformers fills it in
     count = 0
-    for conversation in CONVERSATIONS:
+    for conversation in conversations:
         messages: list[Message] = [{"role": r, "content": c} for r, c in conversation]
-        expected = {False: render(tokenizer, messages)[0], True: render_prompt(tokenizer, messages)}
-        for with_prompt, ids in expected.items():
-            found = auto_tokenizer.apply_chat_template(
-                messages, add_generation_prompt=with_prompt, return_dict=False
+        answered = messages[-1]["role"] == "assistant"
+        way = {"continue_final_message": True} if answered else {"add_generation_prompt": True}
+        for make, options in ((rendered_ids, {}), (render_prompt, way)):
+            theirs = ids_or_none(
+                auto_tokenizer.apply_chat_template, messages, return_dict=False, **options
             )
-            if found != ids:
-                raise ProofFailed(f"the chat template gives other ids for {messages[0]}")
-            count += 1
+            ours = ids_or_none(make, dated, messages)
+            if ours != theirs and (ours or make is render_prompt):
+                raise ProofFailed(f"the chat template gives other ids for {messages}")
+            count += theirs is not None
     return count
+
+
+def rendered_ids(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:
+    """The ids of a conversation as it is trained."""
+    return render(tokenizer, messages)[0]
+
+
+def ids_or_none(
+    function: Callable[..., list[int]], *arguments: Any, **options: Any
+) -> list[int] | None:
+    """What a function returns; None when the template refuses the conversation."""
+    try:
+        return function(*arguments, **options)
+    except (UserError, jinja2.TemplateError, ValueError):
+        return None
+
+
+def many_conversations() -> Iterator[Sequence[tuple[str, str]]]:
+    """The conversations above, up to each of their turns, and the questions."""
+    for conversation in CONVERSATIONS:
+        for length in range(1, len(conversation) + 1):
+            if conversation[length - 1][0] != "system":
+                yield conversation[:length]
+    for question in QUESTIONS:
+        yield (("user", question),)
 
 
 def make_prompts(tokenizer: EtudeTokenizer, is_chat: bool, context: int) -> list[list[int]]:

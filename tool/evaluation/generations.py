@@ -52,7 +52,7 @@ def ask(
     """The model's greedy answers to all questions, each right or wrong."""
     prompts = [render_prompt(tokenizer, question["messages"]) for question in questions]
     sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
-    generations = generate_batch(model, prompts, sampling, tokenizer.stop_ids)
+    generations = generate_batch(model, prompts, sampling, tokenizer.end_ids(is_chat=True))
     answers = []
     for question, generation in zip(questions, generations, strict=True):
         text = tokenizer.decode(generation.ids)
@@ -80,7 +80,7 @@ def answer_turns(
     for turn in turns:
         messages.append({"role": "user", "content": turn})
         prompt = render_prompt(tokenizer, messages)
-        generation = generate_batch(model, [prompt], sampling, tokenizer.stop_ids)[0]
+        generation = generate_batch(model, [prompt], sampling, tokenizer.end_ids(is_chat=True))[0]
         answer = tokenizer.decode(generation.ids).strip()
         messages.append({"role": "assistant", "content": answer or "…"})
     return messages

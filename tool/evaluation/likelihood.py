@@ -173,10 +173,10 @@ def measure_conversations(scorer: LikelihoodModel, records: list[Record]) -> lis
         messages = record["conversations"]
         ids, mask = render(scorer.tokenizer, messages)
         ids, mask = ids[: scorer.context], mask[: scorer.context]
-        turns = [turn for turn in runs(mask) if ids[turn[1] - 1] == scorer.tokenizer.im_end_id]
-        answers = [m["content"].strip() for m in messages if m["role"] == "assistant"]
+        turns = [turn for turn in runs(mask) if ids[turn[1] - 1] == scorer.tokenizer.end_of_turn_id]
         spans.append([Span(ids[: end - 1], begin) for begin, end in turns])
-        sizes.append(sum(len(answer.encode("utf-8")) for answer in answers[: len(turns)]))
+        answers = [scorer.tokenizer.decode(ids[begin : end - 1]) for begin, end in turns]
+        sizes.append(sum(len(answer.encode("utf-8")) for answer in answers))
     groups = [script_of("".join(m["content"] for m in r["conversations"])) for r in records]
     found = zip(groups, bits_of(scorer, spans), sizes, strict=True)
     return [Outcome(group, bits, size) for group, bits, size in found]

@@ -90,7 +90,8 @@ def build(
     way = "or name a --cache_dir on another disk"
     refuse_full_disk(directory.parent, size, "the tokens of the data", way)
     parts_place = directory.with_name(directory.name + ".parts")
-    builder = PartBuilder(kind, tokenizer_json(tokenizer), validation_every, parts_place, train_on)
+    contents, chat_format = tokenizer_json(tokenizer), tokenizer.chat_format
+    builder = PartBuilder(kind, contents, validation_every, parts_place, train_on, chat_format)
     parts = all_parts(surveys, measured)
     if mistake := tokenise_parts(builder, parts):
         shutil.rmtree(parts_place, ignore_errors=True)  # mended data will have another name
@@ -263,6 +264,8 @@ def fingerprint_of(
         digest.update(f" validation {found.sha256}".encode())
     digest.update(b"" if train_on == "all" else f" {train_on}".encode())
     digest.update(tokenizer.fingerprint.encode())
+    if kind != "pretrain" and not tokenizer.chat_format.is_etudes:
+        digest.update(tokenizer.chat_format.fingerprint.encode())
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from config import TrainOnName
+from config import TrainOnName, UserError
 from data_process.records.jsonl import (
     FilePart,
     Preference,
@@ -33,7 +33,10 @@ from data_process.records.jsonl import (
     read_pairs,
     read_texts,
 )
-from model.chat import Message, frame_batch, render_batch, trained_turns
+from data_process.records.opening import shown
+from model.chat import Message, frame_batch, render_batch
+from model.chat_renderer import UnfitConversation
+from model.chat_template import ChatFormat
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, script_of
 
@@ -124,10 +127,7 @@ def tokenise_conversations(
 ) -> Iterator[Document]:
     """Documents of conversations; trained are the assistant's answers and the tokens that end
     them."""
-    rendered = render_batch(tokenizer, conversations, train_on)
-    for (ids, mask), messages in zip(rendered, conversations, strict=True):
-        turns = zip(messages, trained_turns(messages, train_on), strict=True)
-        answers = "".join(message["content"].strip() for message, trained in turns if trained)
+    for ids, mask, answers in render_batch(tokenizer, conversations, train_on):
         yield Document(np.array(ids, dtype), np.array(mask, np.uint8), answers)
 
 
@@ -144,12 +144,15 @@ def tokenise_preferences(
         for record, pair in zip(records, pairs, strict=True)
         for answer in pair
     ]
-    rendered = iter(frame_batch(tokenizer, conversations, "last"))
-    for record, pair in zip(records, pairs, strict=True):
-        (first, first_mask), (second, second_mask) = next(rendered), next(rendered)
+    try:
+        rendered = iter(frame_batch(tokenizer, conversations, "last"))
+    except UnfitConversation as error:
+        raise UnfitConversation(str(error), error.number // 2) from error
+    for record in records:
+        (first, first_mask, answer), (second, second_mask, _) = next(rendered), next(rendered)
         ids = [*first, tokenizer.end_of_text_id, *second]
         mask = np.array([*first_mask, False, *second_mask], np.uint8)
-        yield Document(np.array(ids, dtype), mask, pair[0].strip(), record.wanted)
+        yield Document(np.array(ids, dtype), mask, answer, record.wanted)
 
 
 def functions_of(kind: KindName, train_on: TrainOnName) -> tuple[Read, Tokenise]:
@@ -186,11 +189,13 @@ class PartBuilder:
     """Where the parts' directories go."""
     train_on: TrainOnName = "all"
     """Which answers of a conversation are trained."""
+    chat_format: ChatFormat | None = None
+    """How conversations are written; Etude's ChatML when not given."""
 
     @cached_property
     def tokenizer(self) -> EtudeTokenizer:
         """The tokenizer, made once in each process."""
-        return EtudeTokenizer(Tokenizer.from_str(self.tokenizer_json))
+        return EtudeTokenizer(Tokenizer.from_str(self.tokenizer_json), self.chat_format)
 
     def __call__(self, part: Part) -> None:
         """Writes a part's directory whole or not at all; one that is there and undamaged is kept.
@@ -211,16 +216,19 @@ class PartBuilder:
         dtype = token_dtype(self.tokenizer)
         border = self.tokenizer.end_of_text_id
         writers = {name: StreamWriter(directory, name, border, dtype) for name in STREAMS}
-        records = (record for _, record in read(part.lines))
         count = part.records_before
-        for chunk in chunks(records):
-            for document in tokenise(self.tokenizer, chunk, dtype):
-                count += 1
-                every = self.validation_every
-                held_back = part.is_validation or (every > 0 and count % every == 0)
-                writers[f"validation-{script_of(document.text)}" if held_back else "train"].add(
-                    document
-                )
+        for chunk in chunks(read(part.lines)):
+            records = [record for _, record in chunk]
+            try:
+                for document in tokenise(self.tokenizer, records, dtype):
+                    count += 1
+                    every = self.validation_every
+                    held_back = part.is_validation or (every > 0 and count % every == 0)
+                    script = script_of(document.text) if held_back else ""
+                    writers[f"validation-{script}" if held_back else "train"].add(document)
+            except UnfitConversation as error:
+                place = f"{shown(part.lines.path)}:{chunk[error.number][0]}"
+                raise UserError(f"{place}: {error}") from error
         for writer in writers.values():
             writer.close()
 
@@ -235,12 +243,13 @@ def token_dtype(tokenizer: EtudeTokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
 
 
-def chunks(records: Iterator[Any]) -> Iterator[list[Any]]:
-    """Consecutive records, so many that they are worth a call and fit in memory."""
-    chunk: list[Any] = []
+def chunks(records: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
+    """Consecutive records with their lines, so many that they are worth a call and fit in
+    memory."""
+    chunk: list[tuple[int, Any]] = []
     size = 0
-    for record in records:
-        chunk.append(record)
+    for line, record in records:
+        chunk.append((line, record))
         size += sum(map(len, texts_of(record)))
         if len(chunk) == CHUNK_RECORDS or size >= CHUNK_CHARACTERS:
             yield chunk

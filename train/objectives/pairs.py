@@ -24,7 +24,7 @@ from train.data.documents import Documents
 from train.data.packing import PackingReport, pack, packed_rows, trainable
 from train.data.pairs import FirstAnswers, PairRows, sums_of
 from train.distributed import World
-from train.evaluation import ROWS_AT_ONCE, ValidationGroup, control_ids
+from train.evaluation import ROWS_AT_ONCE, ValidationGroup
 from train.objective import SummedLoss
 
 BLOCK_ROWS = 16 * ROWS_AT_ONCE
@@ -147,7 +147,7 @@ def held_out_pairs(
         UserError: no held-out pair fits in a row, or none has a good answer.
     """
     groups, held_out = {}, []
-    border, control = tokenizer.end_of_text_id, control_ids(tokenizer)
+    border, control = tokenizer.end_of_text_id, tuple(tokenizer.control_ids)
     total = sum(int(found.table["num_bytes"].sum(dtype=np.int64)) for found in validation.values())
     share = min(1.0, config.validation_bytes / max(1, total))
     for name, documents in sorted(validation.items()):

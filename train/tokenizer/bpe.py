@@ -21,6 +21,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from config import TokenizerConfig, UserError
 from data_process.records.jsonl import read_texts
+from model.chat_template import IM_END
 from model.directory.storage import (
     MANIFEST,
     SUMMARY,
@@ -31,7 +32,7 @@ from model.directory.storage import (
     verify,
     write_directory,
 )
-from model.tokenizer import IM_END, SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
+from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
 
 QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"

@@ -139,7 +139,7 @@ def disagreements(directory: Path, tokenizer: EtudeTokenizer) -> Iterator[str]:
     if len(theirs) != len(tokenizer):
         yield f"transformers counts {len(theirs)} tokens, not {len(tokenizer)}"
     places = {"pad": theirs.pad_token_id, "eos": theirs.eos_token_id}
-    ours = {"pad": tokenizer.end_of_text_id, "eos": tokenizer.im_end_id}
+    ours = {"pad": tokenizer.end_of_text_id, "eos": tokenizer.end_of_turn_id}
     if places != ours:
         yield f"transformers has the special ids {places}, not {ours}"
     for text in ORDINARY:

@@ -46,7 +46,7 @@ def endless_dir(tmp_path: Path, model: Etude, tokenizer: EtudeTokenizer) -> Path
     endless = Etude(replace(model.config, max_position_embeddings=60_000))
     endless.load_state_dict(model.state_dict())
     with torch.no_grad():  # logits of zero are never the highest
-        endless.model.embed_tokens.weight[list(tokenizer.stop_ids)] = 0
+        endless.model.embed_tokens.weight[list(tokenizer.end_ids(is_chat=True))] = 0
     directory = tmp_path / "endless"
     directory.mkdir()
     save_pretrained(directory, endless, tokenizer, {}, is_chat=True)

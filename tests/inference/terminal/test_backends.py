@@ -147,7 +147,7 @@ def test_ctrl_c_ends_an_answer_and_frees_the_engine(
 def test_a_text_begins_after_a_document_border(model: Etude, tokenizer: EtudeTokenizer) -> None:
     backend = backend_of(model, tokenizer, False, SamplingConfig())
     assert backend.render_text("<|im_end|>")[0] == tokenizer.end_of_text_id
-    assert tokenizer.im_end_id not in backend.render_text("<|im_end|>")
+    assert tokenizer.end_of_turn_id not in backend.render_text("<|im_end|>")
     assert backend.model.stop_ids == (tokenizer.end_of_text_id,)
 
 

@@ -232,7 +232,7 @@ def test_what_transformers_saves_is_read(saved_by_transformers: Path, model_dir:
         ({"torch_dtype": "float32", "dtype": None, "num_key_value_heads": 2}, True),
         ({"rms_norm_eps": 1e-5, "initializer_range": None, "head_dim": None}, True),
         ({"eos_token_id": [2, 0]}, True),
-        ({"eos_token_id": [0]}, False),
+        ({"eos_token_id": [0]}, True),  # transformers goes by generation_config.json
         ({"eos_token_id": None}, True),  # generation_config.json has it
     ],
 )

@@ -16,9 +16,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer
 
 from config import ROOT, ModelConfig, RopeScaling, UserError
+from model.chat_template import CHAT_TEMPLATE, END_OF_TEXT
 from model.directory.pretrained import save_pretrained
 from model.directory.storage import MANIFEST
-from model.tokenizer import CHAT_TEMPLATE, END_OF_TEXT, SPECIAL_TOKENS, EtudeTokenizer
+from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
 from tool.conversion.gguf_export import convert_gguf, gguf_path, write_modelfile
@@ -174,7 +175,7 @@ def stranger(folder: Path, kind: str) -> Path:
     (directory / "chat_template.jinja").write_bytes(OWN_TEMPLATE.encode("utf-8"))
     stated = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
     del stated["chat_template"]
-    stated["bos_token"] = {"content": "<|im_start|>", "special": True}
+    stated["bos_token"] = {"content": "<|im_start|>", "special": True, "__type": "AddedToken"}
     (directory / "tokenizer_config.json").write_text(json.dumps(stated), encoding="utf-8")
     return directory
 
@@ -185,7 +186,7 @@ def test_an_imported_model_goes_out_with_its_own_splits_and_template(
 ) -> None:
     source = stranger(tmp_path / "source", kind)
     imported = import_llama(source, ConvertConfig(tmp_path / "etude"))
-    assert imported.own_template
+    assert imported.renderings > 50
     path, _ = convert_gguf(ConvertGgufConfig(tmp_path / "etude", dtype="f32"))
     fields = gguf.GGUFReader(path).fields
     assert fields["tokenizer.ggml.pre"].contents() == kind
@@ -200,7 +201,7 @@ def test_an_imported_model_goes_out_with_its_own_splits_and_template(
     output, _ = convert(ConvertConfig(tmp_path / "etude"))
     auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert (auto.chat_template, auto.bos_token) == (OWN_TEMPLATE, "<|im_start|>")
-    assert import_llama(output, ConvertConfig(tmp_path / "again")).own_template
+    assert import_llama(output, ConvertConfig(tmp_path / "again")).renderings > 50
 
 
 @pytest.mark.parametrize(
@@ -239,4 +240,4 @@ def test_a_model_with_etudes_earlier_template_gets_the_new_one(
     stated = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**stated, "chat_template": earlier, "bos_token": None}), "utf-8")
     found = EtudeTokenizer.load(directory)
-    assert (found.chat_template, found.bos_of(True)) == (CHAT_TEMPLATE, END_OF_TEXT)
+    assert (found.chat_format.template, found.bos_of(True)) == (CHAT_TEMPLATE, END_OF_TEXT)

@@ -88,7 +88,7 @@ def test_converted_files_say_what_every_reader_needs(
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert config["bos_token_id"] == tokenizer.end_of_text_id
     generation = json.loads((output / "generation_config.json").read_text(encoding="utf-8"))
-    assert generation["eos_token_id"] == [tokenizer.im_end_id, tokenizer.end_of_text_id]
+    assert generation["eos_token_id"] == [tokenizer.end_of_turn_id, tokenizer.end_of_text_id]
     assert generation["bos_token_id"] == tokenizer.end_of_text_id
     auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert (auto.eos_token, auto.pad_token) == ("<|im_end|>", "<|endoftext|>")

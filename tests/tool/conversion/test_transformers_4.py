@@ -211,7 +211,7 @@ def test_version_4_reads_a_conversion_and_says_the_same(
         "prompts": prompts,
         "conversations": conversations,
         "new_tokens": NEW_TOKENS,
-        "end": tokenizer.im_end_id,
+        "end": tokenizer.end_of_turn_id,
         "texts": list(QUESTIONS),
     }
     (tmp_path / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
@@ -226,7 +226,7 @@ def test_version_4_reads_a_conversion_and_says_the_same(
     for alone, batched in zip(answer["alone"], answer["batched"], strict=True):
         assert batched[: len(alone)] == alone
     assert all(one_by_one == in_batches for one_by_one, in_batches in answer["piped"])
-    assert answer["ended"] == [tokenizer.im_end_id]
+    assert answer["ended"] == [tokenizer.end_of_turn_id]
     assert answer["rendered"] == [
         ids for c in conversations for ids in (render(tokenizer, c)[0], render_prompt(tokenizer, c))
     ]
@@ -236,7 +236,9 @@ def test_version_4_reads_a_conversion_and_says_the_same(
     greedy = SamplingConfig(temperature=0.0, max_tokens=NEW_TOKENS)
     ours = generate_batch(model, prompts[:-1], greedy, tokenizer.end_ids(True))
     for answered, found in zip(ours, answer["greedy"], strict=True):
-        assert [token for token in found if token not in tokenizer.stop_ids] == answered.ids
+        assert [
+            token for token in found if token not in tokenizer.end_ids(is_chat=True)
+        ] == answered.ids
 
     back = import_llama(tmp_path / "saved", ConvertConfig(tmp_path / "back")).output_dir
     again, same_tokens = load_pretrained(back)

@@ -118,7 +118,7 @@ def test_bits_per_byte_of_answers_leave_questions_and_ends_out(
     ids, mask = render(scorer.tokenizer, messages)  # type: ignore[arg-type]
     expected = 0.0
     for place, token in enumerate(ids):
-        if mask[place] and token != scorer.tokenizer.im_end_id:
+        if mask[place] and token != scorer.tokenizer.end_of_turn_id:
             expected -= by_hand(scorer, ids[: place + 1], place) / math.log(2)
     assert outcome.value == pytest.approx(expected, abs=1e-3)
     assert outcome.weight == len("Hi.世界".encode())

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, UserError
+from model.chat_template import IM_END
 from model.directory.storage import text_writer, verify, write_directory
-from model.tokenizer import IM_END, EtudeTokenizer, tokenizer_config, tokenizer_json
+from model.tokenizer import EtudeTokenizer, tokenizer_config, tokenizer_json
 from train.tokenizer.bpe import (
     LONGEST_WORD,
     QWEN2_PATTERN,
