@@ -9,23 +9,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
-import tyro
-
 from config import PRESETS, EtudeConfig, PathConfig, Settings, UserError
 from terminal import (
     SignalThread,
     failed_output,
-    interrupt,
+    has_colours,
+    hear_interrupts,
     keep_output_from_failing,
+    leave_on_interrupt,
     leave_soon,
     say,
 )
+
+hear_interrupts()  # scripts import this first: Ctrl-C in their other imports is heard, too
 
 
 def parse_config(
@@ -45,6 +46,8 @@ def parse_config(
     Raises:
         UserError: the values do not fit together; all problems are named at once.
     """
+    import tyro
+
     args = list(sys.argv[1:] if args is None else args)
     file = flag_value(args, "config")
     stated = SettingsFile(Path(file)) if file else None
@@ -96,6 +99,9 @@ def read_command(
 ) -> Any:
     """What a command line makes of a dataclass: its fields are the flags, its values the defaults,
     its docstrings the help; a wrong flag ends the process with code 2."""
+    import tyro
+
+    tyro._experimental_options["ansi_codes"] = has_colours(sys.stdout) and has_colours(sys.stderr)
     return tyro.cli(
         type(default),
         default=default,
@@ -143,12 +149,10 @@ class SettingsFile:
             problem = getattr(error, "problem", None) or str(error)
             raise UserError(f"{where}: not readable as YAML ({problem})") from error
         self.yaml_error: type[Exception] = yaml.YAMLError
-        self.construct = yaml.SafeLoader("").construct_object
+        self.loader = yaml.SafeLoader("")
         self.sections = self.entries(root, "the file")
         _, preset = self.sections.pop("preset", (None, None))
-        self.preset = preset and str(preset.value)
-        if preset and self.preset not in PRESETS:
-            raise self.wrong(preset, f"preset is {self.preset}: use one of {', '.join(PRESETS)}")
+        self.preset = preset and self.typed(preset, "preset", "", Literal[tuple(PRESETS)] | None)
 
     def wrong(self, node: Any, problem: str) -> UserError:
         """A mistake at a place of the file."""
@@ -160,12 +164,17 @@ class SettingsFile:
             return {}
         if not hasattr(node, "value") or node.id != "mapping":
             raise self.wrong(node, f"{what} must be a mapping, like batch_size: 16")
-        found: dict[str, tuple[Any, Any]] = {}
-        for key, value in node.value:
-            if str(key.value) in found:
+        names = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.id != "scalar":
+                raise self.wrong(key, f"{what} has a key that is no name")
+            if key.value in names[:number]:
                 raise self.wrong(key, f"{key.value} is given twice")
-            found[str(key.value)] = key, value
-        return found
+        try:
+            self.loader.flatten_mapping(node)  # <<: *others, before the node's own
+        except self.yaml_error as error:
+            raise self.wrong(node, f"{what}: {getattr(error, 'problem', error)}") from error
+        return {key.value: (key, value) for key, value in node.value}
 
     def over(self, defaults: EtudeConfig) -> EtudeConfig:
         """The defaults with what the file says in their place.
@@ -198,23 +207,34 @@ class SettingsFile:
             if isinstance(old, Settings):
                 changes[key] = self.section(value, old, key)
             else:
-                changes[key] = self.typed(value, key, hints[key])
+                changes[key] = self.typed(value, key, old, hints[key])
         return dataclasses.replace(default, **changes)
 
-    def typed(self, node: Any, name: str, hint: Any) -> Any:
-        """A value in the type of its field, and in its range."""
+    def typed(self, node: Any, name: str, old: Any, hint: Any) -> Any:
+        """A value in the type of its field, and in its range; old is one of that type."""
         from pydantic import TypeAdapter, ValidationError
 
         try:
-            value = self.construct(node, deep=True)
+            value = self.loader.construct_object(node, deep=True)
         except (ValueError, self.yaml_error) as error:  # no date, or a tag that would run code
             problem = getattr(error, "problem", error)
             raise self.wrong(node, f"{name} is not plain YAML ({problem})") from error
+        if isinstance(value, bool) and not isinstance(old, bool):
+            value = str(value)  # else yes is the number 1
+        if isinstance(value, str) and isinstance(old, tuple):
+            value = [value]
         try:
-            return TypeAdapter(hint).validate_python(value)
+            return in_home(TypeAdapter(hint).validate_python(value))
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise self.wrong(node, f"{name} is {value!r:.60}: {reason}") from error
+
+
+def in_home(value: Any) -> Any:
+    """A setting whose paths may begin with ~, which a shell has replaced on a command line."""
+    if isinstance(value, tuple):
+        return tuple(in_home(item) for item in value)
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 def names_of(part: Settings) -> list[str]:
@@ -248,8 +268,8 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
     Output is UTF-8 on every system, each line is seen at once, and a screen that is gone ends
     nothing; see `terminal.py`.
     """
+    hear_interrupts()
     keep_output_from_failing()
-    signal.signal(signal.SIGINT, interrupt)
     with SignalThread(leave_soon):
         try:
             code = main() or 0
@@ -258,9 +278,9 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
                 print(f"error: {line}", file=sys.stderr)
             code = 2
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            say("stopped")
             code = 130
+            leave_on_interrupt(code)
+            say("stopped")
         except OSError:
             if not failed_output():
                 raise
@@ -270,4 +290,5 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
             if not isinstance(failure, BrokenPipeError):
                 print(f"error: standard output: {failure.strerror}", file=sys.stderr)
                 code = 1
+        leave_on_interrupt(code)
         sys.exit(code)

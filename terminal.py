@@ -7,6 +7,7 @@ whose result is its output says so by `output_is_the_result`.
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import select
@@ -121,7 +122,7 @@ def failed_output() -> OSError | None:
 
 def is_screen(stream: IO[str]) -> bool:
     """Whether a stream is a terminal that obeys control characters."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def has_colours(stream: IO[str]) -> bool:
@@ -156,6 +157,19 @@ class SignalThread:
         with self.ours:
             while number := self.ours.recv(1):
                 self.on_signal(number[0])
+
+
+def hear_interrupts() -> None:
+    """Has Ctrl-C handled by `interrupt`, until Python takes its modules apart: then it is not
+    heard."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def leave_on_interrupt(code: int) -> None:
+    """From here on a Ctrl-C ends the process at once with the code that it has earned."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(code))
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

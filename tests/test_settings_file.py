@@ -68,7 +68,7 @@ def test_what_a_run_writes_gives_the_same_settings_again(file: Path) -> None:
 
 
 def test_an_empty_file_changes_nothing(file: Path) -> None:
-    for text in ("", "# nothing\n", "pretrain:\n"):
+    for text in ("", "# nothing\n", "pretrain:\n", "preset:\n", "---\n...\n"):
         assert parsed(file, text) == PRESETS["base"]()
 
 
@@ -83,7 +83,16 @@ def test_an_empty_file_changes_nothing(file: Path) -> None:
         ("model:\n  rope_scaling:\n    faktor: 3", "3: rope_scaling has no setting faktor; factor"),
         ("model:\n  vocab_size: 300", "2: model has no setting vocab_size"),
         ("\nbatch_size: 3", "2: batch_size: put it under pretrain or sft"),
-        ("preset: tiny", "1: preset is tiny: use one of base"),
+        ("preset: tiny", "1: preset is 'tiny': Input should be 'base', "),
+        ("preset: [nano]", "1: preset is ['nano']: "),
+        ("? [pretrain]\n: seed: 1", "1: the file has a key that is no name"),
+        ("pretrain:\n  {seed: 1}: 2", "2: pretrain has a key that is no name"),
+        (
+            "pretrain:\n  batch_size: yes",
+            "2: batch_size is 'True': Input should be a valid integer",
+        ),
+        ("pretrain:\n  dtype: off", "2: dtype is 'False': "),
+        ("pretrain:\n  <<: 3", "2: pretrain: expected a mapping"),
         ("sft:\n  batch_size: many", "2: batch_size is 'many': "),
         ("pretrain:\n  batch_size: 0", "2: batch_size is 0: "),
         ("pretrain:\n  seed: -1", "2: seed is -1: "),
@@ -101,6 +110,34 @@ def test_a_mistake_in_a_file_is_named_with_its_line(file: Path, text: str, sente
     with pytest.raises(UserError) as caught:
         parsed(file, text)
     assert str(caught.value).startswith(f"{file}:{sentence}")
+
+
+def test_sections_share_settings_by_anchors(file: Path) -> None:
+    text = """
+pretrain: &first
+  batch_size: 8
+  seed: 2
+sft:
+  <<: *first
+  batch_size: 4
+"""
+    file.write_text(text, encoding="utf-8")
+    pretrain, sft = (
+        getattr(parse_config([part], "", [f"--config={file}"]), part)
+        for part in ("pretrain", "sft")
+    )
+    assert (pretrain.batch_size, pretrain.seed) == (8, 2)
+    assert (sft.batch_size, sft.seed) == (4, 2)
+
+
+def test_a_path_may_begin_at_home_and_one_file_needs_no_list(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    monkeypatch.setenv("USERPROFILE", str(file.parent))
+    paths = parsed(file, "paths:\n  pretrain_files: ~/a.jsonl\n  tokenizer_dir: ~/b").paths
+    assert paths.pretrain_files == (file.parent / "a.jsonl",)
+    assert paths.tokenizer_dir == file.parent / "b"
 
 
 def test_no_code_of_a_file_is_run(file: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,38 @@ def test_a_command_whose_result_is_its_output_ends_with_it(
     assert said == ([sentence] if sentence else [])
 
 
+MOMENTS = {
+    "import": ("import endless", "", 130, "\nstopped\n"),
+    "work": ("", "import endless", 130, "\nstopped\n"),
+    "end": ("", "import atexit; atexit.register(__import__, 'endless')", 3, ""),
+    "last": ("", "global late; late = Late()", 3, ""),
+}
+"""At the top of a script and in its main; its exit code and words after a Ctrl-C."""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_is_heard_from_the_imports_to_the_last_moment(tmp_path: Path, moment: str) -> None:
+    top, work, code, words = MOMENTS[moment]
+    wait = "import time; open('begun', 'x', encoding='utf-8').close(); time.sleep({})"
+    (tmp_path / "endless.py").write_text(wait.format(60), encoding="utf-8")
+    lines = [
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli import run_script",
+        "import time",
+        "class Late:",
+        "    def __del__(self, open=open, sleep=time.sleep):",
+        "        open('begun', 'x', encoding='utf-8').close(); sleep(1)",
+        *(top, "def main():", f"    {work}", "    return 3", "run_script(main)"),
+    ]
+    (tmp_path / "script.py").write_text("\n".join(lines), encoding="utf-8")
+    command = [sys.executable, "script.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as started:
+        while started.poll() is None and not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        started.send_signal(signal.SIGINT)
+        said = started.communicate(timeout=20)[1]
+    assert (started.returncode, said) == (code, words)
+
+
 def test_a_command_of_process_jsonl_ends_with_its_output(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * 5000, encoding="utf-8")
     script = ROOT / "data_process" / "process_jsonl.py"
@@ -128,6 +162,33 @@ def test_colours_are_for_terminals_that_have_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert not has_colours(Terminal())
+
+
+@pytest.mark.parametrize(
+    ("redirected", "no_colour", "coloured"), [("", "", True), ("", "1", False), ("2>e", "", False)]
+)
+def test_help_and_mistakes_have_colours_where_the_terminal_shows_them(
+    tmp_path: Path, redirected: str, no_colour: str, coloured: bool
+) -> None:
+    pty = pytest.importorskip("pty")
+    reader, terminal = pty.openpty()
+    script = ROOT / "tool" / "plot_training.py"
+    subprocess.run(
+        ["bash", "-c", f"{sys.executable} {script} --hlep {redirected}; echo end"],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": no_colour},
+        stdout=terminal,
+        stderr=terminal,
+        check=True,
+    )
+    os.close(terminal)
+    shown = b""
+    while b"end" not in shown:
+        shown += os.read(reader, 65536)
+    os.close(reader)
+    in_file = (tmp_path / "e").read_bytes() if redirected else b""
+    assert b"--hlep" in shown + in_file
+    assert (b"\x1b" in shown + in_file) == coloured
 
 
 @pytest.mark.parametrize("terminal", ["", "dumb"])

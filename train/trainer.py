@@ -116,7 +116,8 @@ class Run:
             replace_file(self.stage.output_dir / SETTINGS, text_writer(self.stage.settings))
         name = world.same(found.name if found else None)
         checkpoint = self.checkpoints / name if name else None
-        plan = announcement(self.stage, world, step_of(checkpoint), self.total)
+        seconds = read_object(checkpoint / STATE)["seconds"] if checkpoint else 0.0
+        plan = announcement(self.stage, world, step_of(checkpoint), self.total, seconds)
         compilation = Compilation(config.compile)
         self.loss = training_loss(
             self.model, dtype, compilation, config.gradient_checkpointing, config.compile_whole

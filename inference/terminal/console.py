@@ -19,7 +19,7 @@ from unicodedata import east_asian_width
 
 from config import UserError
 from inference.engine.answers import Spell, Token, token_text
-from terminal import has_colours
+from terminal import has_colours, is_screen
 
 CONTROL = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 """Characters that would move a terminal's cursor or ring its bell, as a badly trained model may."""
@@ -134,9 +134,11 @@ def open_editor(history: Path, on_stderr: bool = False) -> ReadLine:
         on_stderr: show what is typed on standard error, where answers are redirected.
     """
     from prompt_toolkit import PromptSession
+    from prompt_toolkit.application import create_app_session
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.output import create_output
+    from prompt_toolkit.output.plain_text import PlainTextOutput
 
     keys = KeyBindings()
     # Enter sends, also where it arrives as a line feed because it was pressed too early.
@@ -148,14 +150,16 @@ def open_editor(history: Path, on_stderr: bool = False) -> ReadLine:
         history.parent.mkdir(parents=True, exist_ok=True)
         history.touch(mode=0o600)
         kept = FileHistory(str(history))
-    session: PromptSession[str] = PromptSession(
-        history=kept,
-        key_bindings=keys,
-        output=create_output(sys.stderr) if on_stderr else None,
-        multiline=True,
-        reserve_space_for_menu=0,
-        prompt_continuation=lambda width, number, wrapped: "" if wrapped else MORE,
-    )
+    shown = sys.stderr if on_stderr else sys.stdout
+    output = create_output(shown) if is_screen(shown) else PlainTextOutput(shown)
+    with create_app_session(output=output):  # not given: then a dumb terminal gets plain lines
+        session: PromptSession[str] = PromptSession(
+            history=kept,
+            key_bindings=keys,
+            multiline=True,
+            reserve_space_for_menu=0,
+            prompt_continuation=lambda width, number, wrapped: "" if wrapped else MORE,
+        )
 
     def read() -> str | None:
         notify("")

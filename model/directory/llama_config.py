@@ -174,17 +174,27 @@ def shape_of(path: Path, fields: Mapping[str, Any]) -> ModelConfig:
     return shape
 
 
+def what_is_instead(directory: Path) -> str:
+    """What stands in the place of a model directory, and what to name in its place."""
+    if directory.is_file():
+        return "(it is a file); name the directory of an Etude or transformers model, no GGUF"
+    if (directory / "adapter_config.json").exists():
+        return "(an adapter); merge it into its model first (merge_and_unload of peft)"
+    if not directory.exists() and len(directory.parts) == 2 and not directory.parent.exists():
+        return "(no such directory); download one of the hub first, with hf download"
+    return (
+        "(no config.json); train one with `python train/train_pretrain.py` and "
+        "`python train/train_sft.py`, or name its directory"
+    )
+
+
 def read_config_json(directory: Path) -> dict[str, Any]:
     """The content of a model directory's `config.json`; UserError when it is not that of a
     Llama."""
     recover(directory)
     path = directory / "config.json"
     if not path.is_file():
-        raise UserError(
-            f"{directory}: there is no model here (no config.json); train one with "
-            "`python train/train_pretrain.py` and `python train/train_sft.py`, or name its "
-            "directory"
-        )
+        raise UserError(f"{directory}: there is no model here {what_is_instead(directory)}")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -24,8 +24,9 @@ OWN_BYTES = 600_000_000
 """What PyTorch and its compiler take before there is a model."""
 
 
-def announcement(stage: Stage, world: World, step: int, total: int) -> str:
-    """What will happen: size, data, steps, memory, time; and where a run that continues stands."""
+def announcement(stage: Stage, world: World, step: int, total: int, seconds: float = 0.0) -> str:
+    """What will happen: size, data, steps, memory, time; and where a run that continues stands,
+    after so many seconds of training."""
     model, vocab_size = stage.model, stage.model.config.vocab_size
     num_bytes = sum(group.num_bytes for group in stage.validation.values())
     measured = f"{num_bytes:,} bytes" if stage.validation else "none"
@@ -34,25 +35,25 @@ def announcement(stage: Stage, world: World, step: int, total: int) -> str:
         f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
         f"on {describe_machine(world.device)}{processes}",
         f"  data: {stage.packing.sentence()}; validation: {measured}",
-        f"  plan: {plan_sentence(stage, world, step, total)}",
+        f"  plan: {plan_sentence(stage, world, step, total, seconds)}",
     ]
     lines += [f"  note: {note}" for note in stage.notes]
     if step:
         lines.append(f"  continuing at step {step} of {total}")
     elif expectation := stage.objective.expectation:
         lines.append(f"  the first loss should be {expectation}")
-    elif stage.name == "pretrain":
+    elif stage.name == "pretrain" and not stage.config.init_from:
         expected = math.log(vocab_size)
         lines.append(f"  the first loss should be near ln({vocab_size}) = {expected:.2f}")
     return "\n".join(lines)
 
 
-def plan_sentence(stage: Stage, world: World, step: int, total: int) -> str:
+def plan_sentence(stage: Stage, world: World, step: int, total: int, seconds: float) -> str:
     """Steps, optimizer, format, memory and time in one line."""
     config = stage.config
     shape = stage.model.config
     memory = estimated_bytes(shape, config, stage.model.num_parameters(), world.size)
-    steps, time = steps_and_time(stage, world, step, total)
+    steps, time = steps_and_time(stage, world, step, total, seconds)
     passes = steps * config.batch_size / len(stage.rows)
     about = "about " if steps < total else ""
     return (
@@ -62,7 +63,9 @@ def plan_sentence(stage: Stage, world: World, step: int, total: int) -> str:
     )
 
 
-def steps_and_time(stage: Stage, world: World, step: int, total: int) -> tuple[int, str]:
+def steps_and_time(
+    stage: Stage, world: World, step: int, total: int, seconds: float
+) -> tuple[int, str]:
     """The steps of the whole run, fewer than total where --max_minutes will end it, and the time
     that is left. Nothing is measured with FSDP, whose model may not fit one device."""
     config, limit = stage.config, stage.config.max_minutes
@@ -71,8 +74,9 @@ def steps_and_time(stage: Stage, world: World, step: int, total: int) -> tuple[i
     tokens = config.batch_size * config.max_length / world.size
     a_step = tokens * seconds_per_token(stage.model, stage.rows, config, world.device)
     a_step *= FIRST_PASS if stage.objective.first_pass else 1
-    if limit and limit * 60 < total * a_step:
-        return max(1, round(limit * 60 / a_step)), f" and {limit:g} min"
+    left = 60 * limit - seconds if limit else math.inf
+    if left < (total - step) * a_step:
+        return step + max(1, round(left / a_step)), f" and {duration(left)}"
     return total, f" and {duration((total - step) * a_step)}"
 
 

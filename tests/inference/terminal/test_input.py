@@ -182,6 +182,7 @@ def test_a_terminal_without_colours_gets_none(
         SCRIPT, "--model_dir", str(model_dir), *FLAGS, **{"TERM": "xterm", variable: value}
     )
     person.sees("leaves.*>")
+    assert variable != "TERM" or "\x1b" not in person.seen
     person.types("Hello\r")
     person.sees("cut after --max_tokens 8")
     assert "\x1b[2m" not in person.seen

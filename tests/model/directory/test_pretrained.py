@@ -190,7 +190,17 @@ def test_a_missing_directory_is_named_with_a_remedy(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("not a directory", encoding="utf-8")
-    assert "there is no model here" in one_sentence(tmp_path / "model")
+    sentence = one_sentence(tmp_path / "model")
+    assert "there is no model here (it is a file); name the directory" in sentence
+
+
+def test_an_adapter_or_a_name_of_the_hub_in_place_of_a_model_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "(an adapter); merge it into its model first" in one_sentence(tmp_path)
+    sentence = one_sentence(Path("somebody/a-model-of-the-hub"))
+    assert "(no such directory); download one of the hub first, with hf download" in sentence
 
 
 @pytest.fixture(params=["one file", "shards", "bfloat16"])

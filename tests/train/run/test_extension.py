@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,8 @@ from model.transformer import Etude
 from tests.reliability.runs import Outcome
 from tests.train.conftest import Workspace
 from train.checkpoint import SCHEDULE_SETTINGS, Identity, Progress
+from train.objective import CrossEntropy
+from train.run import plan
 from train.run.schedule import Schedule
 from train.run.start import initial_model
 
@@ -53,6 +57,16 @@ def test_an_extension_by_the_clock_counts_from_where_it_began() -> None:
     assert schedule.scale(120.0) == 0.0
     assert not schedule.is_over(119.0)
     assert schedule.is_over(120.0)
+
+
+def test_a_plan_by_the_clock_counts_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "seconds_per_token", lambda *_: 0.001)
+    config = PretrainConfig(max_minutes=1.0, batch_size=1, max_length=1000)  # a step a second
+    stage: Any = SimpleNamespace(config=config, model=None, rows=None, objective=CrossEntropy())
+    world: Any = SimpleNamespace(shards=False, size=1, device=None)
+    assert plan.steps_and_time(stage, world, 0, 1000, 0.0) == (60, " and 60 s")
+    assert plan.steps_and_time(stage, world, 54, 1000, 20.0) == (94, " and 40 s")
+    assert plan.steps_and_time(stage, world, 54, 60, 20.0) == (60, " and 6 s")
 
 
 @pytest.mark.parametrize("progress", [Progress(step=30), Progress(step=31), Progress(5, 61.0)])
@@ -167,7 +181,8 @@ def test_the_ways_on_are_named_and_a_run_under_way_cannot_be_extended(finished: 
 @pytest.mark.full
 def test_a_run_from_another_model_continues_and_knows_its_start(finished: Workspace) -> None:
     flags = ("--init_from=pretrain", "--eval_steps=1000", "--max_steps=12")
-    assert finished.run("pretrain", *flags, output="second").returncode == 0
+    done = finished.run("pretrain", *flags, output="second")
+    assert (done.returncode, "first loss should be" in done.stdout) == (0, False)
     first, second = (
         json.loads((finished.path / name / "loss_log.jsonl").read_bytes().split(b"\n")[0])["loss"]
         for name in ("pretrain", "second")
