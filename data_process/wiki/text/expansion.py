@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from data_process.wiki.text.inline import is_typed
 from data_process.wiki.text.marks import NODE, without_marks
 
-BRACES = re.compile(r"\{\{+|\}\}+")
+BRACES = re.compile(r"\{\{(?!\{)([^{}]*)\}\}(?!\})|\{\{+|\}\}+")
+"""A call without braces in it, the most frequent case, or one side of braces."""
 MAX_DEPTH = 40
 """As in MediaWiki. What is nested deeper is dropped, so that no text is copied more often."""
 SIGNS = re.compile(r"\[\[|\]\]|[|=]")
@@ -34,13 +34,12 @@ LITERAL = re.compile(
 SHIELDED = {ord(sign): f"&#{ord(sign)};" for sign in "{|}[]='"}
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A piece of wikitext."""
 
     text: str
     """With a NODE for each of:"""
-    braces: tuple[Braces, ...] = ()
+    braces: Sequence[Braces] = ()
 
     def cut(self, begin: int, end: int, before: int) -> Fragment:
         """The piece of it between two places, with so many braces before it."""
@@ -65,8 +64,17 @@ class Braces:
 
     def __init__(self, content: Fragment, is_parameter: bool) -> None:
         self.content, self.is_parameter = content, is_parameter
-        self.depth: int = 1 + max((inner.depth for inner in content.braces), default=0)
+        inside = content.braces
+        self.depth: int = 1 + max([inner.depth for inner in inside]) if inside else 1
         self._parts: list[Part] | None = None
+
+    @property
+    def head(self) -> Fragment:
+        """Its first part; the others are not cut for it."""
+        before, bar, _ = self.content.text.partition("|")
+        if "[[" in before:
+            return self.parts[0].whole
+        return self.content.cut(0, len(before), 0) if bar else self.content
 
     @property
     def parts(self) -> list[Part]:
@@ -81,6 +89,8 @@ def cut_parts(content: Fragment) -> list[Part]:
     text, size = content.text, len(content.text)
     if "|" not in text:
         return [Part(content, None, content)]
+    if "[[" not in text and not content.braces:
+        return [simple_part(piece) for piece in text.split("|")]
     found: list[tuple[int, str]] = []
     links: list[int] = []  # how many signs were found before each open link
     for match in SIGNS.finditer(text):
@@ -109,6 +119,13 @@ def cut_parts(content: Fragment) -> list[Part]:
     return parts
 
 
+def simple_part(text: str) -> Part:
+    """A part without braces and links."""
+    name, equals, value = text.partition("=")
+    whole = Fragment(text)
+    return Part(whole, Fragment(name), Fragment(value)) if equals else Part(whole, None, whole)
+
+
 def parse(text: str, is_template: bool = False) -> Fragment:
     """The tree of a text without marks, in one pass. Braces without a partner go, what follows
     them stays.
@@ -128,6 +145,10 @@ def parse(text: str, is_template: bool = False) -> Fragment:
         pieces.append(text[position:start])
         position = end
         number = end - start
+        if match[1] is not None:
+            simple = Braces(Fragment(match[1]), is_parameter=False)
+            pieces.append(simple if len(stack) < MAX_DEPTH else "")
+            continue
         if text[start] == "{":
             if number == 3 and not is_template and start and text[start - 1] == "-":  # -{ and {{
                 pieces.append("{")
@@ -168,8 +189,8 @@ def close(
 
 def fragment_of(pieces: Sequence[str | Braces]) -> Fragment:
     """A fragment of its pieces."""
-    text = "".join(piece if isinstance(piece, str) else NODE for piece in pieces)
-    return Fragment(text, tuple(piece for piece in pieces if not isinstance(piece, str)))
+    text = "".join([piece if isinstance(piece, str) else NODE for piece in pieces])
+    return Fragment(text, [piece for piece in pieces if not isinstance(piece, str)])
 
 
 def included(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
 from data_process.wiki.text import expressions, renderers
-from data_process.wiki.text.expansion import Fragment, Part
+from data_process.wiki.text.expansion import Braces, Fragment, Part
 from data_process.wiki.text.kinds import table_of
 from data_process.wiki.text.marks import GAP, HOLES
 
@@ -19,7 +19,7 @@ NUMERIC = re.compile(r"\s*[-+]?(?:\d{1,300}\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?\s*
 NAMESPACES = {"6": "File", "10": "Template", "14": "Category", "file": "File"}
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """A call of a template or function."""
 
@@ -29,11 +29,15 @@ class Call:
     """Of the page."""
     first: str
     """What follows the colon after a function's name."""
-    parts: Sequence[Part]
-    """The other arguments."""
+    braces: Braces
     expand: Callable[[Fragment], str]
     exists: Callable[[str], bool]
     """Whether there is a page; known of templates alone."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The other arguments."""
+        return self.braces.parts[1:]
 
     def value(self, place: int, default: str = "") -> str:
         """An argument after the first one, from 0, without the spaces around it."""

@@ -13,7 +13,6 @@ list.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,12 +161,12 @@ class TemplateCleaner:
 
     def render(self, braces: Braces, frame: Frame) -> str:
         """What a template, function or parameter shows."""
-        head = self.expand(braces.parts[0].whole, frame).strip()
+        head = self.expand(braces.head, frame).strip()
         if braces.is_parameter:
             return self.parameter(head, braces.parts[1:], frame)
         name, function, first = self.named(head)
         expand = partial(self.expand, frame=frame)
-        call = Call(self.wiki, self.title, first, braces.parts[1:], expand, self.exists)
+        call = Call(self.wiki, self.title, first, braces, expand, self.exists)
         if function in FUNCTIONS:
             shown = self.computed(function, call, frame)
             name = frame.names[-1] if frame.names else function
@@ -208,7 +207,7 @@ class TemplateCleaner:
         if function not in PASSED_THROUGH:
             if HOLES.search(call.first):
                 return None
-            call = dataclasses.replace(call, first=call.first.replace(GAP, "").strip())
+            call.first = call.first.replace(GAP, "").strip()
         value = FUNCTIONS[function](call)
         if value is None or frame is not self.page or "<" not in value:
             return value
