@@ -51,7 +51,8 @@ DUMP_NAME = re.compile(r"\.xml(-p\d+p\d+)?(\.bz2|\.gz)?$")
 MOST_WITHOUT_TEXT = 1_000
 """First pages of a dump after which it is refused if none of them has text."""
 HOLES = "holes"
-"""Stream of the templates that were dropped inside sentences."""
+"""Stream of the templates that were dropped, inside sentences and elsewhere."""
+INSIDE, ELSEWHERE = "templates dropped inside sentences", "templates dropped outside sentences"
 MOST_HOLES = 50
 """Templates that the report lists of these."""
 PIPED = (
@@ -160,6 +161,8 @@ class DumpExtraction:
         for name, count in holes.counts.items():
             found = {"template": name, "count": count, "example": holes.examples[name]}
             self.output.write(found, HOLES)
+        for name, count in holes.blocks.items():
+            self.output.write({"template": name, "count": count}, HOLES)
         if self.templates:
             self.templates.close()
 
@@ -329,11 +332,10 @@ def extract(
     counts = run_step(step, work_dir, execution)
     xml_bytes = counts.pop(XML_BYTES, 0)
     damages, found = read_problems(work_dir)
-    holes = read_holes(work_dir)
-    if holes:
+    details = {INSIDE: read_holes(work_dir, True), ELSEWHERE: read_holes(work_dir, False)}
+    if holes := details[INSIDE]:
         names = first_of([f"{hole['template']} ({hole['count']:,})" for hole in holes], SHOWN)
-        notes.append(f"templates dropped inside sentences, as what they show is not known: {names}")
-    details = {"templates dropped inside sentences": holes}
+        notes.append(f"{INSIDE}, as what they show is not known: {names}")
     return StepResult(counts, xml_bytes, damages, [*found, *notes], details)
 
 
@@ -357,10 +359,12 @@ def with_templates(
     return (replace(step, store=store) if known else step), notes
 
 
-def read_holes(work_dir: Path) -> list[dict[str, Any]]:
-    """The templates that were dropped inside sentences most often, each with an example."""
+def read_holes(work_dir: Path, in_sentences: bool) -> list[dict[str, Any]]:
+    """The templates that were dropped most often; those inside sentences with an example each."""
     found: dict[str, dict[str, Any]] = {}
     for hole in stream_records(work_dir, HOLES):
+        if ("example" in hole) != in_sentences:
+            continue
         known = found.setdefault(hole["template"], {**hole, "count": 0})
         known["count"] += hole["count"]
     return sorted(found.values(), key=lambda hole: (-hole["count"], hole["template"]))[:MOST_HOLES]

@@ -31,8 +31,8 @@ from model.directory.storage import explained, json_text, replace_file
 NAMESPACE = 10
 FORMAT = 1
 """Of the file; one in another format is made again."""
-LONGEST_TEMPLATE = 200_000
-"""Characters of a template; longer ones are data."""
+LONGEST_TEMPLATE = 2 << 20
+"""Characters of a template (the longest that MediaWiki allows); longer ones count as missing."""
 PARSED = 3_000_000
 """Characters of templates that a process keeps parsed, at some 20 bytes each."""
 UNUSED = ("/doc", "/sandbox", "/testcases")
@@ -89,7 +89,8 @@ def key_of(site: SiteInfo | None) -> str:
 def is_template(page: Page) -> bool:
     """Whether a page is a template of wikitext."""
     is_used = page.namespace == NAMESPACE and not page.title.lower().endswith(UNUSED)
-    return is_used and page.model == "wikitext" and page.text is not None
+    is_wikitext = is_used and page.model == "wikitext" and page.text is not None
+    return is_wikitext and len(page.text or "") <= LONGEST_TEMPLATE
 
 
 def entry_of(page: Page, text: str) -> dict[str, str]:
@@ -99,8 +100,7 @@ def entry_of(page: Page, text: str) -> dict[str, str]:
         found = TARGET.search(text)
         target = found[1].strip() if found else ""
         return {"name": name, "text": "", "target": target.partition(":")[2] or target}
-    body = included(text)
-    return {"name": name, "text": body if len(body) <= LONGEST_TEMPLATE else "", "target": ""}
+    return {"name": name, "text": included(text), "target": ""}
 
 
 def learn_templates(step: TemplateStep, store: Path, work_dir: Path, execution: Execution) -> int:

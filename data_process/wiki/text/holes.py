@@ -19,6 +19,8 @@ class Holes:
         """How often each template was dropped inside a sentence."""
         self.examples: dict[str, str] = {}
         """Where it was dropped first."""
+        self.blocks: Counter[str] = Counter()
+        """How often each was dropped where no sentence is, as boxes are."""
 
     def note(self, text: str, holes: Mapping[str, str]) -> str:
         """Notes the holes of a page that have text beside them in their paragraph; returns the page
@@ -32,12 +34,12 @@ class Holes:
             return text
         names = {mark: name for name, mark in holes.items()}
         for line in filter(HOLES.search, text.split("\n")):
-            if any(map(str.isalnum, HOLES.sub("", line))):
-                for match in HOLES.finditer(line):
-                    name = names[match[0]]
-                    self.counts[name] += 1
-                    if name not in self.examples:
-                        self.examples[name] = example(line, match.start(), name)
+            is_sentence = any(map(str.isalnum, HOLES.sub("", line)))
+            for match in HOLES.finditer(line):
+                name = names[match[0]]
+                (self.counts if is_sentence else self.blocks)[name] += 1
+                if is_sentence and name not in self.examples:
+                    self.examples[name] = example(line, match.start(), name)
         return HOLES.sub(GAP, text)
 
 

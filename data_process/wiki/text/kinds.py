@@ -74,7 +74,7 @@ class Namespaces:
         languages."""
         media, file, category = (names.get(number, "").lower() for number in (-2, 6, 14))
         self.files = {*table_of("kinds")["files"], media, file} - {""}
-        self.templates = {"template", names.get(10, "").lower()} - {""}
+        self.templates = {*table_of("kinds")["templates"], names.get(10, "").lower()} - {""}
         self.categories = {*table_of("kinds")["categories"], category} - {""}
 
     def is_language(self, prefix: str) -> bool:

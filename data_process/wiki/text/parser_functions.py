@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from urllib.parse import quote, quote_plus
 
 from data_process.wiki.text import expressions, renderers
@@ -16,6 +19,19 @@ from data_process.wiki.text.marks import GAP, HOLES
 ERROR = '<strong class="error">Error</strong>'
 MAX_PADDING = 500
 NUMERIC = re.compile(r"\s*[-+]?(?:\d{1,300}\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?\s*", re.ASCII)
+DATE = re.compile(
+    r"(?P<year>\d{4})(?:-(?P<month>\d\d?)(?:-(?P<day>\d\d?))?)?"
+    r"(?:[t ](?P<hour>\d\d?):(?P<minute>\d\d)(?::\d\d)?z?)?"
+)
+"""2010, 2010-05, 2010-05-31, 2010-05-31 12:30:00."""
+WRITTEN_DATE = re.compile(
+    r"(?:(?P<day>\d\d?) )?(?P<name>[a-z]{3,9})(?: (?P<day_after>\d\d?))?,? (?P<year>\d{4})"
+)
+"""31 May 2010, May 31, 2010, May 2010."""
+TIME_CODE = re.compile(r'\\(.)|"([^"]*)"|(x\w|[A-Za-z])')
+DATE_ORDERS = {"dmy": "j F Y", "mdy": "F j, Y", "ymd": "Y F j", "iso 8601": "Y-m-d"}
+DATE_CODES = frozenset("dDjlNwzWFmMntLYyaAghGHiseITUrcuBoPOSZ")
+"""Letters of PHP's date()."""
 NAMESPACES = {"6": "File", "10": "Template", "14": "Category", "file": "File"}
 
 
@@ -109,7 +125,7 @@ def switched(call: Call) -> str | None:
     for part in call.parts:
         case = call.expand(part.name or part.value).strip()
         found = found or case == wanted or (number is not None and number == number_of(case))
-        is_default = is_default or case == "#default"
+        is_default = is_default or case.lower() in default_words()
         if part.name is None:
             if part is call.parts[-1]:
                 return case
@@ -161,6 +177,81 @@ def plural(call: Call) -> str | None:
     else:
         form = 0 if number == 1 or (call.wiki == "fr" and number < 2) else 1
     return call.value(min(form, len(call.parts) - 1))
+
+
+@cache
+def magic_words(wiki: str) -> dict[str, str]:
+    """The English names of functions and variables, by those in a language."""
+    words: dict[str, str] = table_of("words")["magic_words"].get(wiki, {})
+    return words
+
+
+@cache
+def default_words() -> frozenset[str]:
+    """#default in all languages."""
+    tables = table_of("words")["magic_words"].values()
+    found = (word for table in tables for word, name in table.items() if name == "#default")
+    return frozenset(("#default", *found))
+
+
+def moment(text: str) -> tuple[datetime | None, bool]:
+    """A date in numbers or in English, and whether it is a year alone; None: it is another, or
+    depends on the day on which a page is read."""
+    text = " ".join(text.lower().split())
+    found = DATE.fullmatch(text) or WRITTEN_DATE.fullmatch(text)
+    given = found.groupdict() if found else {}
+    months = [name[:3].lower() for name in table_of("words")["months"]["en"]]
+    with suppress(ValueError, KeyError):
+        month = months.index(given["name"][:3]) + 1 if "name" in given else given["month"]
+        day = given["day"] or given.get("day_after")
+        hour, minute = (int(given.get(unit) or 0) for unit in ("hour", "minute"))
+        return datetime(int(given["year"]), int(month or 1), int(day or 1), hour, minute), not month
+    return None, False
+
+
+def time_codes(when: datetime, is_year: bool, language: str) -> dict[str, str]:
+    """What the letters of #time stand for.
+
+    Raises:
+        KeyError: the months of the language are not known.
+    """
+    codes = {"Y": f"{when.year}", "y": f"{when:%y}", "xn": ""}
+    if not is_year:
+        months = table_of("words")["months"]
+        month = months[language][when.month - 1]
+        genitive = months.get(f"{language} genitive", months[language])[when.month - 1]
+        codes |= {"F": month, "xg": genitive, "m": f"{when:%m}", "n": f"{when.month}"}
+        codes |= {"d": f"{when:%d}", "j": f"{when.day}", "N": f"{when.isoweekday()}"}
+        codes |= {"H": f"{when:%H}", "G": f"{when.hour}", "i": f"{when:%M}"}
+    return codes
+
+
+def time_written(call: Call, template: str, text: str) -> str | None:
+    """A date in the form that PHP's date() has it; None: it cannot be known."""
+    when, is_year = moment(text)
+    if when is None or HOLES.search(template):
+        return None
+    with suppress(KeyError):
+        codes = time_codes(when, is_year, call.value(1) or call.wiki)
+
+        def shown(match: re.Match[str]) -> str:
+            code = match[3]
+            is_known = not code or (code not in DATE_CODES and code[0] != "x")
+            return (code or match[1] or match[2] or "") if is_known else codes[code]
+
+        return TIME_CODE.sub(shown, template)
+    return None
+
+
+def dated(call: Call) -> str | None:
+    """#time: a date that is given."""
+    return time_written(call, call.first, call.value(0))
+
+
+def date_formatted(call: Call) -> str:
+    """#dateformat: an English date in the order that is asked for."""
+    order = DATE_ORDERS.get(call.value(0).lower())
+    return (time_written(call, order, call.first) if order else None) or call.first
 
 
 def title_part(call: Call) -> str | None:
@@ -219,14 +310,17 @@ FUNCTIONS: dict[str, Function] = {
     "ucfirst": first_letter(str.upper),
     "urlencode": lambda call: quote_plus(call.first),
     "anchorencode": lambda call: call.first.replace(" ", "_"),
+    **dict.fromkeys(("pagename", "fullpagename"), lambda call: call.first),
     "ns": lambda call: NAMESPACES.get(call.first.lower(), ""),
-    "#dateformat": lambda call: call.first,
-    "formatdate": lambda call: call.first,
+    "#dateformat": date_formatted,
+    "formatdate": date_formatted,
+    "#time": dated,
+    "#timel": dated,
     "bidi": lambda call: call.first,
     "grammar": lambda call: call.value(0),
     **dict.fromkeys(("fullurl", "localurl", "canonicalurl", "filepath"), address),
     **dict.fromkeys(("#coordinates", "defaultsort", "displaytitle"), lambda _: GAP),
-    **dict.fromkeys(("#invoke", "#time", "#timel", "#property", "#statements"), lambda _: None),
+    **dict.fromkeys(("#invoke", "#property", "#statements"), lambda _: None),
     **dict.fromkeys(("#lst", "#section", "#section-h", "#lsth", "int"), lambda _: None),
 }
 PASSED_THROUGH = frozenset(("lc", "uc", "lcfirst", "ucfirst", "#tag", "#iferror"))

@@ -41,8 +41,9 @@ def is_box(text: str) -> bool:
     """Whether the fixed text of a template makes it a box, whatever it is called with."""
     if TABLE.search(text):
         return True
-    match = ELEMENT.match(text.strip())
-    return bool(match and is_left_out(match[1], match[2]))
+    text = text.strip()
+    match = ELEMENT.match(text)
+    return bool(match and is_left_out(match[1], match[2]) and end_of(text, match) == len(text))
 
 
 def without_boxes(text: str) -> str:

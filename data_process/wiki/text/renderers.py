@@ -114,6 +114,11 @@ def ship(prefix: str, _: str, given: Arguments) -> str:
     return f"{prefix} {name} ({number})" if number and form != "2" else f"{prefix} {name}"
 
 
+def any_ship(wiki: str, given: Arguments) -> str:
+    """{{ship|USS|Maine|ACR-1}}: USS Maine (ACR-1)."""
+    return ship(given.get(1), wiki, Arguments(given.unnamed[1:], given.named))
+
+
 def pronunciation(_: str, given: Arguments) -> str:
     """{{IPA|en|ɛks}}, {{IPA|ɛks}}: ɛks, without the code of the language."""
     has_code = len(given.unnamed) > 1 and LANGUAGE_CODE.fullmatch(given.get(1))
@@ -307,7 +312,7 @@ def written_date(wiki: str, parts: list[str], day_first: bool = False) -> str:
         return str(year)
     if wiki != "en":
         return ".".join(f"{n}" for n in (day, month, year) if n)
-    name = table_of("words")["months"][month - 1]
+    name = table_of("words")["months"]["en"][month - 1]
     if not day:
         return f"{name} {year}"
     return f"{day} {name} {year}" if day_first else f"{name} {day}, {year}"

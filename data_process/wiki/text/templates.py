@@ -14,6 +14,7 @@ list.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -22,7 +23,12 @@ from data_process.wiki.text import renderers
 from data_process.wiki.text.expansion import Braces, Fragment, Frame, Part, parse
 from data_process.wiki.text.kinds import Namespaces, table_of
 from data_process.wiki.text.marks import GAP, HOLES, NODE, UNSET
-from data_process.wiki.text.parser_functions import FUNCTIONS, PASSED_THROUGH, Call
+from data_process.wiki.text.parser_functions import (
+    FUNCTIONS,
+    PASSED_THROUGH,
+    Call,
+    magic_words,
+)
 from data_process.wiki.text.prose import prose_of
 from data_process.wiki.text.regions import Literals, extract_regions
 from data_process.wiki.text.renderers import Arguments
@@ -39,12 +45,25 @@ LINE_SIGNS = "*#:;"
 LANGUAGE = re.compile(r"lang-([a-z]{2,3}(?:-[a-z]+)?)(-short)?$")
 PREFIXES = frozenset(("subst", "safesubst", "msg", "msgnw", "raw"))
 """Before the name of a template, without meaning here."""
-TITLE = ("pagename", "subjectpagename", "fullpagename", "basepagename", "rootpagename", "lemma")
+TITLE = (
+    "pagename",
+    "subjectpagename",
+    "articlepagename",
+    "fullpagename",
+    "basepagename",
+    "rootpagename",
+    "subpagename",
+    "lemma",
+    "pagenamee",
+    "fullpagenamee",
+)
 HEAD_LINE = re.compile(
     r"[a-z]{2,3}-(?:noun|verb|adj|adv|proper noun|name|pron|prep|conj|interj|phrase|num)"
 )
 """Templates of Wiktionary that show the word which a page is about."""
-VARIABLES = {"!": "|", "=": "=", "namespace": "", "namespacee": "", "dirmark": "", "": ""}
+VARIABLES = {"!": "|", "=": "=", "namespacenumber": "0", "sitename": "Wikipedia", "revisionid": "-"}
+VARIABLES |= dict.fromkeys(("namespace", "namespacee", "subjectspace", "dirmark", ""), "")
+LANGUAGE_WORDS = ("contentlanguage", "contentlang", "pagelanguage")
 SPANS = (" span", "-span", "範囲", "範囲2")
 """How the names of English and Japanese templates end that mark their argument as doubtful."""
 WORD_RULES = ("noteta", "noteta/lua", "noteta-lite")
@@ -129,6 +148,8 @@ class TemplateCleaner:
         """The rules of NoteTA: words of the Chinese variants."""
         self.holes: dict[str, str] = {}
         """The mark in the place of each template that cannot be shown, by its name."""
+        self.blocks = Counter[str]()
+        """Those that are written in several lines, as boxes are: how often each was dropped."""
         self.page = Frame((), (), lambda fragment: fragment.text)
         self.spent = self.nesting = 0
 
@@ -172,10 +193,13 @@ class TemplateCleaner:
             name = frame.names[-1] if frame.names else function
         else:
             shown = self.shown(name, call, frame)
+            name = function if function.startswith("#") else name
         if shown is None:
             # What stands in a sentence is written in one line.
-            is_block = frame is self.page and "\n" in braces.content.text
-            return GAP if is_block else self.hole(name)
+            if frame is self.page and "\n" in braces.content.text:
+                self.blocks[spelled(name)] += 1
+                return GAP
+            return self.hole(name)
         return shown or (GAP if frame is self.page else "")
 
     def parameter(self, name: str, parts: Sequence[Part], frame: Frame) -> str:
@@ -190,9 +214,10 @@ class TemplateCleaner:
         case."""
         while True:
             before, colon, after = head.partition(":")
-            before, after = before.strip().lower(), after.strip()
             if not colon:
                 return head, "", ""
+            before, after = before.strip().lower(), after.strip()
+            before = magic_words(self.wiki).get(before.replace("_", " "), before)
             if before not in PREFIXES and before not in self.namespaces.templates:
                 return head, before, after
             head = after
@@ -232,8 +257,11 @@ class TemplateCleaner:
 
     def magic(self, name: str, call: Call) -> str | None:
         """The variables of MediaWiki, and the word rules of a page."""
+        name = magic_words(self.wiki).get(name, name)
         if name in VARIABLES:
             return VARIABLES[name]
+        if name in LANGUAGE_WORDS:
+            return self.wiki
         if name in TITLE:
             return self.title
         if name in WORD_RULES:
@@ -269,7 +297,7 @@ class TemplateCleaner:
         expand = partial(self.expand, frame=frame)
         inner = Frame((*frame.names, template.name), call.parts, expand)
         text = self.expand(template.body, inner)
-        self.spent += len(template.body.text)
+        self.spent += len(text)
         if frame is self.page:
             shown = self.on_page(text)
             return f"\n{shown}" if shown and shown[0] in LINE_SIGNS else shown
@@ -283,8 +311,13 @@ class TemplateCleaner:
 
     def hole(self, name: str) -> str:
         """The mark in the place of a template that cannot be shown."""
-        name = name.replace("_", " ")
-        name = name[:1].upper() + name[1:]
+        name = spelled(name)
         if name not in self.holes and len(self.holes) < MAX_HOLES:
             self.holes[name] = chr(FIRST_HOLE + len(self.holes))
         return self.holes.get(name, GAP)
+
+
+def spelled(name: str) -> str:
+    """The name of a template as its page has it."""
+    name = " ".join(name.replace("_", " ").split())
+    return name[:1].upper() + name[1:]

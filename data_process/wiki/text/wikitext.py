@@ -83,6 +83,7 @@ class WikitextCleaner:
         text = show_links(text, self.namespaces)
         text = literals.decode_entities(strip_markup(text))
         text = place_captions(place_blocks(text))
+        self.holes.blocks.update(templates.blocks)
         text = close_gaps(self.holes.note(text, templates.holes))
         lines = LineCleaner(self.settings.keep_headings, self.settings.keep_lists)
         return without_marks(literals.restore(lines.clean(text))).strip("\n")

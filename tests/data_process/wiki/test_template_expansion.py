@@ -25,9 +25,12 @@ def library_of(pages: Mapping[str, str]) -> Library:
 
     @cache
     def find(name: str) -> Template | None:
-        text = pages.get(name.replace("_", " "))
+        name = " ".join(name.replace("_", " ").split())
+        text = pages.get(name, pages.get(name[:1].upper() + name[1:]))
         if text is None:
             return None
+        if text.startswith("#REDIRECT"):
+            return find(text.partition(":")[2].rstrip("]"))
         body = parse(included(text), is_template=True)
         return Template(name, body, is_box(body.text))
 
@@ -147,6 +150,86 @@ def test_a_box_or_a_note_is_no_prose_and_no_hole(body: str) -> None:
     cleaner = cleaner_of({"x": body, "inner": '<table class="navbox">{{{1}}}</table>'})
     assert cleaner.clean("A mill{{x|word}} turns.", "T") == "A mill turns."
     assert not cleaner.holes.counts
+
+
+@pytest.mark.parametrize(
+    ("call", "language", "shown"),
+    [
+        ("j F Y|2010-05-31", "en", "31 May 2010"),
+        ("j F Y|2010-05-31", "de", "31 Mai 2010"),
+        ("j xg Y|31 May 2010", "ru", "31 мая 2010"),
+        ("F Y|2010-05-31", "ru", "май 2010"),
+        ("j xg Y|2010-05-31|pl", "en", "31 maja 2010"),
+        ("Y年n月j日|2010-5-5", "zh", "2010年5月5日"),
+        ("F j, Y|May 31, 2010", "en", "May 31, 2010"),
+        ("F Y|May 2010", "en", "May 2010"),
+        ("Y|1959", "en", "1959"),
+        ("d.m.y H:i|2010-05-31T07:08:09Z", "en", "31.05.10 07:08"),
+        ('"at" j|2010-05-05', "en", "at 5"),
+        (r"\j j|2010-05-05", "en", "j 5"),
+    ],
+)
+def test_dates_that_are_given_are_written(call: str, language: str, shown: str) -> None:
+    cleaner = cleaner_of({"x": f"{{{{#time:{call}}}}}"}, language)
+    assert cleaner.clean("S {{x}} e", "T") == f"S {shown} e"
+    assert not cleaner.holes.counts
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["Y", "Y|now", "j F|1959", "Y|+1 day", "D|2010-05-05", "Y|2010-13-45", "F|2010-05-05|xx"],
+)
+def test_dates_of_the_day_and_others_are_counted(call: str) -> None:
+    cleaner = cleaner_of({"x": f"{{{{#time:{call}}}}}"})
+    assert cleaner.clean("S {{x}} e", "T") == "S e"
+    assert cleaner.holes.counts == {"X": 1}
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "shown"),
+    [
+        ("nl", "{{#als:a|b}} {{#schakelen:z|q=1|#standaard=2}} {{PAGINANAAM}}", "b 2 The title"),
+        ("ru", "{{нижний регистр:ABC}} {{НАЗВАНИЕ СТРАНИЦЫ}}", "abc The title"),
+        ("de", "{{SEITENNAME}} {{#wechsle:a|a=1}} {{ZAHLENFORMAT:1234}}", "The title 1 1.234"),
+        ("he", "{{#תנאי:a|b}} {{#חשב תנאי:1|c}}", "b c"),
+        ("ko", "{{#만약:|a|b}} {{소문자:ABC}}", "b abc"),
+        ("en", "{{PAGENAME:Template:X}} {{CONTENTLANG}} {{NAMESPACENUMBER}}", "Template:X en 0"),
+        (
+            "en",
+            "{{#dateformat:25 dec 2009|ymd}} {{formatdate:2009-12-25|mdy}}",
+            "2009 December 25 December 25, 2009",
+        ),
+        ("en", "{{#dateformat:some day|ymd}}", "some day"),
+        ("zh", "{{模板:t}} {{template:_t_}} {{msg:t}} {{subst:T}}", "w w w w"),
+    ],
+)
+def test_functions_have_names_in_the_language_of_the_wiki(
+    language: str, text: str, shown: str
+) -> None:
+    cleaner = cleaner_of({"T": "w"}, language)
+    assert cleaner.clean(f"S {text} e", "The title") == f"S {shown} e"
+    assert not cleaner.holes.counts
+
+
+def test_what_is_dropped_outside_sentences_is_counted_apart() -> None:
+    cleaner = cleaner_of({"T": "{{#invoke:M|f}}"})
+    poem = "{{Poem of\n|A line.}}"
+    text = f"{{{{Box\n|a=b\n}}}}\nA {{{{t}}}} mill.\n{poem}\n\n{{{{t}}}}\n\n{{{{sfn|x}}}}\n{poem}"
+    assert cleaner.clean(text, "T") == "A mill."
+    assert cleaner.holes.counts == {"T": 1}
+    assert cleaner.holes.blocks == {"Box": 1, "Poem of": 2, "T": 1}
+
+
+def test_pages_and_sections_that_are_put_in_are_counted() -> None:
+    cleaner = cleaner_of({})
+    text = "A {{:Article}} b {{/sub}} c {{#lst:P|s}} {{#foo:a|b}} d<section begin=s />."
+    assert cleaner.clean(text, "T") == "A b c d."
+    assert list(cleaner.holes.counts) == [":Article", "/sub", "#lst", "#foo"]
+
+
+def test_a_hidden_key_does_not_hide_the_text_after_it() -> None:
+    body = "<span style='display:none'>{{{1}}}-05</span>May {{{1}}}"
+    assert clean("Built in {{x|1950}} there.", x=body) == "Built in May 1950 there."
 
 
 @pytest.mark.parametrize(
