@@ -413,9 +413,7 @@ CALLERS: list[tuple[str, dict[str, str], str, str, list[str]]] = [
     ),
     (
         "fr",
-        {
-            "Av JC": '{{#if:{{{1|}}}|{{{1}}}&nbsp;}}<abbr title="avant J.-C.">av. J.-C.</abbr>'
-        },
+        {"Av JC": '{{#if:{{{1|}}}|{{{1}}}&nbsp;}}<abbr title="avant J.-C.">av. J.-C.</abbr>'},
         "En 50 {{av JC}} il fut.",
         "En 50 av. J.-C. il fut.",
         [],
