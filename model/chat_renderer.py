@@ -141,8 +141,8 @@ class ChatRenderer:
         if problem or contents is None:
             raise UserError(
                 f"the model's chat template {problem}, so nothing can be trained with this "
-                "conversation; to train with Etude's own ChatML, remove the template from the "
-                "model's directory"
+                "conversation; to train with Etude's own ChatML, bring the model in without its "
+                "template"
             )
         return skeleton.stretches, contents
 
