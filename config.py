@@ -409,6 +409,37 @@ class DPOConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
+class LoraConfig(Settings):
+    """An adapter that is trained in place of the whole model; every stage takes one."""
+
+    lora_rank: Annotated[int, Interval(ge=0, le=10_000_000)] = 0
+    """Rank of the adapter's matrices; 0: no adapter, the whole model is trained. 8 is usual."""
+    lora_alpha: Above0 = 16.0
+    """The adapter's part of a layer's result is multiplied by lora_alpha / lora_rank."""
+    lora_targets: Annotated[tuple[str, ...], MinLen(1)] = ("all",)
+    """The linear layers that get an adapter: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj,
+    down_proj, lm_head, or longer ends of their names (3.self_attn.q_proj). all: those of every
+    block, without lm_head."""
+    lora_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that are left out at random in training."""
+    use_rslora: bool = False
+    """Multiply by lora_alpha / sqrt(lora_rank), so that high ranks learn as fast (rsLoRA, arXiv
+    2312.03732)."""
+    use_dora: bool = False
+    """Train the length of each row of a layer's weight apart from its direction (DoRA, arXiv
+    2402.09353): a third slower."""
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        if self.lora_rank:
+            return []
+        plain = LoraConfig()
+        names = [item.name for item in dataclasses.fields(self)]
+        given = [name for name in names if getattr(self, name) != getattr(plain, name)]
+        return [f"{name} is only for an adapter: add --lora_rank 8, say" for name in given]
+
+
+@dataclass(frozen=True)
 class PathConfig(Settings):
     """Where everything lies. Defaults lie under the repository; what you type counts from where you
     stand."""
@@ -497,6 +528,8 @@ class EtudeConfig:
     """Fine-tuning."""
     dpo: DPOConfig = field(default_factory=DPOConfig)
     """Learning from preferences."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """An adapter in place of the whole model."""
     paths: PathConfig = field(default_factory=PathConfig)
     """Files and directories."""
 
@@ -511,6 +544,11 @@ class EtudeConfig:
             found.append(
                 f"max_length is {self.pretrain.max_length}, more than the model's context: lower "
                 f"it to {context} or raise max_position_embeddings"
+            )
+        if self.lora.lora_rank and new:
+            found.append(
+                f"lora_rank is {self.lora.lora_rank}, but an adapter needs a trained model under "
+                "it: name one with --init_from"
             )
         if self.preset == "auto" and "pretrain" in parts:
             found += self.problems_of_auto()

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from config import UserError
-from model.directory.pretrained import WEIGHTS, load_weights, save_tensors
+from model.directory.pretrained import load_weights
 from model.directory.storage import (
     SUMMARY,
     DamagedDirectory,
@@ -34,6 +34,7 @@ from model.directory.storage import (
     verify,
     write_directory,
 )
+from model.directory.tensors import save_tensors
 from model.transformer import Etude
 from train.distributed import World, full_tensor, placed_like
 from train.step import StepGuard
@@ -260,7 +261,7 @@ def restore(
     Raises:
         UserError: a file is not what it should be, though its checksum holds.
     """
-    load_weights(model, path / WEIGHTS, placed_like)
+    load_weights(model, path, placed_like)
     try:
         tensors = load_file(path / OPTIMIZER)
     except SafetensorError as error:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from config import ModelConfig, UserError
+from model.adapters import MARK, adapter_weights, attach, linear_layers, merge_adapter
+from model.directory.adapter_files import BASE_LAYER, base_directory, is_adapter, read_adapter
 from model.directory.llama_config import (
     generation_config,
     llama_config,
@@ -36,12 +35,14 @@ from model.directory.storage import (
     update_directory,
     verify,
 )
+from model.directory.tensors import read_safetensors, save_tensors
 from model.tokenizer import EtudeTokenizer, import_command, tokenizer_config, tokenizer_json
 from model.transformer import Etude
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 HEAD = "lm_head.weight"
+EMBEDDING = "model.embed_tokens.weight"
 
 
 def model_files(
@@ -75,22 +76,23 @@ def model_files(
     }
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Writes a safetensors file as transformers likes it, for whoever may read other new files
-    (safetensors makes it for its owner alone)."""
-    save_file(dict(tensors), path, metadata={"format": "pt"})
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
-
-
 def weights_of(model: Etude) -> dict[str, Tensor]:
-    """The model's weights by their Llama names; a tied output layer is left out, as in
-    transformers."""
-    weights = dict(model.state_dict())
+    """The model's weights by their Llama names, without those of an adapter; a tied output layer is
+    left out, as in transformers."""
+    weights = {name: tensor for name, tensor in model.state_dict().items() if MARK not in name}
     if model.config.tie_word_embeddings:
         del weights[HEAD]
     return weights
+
+
+def base_sha256(model: Etude) -> str:
+    """Fingerprint of a model's weights in float32, however they were stored; an adapter is left
+    out."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights_of(model).items()):
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def save_pretrained(
@@ -108,7 +110,8 @@ def save_pretrained(
 def load_pretrained(
     directory: Path, device: torch.device | str = "cpu"
 ) -> tuple[Etude, EtudeTokenizer]:
-    """Reads a model directory, Etude's or one that transformers has saved.
+    """Reads a model directory, Etude's or one that transformers has saved; of an adapter's, the
+    base beside which it was trained, with the adapter merged into it.
 
     Returns:
         The model in float32 on the device, in evaluation mode, and its tokenizer.
@@ -116,6 +119,10 @@ def load_pretrained(
     Raises:
         UserError: the directory is missing, damaged, or holds something that is not an Etude.
     """
+    if is_adapter(directory):
+        model, tokenizer = load_adapted(base_directory(directory), directory)
+        merge_adapter(model)
+        return model.to(device), tokenizer
     config = load_model_config(directory)
     if (directory / MANIFEST).exists():
         verify(directory)
@@ -131,33 +138,77 @@ def load_pretrained(
     return model.to(device).eval(), tokenizer
 
 
+def load_adapted(
+    base: Path, adapter: Path, device: torch.device | str = "cpu"
+) -> tuple[Etude, EtudeTokenizer]:
+    """Reads a base and an adapter of it, which stays apart from the base's weights.
+
+    Returns:
+        The model as of `load_pretrained`, and the adapter's tokenizer, or where it has none the
+        base's.
+
+    Raises:
+        UserError: one of them is missing or damaged, or the adapter is that of another base.
+    """
+    model, tokenizer = load_pretrained(base, device)
+    put_adapter(model, adapter, base)
+    if (adapter / "tokenizer.json").is_file():
+        own = EtudeTokenizer.load(adapter)
+        if own.fingerprint != tokenizer.fingerprint:
+            raise UserError(f"{adapter}: its tokenizer is not that of {base}: name its own base")
+        tokenizer = own
+    return model.eval(), tokenizer
+
+
+def put_adapter(model: Etude, adapter: Path, base: Path) -> None:
+    """Freezes a model and puts the adapter of a directory on it.
+
+    Args:
+        model: the base, on its device.
+        adapter: the directory.
+        base: the base's, for messages.
+
+    Raises:
+        UserError: as of `load_adapted`.
+    """
+    lora, weights = read_adapter(adapter)
+    made_for = read_object_if_there(adapter / SUMMARY).get("base_sha256")
+    if made_for and made_for != base_sha256(model):
+        raise UserError(
+            f"{adapter}: an adapter of other weights than those of {base}: name the base that it "
+            "was trained on (its adapter_config.json says where that was)"
+        )
+    ranks = {n.partition(MARK)[0]: len(t) for n, t in weights.items() if "lora_A" in n}
+    layers = linear_layers(model)
+    if strange := [name for name in ranks if name not in layers]:
+        raise UserError(f"{adapter}: {base} has no linear layer {strange[0]}: name its own base")
+    own = weights_of(model)
+    for name in [name for name in weights if name.endswith(BASE_LAYER)]:
+        known = own.get(name.replace(BASE_LAYER, ".weight"), own[EMBEDDING])  # tied to it
+        if not torch.equal(weights.pop(name).to(known.device), known):
+            raise UserError(f"{adapter}: {name} is not the weight that {base} has: name its own")
+    attach(model, ranks, lora)
+    copy_weights(model, weights, adapter, of=adapter_weights)
+
+
 def load_weights(
     model: Etude,
-    path: Path,
+    directory: Path,
     placed_like: Callable[[Tensor, Tensor], Tensor] = lambda weight, own: weight,
 ) -> None:
-    """Copies the weights of a safetensors file into the model; every name and shape must agree.
+    """Copies the weights of a directory into the model, into its adapter where the directory holds
+    one; every name and shape must agree.
 
     Args:
         model: the network.
-        path: the file.
+        directory: where a model or an adapter was saved.
         placed_like: makes of a weight what can be copied into the model's own, where several
             processes share the model (`train/distributed.py`).
     """
-    copy_weights(model, read_safetensors(path), path, placed_like)
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file; UserError when it is missing or damaged."""
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} is missing: train the model first, or name another directory; only "
-            "safetensors files are read"
-        ) from error
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+    if is_adapter(directory):
+        copy_weights(model, read_adapter(directory)[1], directory, placed_like, adapter_weights)
+    else:
+        copy_weights(model, read_safetensors(directory / WEIGHTS), directory, placed_like)
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -185,7 +236,16 @@ def read_weights(directory: Path, shape: ModelConfig) -> dict[str, Tensor]:
 
 
 def weights_sha256(directory: Path) -> str:
-    """Fingerprint of a directory's weights: that of the file, or of its shards' fingerprints."""
+    """Fingerprint of a directory's weights: that of the file, or of its shards' fingerprints.
+
+    Raises:
+        UserError: the directory holds an adapter.
+    """
+    if is_adapter(directory):
+        raise UserError(
+            f"{directory} is an adapter, and training starts from a whole model: make one with "
+            f"`python tool/merge_adapter.py --adapter_dir {directory}`"
+        )
     prints = [sha256_of(path) for path in weight_files(directory)]
     return prints[0] if len(prints) == 1 else hashlib.sha256("".join(prints).encode()).hexdigest()
 
@@ -195,13 +255,15 @@ def copy_weights(
     weights: Mapping[str, Tensor],
     path: Path,
     placed_like: Callable[[Tensor, Tensor], Tensor] = lambda weight, own: weight,
+    of: Callable[[Etude], dict[str, Tensor]] = weights_of,
 ) -> None:
-    """Copies weights that were read from a path into the model, as `load_weights` does.
+    """Copies weights that were read from a path into the model's weights, or those of its adapter,
+    as `load_weights` does.
 
     Raises:
         UserError: a name or a shape does not agree.
     """
-    own = weights_of(model)
+    own = of(model)
     for name in [*own, *weights]:
         if name not in weights or name not in own:
             what = "is missing" if name not in weights else "is not part of the model"
@@ -218,7 +280,10 @@ def copy_weights(
 
 def is_chat_model(directory: Path) -> bool:
     """Whether the model in a directory was fine-tuned on conversations: what ends a turn by its
-    chat template ends what it generates."""
-    read_config_json(directory)  # names a directory that holds no model
+    chat template ends what it generates. An adapter that does not say so is as its base."""
+    if not is_adapter(directory):
+        read_config_json(directory)  # names a directory that holds no model
+    elif not (directory / "generation_config.json").is_file():
+        return is_chat_model(base_directory(directory))
     tokenizer = EtudeTokenizer.load(directory)
     return tokenizer.end_of_turn_id in tokenizer.chat_format.eos_ids

@@ -22,6 +22,7 @@ from config import ModelConfig, UserError, converted_dir
 from model.chat_template import END_OF_TEXT, ChatFormat, read_chat_format
 from model.directory.llama_config import load_model_config
 from model.directory.pretrained import (
+    EMBEDDING,
     HEAD,
     WEIGHTS,
     copy_weights,
@@ -45,7 +46,6 @@ from tool.settings import ConvertConfig
 
 REPORT = "conversion.json"
 """What was converted, and its proof; its presence marks a directory as a conversion."""
-EMBEDDING = "model.embed_tokens.weight"
 
 
 def convert(config: ConvertConfig) -> tuple[Path, Proof]:
