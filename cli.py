@@ -128,7 +128,8 @@ def flag_value(args: Sequence[str], name: str) -> str | None:
 
 
 CONFIG_HELP = """A YAML file of settings, in sections as in the run.yaml of a model directory
-(model, pretrain, sft, paths, tokenizer; and preset). Flags go before it, it before the preset."""
+(model, pretrain, sft, lora, paths, tokenizer; and preset). Flags go before it, it before the
+preset."""
 
 
 class SettingsFile:

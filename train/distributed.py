@@ -29,6 +29,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from config import ParallelName, UserError
+from model.adapters import adapter_weights
 from model.device import pick_device
 from model.directory.pretrained import weights_of
 from model.transformer import Etude
@@ -262,8 +263,9 @@ def whole(module: nn.Module) -> Iterator[None]:
 
 
 def full_weights(model: Etude, world: World) -> dict[str, Tensor]:
-    """The weights by their Llama names, whole, on the CPU of the main process. All must call it."""
-    weights = weights_of(model)
+    """The weights by their Llama names, or those of the adapter alone where there is one, whole, on
+    the CPU of the main process. All must call it."""
+    weights = adapter_weights(model) or weights_of(model)
     if world.shards:
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         gathered = cast(dict[str, Tensor], get_model_state_dict(model, options=options))

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.adapters import output_product
 from model.transformer import Etude
 from train.data.batches import IGNORED, Batch, SoftTargets
 
@@ -136,7 +137,7 @@ class SummedLoss(nn.Module):
         with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
             hidden = self.model.model(input_ids, document_ids=document_ids)  # (rows, seq, hidden)
         flat = hidden.flatten(0, 1).to(dtype)  # (rows * seq, hidden)
-        head = self.model.lm_head.weight  # (vocab, hidden)
+        flat, head = output_product(self.model.lm_head, flat)  # head: (vocab, hidden)
         if per_token:
             return token_losses(flat, head, labels.flatten()).view(labels.shape)
         if weights is not None:
@@ -172,7 +173,14 @@ def chunked_cross_entropy(
     if torch.is_grad_enabled():
         size = chunk_size(hidden, weight)
         loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, labels, size, chunk or chunk_loss, weights, soft_targets
+            hidden,
+            weight,
+            labels,
+            size,
+            chunk or chunk_loss,
+            weights,
+            soft_targets,
+            weight.requires_grad,
         )
         return loss
     total = torch.zeros((), device=hidden.device)
@@ -217,12 +225,14 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         chunk: Chunk,
         weights: Tensor | None,
         soft_targets: SoftTargets | None,
+        trained: bool,
     ) -> Tensor:
         """The loss; the gradients for a loss of weight one are kept for `backward`."""
         head = weight.to(hidden.dtype)
         total = torch.zeros((), device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros(weight.shape, device=weight.device)
+        # Beside an adapter the output layer is frozen: a third of its work falls away.
+        grad_weight = torch.zeros(weight.shape, device=weight.device) if trained else None
         for first in range(0, len(hidden), size):
             part = slice(first, first + size)
             more: list[Any] = []  # plain batches call the same compiled code as ever
@@ -242,7 +252,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         # The loss is the last thing computed, so its own gradient is one number.
         grad_hidden, grad_weight = ctx.saved_tensors
         scaled = grad_hidden * grad_output.to(grad_hidden.dtype)
-        return scaled, grad_weight * grad_output, None, None, None, None, None
+        if grad_weight is not None:
+            grad_weight = grad_weight * grad_output
+        return scaled, grad_weight, None, None, None, None, None, None
 
 
 def chunk_loss(
@@ -250,7 +262,7 @@ def chunk_loss(
     head: Tensor,
     labels: Tensor,
     grad_hidden: Tensor,
-    grad_weight: Tensor,
+    grad_weight: Tensor | None,
     weights: Tensor | None = None,
     soft_ids: Tensor | None = None,
     soft_probabilities: Tensor | None = None,
@@ -265,7 +277,7 @@ def chunk_loss(
         head: (vocab, hidden), in hidden's format.
         labels: (tokens,).
         grad_hidden: (tokens, hidden), overwritten.
-        grad_weight: (vocab, hidden) float32, added to.
+        grad_weight: (vocab, hidden) float32, added to; None: the output layer is not trained.
         weights: (tokens,) float32; None: ones.
         soft_ids: (tokens, k); None: the labels are the targets.
         soft_probabilities: (tokens, k) float32.
@@ -287,7 +299,8 @@ def chunk_loss(
     # logits = hidden @ head.T, so by the chain rule (tokens, vocab) @ (vocab, hidden) and, summed
     # over the tokens, (vocab, tokens) @ (tokens, hidden):
     grad_hidden.copy_(grad_logits @ head)
-    grad_weight.add_((grad_logits.mT @ hidden).float())
+    if grad_weight is not None:
+        grad_weight.add_((grad_logits.mT @ hidden).float())
     if weights is not None:
         losses = losses * weights
     return torch.where(trained, losses, 0.0).sum()

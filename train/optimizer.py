@@ -31,7 +31,7 @@ def build_optimizers(
         config: rates, decay and the choice of optimizer.
         dtype: format of Muon's matrix products.
     """
-    parameters = dict(model.named_parameters())
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = [n for n, p in parameters.items() if p.dim() == 2 and ".layers." in n]
     by_muon = hidden if config.optimizer == "muon" else []
     rest = [p for n, p in parameters.items() if n not in by_muon]

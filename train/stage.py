@@ -6,8 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from config import TrainConfig
+import torch
+from torch import Tensor
+
+from config import LoraConfig, TrainConfig
+from model.adapters import add_adapter, trained_parameters
+from model.directory.adapter_files import adapter_files
+from model.directory.pretrained import WEIGHTS, base_sha256, model_files
+from model.directory.storage import Writer
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import FREE_SETTINGS, Identity
@@ -19,6 +27,29 @@ from train.evaluation import ValidationGroup, validation_groups
 from train.machine import pick_dtype
 from train.objective import Objective
 from train.run.directory import saved_settings
+
+LOW_RATE = 1e-4
+"""Learning rates below are those of whole models."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter under training."""
+
+    lora: LoraConfig
+    base: Path
+    """The directory of the model under it."""
+    base_sha256: str
+    """Fingerprint of that model's weights."""
+
+    def sentence(self, model: Etude) -> str:
+        """What is trained, for the start of a run."""
+        lora, count = self.lora, trained_parameters(model)
+        kind = "DoRA" if lora.use_dora else "LoRA"
+        return (
+            f"adapter: {kind} of rank {lora.lora_rank} on {', '.join(lora.lora_targets)}: "
+            f"{count:,} weights are trained, {model.num_parameters() - count:,} stay as they are"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,6 +79,8 @@ class Stage:
     """What to know about the data, a sentence each."""
     held_out: Sequence[TokenRows] = ()
     """What the objective's own metrics are measured on."""
+    adapter: Adapter | None = None
+    """What is trained in place of the whole model."""
 
     @property
     def identity(self) -> Identity:
@@ -55,7 +88,26 @@ class Stage:
         training = dataclasses.asdict(self.config)
         shape = dataclasses.asdict(self.model.config)
         kept = {name: value for name, value in training.items() if name not in FREE_SETTINGS}
-        return Identity({"stage": self.name, **kept, **shape}, self.fingerprints)
+        lora = dataclasses.asdict(self.adapter.lora) if self.adapter else {"lora_rank": 0}
+        return Identity({"stage": self.name, **kept, **shape, **lora}, self.fingerprints)
+
+    def files(
+        self, weights: Mapping[str, Tensor], summary: Mapping[str, Any], directory: Path
+    ) -> dict[str, Writer]:
+        """The files of a directory of the model, or of its adapter, with these weights.
+
+        Args:
+            weights: what `train.distributed.full_weights` returns.
+            summary: what made them.
+            directory: where the files will lie.
+        """
+        adapter, shape = self.adapter, self.model.config
+        if not adapter:
+            return model_files(shape, weights, self.tokenizer, summary, self.is_chat)
+        summary = {**summary, "base_sha256": adapter.base_sha256}
+        files = model_files(shape, weights, self.tokenizer, summary, self.is_chat)
+        del files["config.json"], files[WEIGHTS]
+        return files | adapter_files(adapter.lora, weights, adapter.base, directory)
 
 
 def make_stage(
@@ -72,12 +124,20 @@ def make_stage(
     settings: str = "",
     validation: Mapping[str, ValidationGroup] | None = None,
     held_out: Sequence[TokenRows] = (),
+    lora: LoraConfig | None = None,
+    base: Path | None = None,
 ) -> Stage:
-    """A stage over tokenised data: adds the validation rows where they are not given, and the
-    fingerprints of data and tokenizer to those of what else the run builds on.
+    """A stage over tokenised data: adds the validation rows where they are not given, the
+    fingerprints of data and tokenizer to those of what else the run builds on, and an adapter to
+    the model where one is asked for.
+
+    Args:
+        lora: the adapter's settings.
+        base: the directory that the model was read from.
 
     Raises:
-        UserError: no answer of the validation data begins within a row.
+        UserError: no answer of the validation data begins within a row, or a target of the adapter
+            is not there.
     """
     rows, report = packed
     own = {"data": data.fingerprint, "tokenizer": tokenizer.fingerprint}
@@ -89,6 +149,12 @@ def make_stage(
             config.cross_document_attention,
             config.validation_bytes,
         )
+    notes, adapter = data_notes(config, data, len(rows)), None
+    if lora and lora.lora_rank and base:
+        adapter = Adapter(lora, base, base_sha256(model))
+        add_adapter(model, lora, torch.Generator().manual_seed(config.seed))
+        notes += adapter_notes(config)
+        config = dataclasses.replace(config, optimizer="adamw")
     return Stage(
         name=name,
         config=config,
@@ -102,8 +168,9 @@ def make_stage(
         fingerprints={**own, **(built_on or {})},
         objective=objective,
         settings=settings,
-        notes=data_notes(config, data, len(rows)),
         held_out=held_out,
+        notes=notes,
+        adapter=adapter,
     )
 
 
@@ -114,6 +181,19 @@ def data_notes(config: TrainConfig, data: TokenisedData, rows: int) -> list[str]
         notes.append(
             f"a step takes {config.batch_size} rows and there are {rows}: each step sees rows "
             "several times; lower --batch_size"
+        )
+    return notes
+
+
+def adapter_notes(config: TrainConfig) -> list[str]:
+    """What a user may not expect of the training of an adapter, a sentence each."""
+    notes = []
+    if config.optimizer == "muon":
+        notes.append("the adapter is trained by AdamW: Muon is for whole matrices")
+    if config.learning_rate < LOW_RATE:
+        notes.append(
+            f"--learning_rate {config.learning_rate:g} is low for an adapter, which usually wants "
+            "about ten times the rate of the whole model"
         )
     return notes
 

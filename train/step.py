@@ -133,6 +133,8 @@ class TrainingStep:
     objective: Objective
     compilation: Compilation = field(default_factory=Compilation)
     """Given up where compiling fails."""
+    dropout_seed: int | None = None
+    """Of the step's random numbers, set before each one; None: it draws none."""
 
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Trains on this process's micro-batches; returns the step's record, float64 on the device:
@@ -201,6 +203,8 @@ class TrainingStep:
         # 1/R * sum of (R / normaliser * gradient) = sum of gradients / normaliser.
         weight = self.guard.loss_scale * self.world.size / normaliser
         total = torch.zeros((), device=trained.device)
+        if self.dropout_seed is not None:  # so a step is the same in a run that is continued
+            torch.manual_seed(self.dropout_seed)
         for number, batch in enumerate(batches, start=1):
             with no_sync(self.module, last=number == len(batches)):
                 loss = self.module(*batch.inputs)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from train.distributed import World
     from train.stage import Stage
 
-PARTS = ("model", "pretrain", "paths")
+PARTS = ("model", "pretrain", "lora", "paths")
 """The parts of the config that this stage uses."""
 
 
@@ -66,7 +66,7 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
     shape = model.config if model else replace(config.model, vocab_size=len(tokenizer))
     if config.preset != "auto":
-        refuse_too_large(shape, settings, world)
+        refuse_too_large(shape, settings, world, config.lora)
     with main_first(world):
         data = tokenised_data(
             "pretrain",
@@ -96,6 +96,8 @@ def pretraining(config: EtudeConfig, world: World) -> Stage:
         objective=CrossEntropy(),
         built_on=built_on,
         settings=settings_text(config, PARTS),
+        lora=config.lora,
+        base=settings.init_from,
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from train.distributed import World
     from train.stage import Stage
 
-PARTS = ("sft", "paths")
+PARTS = ("sft", "lora", "paths")
 """The parts of the config that this stage uses."""
 
 
@@ -56,7 +56,7 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
     refuse_own_directory(start, paths.sft_model_dir)
     model, tokenizer = load_pretrained(start)
     refuse_long_rows(settings.max_length, model.config)
-    refuse_too_large(model.config, settings, world)
+    refuse_too_large(model.config, settings, world, config.lora)
     with main_first(world):
         data = tokenised_data(
             "sft",
@@ -82,6 +82,8 @@ def fine_tuning(config: EtudeConfig, world: World) -> Stage:
         objective=CrossEntropy(),
         built_on={"pretrained model": weights_sha256(start)},
         settings=settings_text(config, PARTS),
+        lora=config.lora,
+        base=start,
     )
 
 

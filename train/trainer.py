@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from config import UserError
-from model.directory.pretrained import model_files
 from model.directory.storage import Writer, read_object, replace_file, text_writer, update_directory
 from train.checkpoint import (
     GUARD,
@@ -204,6 +205,8 @@ class Run:
         scale = self.agreed(self.schedule.scale(self.logger.seconds))
         set_learning_rates(self.optimizers, scale)
         batches = [batch.to(self.world.device) for batch in self.batches(self.progress.step)]
+        if self.stage.adapter and self.stage.adapter.lora.lora_dropout:
+            self.apply.dropout_seed = seed_of(self.config.seed, self.progress.step, self.world.rank)
         record = self.apply(batches)
         self.progress.step += 1
         self.stop.unsaved = True
@@ -288,7 +291,7 @@ class Run:
         """
         self.read_records(everything=True)
         began = time.perf_counter()
-        files = self.files(complete=False)
+        files = self.files(self.checkpoints / "step", complete=False)
         tensors = (
             optimizer_tensors(self.optimizers, self.world)
             | random_state()
@@ -310,14 +313,13 @@ class Run:
         self.world.barrier()
         self.took("save", began)
 
-    def files(self, complete: bool) -> dict[str, Writer]:
-        """The files of the model directory as the model is now."""
+    def files(self, directory: Path, complete: bool) -> dict[str, Writer]:
+        """The files of the model, or its adapter, as it is now, to lie in a directory."""
         weights = full_weights(self.model, self.world)
         refuse_broken_weights(weights, self.progress.step)
         if not self.world.is_main:
             return {}
-        stage, summary = self.stage, self.summary(complete)
-        return model_files(self.model.config, weights, stage.tokenizer, summary, stage.is_chat)
+        return self.stage.files(weights, self.summary(complete), directory)
 
     def leave(self) -> int:
         """Says where the run stands after a signal, and returns the exit code."""
@@ -329,7 +331,7 @@ class Run:
 
     def write_model(self) -> None:
         """Writes the finished model directory."""
-        files = self.files(complete=True)
+        files = self.files(self.stage.output_dir, complete=True)
         if self.world.is_main:
             with self.stop.saving():
                 update_directory(self.stage.output_dir, files)
@@ -349,3 +351,8 @@ class Run:
             **origin(self.world),
             **dataclasses.asdict(self.identity),
         }
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for torch's generators that is a function of some numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from config import UserError
+from model.directory.adapter_files import ADAPTER_WEIGHTS
 from model.directory.pretrained import WEIGHTS
 from model.directory.storage import (
     SUMMARY,
@@ -61,7 +62,7 @@ def refuse_other_model(directory: Path, identity: Identity, extend: bool) -> Non
             f"--extend: there are no checkpoints in {directory}, so no run to extend; to start "
             "from the weights of a model, give --init_from its directory"
         )
-    if not (directory / WEIGHTS).exists():
+    if not any((directory / name).exists() for name in (WEIGHTS, ADAPTER_WEIGHTS)):
         return
     try:
         verify(directory, SUMMARY)

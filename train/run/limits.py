@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from config import ModelConfig, TrainConfig, UserError, divisors
+from config import LoraConfig, ModelConfig, TrainConfig, UserError, divisors
+from model.adapters import attach, target_names, trained_parameters
 from model.transformer import Etude
 from train.checkpoint import list_checkpoints, step_of
 from train.distributed import World
@@ -38,7 +39,9 @@ def refuse_uneven_batch(config: TrainConfig, world: World) -> None:
         )
 
 
-def refuse_too_large(shape: ModelConfig, config: TrainConfig, world: World) -> None:
+def refuse_too_large(
+    shape: ModelConfig, config: TrainConfig, world: World, lora: LoraConfig | None = None
+) -> None:
     """Raises UserError when a step cannot fit in the memory that is free now; a way out is named.
 
     Nothing of the model is allocated for it.
@@ -46,7 +49,10 @@ def refuse_too_large(shape: ModelConfig, config: TrainConfig, world: World) -> N
     if config.dry_run:
         return
     with torch.device("meta"):
-        parameters = Etude(shape).num_parameters()
+        model = Etude(shape)
+    if lora and lora.lora_rank:
+        attach(model, dict.fromkeys(target_names(model, lora.lora_targets), lora.lora_rank), lora)
+    parameters, trained = model.num_parameters(), trained_parameters(model)
     free, where = free_memory(world.device)
     if world.device.type == "cpu":
         free //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
@@ -54,11 +60,12 @@ def refuse_too_large(shape: ModelConfig, config: TrainConfig, world: World) -> N
 
     def fits(pieces: int, times: float = 1.0) -> bool:
         cut = replace(config, gradient_accumulation_steps=pieces)
-        return estimated_bytes(shape, cut, parameters, world.size) - here <= times * free
+        needed = estimated_bytes(shape, cut, parameters, world.size, trained)
+        return needed - here <= times * free
 
     if fits(config.gradient_accumulation_steps, SURELY):
         return
-    needed = estimated_bytes(shape, config, parameters, world.size) / 1e9
+    needed = estimated_bytes(shape, config, parameters, world.size, trained) / 1e9
     ways = [n for n in divisors(max(1, config.batch_size // world.size)) if fits(n)]
     raise UserError(
         f"a step needs about {needed:,.1f} GB and {free / 1e9:,.1f} GB {where}: "
@@ -74,7 +81,7 @@ def refuse_too_large(shape: ModelConfig, config: TrainConfig, world: World) -> N
 def refuse_without_room(stage: Stage, total: int) -> None:
     """Raises UserError when the disk has no room for the run's checkpoints and its model."""
     config, checkpoints = stage.config, stage.output_dir / "checkpoints"
-    weights = 4 * stage.model.num_parameters()  # float32
+    weights = 4 * trained_parameters(stage.model)  # float32
     checkpoint = weights * (2 if config.optimizer == "muon" else 3)  # and one or two moments
     # The newest, the best one, and the next while it is written; those that are there stay or go.
     most = min(math.ceil(total / config.save_steps), config.save_total_limit + 2)

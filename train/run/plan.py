@@ -8,6 +8,7 @@ import time
 import torch
 
 from config import ModelConfig, TrainConfig
+from model.adapters import trained_parameters
 from model.transformer import Etude
 from train.data.batches import TokenRows
 from train.distributed import World
@@ -37,6 +38,8 @@ def announcement(stage: Stage, world: World, step: int, total: int, seconds: flo
         f"  data: {stage.packing.sentence()}; validation: {measured}",
         f"  plan: {plan_sentence(stage, world, step, total, seconds)}",
     ]
+    if stage.adapter:
+        lines.append(f"  {stage.adapter.sentence(model)}")
     lines += [f"  note: {note}" for note in stage.notes]
     if step:
         lines.append(f"  continuing at step {step} of {total}")
@@ -52,7 +55,8 @@ def plan_sentence(stage: Stage, world: World, step: int, total: int, seconds: fl
     """Steps, optimizer, format, memory and time in one line."""
     config = stage.config
     shape = stage.model.config
-    memory = estimated_bytes(shape, config, stage.model.num_parameters(), world.size)
+    parameters, trained = stage.model.num_parameters(), trained_parameters(stage.model)
+    memory = estimated_bytes(shape, config, parameters, world.size, trained)
     steps, time = steps_and_time(stage, world, step, total, seconds)
     passes = steps * config.batch_size / len(stage.rows)
     about = "about " if steps < total else ""
@@ -103,14 +107,21 @@ def seconds_per_token(
 
 
 def estimated_bytes(
-    config: ModelConfig, training: TrainConfig, num_parameters: int, world_size: int = 1
+    config: ModelConfig,
+    training: TrainConfig,
+    num_parameters: int,
+    world_size: int = 1,
+    trained: int | None = None,
 ) -> int:
     """Memory of one process: PyTorch itself, weights, gradients, optimizer state, and one
     micro-batch's activations, attention weights and logits. FSDP shares weights, gradients and
-    state among the processes."""
+    state among the processes. Of an adapter's run, only the trained weights have gradients and
+    state; None: all are."""
     rows = -(-training.batch_size // (training.gradient_accumulation_steps * world_size))
     tokens = rows * training.max_length
-    state = 3 if training.optimizer == "muon" else 4  # weights, gradients, one or two moments
+    trained = num_parameters if trained is None else trained
+    state = 2 if training.optimizer == "muon" else 3  # gradients, one or two moments
+    numbers = num_parameters + state * trained
     shared = world_size if training.parallel == "fsdp" else 1
     float_bytes = 2.4 if training.dtype in ("bfloat16", "float16") else 4.0  # some stay float32
     activation = 10 * config.hidden_size + 4 * config.intermediate_size  # a token's, in one layer
@@ -121,7 +132,7 @@ def estimated_bytes(
         layers, kept = 1, 4 * config.num_hidden_layers * config.hidden_size
     logits = 3 * min(tokens * config.vocab_size, CHUNK_ELEMENTS["cpu"])
     in_step = tokens * (float_bytes * layers * activation + kept) + 4 * logits
-    return round(OWN_BYTES + 4 * state * num_parameters / shared + in_step)
+    return round(OWN_BYTES + 4 * numbers / shared + in_step)
 
 
 def flops_per_token(config: ModelConfig, max_length: int) -> int:
