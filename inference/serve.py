@@ -2,6 +2,7 @@
 
 python inference/serve.py                                      at http://127.0.0.1:8000
 python inference/serve.py --quantize int8 --port 9000          faster, somewhere else
+python inference/serve.py --model_dir BASE --adapter A B       two adapters of a model, and it
 ETUDE_API_KEY=... python inference/serve.py --host 0.0.0.0     for other machines, with a key
 
 Any client of OpenAI's works: OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="-").
@@ -28,11 +29,13 @@ def main() -> int:
     from inference.api.app import make_app
     from inference.api.listener import Listener, address_of, listen
     from inference.api.service import Service
-    from inference.engine.loading import load_model
+    from inference.engine.loading import load_adapters
 
     listening = listen(config.host, config.port)
-    model = load_model(config.model_dir, config.device, config.slots, config.quantize)
-    service = Service(config, model)
+    model, *others = load_adapters(
+        config.model_dir, config.adapter, config.device, config.slots, config.quantize
+    )
+    service = Service(config, model, others)
     address = address_of(listening)
 
     def print_address() -> None:

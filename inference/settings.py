@@ -57,6 +57,8 @@ class TransformersChatConfig(Settings):
 class ChatConfig(TransformersChatConfig):
     """A chat in the terminal."""
 
+    adapter: Path | None = None
+    """Directory of an adapter of this model, which is merged into it."""
     quantize: QuantizeName = "none"
     """int8: round the weights to 8 bits, which on a CPU makes answers come about three times as
     fast."""
@@ -79,6 +81,9 @@ class ServeConfig(Settings):
 
     model_dir: Path = PathConfig.sft_model_dir
     """The model's directory."""
+    adapter: tuple[Path, ...] = ()
+    """Directories of adapters of this model, served beside it, each by the name of its directory;
+    the first one answers requests that name no model."""
     model_name: str | None = None
     """What clients call the model; None: the name of its directory."""
     host: str = LOOPBACK[0]
@@ -127,6 +132,8 @@ class ServeConfig(Settings):
     def conflicts(self) -> list[str]:
         """What is wrong between fields, or with texts, a sentence each."""
         found = []
+        if self.model_name in {path.name for path in self.adapter}:
+            found.append(f"model_name {self.model_name} is the name of an adapter: choose another")
         if self.api_key is not None and not can_be_sent(self.api_key):
             found.append(f"api_key {UNSENDABLE}, or leave it out")
         found += [

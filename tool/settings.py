@@ -49,6 +49,20 @@ class ConvertConfig(Settings):
 
 
 @dataclass(frozen=True)
+class MergeConfig(Settings):
+    """The way from a base and its adapter to one model."""
+
+    adapter_dir: Path = PathConfig.sft_model_dir
+    """Directory of the adapter."""
+    model_dir: Path | None = None
+    """Directory of the base; None: where the adapter says that it lies."""
+    output_dir: Path | None = None
+    """Directory to write; None: that of the adapter with _merged at its end."""
+    overwrite: bool = False
+    """Replace the output directory even if it is not an earlier result."""
+
+
+@dataclass(frozen=True)
 class ConvertGgufConfig(Settings):
     """The way from Etude to llama.cpp and ollama."""
 

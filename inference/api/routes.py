@@ -100,7 +100,8 @@ Served = Annotated[Service, Depends(service_of)]
 async def answer_chat(body: schema.ChatCompletionRequest, service: Served) -> Response:
     """Answers a conversation, whole or as a stream of server-sent events."""
     check_chat(service, body)
-    form = ChatForm(service, with_logprobs=bool(body.logprobs))
+    name, model = named(service, body)
+    form = ChatForm(name, model.token_bytes, with_logprobs=bool(body.logprobs))
     return GenerateResponse(service, body, form, lambda: plan_chat(service, body), body.n or 1)
 
 
@@ -108,7 +109,9 @@ async def answer_chat(body: schema.ChatCompletionRequest, service: Served) -> Re
 async def continue_text(body: schema.CompletionRequest, service: Served) -> Response:
     """Continues a text, whole or as a stream of server-sent events."""
     check_completion(service, body)
-    form = CompletionForm(service, with_logprobs=body.top_logprobs is not None)
+    name, model = named(service, body)
+    with_logprobs = body.top_logprobs is not None
+    form = CompletionForm(name, model.token_bytes, with_logprobs)
     count = len(body.prompts) * (body.n or 1)
     return GenerateResponse(service, body, form, lambda: plan_completion(service, body), count)
 
@@ -116,15 +119,15 @@ async def continue_text(body: schema.CompletionRequest, service: Served) -> Resp
 @router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models", responses=SEEN)
 async def list_models(service: Served) -> schema.Models:
-    """The model that is served."""
-    return schema.Models(data=[model_card(service)])
+    """The models that are served; requests without a name mean the first."""
+    return schema.Models(data=[model_card(service, name) for name in service.models])
 
 
 @router.get("/v1/models/{name:path}", responses={**SEEN, **refusals(404)})
 async def show_model(name: str, service: Served) -> schema.Model:
     """One model."""
     check_name(service, name)
-    return model_card(service)
+    return model_card(service, name)
 
 
 # HEAD is what wget --spider, curl -I and load balancers send.
@@ -168,15 +171,22 @@ def page_file(path: str, known: str = "") -> Response:
     return Response(content, media_type=kind, headers=headers)
 
 
-def model_card(service: Service) -> schema.Model:
-    """The description of the model."""
+def named(service: Service, body: schema.GenerateRequest) -> tuple[str, LoadedModel]:
+    """The model that a request means, after its name."""
+    name = body.model or service.name
+    return name, service.models[name]
+
+
+def model_card(service: Service, name: str) -> schema.Model:
+    """The description of a model."""
+    model = service.models[name]
     return schema.Model(
-        id=service.name,
+        id=name,
         created=service.created,
         owned_by="etude",
-        kind="chat" if service.model.is_chat else "completion",
+        kind="chat" if model.is_chat else "completion",
         context_length=service.engine.context,
-        title=service.model.title,
+        title=model.title,
         sampling=dataclasses.asdict(service.config.sampling),
     )
 
@@ -194,8 +204,9 @@ def check_request(service: Service, body: schema.GenerateRequest) -> None:
 
 def check_name(service: Service, name: str) -> None:
     """Refuses the name of another model."""
-    if name != service.name:
-        message = f"the model {name[:100]!r} is not here: use {service.name!r}, "
+    if name not in service.models:
+        here = " or ".join(map(repr, service.models))
+        message = f"the model {name[:100]!r} is not here: use {here}, "
         message += "or start the server with --model_name"
         raise ApiError(404, message, "model", "model_not_found")
 
@@ -206,8 +217,9 @@ def check_chat(service: Service, body: schema.ChatCompletionRequest) -> None:
     if body.top_logprobs and not body.logprobs:
         raise ApiError(400, "top_logprobs is only for logprobs: true", "top_logprobs")
     check_ending(body)
-    if not service.model.is_chat:
-        message = f"{service.name} only continues texts: use /v1/completions"
+    name, model = named(service, body)
+    if not model.is_chat:
+        message = f"{name} only continues texts: use /v1/completions"
         raise ApiError(400, message, "model", "model_not_chat")
 
 
@@ -257,7 +269,7 @@ def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[Gene
         for m in body.messages
     ]
     try:
-        prompt = render_prompt(service.model.tokenizer, messages)
+        prompt = render_prompt(named(service, body)[1].tokenizer, messages)
     except UserError as error:
         raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from error
     top = (body.top_logprobs or 0) if body.logprobs else None
@@ -271,7 +283,7 @@ def plan_completion(service: Service, body: schema.CompletionRequest) -> list[Ge
     Raises:
         ApiError: a token id is not in the vocabulary.
     """
-    prompts = prompts_of(service.model, body)
+    prompts = prompts_of(named(service, body)[1], body)
     limits = (COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens,)
     return requests_for(service, body, prompts, limits, body.top_logprobs)
 
@@ -308,9 +320,11 @@ def requests_for(
     most = service.config.sampling.max_tokens
     most = min([most, *(limit for limit in limits if limit not in (None, -1))])
     sampling = sampling_of(body, service.config.sampling, most)
-    stop_ids, stop, count = service.model.stop_ids, body.stop_texts, body.n or 1
+    model, stop, count = named(service, body)[1], body.stop_texts, body.n or 1
     return [
-        GenerationRequest(prompt, with_seed(sampling, index), stop_ids, stop, top_logprobs)
+        GenerationRequest(
+            prompt, with_seed(sampling, index), model.stop_ids, stop, top_logprobs, model.adapter
+        )
         for place, prompt in enumerate(prompts)
         for index in range(place * count, (place + 1) * count)
     ]

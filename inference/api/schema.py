@@ -360,7 +360,7 @@ class Model(BaseModel):
 
 
 class Models(BaseModel):
-    """All models, of which there is one."""
+    """All models: adapters, and last the base."""
 
     object: Literal["list"] = "list"
     data: list[Model]

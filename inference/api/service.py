@@ -149,16 +149,24 @@ class Metrics:
 class Service:
     """Lets an engine answer what comes from an event loop."""
 
-    def __init__(self, config: ServeConfig, model: LoadedModel) -> None:
+    def __init__(
+        self, config: ServeConfig, model: LoadedModel, others: Sequence[LoadedModel] = ()
+    ) -> None:
         """Not yet running: see `start`.
 
         Args:
             config: the limits.
-            model: its engine belongs to this service from now on.
+            model: its engine belongs to this service from now on. Requests without a name mean it.
+            others: further models in its engine.
         """
         self.config, self.model, self.engine = config, model, model.engine
-        self.name = config.model_name or model.name
-        """What clients call the model."""
+        self.models = {
+            (config.model_name if each.adapter is None else None) or each.name: each
+            for each in (model, *others)
+        }
+        """By the names that clients call them."""
+        self.name = next(iter(self.models))
+        """That of the first one."""
         self.created = int(time.time())
         """In seconds since 1970."""
         self.on_failure: Callable[[], None] = lambda: None

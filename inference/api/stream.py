@@ -24,6 +24,7 @@ from inference.api.service import Call, OutputDelta, Service
 from inference.engine.answers import (
     GenerationRequest,
     GenerationResult,
+    Spell,
     Token,
     chat_logprobs,
     token_text,
@@ -46,10 +47,11 @@ class Form(ABC):
     chunk: type[schema.ChatCompletionChunk] | type[schema.Completion]
     """The type of a stream's events."""
 
-    def __init__(self, service: Service, with_logprobs: bool) -> None:
+    def __init__(self, model: str, spell: Spell, with_logprobs: bool) -> None:
+        """Takes what clients call the model, and what gives the bytes of its tokens."""
         name, now = f"{self.id_prefix}-{secrets.token_hex(12)}", int(time.time())
-        self.head: dict[str, Any] = {"id": name, "created": now, "model": service.name}
-        self.spell, self.with_logprobs = service.model.token_bytes, with_logprobs
+        self.head: dict[str, Any] = {"id": name, "created": now, "model": model}
+        self.spell, self.with_logprobs = spell, with_logprobs
 
     def start(self, index: int) -> Iterator[Any]:
         """The choices of a stream before the text of an answer."""
@@ -122,8 +124,8 @@ class CompletionForm(Form):
 
     id_prefix, prompt_field, chunk = "cmpl", "prompt", schema.Completion
 
-    def __init__(self, service: Service, with_logprobs: bool) -> None:
-        super().__init__(service, with_logprobs)
+    def __init__(self, model: str, spell: Spell, with_logprobs: bool) -> None:
+        super().__init__(model, spell, with_logprobs)
         self.written: Counter[int] = Counter()
         """Characters of each answer that were sent."""
 

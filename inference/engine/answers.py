@@ -33,6 +33,8 @@ class GenerationRequest:
     """Texts that end it, and are not part of it either."""
     top_logprobs: int | None = None
     """None: no log-probabilities; N: each token's, and those of the N likeliest at its place."""
+    adapter: str | None = None
+    """The name of the adapter that answers; None: the base alone."""
 
 
 @dataclass(frozen=True)

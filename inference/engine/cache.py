@@ -30,6 +30,8 @@ class Slot:
         self.number = number
         self.cached: list[int] = []
         """Tokens whose keys and values the cache holds; they stay when the output ends."""
+        self.adapter: str | None = None
+        """The adapter that these keys and values were made with."""
         self.output: GenerationOutput | None = None
         self.used = 0
         """When it was last assigned, to evict the least recently used."""
@@ -62,6 +64,8 @@ class Work:
     ids: list[int]
     outputs: int
     """How many of the last tokens need logits: 0 in the middle of a prompt, 1 at its end."""
+    adapter: str | None = None
+    """With what; a forward pass runs those of one adapter."""
 
 
 Forward = Callable[[Sequence[Work]], Tensor]

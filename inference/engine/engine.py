@@ -19,7 +19,7 @@ edge of the context ("length"), or because it was cancelled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -59,6 +59,7 @@ class Engine:
         native: bool = True,
         quantized: QuantizedWeights | None = None,
         drafts: bool = True,
+        adapted: Mapping[str, Etude] | None = None,
     ) -> None:
         """Room for `slots` outputs at once.
 
@@ -70,6 +71,8 @@ class Engine:
             native: use the C++ forward pass once it is compiled (float32 on a CPU).
             quantized: its int8 weights, from `quantize_model`, which has rounded the model too.
             drafts: decode speculatively where that cannot change the output (see `draft`).
+            adapted: for the name of an adapter, the model with it, on the same weights
+                (`model.adapters.sharing_copy`).
         """
         weight = model.lm_head.weight  # (vocab, hidden)
         self.model, self.tokenizer = model, tokenizer
@@ -78,7 +81,11 @@ class Engine:
         self.slots = [Slot(number) for number in range(slots)]
         self.queue: deque[GenerationOutput] = deque()
         """Outputs that have no slot yet."""
-        self.forward: Forward = TorchForward(model, self.cache)
+        self.models: dict[str | None, Etude] = {None: model}
+        self.models.update(adapted or {})
+        self.forwards: dict[str | None, Forward] = {
+            name: TorchForward(each, self.cache) for name, each in self.models.items()
+        }
         self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
         self.quantized, self.may_draft = quantized, drafts
         self.clock = 0
@@ -126,16 +133,9 @@ class Engine:
         works = self.schedule()
         if not works:
             return changed
-        self.cache.lengths = [len(slot.cached) for slot in self.slots]
-        logits = self.best_forward()(works)  # (all outputs, vocab)
         due: list[tuple[Slot, Tensor, list[int]]] = []
-        pieces = logits.split_with_sizes([work.outputs for work in works])  # (outputs, vocab) each
-        for work, rows in zip(works, pieces, strict=True):
-            slot = self.slots[work.slot]
-            slot.cached += work.ids
-            if work.outputs:
-                # Of 1 + k checked tokens, the k last ones are drafts.
-                due.append((slot, rows, work.ids[len(work.ids) - work.outputs + 1 :]))
+        for adapter in dict.fromkeys(work.adapter for work in works):
+            due += self.run_works([work for work in works if work.adapter == adapter], adapter)
         self.choose(due)
         for slot, _, _ in due:
             assert slot.output
@@ -144,11 +144,37 @@ class Engine:
                 self.release(slot)
         return changed
 
-    def best_forward(self) -> Forward:
+    def run_works(
+        self, works: Sequence[Work], adapter: str | None
+    ) -> list[tuple[Slot, Tensor, list[int]]]:
+        """One pass through the network for all works of an adapter; what is due, see `choose`."""
+        # Also behind what another adapter has appended in this step: torch computes on the slots
+        # between as well, and writes after what they hold.
+        self.cache.lengths = [len(slot.cached) for slot in self.slots]
+        logits = self.best_forward(adapter)(works)  # (all outputs, vocab)
+        due: list[tuple[Slot, Tensor, list[int]]] = []
+        pieces = logits.split_with_sizes([work.outputs for work in works])  # (outputs, vocab) each
+        for work, rows in zip(works, pieces, strict=True):
+            slot = self.slots[work.slot]
+            slot.cached += work.ids
+            if work.outputs:
+                # Of 1 + k checked tokens, the k last ones are drafts.
+                due.append((slot, rows, work.ids[len(work.ids) - work.outputs + 1 :]))
+        return due
+
+    def best_forward(self, adapter: str | None = None) -> Forward:
         """The native forward pass from the moment it is compiled, else torch's."""
-        if self.native and LIBRARY.function and not isinstance(self.forward, NativeForward):
-            self.forward = NativeForward(self.model, self.cache, self.quantized)
-        return self.forward
+        if self.native and LIBRARY.function and not self.is_native(adapter):
+            base = self.best_forward() if adapter else None
+            assert base is None or isinstance(base, NativeForward)
+            self.forwards[adapter] = NativeForward(
+                self.models[adapter], self.cache, self.quantized, base
+            )
+        return self.forwards[adapter]
+
+    def is_native(self, adapter: str | None) -> bool:
+        """Whether an adapter, or the base, runs on the native forward pass."""
+        return isinstance(self.forwards[adapter], NativeForward)
 
     def drop_cancelled(self) -> list[GenerationOutput]:
         """Ends what was cancelled, in the queue and in slots."""
@@ -170,7 +196,10 @@ class Engine:
             # While another slot reads the same prompt, waiting is cheaper than reading it twice:
             # when it is done, its keys and values can be copied.
             if not free or any(
-                s.pending[1:] and s.cached + s.pending == prompt for s in self.slots
+                s.pending[1:]
+                and s.cached + s.pending == prompt
+                and s.adapter == self.queue[0].request.adapter
+                for s in self.slots
             ):
                 return
             self.assign(self.queue.popleft(), free)
@@ -182,7 +211,10 @@ class Engine:
         prompt = list(request.prompt)
         # The last token is always run: its logits choose the first new one.
         most = len(prompt) - 1
-        shared = {s.number: min(most, common_prefix(s.cached, prompt)) for s in self.slots}
+        shared = {
+            s.number: min(most, common_prefix(s.cached, prompt) * (s.adapter == request.adapter))
+            for s in self.slots
+        }
         slot = max(free, key=lambda s: (shared[s.number], -s.used))
         if shared[slot.number] < min(most, LEAST_PREFIX):  # evict the least recently used
             slot = min(free, key=lambda s: s.used)
@@ -191,7 +223,7 @@ class Engine:
             self.cache.copy(source.number, slot.number, shared[source.number])
         output.cached_tokens = shared[source.number]
         self.clock += 1
-        slot.used, slot.output = self.clock, output
+        slot.used, slot.output, slot.adapter = self.clock, output, request.adapter
         slot.cached, slot.pending = prompt[: output.cached_tokens], prompt[output.cached_tokens :]
         slot.limit = min(request.sampling.max_tokens, self.context - len(prompt))
         slot.generator = make_generator(request.sampling.seed)
@@ -216,13 +248,13 @@ class Engine:
                 continue
             if len(slot.pending) == 1:
                 ids = slot.pending + self.draft_for(slot)
-                works.append(Work(slot.number, len(slot.cached), ids, outputs=len(ids)))
+                works.append(Work(slot.number, len(slot.cached), ids, len(ids), slot.adapter))
                 slot.pending = []
             elif room:
                 ids, slot.pending = slot.pending[:room], slot.pending[room:]
                 room -= len(ids)
                 outputs = 0 if slot.pending else 1
-                works.append(Work(slot.number, len(slot.cached), ids, outputs))
+                works.append(Work(slot.number, len(slot.cached), ids, outputs, slot.adapter))
         return works
 
     def draft_for(self, slot: Slot) -> list[int]:
@@ -232,7 +264,7 @@ class Engine:
         assert slot.output
         output, sampling = slot.output, slot.output.request.sampling
         penalised = slot.seen is not None or slot.counts is not None
-        exact = isinstance(self.forward, NativeForward)
+        exact = self.is_native(output.request.adapter)
         if sampling.temperature or penalised or not (exact and self.may_draft):
             return []
         if output.request.top_logprobs is not None or self.running > 1:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import torch
 
 from config import DeviceName, QuantizeName, UserError
 from inference.engine.answers import Spell, make_spell
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY, quantize_model
+from model.adapters import merge_adapter, sharing_copy
 from model.device import pick_device
-from model.directory.pretrained import is_chat_model, load_pretrained
+from model.directory.adapter_files import is_adapter
+from model.directory.pretrained import (
+    is_chat_model,
+    load_adapted,
+    load_pretrained,
+    put_adapter,
+)
 from model.tokenizer import EtudeTokenizer
 
 DEMO = (
@@ -32,6 +42,8 @@ class LoadedModel:
     """Whether it answers messages, or only continues texts."""
     title: str
     """One line about it."""
+    adapter: str | None = None
+    """What the engine calls its adapter; None: there is none, or it is merged."""
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -50,7 +62,11 @@ class LoadedModel:
 
 
 def load_model(
-    directory: Path, device_name: DeviceName, slots: int = 1, quantize: QuantizeName = "none"
+    directory: Path,
+    device_name: DeviceName,
+    slots: int = 1,
+    quantize: QuantizeName = "none",
+    adapter: Path | None = None,
 ) -> LoadedModel:
     """Reads a model directory, and starts compiling the native forward pass if this machine has
     not done so yet.
@@ -60,23 +76,77 @@ def load_model(
         device_name: as in the settings.
         slots: outputs at once.
         quantize: int8 rounds the weights; only the native forward pass on a CPU gets faster.
+        adapter: the directory of one, which is merged into the model.
 
     Raises:
         UserError: there is no such device or model.
     """
-    device = pick_device(device_name)
-    require_model(directory)
-    if device.type == "cpu":
-        LIBRARY.prepare()
-    model, tokenizer = load_pretrained(directory, device)
+    device = ready_device(directory, device_name)
+    if adapter:
+        model, tokenizer = load_adapted(directory, adapter, device)
+        merge_adapter(model)
+    else:
+        model, tokenizer = load_pretrained(directory, device)
     quantized = quantize_model(model) if quantize == "int8" else None
     engine = Engine(model, tokenizer, slots, quantized=quantized)
+    return describe(engine, tokenizer, adapter or directory)
+
+
+def load_adapters(
+    directory: Path,
+    adapters: Sequence[Path],
+    device_name: DeviceName,
+    slots: int = 1,
+    quantize: QuantizeName = "none",
+) -> list[LoadedModel]:
+    """Adapters of one base, and last the base itself, in one engine: they share its weights, its
+    slots and its cache. Arguments as of `load_model`.
+
+    Raises:
+        UserError: as of `load_model`; or two of them have the same name.
+    """
+    names = [path.resolve().name for path in (*adapters, directory)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"--adapter: two models are called {twice[0]}: rename a directory")
+    device = ready_device(directory, device_name)
+    model, tokenizer = load_pretrained(directory, device)
+    adapted, tokenizers = {}, []
+    for name, path in zip(names, adapters, strict=False):
+        adapted[name] = sharing_copy(model)
+        tokenizers.append(put_adapter(adapted[name], path, directory, tokenizer))
+    quantized = quantize_model(model) if quantize == "int8" else None  # the adapters' are beside it
+    engine = Engine(model, tokenizer, slots, quantized=quantized, adapted=adapted)
+    served = [
+        describe(engine, own, path, name)
+        for own, path, name in zip(tokenizers, adapters, names, strict=False)
+    ]
+    return [*served, describe(engine, tokenizer, directory)]
+
+
+def ready_device(directory: Path, device_name: DeviceName) -> torch.device:
+    """The device for a model that is there, which on a CPU the native forward pass is compiled
+    for."""
+    device = pick_device(device_name)
+    if not is_adapter(directory):
+        require_model(directory)
+    if device.type == "cpu":
+        LIBRARY.prepare()
+    return device
+
+
+def describe(
+    engine: Engine, tokenizer: EtudeTokenizer, directory: Path, adapter: str | None = None
+) -> LoadedModel:
+    """A model of an engine, with what is known of the directory that it, or its adapter, is
+    from."""
+    model, quantized = engine.models[adapter], engine.quantized
+    device = model.lm_head.weight.device
     facts = [f"{model.num_parameters() / 1e6:.1f}M parameters"]
     facts += [f"a context of {engine.context} tokens", f"on {device}"]
     facts += ["int8 weights"] if quantized else []
     name = directory.resolve().name
     title = f"{name}: {', '.join(facts)}"
-    return LoadedModel(engine, tokenizer, name, is_chat_model(directory), title)
+    return LoadedModel(engine, tokenizer, name, is_chat_model(directory), title, adapter)
 
 
 def require_model(directory: Path, remedy: str = DEMO) -> None:

@@ -23,7 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from config import ModelConfig
 from inference.engine.cache import Work
+from model.adapters import adapted_layers
 from model.kv_cache import KVCache
 from model.transformer import Etude
 
@@ -227,18 +229,26 @@ class NativeForward:
     """A model's forward pass in C++, on a key/value cache."""
 
     def __init__(
-        self, model: Etude, cache: KVCache, quantized: QuantizedWeights | None = None
+        self,
+        model: Etude,
+        cache: KVCache,
+        quantized: QuantizedWeights | None = None,
+        base: NativeForward | None = None,
     ) -> None:
-        """The weights are copied into native.cpp's layout.
+        """The weights are copied into native.cpp's layout, each layer's with its adapter's as one.
 
         Args:
             model: the network, in float32 on the CPU.
             cache: what tokens attend to, and are appended to.
             quantized: the int8 weights, from `quantize_model`.
+            base: that of the model without the adapter: what is the same there is shared.
         """
         self.kept: list[object] = []  # keeps alive what the C pointers refer to
         self.quantized = quantized or {}
-        self.weights = dict(model.named_parameters())
+        self.weights = {name: p.detach() for name, p in model.named_parameters()}
+        self.layers = adapted_layers(model)
+        self.panels: dict[str, Tensor] = base.panels if base else {}
+        """Matrices in native.cpp's layout, by name; those without an adapter."""
         self.vocab = model.config.vocab_size
         self.network = self.describe(model, cache)
 
@@ -261,12 +271,16 @@ class NativeForward:
             sine=self.pointer(rotary.sin),
             norm=self.pointer(self.weights["model.norm.weight"]),
             layer=layers,
-            head=self.matrix(
-                "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
-            ),
+            head=self.matrix(self.head_name(config)),
             keys=self.pointer(cache.keys),
             values=self.pointer(cache.values),
         )
+
+    def head_name(self, config: ModelConfig) -> str:
+        """Under which name the output layer's weight is; a tied one is the embedding's, unless it
+        has an adapter of its own."""
+        tied = config.tie_word_embeddings and "lm_head" not in self.layers
+        return "model.embed_tokens.weight" if tied else "lm_head.weight"
 
     def layer(self, prefix: str) -> Layer:
         """One layer's weights."""
@@ -283,9 +297,17 @@ class NativeForward:
 
     def matrix(self, name: str) -> Matrix:
         """A matrix in panels, as floats or, where it is quantized, as int8."""
-        weight, scales = self.quantized.get(name, (self.weights[name].detach(), None))
+        adapted = self.layers.get(name.removesuffix(".weight"))
+        if adapted:
+            weight, scales = adapted.merged(), None
+            panels = panels_of(weight, LIBRARY.lanes)
+        else:
+            weight, scales = self.quantized.get(name) or (self.weights[name], None)
+            if name not in self.panels:
+                self.panels[name] = panels_of(weight, LIBRARY.lanes)
+            panels = self.panels[name]
         return Matrix(
-            panels=self.pointer(panels_of(weight, LIBRARY.lanes)),
+            panels=self.pointer(panels),
             scales=self.pointer(scales) if scales is not None else None,
             rows=weight.shape[0],
             columns=weight.shape[1],

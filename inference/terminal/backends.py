@@ -51,7 +51,9 @@ class EtudeBackend:
         Raises:
             UserError: there is no such device or model.
         """
-        model = load_model(config.model_dir, config.device, quantize=config.quantize)
+        model = load_model(
+            config.model_dir, config.device, quantize=config.quantize, adapter=config.adapter
+        )
         return cls(model, config.sampling, config.logprobs)
 
     def render_chat(self, messages: Sequence[Message]) -> list[int]:

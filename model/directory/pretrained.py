@@ -151,22 +151,23 @@ def load_adapted(
         UserError: one of them is missing or damaged, or the adapter is that of another base.
     """
     model, tokenizer = load_pretrained(base, device)
-    put_adapter(model, adapter, base)
-    if (adapter / "tokenizer.json").is_file():
-        own = EtudeTokenizer.load(adapter)
-        if own.fingerprint != tokenizer.fingerprint:
-            raise UserError(f"{adapter}: its tokenizer is not that of {base}: name its own base")
-        tokenizer = own
-    return model.eval(), tokenizer
+    tokenizer = put_adapter(model, adapter, base, tokenizer)
+    return model, tokenizer
 
 
-def put_adapter(model: Etude, adapter: Path, base: Path) -> None:
+def put_adapter(
+    model: Etude, adapter: Path, base: Path, tokenizer: EtudeTokenizer
+) -> EtudeTokenizer:
     """Freezes a model and puts the adapter of a directory on it.
 
     Args:
         model: the base, on its device.
         adapter: the directory.
         base: the base's, for messages.
+        tokenizer: the base's.
+
+    Returns:
+        The adapter's tokenizer, or where it has none the base's.
 
     Raises:
         UserError: as of `load_adapted`.
@@ -189,6 +190,13 @@ def put_adapter(model: Etude, adapter: Path, base: Path) -> None:
             raise UserError(f"{adapter}: {name} is not the weight that {base} has: name its own")
     attach(model, ranks, lora)
     copy_weights(model, weights, adapter, of=adapter_weights)
+    model.eval()
+    if not (adapter / "tokenizer.json").is_file():
+        return tokenizer
+    other = EtudeTokenizer.load(adapter)
+    if other.fingerprint != tokenizer.fingerprint:
+        raise UserError(f"{adapter}: its tokenizer is not that of {base}: name its own base")
+    return other
 
 
 def load_weights(

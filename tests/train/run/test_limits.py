@@ -105,7 +105,7 @@ def test_the_disk_must_hold_the_checkpoints_that_are_yet_to_come(
     monkeypatch.setattr(limits, "refuse_full_disk", lambda *given: asked.append(given))
     for number in range(there):
         (tmp_path / "checkpoints" / f"step-{number:08d}").mkdir(parents=True)
-    model = SimpleNamespace(num_parameters=lambda: 1_000)
+    model = torch.nn.Linear(10, 100, bias=False)
     config = PretrainConfig(save_steps=10, save_total_limit=2)
     stage: Any = SimpleNamespace(config=config, output_dir=tmp_path, model=model)
     limits.refuse_without_room(stage, steps)
