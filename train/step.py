@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -251,3 +252,8 @@ class RecordQueue:
                 copied.synchronize()
             taken.append({**facts, **dict(zip(self.names, record.tolist(), strict=True))})
         return taken
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed for torch's generators that is a function of some numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from config import UserError
@@ -47,7 +46,7 @@ from train.run.rate_test import rate_test
 from train.run.schedule import Schedule
 from train.run.signals import StopRequest
 from train.stage import Stage, with_dtype
-from train.step import RecordQueue, StepGuard, TrainingStep
+from train.step import RecordQueue, StepGuard, TrainingStep, seed_of
 
 T = TypeVar("T")
 SETTINGS = "run.yaml"
@@ -351,8 +350,3 @@ class Run:
             **origin(self.world),
             **dataclasses.asdict(self.identity),
         }
-
-
-def seed_of(*numbers: int) -> int:
-    """A seed for torch's generators that is a function of some numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
