@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,11 +73,14 @@ def tiny_model(
 
 @contextmanager
 def running(
-    model: LoadedModel, config: ServeConfig = CONFIG, key: str | None = None
+    model: LoadedModel,
+    config: ServeConfig = CONFIG,
+    key: str | None = None,
+    others: Sequence[LoadedModel] = (),
 ) -> Iterator[Server]:
     """Lets a server run."""
     listening = listen(config.host, config.port)
-    service = Service(config, model)
+    service = Service(config, model, others)
     ready = threading.Event()
     listener = Listener(make_app(service, key), service, ready.set)
     thread = threading.Thread(target=listener.run, args=([listening],), daemon=True)
