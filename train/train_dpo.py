@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from train.distributed import World
     from train.stage import Stage
 
-PARTS = ("dpo", "paths")
+PARTS = ("dpo", "lora", "paths")
 """The parts of the config that this stage uses."""
 
 
@@ -57,7 +57,7 @@ def preferring(config: EtudeConfig, world: World) -> Stage:
     refuse_own_directory(start, paths.dpo_model_dir)
     model, tokenizer = load_pretrained(start)
     refuse_long_rows(settings.max_length, model.config)
-    refuse_too_large(model.config, settings, world)
+    refuse_too_large(model.config, settings, world, config.lora)
     with main_first(world):
         data = tokenised_data(
             "labelled" if settings.loss == "kto" else "preference",
@@ -85,6 +85,8 @@ def preferring(config: EtudeConfig, world: World) -> Stage:
         settings=settings_text(config, PARTS),
         validation=validation,
         held_out=held_out,
+        lora=config.lora,
+        base=start,
     )
 
 

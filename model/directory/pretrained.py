@@ -30,6 +30,7 @@ from model.directory.storage import (
     SUMMARY,
     Writer,
     json_writer,
+    read_object_if_there,
     sha256_of,
     text_writer,
     update_directory,
