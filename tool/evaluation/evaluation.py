@@ -24,7 +24,12 @@ import numpy.typing as npt
 
 from config import QuantizeName, UserError
 from data_process.records.jsonl import read_records
-from data_process.records.kinds import conversation_problems, described
+from data_process.records.kinds import (
+    conversation_of,
+    conversation_problems,
+    described,
+    kind_of,
+)
 from model.directory.storage import (
     json_text,
     json_writer,
@@ -144,6 +149,8 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Re
     measure = None
     for line in read_records(path):
         record = line.value
+        if kind_of(record) == "conversations":
+            record = {"conversations": conversation_of(record), **record}
         found = next((m for m in MEASURES if set(m.keys) <= record.keys()), None)
         if found is None or measure not in (None, found):
             kinds = "; ".join(dict.fromkeys(", ".join(m.keys) for m in MEASURES))

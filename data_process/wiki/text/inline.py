@@ -31,7 +31,7 @@ OPTION = re.compile(
 QUALIFIER = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
 
 INLINE = (
-    "abbr|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strike|"
+    "abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|nobr|q|s|samp|small|span|strike|"
     "strong|sub|sup|tt|u|var|wbr|rb|rt|rp|ruby|rtc|time|nowiki|noinclude|onlyinclude|includeonly|"
     "section|translate|languages|tvar|ref|references|math|chem|ce|ref|img|a|poem|noframes|"
     "gallery|timeline|score|imagemap|hiero|graph|mapframe|maplink|templatestyles|indicator|"

@@ -17,8 +17,10 @@ HIDDEN = re.compile(
 )
 FRAMED = re.compile(r"\bfloat\s*:|\bborder(?:-left)?\s*:|\bbackground\b|\balign\s*=", re.IGNORECASE)
 """The style of a <div> that is a box."""
-PICTURE = re.compile(r"\[\[[ \t]*([^\[\]|:\n]+):([^\[\]]*)\]\](?:&nbsp;|&#160;|&#32;|[ \t\xa0])*")
-"""A link to a file or category, and the space that keeps it off the text after it."""
+SPACES = r"(?:&nbsp;|&#160;|&#32;|[ \t\xa0])*"
+PICTURE = re.compile(rf"\[\[[ \t]*([^\[\]|:\n]+):([^\[\]]*)\]\]{SPACES}(?:</span>{SPACES})?")
+"""A link to a file or category, the end of the element around it, and the space that keeps it off
+the text after it."""
 TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 HATNOTE = re.compile(r"\A\s*:+\s*(?:<(?:i|small|em)\b|'')", re.IGNORECASE)
 

@@ -128,6 +128,13 @@ def test_templates_inside_templates() -> None:
     assert clean("x {{a|{{a|q}}}} y", **pages) == "x <(<(q!)>!)> y"
 
 
+@pytest.mark.parametrize("space", ["&nbsp;</span>", "</span>&nbsp;", "</span> ", "</span>"])
+def test_a_flag_goes_with_the_space_after_it(space: str) -> None:
+    body = f'<span class="flagicon">[[File:Flag.svg|22px|alt=]]{space}[[{{{{{{1}}}}}}]]'
+    assert cleaner_of({"x": body}, "zh").clean("“{{x|美国}}”、{{x|中国}}", "T") == "“美国”、中国"
+    assert clean("in {{x|Peru}}s", x=body) == "in Perus"
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -104,8 +104,9 @@ def test_bits_per_byte_of_texts(scorer: LikelihoodModel, tmp_path: Path) -> None
         assert outcome.weight == len(text.encode("utf-8"))
 
 
+@pytest.mark.parametrize("key", ["conversations", "messages"])
 def test_bits_per_byte_of_answers_leave_questions_and_ends_out(
-    scorer: LikelihoodModel, tmp_path: Path
+    scorer: LikelihoodModel, tmp_path: Path, key: str
 ) -> None:
     messages = [
         {"role": "user", "content": "Hello!"},
@@ -113,7 +114,7 @@ def test_bits_per_byte_of_answers_leave_questions_and_ends_out(
         {"role": "user", "content": "你好"},
         {"role": "assistant", "content": "世界"},
     ]
-    path = write(tmp_path / "c.jsonl", {"conversations": messages})
+    path = write(tmp_path / "c.jsonl", {key: messages})
     (outcome,) = measured(scorer, path)["bits per byte"]
     ids, mask = render(scorer.tokenizer, messages)  # type: ignore[arg-type]
     expected = 0.0
