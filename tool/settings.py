@@ -202,6 +202,8 @@ class ShowMaskConfig(Settings):
     """With --row: tokens in a row, as in training."""
     validation_every: Annotated[int, Ge(0)] = SFTConfig.validation_every
     """With --row: every n-th record is kept out of training, as in training; 0: none."""
+    validation_files: tuple[Path, ...] = ()
+    """With --row: files for validation, as in training; then all of the others is trained."""
     train_on: TrainOnName = SFTConfig.train_on
     """Which of a conversation's answers are trained, as in training: all, or the last one."""
     cross_document_attention: bool = SFTConfig.cross_document_attention

@@ -168,7 +168,8 @@ def open_rows(config: ShowMaskConfig, tokenizer: EtudeTokenizer) -> TokenRows:
         tokenizer,
         config.validation_every,
         config.cache_dir,
-        train_on=config.train_on,
+        config.validation_files,
+        config.train_on,
     )
     crossing = config.cross_document_attention
     return pack(data.train, config.max_length, tokenizer.end_of_text_id, crossing)[0]

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,13 @@ def test_what_is_marked_is_what_the_batches_of_train_sft_train(
             _, messages = find_conversation(shown.sft_files, record)
             trained_by_records += ids_of(conversation_lines(tokenizer, messages), True)
     assert sorted(trained_by_records) == sorted(trained_by_rows)
+    own = replace(shown, sft_files=shown.sft_files[:1], validation_files=shown.sft_files[1:])
+    sft, paths = (
+        replace(sft, validation_files=own.validation_files),
+        replace(paths, sft_files=own.sft_files),
+    )
+    training = fine_tuning(EtudeConfig(sft=sft, paths=paths), World()).rows
+    assert len(open_rows(own, tokenizer)) == len(training) != len(rows)
 
 
 def test_answers_and_their_ends_are_marked_and_nothing_else(tokenizer: EtudeTokenizer) -> None:
