@@ -16,13 +16,12 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
 from config import PRESETS, EtudeConfig, PathConfig, Settings, UserError
 from terminal import (
+    Ending,
     SignalThread,
     failed_output,
     has_colours,
     hear_interrupts,
     keep_output_from_failing,
-    leave_on_interrupt,
-    leave_soon,
     say,
 )
 
@@ -271,7 +270,8 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
     """
     hear_interrupts()
     keep_output_from_failing()
-    with SignalThread(leave_soon):
+    ending = Ending()
+    with SignalThread(ending.leave_soon):
         try:
             code = main() or 0
         except UserError as error:
@@ -280,7 +280,7 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
             code = 2
         except KeyboardInterrupt:
             code = 130
-            leave_on_interrupt(code)
+            ending.earn(code)
             say("stopped")
         except OSError:
             if not failed_output():
@@ -291,5 +291,5 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
             if not isinstance(failure, BrokenPipeError):
                 print(f"error: standard output: {failure.strerror}", file=sys.stderr)
                 code = 1
-        leave_on_interrupt(code)
+        ending.earn(code)
         sys.exit(code)

@@ -160,16 +160,41 @@ class SignalThread:
 
 
 def hear_interrupts() -> None:
-    """Has Ctrl-C handled by `interrupt`, until Python takes its modules apart: then it is not
-    heard."""
+    """Has Ctrl-C handled by `interrupt`."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
-def leave_on_interrupt(code: int) -> None:
-    """From here on a Ctrl-C ends the process at once with the code that it has earned."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(code))
+class Ending:
+    """The exit code of a script, once it has earned one: then a Ctrl-C ends it at once with that,
+    and so does its last exit function. Python's own end, which takes seconds with torch and does
+    not hear Ctrl-C, is left out. Made before modules that have exit functions are imported."""
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        atexit.register(self.leave)
+
+    def earn(self, code: int) -> None:
+        """Sets the code."""
+        self.code = code
+        signal.signal(signal.SIGINT, self.leave)
+
+    def leave(self, *_: object) -> None:
+        """Ends the process, if there is a code."""
+        if self.code is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, RuntimeError):
+                    stream.flush()
+            os._exit(self.code)
+
+    def leave_soon(self, number: int) -> None:
+        """Ends the process some time after a Ctrl-C that is still handled by `interrupt` (the main
+        thread is in native code), or by which the script has ended and is not gone."""
+        if number == signal.SIGINT:
+            time.sleep(GRACE_S)
+            if signal.getsignal(number) is interrupt:
+                leave(number)
+            self.leave()
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -180,15 +205,6 @@ def interrupt(number: int, frame: FrameType | None) -> None:
             leave(number)
         frame = frame.f_back
     raise KeyboardInterrupt
-
-
-def leave_soon(number: int) -> None:
-    """Ends the process after a moment, if Ctrl-C is still handled by `interrupt`."""
-    if number == signal.SIGINT and signal.getsignal(number) is interrupt:
-        time.sleep(GRACE_S)
-        if signal.getsignal(number) is not interrupt:  # run_script has said it
-            os._exit(128 + number)
-        leave(number)
 
 
 def leave(number: int) -> NoReturn:

@@ -78,7 +78,6 @@ MOMENTS = {
     "import": ("import endless", "", 130, "\nstopped\n"),
     "work": ("", "import endless", 130, "\nstopped\n"),
     "end": ("", "import atexit; atexit.register(__import__, 'endless')", 3, ""),
-    "last": ("", "global late; late = Late()", 3, ""),
 }
 """At the top of a script and in its main; its exit code and words after a Ctrl-C."""
 
@@ -86,14 +85,10 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c_is_heard_from_the_imports_to_the_last_moment(tmp_path: Path, moment: str) -> None:
     top, work, code, words = MOMENTS[moment]
-    wait = "import time; open('begun', 'x', encoding='utf-8').close(); time.sleep({})"
-    (tmp_path / "endless.py").write_text(wait.format(60), encoding="utf-8")
+    wait = "import time; open('begun', 'x', encoding='utf-8').close(); time.sleep(60)"
+    (tmp_path / "endless.py").write_text(wait, encoding="utf-8")
     lines = [
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from cli import run_script",
-        "import time",
-        "class Late:",
-        "    def __del__(self, open=open, sleep=time.sleep):",
-        "        open('begun', 'x', encoding='utf-8').close(); sleep(1)",
         *(top, "def main():", f"    {work}", "    return 3", "run_script(main)"),
     ]
     (tmp_path / "script.py").write_text("\n".join(lines), encoding="utf-8")
