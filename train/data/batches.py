@@ -27,6 +27,10 @@ IGNORED = -100
 """The label of a token that is not trained (torch's ignore_index)."""
 
 
+TRAINED, BORDER = 1, 2
+"""In the mask of a row: a token that is trained, and one that ends a document."""
+
+
 class SoftTargets(NamedTuple):
     """A distribution over the next token in place of one label, as far as its k likeliest tokens;
     the probability that they leave over is that of all other tokens together."""
@@ -96,13 +100,14 @@ class TokenRows(ABC):
 
     @abstractmethod
     def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """(max_length + 1,) tokens of a row, and 1 where one is trained."""
+        """(max_length + 1,) tokens of a row, and its mask: TRAINED, BORDER, or 0."""
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The named rows."""
         read = [self.row(row) for row in rows]
         tokens = torch.from_numpy(np.stack([tokens for tokens, _ in read]).astype(np.int64))
-        mask = np.stack([mask for _, mask in read]) != 0
+        marks = np.stack([mask for _, mask in read])
+        mask = marks == TRAINED
         if self.untrained:
             mask &= ~np.isin(tokens.numpy(), self.untrained)
         labels = tokens[:, 1:].clone()
@@ -110,7 +115,12 @@ class TokenRows(ABC):
         inputs = tokens[:, :-1]
         if self.cross_documents:
             return Batch(inputs, labels)
-        return Batch(inputs, labels, document_ids=(inputs == self.border).cumsum(dim=1))
+        borders = self.borders(inputs, torch.from_numpy(marks[:, :-1]))
+        return Batch(inputs, labels, document_ids=borders.cumsum(dim=1))
+
+    def borders(self, inputs: Tensor, marks: Tensor) -> Tensor:
+        """(rows, max_length) whether a position ends a document, by its token or its mark."""
+        return inputs == self.border
 
 
 @dataclass(eq=False)
@@ -159,7 +169,7 @@ class PackedRows(TokenRows):
     def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """See TokenRows."""
         tokens = np.full(self.max_length + 1, self.border, dtype=np.int64)
-        mask = np.zeros(self.max_length + 1, dtype=np.uint8)
+        mask = np.full(self.max_length + 1, BORDER, dtype=np.uint8)
         position = 0
         for piece in range(self.first_pieces[number], self.first_pieces[number + 1]):
             begin, length = int(self.begins[piece]), int(self.lengths[piece])
@@ -167,6 +177,10 @@ class PackedRows(TokenRows):
             mask[position : position + length] = self.mask[begin : begin + length]
             position += length + 1
         return tokens, mask
+
+    def borders(self, inputs: Tensor, marks: Tensor) -> Tensor:
+        """See TokenRows. By the mark: a chat template may use the token inside a conversation."""
+        return marks == BORDER
 
     def room_left(self) -> NDArray[np.int64]:
         """(rows,) positions after a row's last piece, its border included."""
@@ -191,6 +205,10 @@ class ChosenRows(TokenRows):
     def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """See TokenRows."""
         return self.rows.row(self.chosen[number])
+
+    def borders(self, inputs: Tensor, marks: Tensor) -> Tensor:
+        """See TokenRows."""
+        return self.rows.borders(inputs, marks)
 
 
 class RowOrder:

@@ -42,6 +42,10 @@ class PairRows(TokenRows):
         """See TokenRows."""
         return self.packed.row(number)
 
+    def borders(self, inputs: Tensor, marks: Tensor) -> Tensor:
+        """See TokenRows."""
+        return self.packed.borders(inputs, marks)
+
     def batch(self, rows: Sequence[int]) -> Batch:
         """The named rows, with what is known of their answers."""
         starts = self.packed.first_pieces

@@ -180,7 +180,7 @@ def write_header(file: IO[bytes], count: int) -> None:
     write_array_header_1_0(file, {**header, "shape": (count,)})
 
 
-FORMATS: dict[KindName, int] = {"pretrain": 2, "sft": 3, "preference": 1, "labelled": 1}
+FORMATS: dict[KindName, int] = {"pretrain": 2, "sft": 3, "preference": 2, "labelled": 2}
 """Raised whenever the files' content changes meaning."""
 PART_BYTES = 8_000_000
 """A data file is tokenised in parts of about this size."""

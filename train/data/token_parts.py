@@ -77,6 +77,8 @@ def pieces_of(text: str, size: int) -> Iterator[str]:
         begin = end
 
 
+BORDER = 2
+"""In a mask, as `train.data.batches` has it (which takes torch): a document ends here."""
 STREAMS = ("train", "validation-han", "validation-latin", "validation-other")
 DOCUMENT = np.dtype(
     [
@@ -99,7 +101,7 @@ class Document:
     ids: NDArray[Any]
     """(tokens,)."""
     mask: NDArray[np.uint8] | None
-    """(tokens,) 1 where a token is trained; None: all are."""
+    """(tokens,) 1 where a token is trained, BORDER between two answers; None: all are trained."""
     text: str
     """What is trained."""
     wanted: bool = True
@@ -151,7 +153,7 @@ def tokenise_preferences(
     for record in records:
         (first, first_mask, answer), (second, second_mask, _) = next(rendered), next(rendered)
         ids = [*first, tokenizer.end_of_text_id, *second]
-        mask = np.array([*first_mask, False, *second_mask], np.uint8)
+        mask = np.array([*first_mask, BORDER, *second_mask], np.uint8)
         yield Document(np.array(ids, dtype), mask, answer, record.wanted)
 
 
@@ -284,7 +286,7 @@ class StreamWriter:
         first, trained = 0, length
         if mask is not None:
             self.append("mask", mask, np.zeros(1, np.uint8))
-            first, trained = int(mask.argmax()), int(mask.sum())
+            first, trained = int((mask == 1).argmax()), int((mask == 1).sum())
         num_bytes = len(document.text.encode("utf-8")) if document.wanted else 0
         self.rows.append((self.position, length, num_bytes, first, trained))
         self.position += length + 1

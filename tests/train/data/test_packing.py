@@ -31,7 +31,7 @@ def make_documents(
     for number, text in enumerate(texts):
         mask = [1] * len(text) if masks is None else list(masks[number])
         first = mask.index(1) if 1 in mask else 0
-        table.append((len(tokens), len(text), 1, first, sum(mask)))
+        table.append((len(tokens), len(text), 1, first, mask.count(1)))
         tokens += [*text, 0]
         trained += [*mask, 0]
     return Documents(
@@ -119,6 +119,30 @@ def free_positions(rows: TokenRows, border: int) -> int:
         last = int(np.flatnonzero(tokens != border)[-1])
         free += max(0, len(tokens) - (last + 2))
     return free
+
+
+def test_attention_stays_whole_where_a_chat_template_uses_the_border() -> None:
+    """As </s> ends each turn of some models, and separates documents for want of another token."""
+    texts, masks = [[5, 6, 0, 7, 8], [9, 0]], [[0, 1, 1, 0, 1], [0, 1]]
+    rows, _ = pack(make_documents(texts, masks), max_length=10, border=0)
+    batch = rows.batch([0])
+    assert batch.document_ids is not None
+    assert batch.input_ids.tolist() == [[5, 6, 0, 7, 8, 0, 9, 0, 0, 0]]
+    assert batch.document_ids.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1, 2, 3]]
+    ignored = IGNORED
+    assert batch.labels.tolist() == [[6, 0, ignored, 8, ignored, ignored, 0, *3 * [ignored]]]
+
+
+def test_a_pair_is_two_documents_with_a_mark_between_them() -> None:
+    texts = [[5, 0, 6, 0, 5, 7], [8, 0, 9, 0, 8, 4, 3]]  # each answer is behind a border of its own
+    masks = [[0, 0, 1, 2, 0, 1], [0, 0, 1, 2, 0, 1, 1]]
+    rows, report = pack(make_documents(texts, masks), 14, border=0, pairs=True)
+    batch = rows.batch([0])
+    assert batch.document_ids is not None
+    assert batch.document_ids.tolist() == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]]
+    trained = batch.document_ids[0][batch.labels[0] != IGNORED].tolist()
+    assert trained == [0, 1, 2, 3, 3]
+    assert report.sentence().startswith("2 pairs in 1 rows")
 
 
 def test_every_conversation_is_in_a_row_whole_and_the_report_adds_up() -> None:
