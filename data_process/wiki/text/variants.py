@@ -21,7 +21,8 @@ FALLBACKS = {
 """Variants, the nearest first."""
 LANGUAGES = frozenset(("zh", "gan", "sr", "sh", "kk", "ku", "uz", "tg", "crh", "iu", "shi", "ban"))
 """Of wikis whose pages are shown in several variants; elsewhere -{ is text, as in chemistry."""
-CHINESE = re.compile("[\u4e00-\u9fff]-\\{|-\\{[^{}]*[\u4e00-\u9fff]|\\}-[\u4e00-\u9fff]|-\\{\\s*zh-")
+HAN = "[\u4e00-\u9fff]"
+CHINESE = re.compile(rf"{HAN}-\{{|-\{{[^{{}}]*{HAN}|\}}-{HAN}|-\{{\s*zh-")
 """Marks in Chinese; the head of an excerpt may state another language."""
 BLOCK = re.compile(r"-\{((?:(?!-\{|\}-).)*)\}-", re.DOTALL)
 RULE = re.compile(
