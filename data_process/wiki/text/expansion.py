@@ -17,7 +17,7 @@ from data_process.wiki.text.marks import NODE, without_marks
 BRACES = re.compile(r"\{\{(?!\{)([^{}]*)\}\}(?!\})|\{\{+|\}\}+")
 """A call without braces in it, the most frequent case, or one side of braces."""
 MAX_DEPTH = 40
-"""As in MediaWiki. What is nested deeper is dropped, so that no text is copied more often."""
+"""As in MediaWiki: no text is copied more often."""
 SIGNS = re.compile(r"\[\[|\]\]|[|=]")
 COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 LONE_COMMENT = re.compile(r"(?<=\n)[ \t]*<!--(?:(?!-->).)*-->[ \t]*\n", re.DOTALL)
@@ -84,6 +84,10 @@ class Braces:
         return self._parts
 
 
+TOO_DEEP = Braces(Fragment("templates nested too deep"), is_parameter=False)
+"""In the place of what is nested deeper: no template has this name, so it is counted."""
+
+
 def cut_parts(content: Fragment) -> list[Part]:
     """Cuts at each | outside links."""
     text, size = content.text, len(content.text)
@@ -147,7 +151,7 @@ def parse(text: str, is_template: bool = False) -> Fragment:
         number = end - start
         if match[1] is not None:
             simple = Braces(Fragment(match[1]), is_parameter=False)
-            pieces.append(simple if len(stack) < MAX_DEPTH else "")
+            pieces.append(simple if len(stack) < MAX_DEPTH else TOO_DEEP)
             continue
         if text[start] == "{":
             if number == 3 and not is_template and start and text[start - 1] == "-":  # -{ and {{
@@ -182,7 +186,9 @@ def close(
             pieces.append("{" * (opened - used))
         if len(stack) < MAX_DEPTH:
             braces = Braces(fragment_of(inside), used == 3)
-            pieces.append(braces if braces.depth <= MAX_DEPTH else "")
+            pieces.append(braces if braces.depth <= MAX_DEPTH else TOO_DEEP)
+        else:
+            pieces.append(TOO_DEEP)
         number -= used
     return number
 

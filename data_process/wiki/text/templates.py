@@ -96,9 +96,10 @@ def known_templates(project: str, wiki: str) -> dict[str, Renderer]:
 
 
 @cache
-def known_notes() -> frozenset[str]:
-    """Templates with which no prose is lost."""
-    return frozenset(table_of("templates")["notes"])
+def listed_names(section: str, *functions: str) -> frozenset[str]:
+    """The templates of a section of the list, or of some of its functions."""
+    found = table_of("templates")[section]
+    return frozenset(name for function in functions for name in found[function]) or frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -244,14 +245,14 @@ class TemplateCleaner:
         known = name.lower().replace("_", " ")
         if (text := self.magic(known, call)) is not None:
             return text
-        template = None if known in table_of("templates")["before_dump"] else self.library(name)
+        template = None if known in listed_names("before_dump") else self.library(name)
         if template is None:
             return self.listed(known, call)
         text = self.transcluded(template, call, frame)
         if text is None:
             text = self.listed(known, call)
             return self.listed(template.name.lower(), call) if text is None else text
-        if not text and any(known in table_of("templates")["functions"][name] for name in QUOTED):
+        if not text and known in listed_names("functions", *QUOTED):
             return self.listed(known, call)
         return text
 
@@ -274,7 +275,7 @@ class TemplateCleaner:
         """What a template of the list shows; None: it is not in it."""
         if renderer := known_templates(self.project, self.wiki).get(name):
             return renderer(self.wiki, call.arguments())
-        if name in known_notes() or name.startswith("cite "):
+        if name in listed_names("notes") or name.startswith("cite "):
             return ""
         character: str | None = table_of("templates")["characters"].get(name)
         if character is not None:
@@ -292,7 +293,8 @@ class TemplateCleaner:
         """What the dump's page of a template shows; None: it cannot be known."""
         if template.is_box:
             return ""
-        if template.body is None or template.name in frame.names:  # a loop
+        is_loop = template.name in frame.names
+        if template.body is None or is_loop or self.spent > MAX_EXPANDED:
             return None
         expand = partial(self.expand, frame=frame)
         inner = Frame((*frame.names, template.name), call.parts, expand)

@@ -118,9 +118,10 @@ def clean(wikitext: str, language: str = "en", **pages: str) -> str:
     ],
 )
 def test_a_template_is_expanded_as_mediawiki_does_it(body: str, call: str, text: str) -> None:
-    assert clean(f"S {{{{{call}}}}} e.", x=body) == " ".join(f"S {text} e.".split()).replace(
-        " .", "."
-    )
+    language = "zh" if body.startswith("-") else "en"
+    assert clean(f"S {{{{{call}}}}} e.", language, x=body) == " ".join(
+        f"S {text} e.".split()
+    ).replace(" .", ".")
 
 
 def test_templates_inside_templates() -> None:
@@ -232,6 +233,27 @@ def test_pages_and_sections_that_are_put_in_are_counted() -> None:
     text = "A {{:Article}} b {{/sub}} c {{#lst:P|s}} {{#foo:a|b}} d<section begin=s />."
     assert cleaner.clean(text, "T") == "A b c d."
     assert list(cleaner.holes.counts) == [":Article", "/sub", "#lst", "#foo"]
+
+
+def test_what_a_page_is_expanded_to_is_limited_and_the_rest_counted() -> None:
+    cleaner = cleaner_of({"x": "word " * 200_000 + "{{{1}}}"})
+    text = cleaner.clean("A {{x|mill}} b. " * 50, "T")
+    assert len(text) < 4_000_000
+    assert cleaner.holes.counts["X"] >= 46
+
+
+def test_a_long_table_of_cases_is_looked_up_as_often_as_a_page_wants() -> None:
+    cases = "".join(f"|case{n}=value {n}" for n in range(5_000))
+    cleaner = cleaner_of({"x": f"{{{{#switch:{{{{{{1}}}}}}{cases}|none}}}}"})
+    text = "".join(f"A {{{{x|case{n * 33}}}}} b. " for n in range(150))
+    assert cleaner.clean(text, "T").startswith("A value 0 b. A value 33 b.")
+    assert not cleaner.holes.counts
+
+
+def test_what_is_nested_too_deep_is_counted() -> None:
+    cleaner = cleaner_of({"x": "{{{1}}}"})
+    assert cleaner.clean("A " + "{{x|" * 50 + "mill" + "}}" * 50 + " b.", "T") == "A b."
+    assert cleaner.holes.counts == {"Templates nested too deep": 1}
 
 
 def test_a_hidden_key_does_not_hide_the_text_after_it() -> None:
