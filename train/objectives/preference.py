@@ -91,29 +91,20 @@ class Preference(Objective):
     """The mean over the pairs of a step, or over its labelled answers, of one of the losses."""
 
     first_pass = True
-    metrics = (
-        "loss",
-        "accuracy",
-        "margin",
-        "chosen_log_prob",
-        "rejected_log_prob",
-        "distance",
-    )
+    metrics = ("loss", "accuracy", "margin", "chosen_log_prob", "rejected_log_prob", "distance")
 
     def __init__(self, config: DPOConfig) -> None:
         self.config, self.name = config, config.loss
         self.by_token = config.loss in ("orpo", "simpo")
         """The reward is the log-probability of a token, and needs no reference."""
-        beta, gamma = config.strength, config.gamma
-        at_start = {"dpo": math.log(2), "ipo": 1 / (4 * beta**2), "kto": 0.5}
-        self.first_loss = at_start.get(config.loss)
+        beta, gamma, ipo = config.strength, config.gamma, 1 / (4 * config.strength**2)
+        self.first_loss = {"dpo": math.log(2), "ipo": ipo, "kto": 0.5}.get(config.loss)
         self.expectation = {
             "dpo": "near ln 2 = 0.693: the model does not differ from its reference yet",
-            "ipo": f"near 1 / (4 beta^2) = {1 / (4 * beta**2):.4g}",
+            "ipo": f"near 1 / (4 beta^2) = {ipo:.4g}",
             "kto": "near 0.5, times the weights",
             "orpo": f"the cross-entropy of a chosen token and about {beta * math.log(2):.3g}",
-            "simpo": f"ln(1 + e^gamma) = {math.log1p(math.exp(gamma)):.3f} where a token of chosen "
-            "is as likely as one of rejected",
+            "simpo": f"ln(1 + e^gamma) = {math.log1p(math.exp(gamma)):.3f} with equal answers",
         }[config.loss]
 
     def prepare(self, batch: Batch, log_probs: Tensor | None) -> Prepared:
@@ -158,8 +149,8 @@ class Preference(Objective):
         else:
             gap = self.reward(first) - self.reward(second)
             chosen, rejected = first.log_prob, second.log_prob
-            distance = first.ratio.abs() / first.tokens + second.ratio.abs() / second.tokens
-            distance = distance / 2
+            both = first.ratio.abs() / first.tokens + second.ratio.abs() / second.tokens
+            distance = both / 2
         return [(gap > 0).to(gap.dtype), gap, chosen, rejected, distance]
 
     def normaliser(self, batch: Batch) -> Tensor:
@@ -179,10 +170,8 @@ class Preference(Objective):
         """See Objective."""
         if measured["distance"] >= STILL:
             return ""
-        return (
-            f"nothing moves: a token of an answer differs by {measured['distance']:.1g} nats from "
-            "the reference; raise --learning_rate"
-        )
+        by = f"a token of an answer differs by {measured['distance']:.1g} nats from the reference"
+        return f"nothing moves: {by}; raise --learning_rate"
 
 
 def existing(batch: Batch) -> Tensor:
