@@ -145,9 +145,14 @@ def refuse_full_disk(directory: Path, needed: int, what: str, way: str) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise UserError(
-            f"{directory}: {what} need about {needed / 1e9:,.2f} GB and {free / 1e9:,.2f} GB are "
-            f"free there: make room, {way}"
+            f"{directory}: {what} need about {in_bytes(needed)} and {in_bytes(free)} are free "
+            f"there: make room, {way}"
         )
+
+
+def in_bytes(number: int) -> str:
+    """A number of bytes in words: 3.1 MB, 1,200.0 GB."""
+    return f"{number / 1e6:.1f} MB" if number < 1e9 else f"{number / 1e9:,.1f} GB"
 
 
 CANDIDATES: tuple[DtypeName, ...] = ("float32", "bfloat16", "float16")

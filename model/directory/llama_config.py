@@ -178,8 +178,8 @@ def what_is_instead(directory: Path) -> str:
     """What stands in the place of a model directory, and what to name in its place."""
     if directory.is_file():
         return "(it is a file); name the directory of an Etude or transformers model, no GGUF"
-    if (directory / "adapter_config.json").exists():
-        return "(an adapter); merge it into its model first (merge_and_unload of peft)"
+    if (directory / "checkpoints").is_dir():
+        return "(a run that is not complete); run its command again, or name one of its checkpoints"
     if not directory.exists() and len(directory.parts) == 2 and not directory.parent.exists():
         return "(no such directory); download one of the hub first, with hf download"
     return (

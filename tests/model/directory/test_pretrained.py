@@ -194,11 +194,9 @@ def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path) -> None:
     assert "there is no model here (it is a file); name the directory" in sentence
 
 
-def test_an_adapter_or_a_name_of_the_hub_in_place_of_a_model_says_what_to_do(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
-    assert "(an adapter); merge it into its model first" in one_sentence(tmp_path)
+def test_a_run_or_a_name_of_the_hub_in_place_of_a_model_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    assert "(a run that is not complete); run its command" in one_sentence(tmp_path / "run")
     sentence = one_sentence(Path("somebody/a-model-of-the-hub"))
     assert "(no such directory); download one of the hub first, with hf download" in sentence
 

@@ -93,8 +93,11 @@ def test_a_full_disk_is_refused_before_the_start(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     place = tmp_path / "not" / "there"
     refuse_full_disk(place, 10**9, "the model", "or not")
-    with pytest.raises(UserError, match=r"there: the model need about 1\.50 GB and 1\.00 GB are"):
+    with pytest.raises(UserError, match=r"there: the model need about 1\.5 GB and 1\.0 GB are"):
         refuse_full_disk(place, 1_500_000_000, "the model", "or not")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=12_345))
+    with pytest.raises(UserError, match=r"need about 3\.1 MB and 0\.0 MB are free there"):
+        refuse_full_disk(place, 3_100_000, "the model", "or not")
 
 
 @pytest.mark.parametrize(("steps", "there", "new"), [(100, 0, 4), (10, 0, 1), (100, 3, 1)])
