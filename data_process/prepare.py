@@ -25,7 +25,7 @@ from data_process.pipeline.chain import DEDUP, Chain, ChainSettings, find_inputs
 from data_process.pipeline.report import make_report, report_paths, write_report
 from data_process.records.files import find_files
 from data_process.running.run import CleaningConfig
-from data_process.running.work_dir import locked, refuse_outputs, remove_work_dir, work_dir_of
+from data_process.running.work_dir import locked, remove_work_dir, work_dir_of
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,9 @@ class PrepareConfig(CleaningConfig):
     chain: ChainSettings = field(default_factory=ChainSettings)
     """What is done."""
 
-    def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
-        """Raises UserError when a file that will be written is in the way, or is read too."""
-        outputs = (self.output, *self.side_files().values(), *report_paths(self.output))
-        refuse_outputs(outputs, (*self.input_files, *also_read), self.overwrite)
+    def outputs(self) -> Sequence[Path]:
+        """All files that are written."""
+        return (*super().outputs(), *report_paths(self.output))
 
 
 def main() -> None:

@@ -89,8 +89,11 @@ class RecordStepConfig(InputConfig, StepConfig):
 
     output: Path = PIPE
     """JSONL file to write; - is standard output."""
+
     execution: Execution = field(default_factory=Execution)
     """How the work is spread; what goes to standard output is done by one process."""
+
+    may_write_pipe: ClassVar[bool] = True
 
 
 def find_files(paths: Sequence[Path], endings: Sequence[str] = RECORD_ENDINGS) -> list[Path]:

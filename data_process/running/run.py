@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 
@@ -44,6 +44,7 @@ from data_process.running.step import (
 from data_process.running.work_dir import (
     JOB,
     LOGS,
+    PIPE,
     join_streams,
     locked,
     noted_error,
@@ -73,6 +74,9 @@ class StepConfig(Settings):
     execution: Execution = field(default_factory=Execution)
     """How the work is spread."""
 
+    may_write_pipe: ClassVar[bool] = False
+    """Whether the output may be standard output."""
+
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
         return [] if self.input_files else ["input_files: name at least one file"]
@@ -81,10 +85,16 @@ class StepConfig(Settings):
         """The files that are written beside the output, by their streams."""
         return {REJECTED: self.rejected} if self.rejected else {}
 
+    def outputs(self) -> Sequence[Path]:
+        """All files that are written."""
+        return (self.output, *self.side_files().values())
+
     def refuse_outputs(self, also_read: Sequence[Path] = ()) -> None:
         """Raises UserError when a file that will be written is in the way, or is read too."""
-        inputs = (*self.input_files, *also_read)
-        refuse_outputs((self.output, *self.side_files().values()), inputs, self.overwrite)
+        inputs, outputs = (*self.input_files, *also_read), self.outputs()
+        if PIPE in outputs and not self.may_write_pipe:
+            raise UserError("- cannot be written, as outputs are joined from parts: name a file")
+        refuse_outputs(outputs, inputs, self.overwrite)
 
     def join(self, work_dir: Path) -> list[Path]:
         """Joins what the parts kept into the output; the files that it is made of."""

@@ -92,8 +92,9 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
 def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
     """UTF-16 or UTF-32 without a mark: the one that makes most letters of the bytes. UTF-8 with a
     few zeros in it is damaged UTF-8, though its letters, taken by two, may look Chinese."""
-    has_few = head.count(0) < len(head) / 10
-    if has_few and damage_as(head, "utf_8") < 0.5 and letters_in(head, "utf_8") > 0.9:
+    has_few = head.count(0) < len(head) / 4  # of ASCII in UTF-16 half are zero
+    others = head.replace(b"\0", b"")
+    if has_few and damage_as(others, "utf_8") < 0.5 and letters_in(others, "utf_8") > 0.9:
         return Encoding("utf_8", "zero bytes")
     whole = head[: len(head) // 4 * 4]
     likeness = {name: letters_in(whole, name) for name in UNMARKED}

@@ -68,6 +68,18 @@ def test_good_records_are_cleaned_and_bad_ones_kept_aside(tmp_path: Path, raw: P
     assert read(rejected)[0]["text"] == "Too short."
 
 
+def test_no_file_is_named_as_standard_output_is(
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for script in ("split_text", "clean_text", "dedup_jsonl", "prepare"):
+        ran = run(raw, "--output", "-", script=SCRIPT.with_name(f"{script}.py"))
+        assert ran.code == 2
+        assert "- cannot be written" in ran.err
+    assert clean(raw, "--output", "a.jsonl", "--removed_lines", "-").code == 2
+    assert not any(tmp_path.glob("-*"))
+
+
 def test_counts_add_up(tmp_path: Path, raw: Path) -> None:
     ran = clean(raw, "--output", tmp_path / "clean.jsonl")
     dropped = [line.split()[0] for line in ran.out.splitlines() if "dropped: " in line]

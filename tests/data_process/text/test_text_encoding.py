@@ -291,6 +291,8 @@ def test_a_file_that_ends_within_a_character_is_named(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08\x00....", r"compressed \(gzip\)"),
         (b"\0\x01\xf3\0\xc0\xa7\x07 binary \x01\x02\x03\0\0\0\0", "NUL bytes"),
         (b"abc\nabc\nab\0c\nabc\n", "a.txt:3: a NUL character"),
+        (b"abc\0def\n", "a.txt:1: a NUL character"),
+        (b"a\n\0b \0\nabcde fgh\n", "a.txt:2: a NUL character"),
         (b"plain text\n" * 9000 + b"\0" + b"more\n" * 9, "a.txt:9001: a NUL character"),
     ],
 )
