@@ -63,8 +63,8 @@ MUON_ALPHA = 0.4
 """Muon's learning rate is drawn paler than AdamW's."""
 BITS, LOSS, RATE, SPEED = "bits_per_byte", "loss", "learning_rate", "tokens_per_second"
 PANELS = (
-    Panel(LOSS, "tokens", "training loss (nats/token)", marks_skipped=True),
-    Panel(LOSS, "seconds", "training loss (nats/token)", marks_skipped=True),
+    Panel(LOSS, "tokens", "training loss (nats)", marks_skipped=True),
+    Panel(LOSS, "seconds", "training loss (nats)", marks_skipped=True),
     Panel(BITS, "tokens", "validation (bits/byte)", every_step=False),
     Panel(BITS, "seconds", "validation (bits/byte)", every_step=False),
     *(
@@ -303,12 +303,13 @@ def y_limits(panel: Panel, runs: Sequence[Run]) -> tuple[float, float] | None:
 
 def mark_cut(panel: Panel, axes: Axes, runs: Sequence[Run], top: float) -> None:
     """Says how high a curve began whose beginning the axis leaves out."""
-    highest = 0.0
+    firsts: list[float] = []
     for run in runs:
         xs, ys = run.series(panel.against, panel.field)
         skipped = set(run.skipped(panel.against))
         used = [y for x, y in zip(xs, ys, strict=True) if x not in skipped]
-        highest = max([highest, *used[:1]]) * panel.factor
+        firsts += [y * panel.factor for y in used[:1]]
+    highest = max(firsts, default=top)
     if highest > top:
         text, style = f"↑ begins at {highest:.3g}", {"color": GREY, "fontsize": "small"}
         axes.text(0.98, 0.98, text, style, ha="right", va="top", transform=axes.transAxes)

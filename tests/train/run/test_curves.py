@@ -60,13 +60,13 @@ def test_the_picture_has_every_panel_against_tokens_and_time(tmp_path: Path) -> 
     figure, notes = draw(read_runs([make_run(tmp_path / "run")]))
     assert notes == []
     assert titles(figure) == [
-        *["training loss (nats/token)"] * 2,
+        *["training loss (nats)"] * 2,
         *["validation (bits/byte)"] * 2,
         "learning rate (×10⁻³)",
         "gradient norm",
         "thousand tokens/s",
     ]
-    panel(figure, "training loss (nats/token)", "minutes")  # 120 seconds
+    panel(figure, "training loss (nats)", "minutes")  # 120 seconds
     bits = panel(figure, "validation (bits/byte)", "thousand tokens").lines[0]
     assert list(bits.get_xdata()) == pytest.approx([10, 20, 30, 40])  # type: ignore[arg-type]
     assert list(bits.get_ydata()) == pytest.approx(  # type: ignore[arg-type]
@@ -98,14 +98,14 @@ def test_runs_of_one_stage_share_an_axis_and_stages_stand_side_by_side(tmp_path:
 
 def test_the_first_steps_and_a_spike_do_not_rule_the_loss_axis(tmp_path: Path) -> None:
     figure, _ = draw(read_runs([make_run(tmp_path / "run")]))
-    low, high = panel(figure, "training loss (nats/token)", "thousand tokens").get_ylim()
+    low, high = panel(figure, "training loss (nats)", "thousand tokens").get_ylim()
     assert low < 2.0
     assert 10 < high < 90
 
 
 def test_skipped_steps_are_marked_and_leave_the_mean_alone(tmp_path: Path) -> None:
     figure, _ = draw(read_runs([make_run(tmp_path / "run")]))
-    for title in ("training loss (nats/token)", "gradient norm"):
+    for title in ("training loss (nats)", "gradient norm"):
         _, mean, marks = panel(figure, title, "thousand tokens").lines
         assert list(marks.get_xdata()) == pytest.approx([12, 15])  # type: ignore[arg-type]
         assert marks.get_marker() == "x"
@@ -198,7 +198,7 @@ def test_the_rate_of_muon_is_drawn_beside_that_of_adamw(tmp_path: Path) -> None:
 
 def test_a_beginning_that_the_axis_leaves_out_is_marked(tmp_path: Path) -> None:
     figure, _ = draw(read_runs([make_run(tmp_path / "run")]))
-    axes = panel(figure, "training loss (nats/token)", "thousand tokens")
+    axes = panel(figure, "training loss (nats)", "thousand tokens")
     assert axes.get_ylim()[1] < 80
     assert [text.get_text() for text in axes.texts] == ["↑ begins at 80"]
     rate = panel(figure, "learning rate (×10⁻³)", "thousand tokens")
@@ -218,3 +218,18 @@ def test_a_run_draws_itself_and_no_failure_of_it_is_more_than_a_warning(
 
 def heights(line: Any) -> set[float]:
     return {round(float(y), 6) for y in line.get_ydata()}
+
+
+def test_what_was_measured_on_held_out_pairs_is_drawn() -> None:
+    lines = [{"step": n, "tokens": 1000 * n, "loss": 0.6} for n in (1, 2, 3)]
+    for n in (1, 2, 3):
+        measured = {"loss": 0.6, "accuracy": 0.25 * n, "margin": 0.1, "distance": 0.01}
+        measured |= {"chosen_log_prob": -10.0 - n, "rejected_log_prob": -20.0}
+        held_out = {f"validation_{name}": value for name, value in measured.items()}
+        lines.append({"step": n, "tokens": 1000 * n, "bits_per_byte": 1.0, **held_out})
+    figure, _ = draw([Run("dpo", "dpo", lines)])
+    right = panel(figure, "held out: pairs right (%)", "thousand tokens").lines[0]
+    assert list(right.get_ydata()) == pytest.approx([25, 50, 75])  # type: ignore[arg-type]
+    chosen = panel(figure, "held out: log p of chosen", "thousand tokens")
+    assert list(chosen.lines[0].get_ydata()) == [-11, -12, -13]  # type: ignore[arg-type]
+    assert not [text for text in chosen.texts if "begins at 0" in text.get_text()]
