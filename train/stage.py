@@ -152,6 +152,7 @@ def make_stage(
     notes, adapter = data_notes(config, data, len(rows)), None
     if lora and lora.lora_rank and base:
         adapter = Adapter(lora, base, base_sha256(model))
+        own["base of the adapter"] = adapter.base_sha256
         add_adapter(model, lora, torch.Generator().manual_seed(config.seed))
         notes += adapter_notes(config)
         config = dataclasses.replace(config, optimizer="adamw")
