@@ -36,6 +36,9 @@ ParallelName = Literal["ddp", "fsdp"]
 WriterName = Literal["tensorboard", "wandb"]
 TrainOnName = Literal["all", "last"]
 PreferenceLoss = Literal["dpo", "ipo", "kto", "orpo", "simpo"]
+PolicyLoss = Literal["grpo", "cispo", "gspo"]
+RewardName = Literal["answer", "exact", "number", "format", "length", "language", "ended"]
+AverageName = Literal["answer", "token", "length"]
 
 
 class UserError(Exception):
@@ -440,6 +443,131 @@ class LoraConfig(Settings):
 
 
 @dataclass(frozen=True)
+class GRPOConfig(TrainConfig):
+    """Reinforcement learning with verifiable rewards."""
+
+    loss: PolicyLoss = "grpo"
+    """grpo (arXiv 2402.03300), cispo (2506.13585: the clipped ratio is a weight, so every token
+    keeps a gradient), or gspo (2507.18071: one ratio for a whole answer)."""
+    rewards: tuple[RewardName, ...] = ("answer",)
+    """What an answer is rewarded for, each 0 or 1: it contains an accepted answer, is exactly one,
+    ends with the right number, matches the regular expression of its record, has a length within
+    its record's bounds, is in the language of the question, ended by itself. The first one says
+    whether an answer passes."""
+    reward_weights: tuple[float, ...] = ()
+    """The factor of each reward in their sum, that of reward_file last; none: all 1."""
+    reward_file: Path | None = None
+    """A Python file with your own reward, a function reward(prompt, answer, record) that returns a
+    number."""
+    group_size: Annotated[int, Interval(ge=2, le=4_096)] = 8
+    """Answers to each prompt; an answer is good or bad by comparison with the others."""
+    prompts_per_rollout: Annotated[int | None, Gt(0)] = None
+    """Prompts that are answered before their answers are trained, batch_size of them a step; None:
+    batch_size."""
+    num_iterations: Annotated[int, Interval(ge=1, le=1_000)] = 1
+    """Times that the answers of a rollout are gone through."""
+    max_rounds: Annotated[int, Interval(ge=1, le=100)] = 1
+    """More than 1: groups whose answers all got the same reward, and have nothing to teach, are
+    left out, and other prompts are answered in their place, in at most so many rounds (the dynamic
+    sampling of DAPO, arXiv 2503.14476)."""
+    max_new_tokens: Size = 128
+    """Most tokens of an answer."""
+    scale_rewards: bool = True
+    """Divide a group's advantages by the standard deviation of its rewards; off: Dr. GRPO
+    (arXiv 2503.20783)."""
+    average: AverageName | None = None
+    """What the loss is a mean of: answer (each answer's own mean), token (all tokens alike, as in
+    DAPO), length (an answer's sum over max_new_tokens, as in Dr. GRPO). None: answer, and token for
+    cispo."""
+    clip_low: Annotated[float | None, Interval(ge=0, le=1)] = None
+    """How far the ratio of new to old probability may fall below 1. None: 0.2, for gspo 3e-4."""
+    clip_high: Annotated[float | None, Ge(0)] = None
+    """How far it may rise above 1; more than clip_low is DAPO's clip-higher. None: 0.28, for gspo
+    4e-4, for cispo 4."""
+    beta: Annotated[float, Ge(0)] = 0.0
+    """Weight of the KL divergence from the model that the run starts from; above 0, that is kept in
+    memory too."""
+    validation_prompts: Count = 64
+    """Most held-out prompts that are answered, group_size times each, to measure pass@1 and
+    pass@k; of more, evenly spread ones are taken."""
+    batch_size: Size = 16
+    """Prompts of an optimizer step."""
+    gradient_accumulation_steps: Count = 1
+    """Raise it when memory is short: fewer answers go through the model at once; the result stays
+    the same."""
+    max_length: Size = 512
+    """Tokens in a row, which holds several prompts with their answers; a prompt that leaves no room
+    for max_new_tokens in it is left out, and counted."""
+    num_train_epochs: Annotated[float, Interval(gt=0, le=1e9)] = 1.0
+    """Times that the prompts are gone through."""
+    learning_rate: Above0 = 1e-6
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: Above0 = 1e-4
+    """Peak learning rate of Muon (with --optimizer muon)."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Decoupled weight decay, on matrices only."""
+    eval_steps: Count = 50
+    """Steps between two measurements on the held-out prompts (there is one before the first step
+    and one at the end too)."""
+    cross_document_attention: Annotated[bool, tyro.conf.Suppress] = False
+    """Answers that share a row never see one another."""
+    validation_bytes: Annotated[Count, tyro.conf.Suppress] = 500_000
+    """No bits per byte are measured."""
+
+    @property
+    def rollout_prompts(self) -> int:
+        """Prompts of a rollout."""
+        return self.prompts_per_rollout or self.batch_size
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Optimizer steps on the answers of a rollout."""
+        return self.num_iterations * self.rollout_prompts // self.batch_size
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """The least and the greatest ratio."""
+        low, high = {"grpo": (0.2, 0.28), "cispo": (1.0, 4.0), "gspo": (3e-4, 4e-4)}[self.loss]
+        low = low if self.clip_low is None else self.clip_low
+        return 1 - low, 1 + (high if self.clip_high is None else self.clip_high)
+
+    @property
+    def mean_of(self) -> AverageName:
+        """average, or the default of the loss."""
+        return self.average or ("token" if self.loss == "cispo" else "answer")
+
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """All rewards; one's own is named after its file."""
+        return (*self.rewards, *([self.reward_file.stem] if self.reward_file else []))
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found, names = super().conflicts(), self.reward_names
+        if not names or len(set(names)) < len(names):
+            found.append("rewards: name each once, and at least one, or a reward_file")
+        if self.reward_weights and len(self.reward_weights) != len(names):
+            found.append(
+                f"reward_weights has {len(self.reward_weights)} numbers for the rewards "
+                f"{', '.join(names)}: give one for each"
+            )
+        if self.rollout_prompts % self.batch_size:
+            found.append(
+                f"prompts_per_rollout is {self.rollout_prompts}: use a multiple of the batch_size "
+                f"of {self.batch_size}"
+            )
+        if self.max_new_tokens >= self.max_length:
+            found.append(
+                f"max_new_tokens is {self.max_new_tokens}, which leaves no room for a prompt in "
+                f"the max_length of {self.max_length}"
+            )
+        for name, value in (("parallel", "fsdp"), ("find_lr", True)):
+            if getattr(self, name) == value:
+                found.append(f"{name} {value} does not go with rollouts: leave it out")
+        return found
+
+
+@dataclass(frozen=True)
 class PathConfig(Settings):
     """Where everything lies. Defaults lie under the repository; what you type counts from where you
     stand."""
@@ -451,14 +579,20 @@ class PathConfig(Settings):
     preference_files: Files = (TRAINING_DATA / "preference" / "preference.jsonl",)
     """JSONL files of {"conversations": [...], "chosen": ..., "rejected": ...}, or for kto of
     {"conversations": [..., the answer], "label": true or false}."""
+    rl_files: Files = (TRAINING_DATA / "rl" / "rl_sample.jsonl",)
+    """JSONL files of {"conversations": [..., a user's turn], "answers": ["...", ...]}, for
+    reinforcement learning."""
     tokenizer_dir: Path = WEIGHT / "tokenizer"
     """The tokenizer's directory."""
     pretrained_model_dir: Path = WEIGHT / "etude_pretrained_model"
     """Model directory that pretraining writes and fine-tuning starts from."""
     sft_model_dir: Path = WEIGHT / "etude_sft_model"
-    """Model directory that fine-tuning writes and learning from preferences starts from."""
+    """Model directory that fine-tuning writes, and that learning from preferences and from
+    rewards starts from."""
     dpo_model_dir: Path = WEIGHT / "etude_dpo_model"
     """Model directory that learning from preferences writes."""
+    grpo_model_dir: Path = WEIGHT / "etude_grpo_model"
+    """Model directory that reinforcement learning writes; it starts from that of fine-tuning."""
     cache_dir: Path = TRAINING_DATA / "cache"
     """Tokenised data, kept by the fingerprints of data and tokenizer; may be deleted at any
     time."""
@@ -530,6 +664,8 @@ class EtudeConfig:
     """Learning from preferences."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """An adapter in place of the whole model."""
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    """Reinforcement learning."""
     paths: PathConfig = field(default_factory=PathConfig)
     """Files and directories."""
 
@@ -607,6 +743,7 @@ def mini() -> EtudeConfig:
         pretrain=PretrainConfig(optimizer="muon", learning_rate=3e-3),
         sft=SFTConfig(optimizer="muon", learning_rate=3e-4),
         dpo=DPOConfig(learning_rate=2e-5),
+        grpo=GRPOConfig(learning_rate=1e-5),
     )
 
 
@@ -643,6 +780,7 @@ def nano() -> EtudeConfig:
             min_lr_ratio=0.0,
         ),
         dpo=DPOConfig(max_length=512, learning_rate=1e-4),
+        grpo=GRPOConfig(max_length=256, max_new_tokens=96, learning_rate=1e-4),
     )
 
 

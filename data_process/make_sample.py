@@ -1,8 +1,9 @@
 """Makes the built-in training sample: a small invented world, in English and Chinese.
 
-Writes three files under the output folder: pretrain/pretrain_sample.jsonl (texts),
-sft/sft_sample.jsonl (conversations) and eval/eval_sample.jsonl (held-out questions; the fields are
-explained in data_process/sample/evaluation.py). The same seed gives the same bytes. Its words and
+Writes four files under the output folder: pretrain/pretrain_sample.jsonl (texts),
+sft/sft_sample.jsonl (conversations), rl/rl_sample.jsonl (prompts with accepted answers) and
+eval/eval_sample.jsonl (held-out questions; the fields are explained in
+data_process/sample/evaluation.py). The same seed gives the same bytes. Its words and
 sentences are text files in data_process/sample/texts/.
 """
 
@@ -26,7 +27,7 @@ class SampleConfig(Settings):
     """Makes the built-in training sample."""
 
     output_dir: Path = ROOT / "training_data"
-    """Where the three files go."""
+    """Where the four files go."""
     seed: int = 1
     """Another seed gives another sample with another split."""
     size: Annotated[float, Interval(gt=0, le=1_000)] = 1.0
@@ -36,7 +37,7 @@ class SampleConfig(Settings):
 
 
 def main() -> None:
-    """Builds everything first, then writes: a file that is in the way stops all three."""
+    """Builds everything first, then writes: a file that is in the way stops all."""
     config = parse_flags(SampleConfig(), __doc__ or "")
     sample = build_sample(read_amounts(config.size), config.seed)
     contents = {config.output_dir / path: to_jsonl(records) for path, records in sample.items()}

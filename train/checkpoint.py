@@ -36,6 +36,7 @@ from model.directory.storage import (
 )
 from model.directory.tensors import save_tensors
 from model.transformer import Etude
+from train.data.batches import BatchSource
 from train.distributed import World, full_tensor, placed_like
 from train.step import StepGuard
 
@@ -77,6 +78,8 @@ FREE_SETTINGS = {
     "eval_steps",
     "validation_bytes",
     "validation_files",  # what they hold is in the fingerprint of the data
+    "validation_prompts",
+    "reward_file",  # what it holds is a fingerprint
 }
 """Settings that may change between two starts of a run: they decide speed and safety, not what is
 learnt."""
@@ -254,9 +257,14 @@ def is_last(path: Path) -> bool:
 
 
 def restore(
-    path: Path, model: Etude, optimizers: Mapping[str, torch.optim.Optimizer], guard: StepGuard
+    path: Path,
+    model: Etude,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    guard: StepGuard,
+    batches: BatchSource | None = None,
 ) -> Progress:
-    """Puts a verified checkpoint's state into model, optimizers, guard and random generators.
+    """Puts a verified checkpoint's state into model, optimizers, guard, random generators and what
+    makes the batches.
 
     Raises:
         UserError: a file is not what it should be, though its checksum holds.
@@ -274,7 +282,10 @@ def restore(
     guard.state.copy_(tensors[GUARD])
     state = read_object(path / STATE)
     known = [item.name for item in dataclasses.fields(Progress) if item.name in state]
-    return Progress(**{name: state[name] for name in known})
+    progress = Progress(**{name: state[name] for name in known})
+    if batches is not None:
+        batches.restore(tensors, progress.step)
+    return progress
 
 
 def optimizer_tensors(

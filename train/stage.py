@@ -19,13 +19,14 @@ from model.directory.storage import Writer
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import FREE_SETTINGS, Identity
-from train.data.batches import TokenRows
+from train.data.batches import TokenRows, total_steps
 from train.data.packing import PackingReport
 from train.data.token_files import TokenisedData
 from train.distributed import World
 from train.evaluation import ValidationGroup, validation_groups
 from train.machine import pick_dtype
 from train.objective import Objective
+from train.rollouts.rollouts import Rollouts
 from train.run.directory import saved_settings
 
 LOW_RATE = 1e-4
@@ -81,6 +82,23 @@ class Stage:
     """What the objective's own metrics are measured on."""
     adapter: Adapter | None = None
     """What is trained in place of the whole model."""
+    rollouts: Rollouts | None = None
+    """What makes the batches; None: they are the rows, in their order."""
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        if self.rollouts:
+            return self.rollouts.total_steps
+        return total_steps(len(self.rows), self.config)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Positions that a step's rows, or the answers of a step, have room for."""
+        config = self.config
+        if self.rollouts:
+            return self.rollouts.tokens_per_step
+        return config.batch_size * config.max_length
 
     @property
     def identity(self) -> Identity:
@@ -149,14 +167,7 @@ def make_stage(
             config.cross_document_attention,
             config.validation_bytes,
         )
-    notes, adapter = data_notes(config, data, len(rows)), None
-    if lora and lora.lora_rank and base:
-        adapter = Adapter(lora, base, base_sha256(model))
-        own["base of the adapter"] = adapter.base_sha256
-        add_adapter(model, lora, torch.Generator().manual_seed(config.seed))
-        notes += adapter_notes(config)
-        config = dataclasses.replace(config, optimizer="adamw")
-    return Stage(
+    stage = Stage(
         name=name,
         config=config,
         model=model,
@@ -170,7 +181,23 @@ def make_stage(
         objective=objective,
         settings=settings,
         held_out=held_out,
-        notes=notes,
+        notes=data_notes(config, data, len(rows)),
+    )
+    return with_adapter(stage, lora, base) if lora and base else stage
+
+
+def with_adapter(stage: Stage, lora: LoraConfig, base: Path) -> Stage:
+    """The stage with an adapter, where one is asked for; see `make_stage`."""
+    if not lora.lora_rank:
+        return stage
+    config, model = stage.config, stage.model
+    adapter = Adapter(lora, base, base_sha256(model))
+    add_adapter(model, lora, torch.Generator().manual_seed(config.seed))
+    return dataclasses.replace(
+        stage,
+        notes=[*stage.notes, *adapter_notes(config)],
+        config=dataclasses.replace(config, optimizer="adamw"),
+        fingerprints={**stage.fingerprints, "base of the adapter": adapter.base_sha256},
         adapter=adapter,
     )
 

@@ -164,7 +164,12 @@ class TrainingStep:
         if not self.objective.first_pass:
             return [self.objective.prepare(batch, None) for batch in batches]
         with torch.no_grad():  # (rows, max_length) each
-            log_probs = [-self.module(*batch.inputs, per_token=True) for batch in batches]
+            log_probs = [
+                -self.module(*batch.inputs, per_token=True)
+                if batch.log_probs is None
+                else batch.log_probs
+                for batch in batches
+            ]
         return prepare_all(self.objective, batches, log_probs, self.total)
 
     def compute_gradient(

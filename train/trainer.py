@@ -32,14 +32,14 @@ from train.checkpoint import (
     step_of,
 )
 from train.compilation import Compilation, training_loss, use_deterministic_kernels
-from train.data.batches import Prefetch, RowOrder, step_batches, total_steps
+from train.data.batches import BatchSource, Prefetch, RowOrder, step_batches
 from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte, generate_samples, held_out_metrics, sample_prompts
 from train.machine import keep_freed_memory, set_matmul_precision
 from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, origin, refuse_other_model, take_output_dir
 from train.run.limits import refuse_uneven_batch, refuse_without_room
-from train.run.logs import MUON_RATE, RunLogger, in_bits
+from train.run.logs import MUON_RATE, RunLogger, in_bits, in_words
 from train.run.picture import draw_picture
 from train.run.plan import announcement
 from train.run.rate_test import rate_test
@@ -74,7 +74,8 @@ def train(stage: Stage, world: World) -> int:
         if world.is_main:
             print(
                 f"{stage.name} is complete: {summary['step']} steps, "
-                f"{in_bits(summary['bits_per_byte'])}; the model is in {stage.output_dir}"
+                f"{in_words(summary.get('held_out', {})) or in_bits(summary['bits_per_byte'])}; "
+                f"the model is in {stage.output_dir}"
             )
         return 0
     refuse_other_model(stage.output_dir, identity, stage.config.extend)
@@ -84,12 +85,12 @@ def train(stage: Stage, world: World) -> int:
     if not world.shards:  # else it is shared out, piece by piece, from the CPU
         stage.model.to(world.device)
     if stage.config.dry_run:
-        plan = announcement(stage, world, 0, total_steps(len(stage.rows), stage.config))
+        plan = announcement(stage, world, 0, stage.total_steps)
         if world.is_main:
             print(plan)
         return 0
     if world.is_main:
-        refuse_without_room(stage, total_steps(len(stage.rows), stage.config))
+        refuse_without_room(stage, stage.total_steps)
     with StopRequest(speaks=world.is_main) as stop:
         return Run(stage, world, identity, stop).go()
 
@@ -102,8 +103,7 @@ class Run:
         self.config, self.model = stage.config, stage.model
         self.checkpoints = stage.output_dir / "checkpoints"
         self.lock = take_output_dir(self.checkpoints) if world.is_main else None
-        self.order = RowOrder(len(stage.rows), self.config.batch_size, self.config.seed)
-        self.total = total_steps(len(stage.rows), self.config)
+        self.total = stage.total_steps
         self.records = RecordQueue(world.device, stage.objective.metrics)
         self.begin()
 
@@ -126,9 +126,11 @@ class Run:
         self.optimizers = build_optimizers(self.model, config, dtype)
         first_loss, vocab_size = self.stage.objective.first_loss, self.model.config.vocab_size
         self.guard = StepGuard(config, vocab_size, dtype, world.device, first_loss)
-        self.progress = Progress()
+        self.progress, self.batches = Progress(), self.batch_source()
         if checkpoint:
-            self.progress = restore(checkpoint, self.model, self.optimizers, self.guard)
+            self.progress = restore(
+                checkpoint, self.model, self.optimizers, self.guard, self.batches
+            )
         self.schedule = Schedule(config, self.total, self.progress)
         if checkpoint and self.identity.differences(read_object(checkpoint / STATE)):
             self.schedule.begin_again()  # check_identity lets only an extension differ
@@ -143,13 +145,23 @@ class Run:
             self.stage.objective,
             compilation,
         )
-        self.batches = Prefetch(partial(step_batches, self.stage.rows, self.order, config, world))
         self.prompts = sample_prompts(
             self.stage.validation, self.stage.tokenizer, self.stage.is_chat
         )
         step, seconds = self.progress.step, self.progress.seconds
         self.logger = RunLogger(self.stage, world, step, self.total, seconds)
         self.logger.echo(plan)
+
+    def batch_source(self) -> BatchSource:
+        """What makes the batches of this start."""
+        stage, config, world = self.stage, self.config, self.world
+        if stage.rollouts:
+            stage.rollouts.begin(
+                self.loss, world, self.stop.requested, lambda s: self.logger.echo(s)
+            )
+            return stage.rollouts
+        order = RowOrder(len(stage.rows), config.batch_size, config.seed)
+        return Prefetch(partial(step_batches, stage.rows, order, config, world), order)
 
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
@@ -174,7 +186,9 @@ class Run:
         while not self.is_over():
             step = self.progress.step
             # An extension also measures where it begins, as the run's end did.
-            due = step and (step % config.eval_steps == 0 or step == self.progress.first_step)
+            first = self.progress.first_step
+            due = step % config.eval_steps == 0 or step == first
+            due = due and (step > 0 or self.stage.rollouts is not None)
             interrupted = due and not self.evaluate()
             if not interrupted:
                 self.train_step()
@@ -204,12 +218,15 @@ class Run:
         scale = self.agreed(self.schedule.scale(self.logger.seconds))
         set_learning_rates(self.optimizers, scale)
         batches = [batch.to(self.world.device) for batch in self.batches(self.progress.step)]
+        if not batches:
+            return
         if self.stage.adapter and self.stage.adapter.lora.lora_dropout:
             self.apply.dropout_seed = seed_of(self.config.seed, self.progress.step, self.world.rank)
         record = self.apply(batches)
         self.progress.step += 1
         self.stop.unsaved = True
         facts = {"step": self.progress.step, "learning_rate": self.config.learning_rate * scale}
+        facts |= self.batches.facts()
         if self.config.optimizer == "muon":
             facts[MUON_RATE] = self.config.muon_learning_rate * scale
         self.records.put(facts, record)
@@ -230,7 +247,7 @@ class Run:
     def refuse_divergence(self, record: dict[str, Any]) -> None:
         """Stops a run whose steps are all bad; nothing of them is in the weights."""
         step, count = record["step"], round(record["skipped_in_a_row"])
-        rows = [row for n in range(max(0, step - count), step) for row in self.order.rows_of(n)]
+        rows = [row for n in range(max(0, step - count), step) for row in self.batches.rows_of(n)]
         some = f"{rows[:16]}{'...' if len(rows) > 16 else ''}"
         raise UserError(
             f"step {step}: {count} steps in a row could not be used (loss {record['loss']:.4g}, "
@@ -241,23 +258,29 @@ class Run:
         )
 
     def evaluate(self) -> bool:
-        """Measures bits per byte and the objective's metrics, generates samples, and logs all;
-        False when a signal came."""
+        """Measures bits per byte, what the objective has or the source of the batches, generates
+        samples, and logs all; False when a signal came."""
         self.read_records(everything=True)
         stage, stopped = self.stage, self.stop.requested
-        if not stage.validation:
-            return True
         began = time.perf_counter()
-        measured = bits_per_byte(self.loss, stage.validation, self.world, stopped)
-        more: dict[str, float] | None = {}
+        own = self.batches.measure()
+        if own is None:
+            return False
+        more: dict[str, float] | None
+        more, samples = own
+        if not stage.validation and not more:
+            return True
+        bits: dict[str, float] | None = {}
+        if stage.validation:
+            bits = bits_per_byte(self.loss, stage.validation, self.world, stopped)
         if stage.held_out:
             more = held_out_metrics(self.loss, stage.objective, stage.held_out, self.world, stopped)
-        if measured is None or more is None:
+        if bits is None or more is None:
             return False
-        samples = self.samples()
+        samples = samples or self.samples()
         if self.config.sample_tokens and self.stopped():
             return False
-        self.logger.log_evaluation(self.progress.step, measured, samples, more)
+        self.logger.log_evaluation(self.progress.step, bits, samples, more)
         self.took("evaluate", began)
         return True
 
@@ -295,6 +318,7 @@ class Run:
             optimizer_tensors(self.optimizers, self.world)
             | random_state()
             | {GUARD: self.guard.state}
+            | self.batches.state(self.progress.step)
         )
         self.progress.seconds = self.logger.seconds
         if log := self.logger.log:
@@ -346,6 +370,7 @@ class Run:
             "total_steps": self.total,
             "tokens_seen": logger.tokens_at(step),
             "bits_per_byte": logger.bits_per_byte,
+            **({"held_out": logger.metrics} if logger.metrics else {}),
             "seconds": round(logger.seconds, 1),
             **origin(self.world),
             **dataclasses.asdict(self.identity),

@@ -5,18 +5,22 @@
                                                                    another name for its turns
 {"conversations": [...], "chosen": "...", "rejected": "..."}       a preference: of two answers
 {"conversations": [...], "label": false}                           or of one, whether it is good
+{"conversations": [...], "answers": ["...", ["...", "..."]]}       a prompt for reinforcement
+                                                                   learning, with accepted answers
+{"conversations": [...], "rule": {"number": 42}}                   or a rule for them, or both
 {"id", "language", "category", "messages", "accepted"}             a question with its answers
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from model.chat import message_problems
 
-Kind = Literal["text", "conversations", "preference", "questions", "any"]
+Kind = Literal["text", "conversations", "preference", "rl", "questions", "any"]
 QUESTION_FIELDS = ("id", "language", "category", "messages", "accepted")
 TEXT_EXAMPLE = '{"text": "..."}'
 CONVERSATION_EXAMPLE = (
@@ -27,6 +31,16 @@ LABELLED_EXAMPLE = '{"conversations": [..., {"role": "assistant", ...}], "label"
 
 
 BY_CONVERT = "; bring other forms in with process_jsonl.py convert --to preference"
+RL_EXAMPLE = '{"conversations": [..., {"role": "user", ...}], "answers": ["..."]}'
+RULES: dict[str, tuple[type, ...]] = {
+    "number": (int, float),
+    "format": (str,),
+    "min_characters": (int,),
+    "max_characters": (int,),
+    "language": (str,),
+    "rejected": (list,),
+}
+"""What a rule for answers may say, and as what; see train/rollouts/rewards.py."""
 LABELS = ("label", "kto_tag")
 """Keys that say whether an answer is good (KTO)."""
 SPELLED = {"true": True, "1": True, "false": False, "0": False}
@@ -105,7 +119,9 @@ def kind_of(record: dict[str, Any]) -> Kind:
         is_pair = "chosen" in record and "rejected" in record
         if others:
             return "any"
-        return "preference" if is_pair or label_of(record) is not None else "conversations"
+        if is_pair or label_of(record) is not None:
+            return "preference"
+        return "rl" if "answers" in record or "rule" in record else "conversations"
     return "text" if "text" in record else "any"
 
 
@@ -216,6 +232,49 @@ def labelled_problems(record: dict[str, Any]) -> Iterator[str]:
     yield from preference_problems(record)
 
 
+def rl_problems(record: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a record as a prompt for reinforcement learning."""
+    messages = conversation_of(record)
+    if messages is None:
+        yield f"found {described(record)}; a line must be {RL_EXAMPLE}"
+        return
+    found = [*turn_problems(record, messages)] or [*message_problems(messages)]
+    yield from found
+    if not found and messages[-1]["role"] != "user":
+        yield "the turns must end with a user's, which is to be answered"
+    answers, rule = record.get("answers", []), record.get("rule", {})
+    if not isinstance(answers, list) or not all(map(is_alternative, answers)):
+        yield '"answers" must be a list of accepted answers, each a text or several to occur in it'
+    elif "answers" in record and not answers:
+        yield '"answers" is empty; name at least one accepted answer, or give a "rule"'
+    yield from rule_problems(rule)
+
+
+def is_alternative(answer: object) -> bool:
+    """Whether an accepted answer is a text, or several texts that must all occur."""
+    texts = answer if isinstance(answer, list) else [answer]
+    return bool(texts) and all(isinstance(text, str) and text.strip() for text in texts)
+
+
+def rule_problems(rule: object) -> Iterator[str]:
+    """What is wrong with the rule for the answers to a prompt."""
+    if not isinstance(rule, dict):
+        yield f'"rule" is {type_name(rule)}; it must be an object such as {{"number": 42}}'
+        return
+    for name, value in rule.items():
+        if name not in RULES:
+            yield f"the rule {shortened(name)!r} is not known: use {', '.join(RULES)}"
+        elif not isinstance(value, RULES[name]) or isinstance(value, bool):
+            yield f"the rule {name!r} is {type_name(value)}"
+        elif isinstance(value, list) and not all(map(is_alternative, value)):
+            yield "the rule 'rejected' must be a list of texts"
+    if isinstance(pattern := rule.get("format"), str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"the rule 'format' is no regular expression ({error})"
+
+
 def question_problems(record: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a record as a question; see data_process/sample/evaluation.py."""
     if any(name not in record for name in QUESTION_FIELDS):
@@ -236,6 +295,7 @@ PROBLEMS: dict[Kind, Callable[[dict[str, Any]], Iterator[str]]] = {
     "text": text_problems,
     "conversations": conversation_problems,
     "preference": preference_problems,
+    "rl": rl_problems,
     "questions": question_problems,
     "any": no_problems,
 }

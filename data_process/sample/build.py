@@ -1,4 +1,4 @@
-"""The three files of the sample, made from one seed, and how much of everything they hold."""
+"""The four files of the sample, made from one seed, and how much of everything they hold."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from data_process.sample.conversations import CATEGORIES, make_conversations
 from data_process.sample.evaluation import make_evaluation
 from data_process.sample.pretraining import KINDS, make_texts
 from data_process.sample.questions import make_holdout
+from data_process.sample.reinforcement import make_prompts
 from data_process.sample.templates import AMOUNTS, LANGUAGES, Row, TextFile
 
 PRETRAIN_FILE = Path("pretrain", "pretrain_sample.jsonl")
 SFT_FILE = Path("sft", "sft_sample.jsonl")
+RL_FILE = Path("rl", "rl_sample.jsonl")
 EVAL_FILE = Path("eval", "eval_sample.jsonl")
 
 
 @dataclass(frozen=True)
 class Amounts:
-    """How many records of each kind the sample holds; the last two are for each language."""
+    """How many records of each kind the sample holds; all but the first are for each language."""
 
     texts: dict[str, dict[str, int]]  # kind -> language -> texts of the pretraining file
     conversations: dict[str, int]  # category -> conversations of the SFT file
+    prompts: dict[str, int]  # category -> prompts of the RL file
     questions: dict[str, int]  # category -> held-out questions of the eval file
 
 
@@ -39,7 +42,7 @@ def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
     """
     file = TextFile(path)
     texts = by_name(file.table("texts", "kind", *LANGUAGES), "kind", KINDS)
-    columns = ("category", "training", "held_out")
+    columns = ("category", "training", "rl", "held_out")
     chats = by_name(file.table("conversations", *columns), "category", CATEGORIES)
 
     def scaled(row: Row, column: str) -> int:
@@ -48,6 +51,7 @@ def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
     return Amounts(
         texts={n: {code: scaled(row, code) for code in LANGUAGES} for n, row in texts.items()},
         conversations={name: scaled(row, "training") for name, row in chats.items()},
+        prompts={name: scaled(row, "rl") for name, row in chats.items() if row.count("rl")},
         questions={name: row.count("held_out") for name, row in chats.items()},
     )
 
@@ -72,7 +76,8 @@ def build_sample(amounts: Amounts, seed: int) -> dict[Path, list[dict[str, Any]]
     training_text = "\n".join(texts + [m["content"] for c in sft for m in c["conversations"]])
     rng = random.Random(f"eval {seed}")
     evaluation = make_evaluation(holdout, amounts.questions, training_text, rng)
-    return {PRETRAIN_FILE: pretrain, SFT_FILE: sft, EVAL_FILE: evaluation}
+    prompts = make_prompts(holdout, amounts.prompts, random.Random(f"rl {seed}"))
+    return {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
 
 
 def to_jsonl(records: list[dict[str, Any]]) -> bytes:

@@ -177,16 +177,17 @@ class QuestionWriter(Writer):
             category = self.rng.choice(("capital", "colour"))
         question = self._held_question(category, RULE_KINDS[kind])
         conversation = Conversation(rule.system, [self.turn_under(rule, question)])
-        return Exam(conversation, *self._criteria(rule, question.fact))
+        return Exam(conversation, *criteria_of(self, rule, question.fact))
 
-    def _criteria(self, rule: Rule, fact: Fact) -> tuple[Accepted, Collection[str]]:
-        """What the answer under a rule must contain, and must not."""
-        if rule.kind == "one word":
-            return ((fact.short,),), self.texts.chat.lines("one word: rejected")
-        if rule.kind == "other language":
-            return self.holdout.in_other_language(fact).accepted, (fact.short,)
-        mark = rule.word.rstrip("!！")
-        return tuple((*option, mark) for option in fact.accepted), ()
+
+def criteria_of(writer: Writer, rule: Rule, fact: Fact) -> tuple[Accepted, Collection[str]]:
+    """What the answer under a rule must contain, and must not."""
+    if rule.kind == "one word":
+        return ((fact.short,),), writer.texts.chat.lines("one word: rejected")
+    if rule.kind == "other language":
+        return writer.holdout.in_other_language(fact).accepted, (fact.short,)
+    mark = rule.word.rstrip("!！")
+    return tuple((*option, mark) for option in fact.accepted), ()
 
 
 def make_evaluation(

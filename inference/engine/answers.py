@@ -64,6 +64,8 @@ class GenerationResult:
     """Tokens of the prompt whose keys and values were in the cache already."""
     seconds: float = field(default=0.0, compare=False)
     """From the request to the end."""
+    stop_token: Token | None = None
+    """The one that ended it, where a token did."""
 
     @property
     def ids(self) -> list[int]:
@@ -85,6 +87,7 @@ class GenerationOutput:
         self.finish_reason: FinishReason | None = None
         """Why it ended; None while it is being generated."""
         self.cut_by: CutBy | None = None
+        self.stop_token: Token | None = None
         self.tail = ""
         """Text finalised by the end alone: what was held back until then."""
         self.cached_tokens = 0
@@ -133,6 +136,7 @@ class GenerationOutput:
             len(self.request.prompt),
             self.cached_tokens,
             self.seconds,
+            self.stop_token,
         )
 
 

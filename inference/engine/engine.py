@@ -323,10 +323,12 @@ class Engine:
         """
         output = slot.output
         assert output
+        made = with_logprobs(token, logits, output.request.top_logprobs)
         if token in output.request.stop_ids:
+            output.stop_token = made
             output.finish("stop")
             return
-        output.append(with_logprobs(token, logits, output.request.top_logprobs))
+        output.append(made)
         slot.pending = [token]
         if slot.seen is not None:
             slot.seen[token] = True
@@ -351,11 +353,13 @@ def generate_batch(
     batch_size: int = 64,
     native: bool = True,
     stopped: Callable[[], bool] = lambda: False,
+    top_logprobs: int | None = None,
 ) -> list[GenerationResult]:
     """Continues many prompts, batch_size at a time, by an engine of their own; results in the
     prompts' order, or none when it was stopped before its end.
 
-    With a seed, prompt i is continued with the seed seed + i.
+    With a seed, prompt i is continued with the seed seed + i. See GenerationRequest for
+    top_logprobs.
 
     Raises:
         UserError: a prompt fills the context.
@@ -366,7 +370,11 @@ def generate_batch(
     length = min(longest, model.config.max_position_embeddings)
     engine = Engine(model, slots=min(batch_size, len(prompts)), max_length=length, native=native)
     outputs = [
-        engine.submit(GenerationRequest(prompt, with_seed(sampling, number), stop_ids))
+        engine.submit(
+            GenerationRequest(
+                prompt, with_seed(sampling, number), stop_ids, top_logprobs=top_logprobs
+            )
+        )
         for number, prompt in enumerate(prompts)
     ]
     while engine.busy:

@@ -66,7 +66,8 @@ def penalise_counts(logits: Tensor, counts: Tensor, sampling: SamplingConfig) ->
 
 
 def candidates(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """The tokens that temperature, top-k, top-p and min-p leave, likeliest first.
+    """The tokens that temperature, top-k, top-p and min-p leave, likeliest first; when they leave
+    all, in the order of their ids.
 
     Returns:
         Ids and logits, both (batch, candidates); -inf for one that is left out.
@@ -74,6 +75,9 @@ def candidates(logits: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Tensor
     # softmax(z / t) is proportional to p^(1 / t): below 1 the likely become likelier.
     logits = logits / sampling.temperature  # (batch, vocab)
     width = logits.shape[-1]
+    if not 0 < sampling.top_k < width and sampling.top_p == 1 and not sampling.min_p:
+        # All of them: sorting a whole vocabulary would take as long as a small model's pass.
+        return torch.arange(width, device=logits.device).expand_as(logits), logits
     if 0 < sampling.top_k < width:
         last = logits.topk(sampling.top_k).values[:, -1:]  # (batch, 1)
         logits = logits.masked_fill(logits < last, -torch.inf)

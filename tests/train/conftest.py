@@ -39,7 +39,7 @@ class Workspace:
     path: Path
 
     def command(self, stage: str, *flags: str, output: str | None = None) -> list[str]:
-        """The command line of a stage (pretrain, sft or dpo), writing to the model directory
+        """The command line of a stage (pretrain, sft, dpo or grpo), writing to the model directory
         `output`."""
         directory = output or stage
         paths = [
@@ -53,6 +53,8 @@ class Workspace:
             paths.append("--pretrained_model_dir=pretrain")
         if stage == "dpo":
             paths += ["--preference_files=pairs.jsonl", "--init_from=start"]
+        if stage == "grpo":
+            paths += ["--rl_files=prompts.jsonl", "--init_from=start"]
         shape = SHAPE if stage == "pretrain" else ()
         script = str(ROOT / "train" / f"train_{stage}.py")
         chosen = ["--preset=nano", *shape, *SCHEDULE, *INTERVALS, *paths, *flags]

@@ -288,7 +288,7 @@ def train_llama(job: ClockedJob) -> Point:
     llama = build_llama(shape, job.contender.attention, device)
     step = LlamaTraining(llama, job.contender, job.config)
     order = RowOrder(len(rows), job.config.batch_size, job.config.seed)
-    batches = Prefetch(partial(step_batches, rows, order, job.config, World(device=device)))
+    batches = Prefetch(partial(step_batches, rows, order, job.config, World(device=device)), order)
     try:
         seconds, steps, finite = run_clocked(job, step, batches)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -61,6 +61,12 @@ class Batch:
     None: nothing."""
     step_sums: Tensor | None = None
     """What `Objective.step_sums` found, summed over the whole step."""
+    per_token: Tensor | None = None
+    """(rows, max_length, fields) float32, what an objective must know of each label; None:
+    nothing."""
+    log_probs: Tensor | None = None
+    """(rows, max_length) float32, what the first pass of an objective would give, where that is
+    known already; None: it is not."""
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, SoftTargets | None]:
@@ -69,11 +75,15 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device. To a GPU the copy runs beside what the GPU is doing."""
-        *tensors, soft = self.inputs
-        there = [None if t is None else moved(t, device) for t in (*tensors, self.sequences)]
-        targets = None if soft is None else SoftTargets(*(moved(part, device) for part in soft))
-        *inputs, sequences = there
-        return Batch(*inputs, soft_targets=targets, sequences=sequences)  # type: ignore[arg-type, misc]
+
+        def there(part: Any) -> Any:
+            if part is None:
+                return None
+            if isinstance(part, SoftTargets):
+                return SoftTargets(*(moved(tensor, device) for tensor in part))
+            return moved(part, device)
+
+        return Batch(**{name: there(part) for name, part in vars(self).items()})
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -253,23 +263,57 @@ def step_batches(
     return [rows.batch(chosen[first : first + count]) for first in range(0, share, count)]
 
 
-class Prefetch:
+class BatchSource:
+    """The micro-batches of a run, step by step."""
+
+    def __call__(self, step: int) -> list[Batch]:
+        """Those of a step (from 0); none when a signal came before they were made."""
+        raise NotImplementedError
+
+    def rows_of(self, step: int) -> list[int]:
+        """The numbers of the rows, or prompts, that a step comes from."""
+        raise NotImplementedError
+
+    def facts(self) -> Mapping[str, float]:
+        """What is logged with the step whose batches came last."""
+        return {}
+
+    def measure(self) -> tuple[dict[str, float], list[dict[str, str]]] | None:
+        """What it measures on held-out data, and samples; None: a signal came."""
+        return {}, []
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """What a checkpoint before a step must hold of it, keyed like rollout.0.labels."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """The reverse of `state`; the tensors are all those of a checkpoint."""
+
+    def close(self) -> None:
+        """Ends its work."""
+
+
+class Prefetch(BatchSource):
     """Loads step t + 1 in a thread while step t runs. A step is a function of its number alone, so
     there is no state to keep."""
 
-    def __init__(self, load: Callable[[int], list[Batch]]) -> None:
-        self.load = load
+    def __init__(self, load: Callable[[int], list[Batch]], order: RowOrder) -> None:
+        self.load, self.order = load, order
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
         self.ahead: tuple[int, Future[list[Batch]]] | None = None
 
     def __call__(self, step: int) -> list[Batch]:
-        """The batches of a step."""
+        """See BatchSource."""
         if self.ahead and self.ahead[0] == step:
             batches = self.ahead[1].result()
         else:
             batches = self.load(step)
         self.ahead = (step + 1, self.thread.submit(self.load, step + 1))
         return batches
+
+    def rows_of(self, step: int) -> list[int]:
+        """See BatchSource."""
+        return self.order.rows_of(step)
 
     def close(self) -> None:
         """Ends the thread."""

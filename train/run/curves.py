@@ -78,6 +78,13 @@ PANELS = (
             ("rejected_log_prob", "log p of rejected", 1),
         )
     ),
+    Panel("reward", "tokens", "reward in training"),
+    Panel(f"{HELD_OUT}pass_at_1", "tokens", "held out: pass@1 (%)", False, factor=100),
+    Panel(f"{HELD_OUT}pass_at_k", "tokens", "held out: pass@k (%)", False, factor=100),
+    Panel("no_signal", "tokens", "groups without signal (%)", factor=100, from_zero=True),
+    Panel("entropy", "tokens", "entropy (nats/token)", from_zero=True),
+    Panel("answer_length", "tokens", "tokens of an answer", from_zero=True),
+    Panel("sampler_difference", "tokens", "sampler - trainer (nats)", scale="log"),
     Panel(RATE, "tokens", "learning rate (×10⁻³)", factor=1e3, from_zero=True),
     Panel("grad_norm", "tokens", "gradient norm", scale="log", marks_skipped=True),
     Panel(SPEED, "tokens", "thousand tokens/s", factor=1e-3, from_zero=True),

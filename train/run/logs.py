@@ -38,9 +38,11 @@ LINES, LINE_EVERY_S = 20, 60
 LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
 HELD_OUT = "validation_"
-"""Before the names of an objective's metrics that were measured on held-out data."""
+"""Before the names of what is measured on held-out data."""
 MUON_RATE = "muon_learning_rate"
 """In metrics.jsonl only: a multiple of the learning rate in the exact log."""
+ROLLOUT = "rollout_seconds"
+"""In metrics.jsonl only: the part of a step's time in which answers were made and rewarded."""
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -72,8 +74,8 @@ class LogFiles:
         training line beyond it, and an evaluation at it, which is made again."""
         self.directory, self.writers = directory, writers or {}
         self.evaluations: dict[int, float] = {}
-        """The loss on held-out data by step, where the objective has its own; else bits per
-        byte."""
+        """Of each evaluation the loss on held-out data where the objective has its own, or the
+        share of right answers, negative; else bits per byte. The least is the best."""
         self.files: dict[str, IO[str]] = {}
         self.lines_sent = 0
         """Lines of metrics.jsonl that the writers have got."""
@@ -93,6 +95,8 @@ class LogFiles:
         if "bits_per_byte" in fields:
             quality = fields.get(f"{HELD_OUT}loss") or fields["bits_per_byte"]
             self.evaluations[fields["step"]] = quality
+        if f"{HELD_OUT}pass_at_1" in fields:
+            self.evaluations[fields["step"]] = -fields[f"{HELD_OUT}pass_at_1"]
         for name, writer in list(self.writers.items()):
             with switched_off_on_failure(name, self.writers):
                 writer.put(self.lines_sent, fields)
@@ -187,6 +191,8 @@ class RunLogger:
         self.first_step, self.total, self.earlier_seconds = step, total, seconds
         self.bits_per_byte: dict[str, float] = {}
         """Of the last evaluation."""
+        self.metrics: Mapping[str, float] = {}
+        """What else that measured."""
         dtype = getattr(torch, stage.config.dtype)
         self.peak = matmul_speed(world.device, dtype) * world.size
         """Operations a second of a matrix product here, measured."""
@@ -216,7 +222,7 @@ class RunLogger:
 
     def tokens_at(self, step: int) -> int:
         """Positions trained after a step."""
-        return step * self.stage.config.batch_size * self.stage.config.max_length
+        return step * self.stage.tokens_per_step
 
     def resume_clock(self) -> None:
         """What happened since the last step (an evaluation, a save) is not a step's time."""
@@ -225,10 +231,11 @@ class RunLogger:
     def log_step(self, record: Mapping[str, Any]) -> None:
         """Logs a step's record."""
         now = time.perf_counter()
-        speed = self.tokens_at(1) / (now - self.last)
+        tokens = record["trained_tokens"] if self.stage.rollouts else self.tokens_at(1)
+        speed = tokens / (now - self.last)
         self.last = now
         if self.log:
-            rate = {name: record[name] for name in (MUON_RATE,) if name in record}
+            rate = {name: record[name] for name in (MUON_RATE, ROLLOUT) if name in record}
             exact = exact_fields(record, self.tokens_at(record["step"]))
             self.log.write(exact, {**rate, **self.cost(speed)})
         self.show(record["step"], record["loss"], speed)
@@ -266,9 +273,9 @@ class RunLogger:
         samples: list[dict[str, str]],
         metrics: Mapping[str, float],
     ) -> None:
-        """Logs an evaluation: bits per byte over all ("all") and by script, samples, and the
-        objective's metrics on held-out data."""
-        self.bits_per_byte = bits_per_byte
+        """Logs an evaluation: bits per byte over all ("all") and by script, samples, and what else
+        was measured on held-out data."""
+        self.bits_per_byte, self.metrics = bits_per_byte, metrics
         if not self.log:
             return
         at = {"step": step, "tokens": self.tokens_at(step)}
@@ -282,16 +289,18 @@ class RunLogger:
         if samples:
             self.log.write({**at, "samples": samples}, seconds)
         groups = "  ".join(f"{n} {v:.3f}" for n, v in bits_per_byte.items() if n != "all")
-        self.echo(
-            f"step {step:>6}  validation {bits_per_byte['all']:.3f} bits per byte  ({groups})"
-        )
+        if bits_per_byte:
+            self.echo(
+                f"step {step:>6}  validation {bits_per_byte['all']:.3f} bits per byte  ({groups})"
+            )
         if metrics:
-            shown = "  ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in metrics.items())
-            self.echo(f"             held out: {shown}")
+            self.echo(f"step {step:>6}  held out: {in_words(metrics)}")
             if remark := self.stage.objective.remark(metrics):
                 self.echo(f"             {remark}")
         for sample in samples:
-            self.echo(f"             {one_line(sample['prompt'])} | {one_line(sample['text'])}")
+            reward = f"  [{sample['reward']}]" if "reward" in sample else ""
+            shown = f"{one_line(sample['prompt'])} | {one_line(sample['text'])}"
+            self.echo(f"             {shown}{reward}")
 
     def echo(self, line: str) -> None:
         """A line on the console, above the progress bar."""
@@ -305,7 +314,7 @@ class RunLogger:
         speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
         self.echo(
             f"{self.stage.name} done: {step} steps, {self.tokens_at(step) / 1e6:.2f}M tokens"
-            f"{speed}, {in_bits(self.bits_per_byte)}; the model is in "
+            f"{speed}, {in_words(self.metrics) or in_bits(self.bits_per_byte)}; the model is in "
             f"{self.stage.output_dir}"
         )
 
@@ -330,7 +339,7 @@ def exact_fields(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
     }
     if record["skipped"]:
         exact |= {"skipped": True, "skipped_steps": round(record["skipped_steps"])}
-    known = {"step", "learning_rate", MUON_RATE, *RECORD}
+    known = {"step", "learning_rate", MUON_RATE, ROLLOUT, *RECORD}
     return exact | {name: value for name, value in finite.items() if name not in known}
 
 
@@ -342,6 +351,11 @@ def without_nan(fields: Mapping[str, Any]) -> dict[str, Any]:
 def in_bits(measured: Mapping[str, float]) -> str:
     """The result of an evaluation in words."""
     return f"{measured['all']:.3f} bits per byte" if measured else "not measured"
+
+
+def in_words(metrics: Mapping[str, float]) -> str:
+    """What was measured on held-out data."""
+    return "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
 
 
 def one_line(text: str, longest: int = 200) -> str:

@@ -29,13 +29,11 @@ def announcement(stage: Stage, world: World, step: int, total: int, seconds: flo
     """What will happen: size, data, steps, memory, time; and where a run that continues stands,
     after so many seconds of training."""
     model, vocab_size = stage.model, stage.model.config.vocab_size
-    num_bytes = sum(group.num_bytes for group in stage.validation.values())
-    measured = f"{num_bytes:,} bytes" if stage.validation else "none"
     processes = f", {world.size} processes ({world.parallel})" if world.size > 1 else ""
     lines = [
         f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
         f"on {describe_machine(world.device)}{processes}",
-        f"  data: {stage.packing.sentence()}; validation: {measured}",
+        f"  data: {data_sentence(stage)}",
         f"  plan: {plan_sentence(stage, world, step, total, seconds)}",
     ]
     if stage.adapter:
@@ -51,10 +49,21 @@ def announcement(stage: Stage, world: World, step: int, total: int, seconds: flo
     return "\n".join(lines)
 
 
+def data_sentence(stage: Stage) -> str:
+    """What is trained on, and what is measured, in one line."""
+    if stage.rollouts:
+        return stage.rollouts.prompts.sentence()
+    num_bytes = sum(group.num_bytes for group in stage.validation.values())
+    measured = f"{num_bytes:,} bytes" if stage.validation else "none"
+    return f"{stage.packing.sentence()}; validation: {measured}"
+
+
 def plan_sentence(stage: Stage, world: World, step: int, total: int, seconds: float) -> str:
     """Steps, optimizer, format, memory and time in one line."""
     config = stage.config
     shape = stage.model.config
+    if stage.rollouts:  # how long answers will be, and so the time, is not known
+        return f"{stage.rollouts.plan(total)}, {config.optimizer}, {config.dtype}"
     parameters, trained = stage.model.num_parameters(), trained_parameters(stage.model)
     memory = estimated_bytes(shape, config, parameters, world.size, trained)
     steps, time = steps_and_time(stage, world, step, total, seconds)

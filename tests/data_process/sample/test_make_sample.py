@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from data_process.records.kinds import PROBLEMS
 from data_process.sample.build import (
     EVAL_FILE,
     PRETRAIN_FILE,
+    RL_FILE,
     SFT_FILE,
     build_sample,
     read_amounts,
@@ -108,7 +110,7 @@ def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path: P
     assert run_script(*arguments, cwd=tmp_path).returncode == 0
     again = run_script(*arguments, cwd=tmp_path)
     assert again.returncode == 0
-    assert again.stdout.count("already there") == 3
+    assert again.stdout.count("already there") == 4
     (tmp_path / SFT_FILE).write_text("mine\n", encoding="utf-8")
     refused = run_script(*arguments, cwd=tmp_path)
     assert refused.returncode != 0
@@ -162,6 +164,41 @@ def test_held_out_questions_are_not_in_the_training_files(
             assert prompts[-1] not in asked, item["id"]
             if len(prompts[-1]) > 12 and item["category"] != "greeting":
                 assert prompts[-1] not in told, item["id"]
+
+
+def test_the_prompts_of_reinforcement_learning_are_training_questions_only(
+    sample: Sample, conversations: list[Messages], questions: list[Record], holdout: Holdout
+) -> None:
+    prompts = sample[RL_FILE]
+    assert 2_000 < len(prompts) < 4_000
+    assert [found for record in prompts for found in PROBLEMS["rl"](record)] == []
+    held = {question.prompt for some in holdout.held_questions.values() for question in some}
+    held |= {item["messages"][-1]["content"] for item in questions if item["category"] == "story"}
+    asked = {m["content"] for c in conversations for m in c if m["role"] == "user"}
+    known = {q.prompt for some in holdout.questions.values() for q in some} | asked
+    exams = [item["messages"] for item in questions]
+    fresh = {name for names in holdout.held_names.values() for name in names}
+    statements = {e[0]["content"] for e in exams if len(e) > 2 and e[0]["role"] == "user"}
+    single = 0
+    for record in prompts:
+        turns = [m for m in record["conversations"] if m["role"] == "user"]
+        assert record["conversations"] not in exams
+        assert not {turn["content"] for turn in turns} & held
+        assert turns[0]["content"] not in statements
+        single += turns[-1]["content"] in known
+    assert single > 0.9 * len(prompts)
+    text = "\n".join(json.dumps(record, ensure_ascii=False) for record in prompts)
+    words = set(LATIN_WORD.findall(text))
+    assert not {name for name in fresh if name.isascii()} & words
+    chinese = {name for name in fresh if not name.isascii()}
+    answers = {answer for record in prompts for answer in map(str, record["answers"])}
+    assert not chinese & answers
+    for operator, pattern in ARITHMETIC:
+        for a, b in re.findall(pattern, text):
+            assert (int(a), operator, int(b)) not in holdout.held_triples
+    for story in (record for record in prompts if "min_characters" in record.get("rule", {})):
+        kind, name = story["answers"][0]
+        assert all((kind, name) not in some for some in holdout.held_stories.values())
 
 
 def test_held_out_names_are_nowhere_in_the_training_files(

@@ -48,7 +48,7 @@ def test_steps_come_in_any_order_and_the_next_one_is_loaded_ahead() -> None:
         loaded.append((step, threading.current_thread() is threading.main_thread()))
         return [Batch(torch.full((1, 1), step), torch.zeros(1, 1))]
 
-    prefetch = Prefetch(load)
+    prefetch = Prefetch(load, RowOrder(10, 1, 1))
     for step in (4, 5, 9):
         assert ids(prefetch(step)) == [[step]]
     prefetch.close()

@@ -1,0 +1,1 @@
+"""Answers that the model in training gives, and their rewards."""

@@ -1,0 +1,98 @@
+"""The prompts of reinforcement learning, read whole: a line of `training_data/rl/*.jsonl` each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import GRPOConfig, UserError
+from data_process.records.files import find_files
+from data_process.records.jsonl import Record, read_records
+from data_process.records.kinds import PROBLEMS, conversation_of
+from data_process.records.opening import shown
+from model.chat import render_prompt
+from model.tokenizer import EtudeTokenizer
+from train.rollouts.rewards import Rewards
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is to be answered."""
+
+    where: str
+    """file:line."""
+    record: dict[str, Any]
+    ids: list[int]
+
+    @property
+    def question(self) -> str:
+        """The last user's turn."""
+        return str(conversation_of(self.record)[-1]["content"])
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """All prompts of a run."""
+
+    train: Sequence[Prompt]
+    held_out: Sequence[Prompt]
+    left_out: int
+    """Prompts that leave no room for an answer."""
+    fingerprint: str
+    """sha256 of the records and of what is held out."""
+
+    def sentence(self) -> str:
+        """What there is, in one line."""
+        left = f", {self.left_out:,} left out: no room for an answer" if self.left_out else ""
+        return f"{len(self.train):,} prompts, {len(self.held_out):,} held out{left}"
+
+
+def read_prompts(
+    files: Sequence[Path], config: GRPOConfig, tokenizer: EtudeTokenizer, rewards: Rewards
+) -> Prompts:
+    """The prompts of files. Every validation_every-th is held out, or those of validation_files.
+
+    Raises:
+        UserError: a file is missing, a record is malformed or has nothing that a reward could judge
+            by (file:line), or there are too few prompts.
+    """
+    digest = hashlib.sha256()
+    every = 0 if config.validation_files else config.validation_every
+    records = [found for path in find_files(files) for found in read_records(path, PROBLEMS["rl"])]
+    named = find_files(config.validation_files)
+    measured = [found for path in named for found in read_records(path, PROBLEMS["rl"])]
+    for number, record in enumerate((*records, *measured)):
+        held = number >= len(records) or bool(every and number % every == every - 1)
+        digest.update(hashlib.sha256(record.raw.strip() + bytes([held])).digest())
+    held_out = measured or (records[every - 1 :: every] if every else [])
+    if every:
+        records = [r for number, r in enumerate(records) if number % every != every - 1]
+    room = config.max_length - config.max_new_tokens
+    kept = [
+        [
+            prompt
+            for record in some
+            if len((prompt := prompt_of(record, tokenizer, rewards)).ids) <= room
+        ]
+        for some in (records, held_out)
+    ]
+    left_out = len(records) + len(held_out) - sum(map(len, kept))
+    if not kept[0] or (held_out and not kept[1]):
+        why = "has room for an answer" if left_out else "is left for training"
+        raise UserError(
+            f"{shown(files[0])}: no prompt {why}; with --max_length {config.max_length} and "
+            f"--max_new_tokens {config.max_new_tokens} a prompt may have {room} tokens, and every "
+            f"{every}th is held out (--validation_every 0: none): change these, or add prompts"
+        )
+    return Prompts(kept[0], kept[1], left_out, digest.hexdigest())
+
+
+def prompt_of(record: Record, tokenizer: EtudeTokenizer, rewards: Rewards) -> Prompt:
+    """A record as a prompt; raises UserError when a reward could not judge its answers."""
+    where = f"{shown(record.path)}:{record.line}"
+    if problem := rewards.missing(record.value):
+        raise UserError(f"{where}: {problem}")
+    return Prompt(where, record.value, render_prompt(tokenizer, conversation_of(record.value)))

@@ -1,0 +1,325 @@
+"""Rollouts as batches: rollout k is a function of (seed, k, weights at its beginning).
+
+    prompts by (seed, k) -> answers by the engine -> rewards -> advantages within each group ->
+    rows, with the log-probabilities of the trainer's own pass -> the steps of the rollout
+
+So nothing of a run in which a rollout has ended needs to be kept to repeat the next one, and a
+checkpoint inside a rollout holds its rows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from config import GRPOConfig
+from inference.engine.native import LIBRARY
+from model.tokenizer import EtudeTokenizer
+from model.transformer import Etude
+from train.data.batches import Batch, BatchSource, RowOrder
+from train.distributed import World
+from train.objective import SummedLoss
+from train.objectives.policy import OLD, REFERENCE, SAMPLER
+from train.rollouts.answers import Answers, Sampler, advantages, has_signal, pass_rates
+from train.rollouts.prompts import Prompts
+from train.rollouts.rewards import Rewards
+from train.rollouts.rows import TOKENS_AT_ONCE, MicroBatches, Piece, packed
+
+STATE = "rollout.0."
+"""Before the names of the tensors in a checkpoint."""
+SAMPLES = 3
+HELD_OUT = 1 << 32
+"""In place of a rollout's number, for the seed of the held-out prompts."""
+
+
+@dataclass
+class Rollout:
+    """The answers of a rollout, ready to be trained."""
+
+    number: int
+    batches: MicroBatches
+    facts: Tensor
+    """(names,) float64, what is logged of it."""
+
+
+class Rollouts(BatchSource):
+    """Makes rollouts as the steps need them."""
+
+    def __init__(
+        self,
+        config: GRPOConfig,
+        prompts: Prompts,
+        rewards: Rewards,
+        tokenizer: EtudeTokenizer,
+        reference: Etude | None,
+    ) -> None:
+        """reference: the model of the KL term, where there is one."""
+        self.config, self.prompts, self.rewards = config, prompts, rewards
+        self.tokenizer, self.reference = tokenizer, reference
+        self.order = RowOrder(len(prompts.train), config.rollout_prompts, config.seed)
+        self.weights = torch.tensor(rewards.weights, dtype=torch.float64)
+        self.names = (
+            "reward",
+            *(f"reward_{name}" for name in rewards.names),
+            "no_signal",
+            "entropy",
+            "answer_length",
+            "ended",
+            "sampler_difference",
+        )
+        self.held: Rollout | None = None
+        self.in_vain = 0
+        """Rollouts without signal in a row."""
+        self.seconds = 0.0
+        """Time that the last step spent on its rollout."""
+
+    @property
+    def total_steps(self) -> int:
+        """See BatchSource."""
+        if self.config.max_steps is not None:
+            return self.config.max_steps
+        rollouts = (
+            len(self.prompts.train) * self.config.num_train_epochs / self.config.rollout_prompts
+        )
+        return max(1, math.ceil(rollouts)) * self.config.steps_per_rollout
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that the answers of a step may have."""
+        config = self.config
+        return config.batch_size * config.group_size * config.max_new_tokens
+
+    def plan(self, steps: int) -> str:
+        """See BatchSource."""
+        config = self.config
+        answers = config.rollout_prompts * config.group_size
+        return (
+            f"{steps} steps of {config.loss}, {config.steps_per_rollout} for each rollout of "
+            f"{config.rollout_prompts} prompts x {config.group_size} = {answers} answers"
+        )
+
+    def begin(
+        self,
+        loss: SummedLoss,
+        world: World,
+        stopped: Callable[[], bool],
+        echo: Callable[[str], None],
+    ) -> None:
+        """See BatchSource."""
+        self.loss, self.world, self.echo = loss, world, echo
+        if world.device.type == "cpu":  # else rollouts would change in the middle of a run
+            LIBRARY.prepare()
+            LIBRARY.wait()
+        self.sampler = Sampler(
+            self.config, loss.model, self.tokenizer, self.rewards, world, stopped
+        )
+        rows = TOKENS_AT_ONCE[world.device.type] // self.config.max_length
+        self.rows = max(1, rows // self.config.gradient_accumulation_steps)
+        self.reference_loss = None
+        if self.reference is not None:
+            self.reference_loss = SummedLoss(self.reference.to(world.device), loss.dtype)
+
+    def __call__(self, step: int) -> list[Batch]:
+        """See BatchSource."""
+        number, inside = divmod(step, self.config.steps_per_rollout)
+        began = time.perf_counter()
+        if self.held is None or self.held.number != number:
+            self.held = self.make(number, step)
+        self.seconds = time.perf_counter() - began
+        if self.held is None:
+            return []
+        parts = len(self.held.batches.counts)
+        world = self.world
+        return self.held.batches.of(inside % parts, inside == 0, world.rank, world.size)
+
+    def rows_of(self, step: int) -> list[int]:
+        """See BatchSource."""
+        return self.order.rows_of(step // self.config.steps_per_rollout)
+
+    def facts(self) -> dict[str, float]:
+        """See BatchSource."""
+        found = dict(zip(self.names, self.held.facts.tolist(), strict=True)) if self.held else {}
+        return {**found, "rollout_seconds": self.seconds}
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """See BatchSource."""
+        if self.held is None or not step % self.config.steps_per_rollout:
+            return {}
+        tensors = {**self.held.batches.tensors(), "facts": self.held.facts}
+        return {STATE + name: tensor for name, tensor in tensors.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """See BatchSource."""
+        found = {n.removeprefix(STATE): t for n, t in tensors.items() if n.startswith(STATE)}
+        if found:
+            facts, number = found.pop("facts"), step // self.config.steps_per_rollout
+            self.held = Rollout(number, MicroBatches.from_tensors(found), facts)
+
+    def make(self, number: int, step: int) -> Rollout | None:
+        """A rollout, made with the present weights; None: a signal came."""
+        rounds: list[tuple[Sequence[int], Answers]] = []
+        useful = 0
+        while len(rounds) < self.config.max_rounds and useful < self.config.rollout_prompts:
+            chosen = self.chosen(number, len(rounds))
+            prompts = [self.prompts.train[n] for n in chosen]
+            answers = self.sampler(prompts, self.seed_of(number, len(rounds)))
+            if answers is None:
+                return None
+            rounds.append((chosen, answers))
+            useful += int(has_signal(self.totals(answers)).sum())
+        if not useful:
+            self.say_in_vain(step, rounds[-1][1])
+        self.in_vain = 0 if useful else self.in_vain + 1
+        chosen = [n for some, _ in rounds for n in some]
+        answers = Answers(*map(torch.cat, zip(*(made for _, made in rounds), strict=True)))
+        batches = packed(self.pieces(chosen, answers), self.config.max_length, self.rows)
+        self.score(batches)
+        return Rollout(number, batches, self.measure_rollout(answers, batches))
+
+    def chosen(self, number: int, round_number: int) -> Sequence[int]:
+        """The prompts of a round of a rollout: the first takes them in their order, later ones at
+        random."""
+        if not round_number:
+            return self.order.rows_of(number)
+        generator = np.random.Generator(np.random.PCG64([self.config.seed, number, round_number]))
+        drawn: list[int] = generator.integers(
+            len(self.prompts.train), size=self.config.rollout_prompts
+        ).tolist()
+        return drawn
+
+    def seed_of(self, number: int, round_number: int) -> int:
+        """The seed of a round's first answer."""
+        sequence = np.random.SeedSequence([self.config.seed, number, round_number])
+        return int(sequence.generate_state(1, np.uint64)[0]) >> 1
+
+    def totals(self, answers: Answers) -> Tensor:
+        """(groups, group_size) the weighted sum of each answer's rewards."""
+        return (answers.rewards @ self.weights).view(-1, self.config.group_size)
+
+    def say_in_vain(self, step: int, answers: Answers) -> None:
+        """Says that a rollout has no signal: the first time, and at every tenth."""
+        if self.in_vain % 10:
+            return
+        mean = float(self.totals(answers).mean())
+        self.echo(
+            f"step {step + 1}: in no group of this rollout do the rewards differ (their mean is "
+            f"{mean:.2f}), so there is nothing to learn from it. If that lasts, take prompts that "
+            "the model gets right now and then, a larger --group_size, or another reward"
+        )
+
+    def pieces(self, chosen: Sequence[int], answers: Answers) -> list[list[Piece]]:
+        """What each step trains: of batch_size groups those with a signal (with a KL term, all).
+        Those that are left out count in the step's mean, unless others were drawn for them."""
+        config, size = self.config, self.config.group_size
+        totals = self.totals(answers)
+        signal = has_signal(totals)
+        drawn = config.max_rounds > 1
+        groups = [n for n in range(len(chosen)) if signal[n] or not drawn]
+        groups = groups[: config.rollout_prompts]
+        found = advantages(totals, config.scale_rewards).float().flatten()
+        steps = []
+        for first in range(0, config.rollout_prompts, config.batch_size):
+            mine = groups[first : first + config.batch_size]
+            kept = [n for n in mine if signal[n] or config.beta]
+            numbers = [n * size + m for n in kept for m in range(size)]
+            lengths = answers.lengths
+            counted = [n * size + m for n in mine for m in range(size)]
+            norm = self.norm(lengths[counted], lengths[numbers])
+            steps.append(
+                [
+                    self.piece(self.prompts.train[chosen[n // size]].ids, answers, n, found, norm)
+                    for n in numbers
+                ]
+            )
+        return steps
+
+    def norm(self, counted: Tensor, trained: Tensor) -> float:
+        """What each trained answer, or token, counts for in a step's mean: more than 1 where some
+        are left out because their advantage is 0.
+
+        Args:
+            counted: (answers,) lengths of the step's answers.
+            trained: (some answers,) of those that are trained.
+        """
+        if not len(trained):
+            return 1.0
+        if self.config.mean_of == "token":
+            return float(counted.sum() / trained.sum())
+        return len(counted) / len(trained)
+
+    def piece(
+        self, prompt: Sequence[int], answers: Answers, number: int, found: Tensor, norm: float
+    ) -> Piece:
+        """An answer with what is known of its tokens so far."""
+        length = int(answers.lengths[number])
+        share = 1.0 if self.config.mean_of == "token" else 1.0 / length
+        scale = 1.0 / self.config.max_new_tokens if self.config.mean_of == "length" else share
+        known = torch.tensor([float(found[number]), 0.0, 0.0, 0.0, scale, share * norm])
+        facts = known.repeat(length, 1)  # in the order of FIELDS
+        facts[:, SAMPLER] = answers.log_probs[number, :length]
+        return Piece(prompt, answers.tokens[number, :length], facts)
+
+    @torch.no_grad()
+    def score(self, batches: MicroBatches) -> None:
+        """Enters the log-probabilities of the trainer's own pass, and those under the reference."""
+        passes = [(OLD, self.loss)]
+        if self.reference_loss is not None:
+            passes.append((REFERENCE, self.reference_loss))
+        count, world = len(batches.labels), self.world
+        found = torch.zeros(*batches.labels.shape, len(passes), device=world.device)
+        begin = 0
+        for size in batches.counts.tolist():  # as `MicroBatches.of` shares them out
+            for number in range(begin + world.rank, begin + size, world.size):
+                batch = batches.at(number).to(world.device)
+                for place, (_, loss) in enumerate(passes):
+                    found[number, ..., place] = -loss(*batch.inputs, per_token=True)
+            begin += size
+        assert begin == count
+        found = world.sum(found).cpu()
+        for place, (name, _) in enumerate(passes):
+            batches.per_token[..., name] = found[..., place]
+
+    def measure_rollout(self, answers: Answers, batches: MicroBatches) -> Tensor:
+        """What is logged of a rollout, in the order of `names`. The entropy of the model's
+        distribution is the mean of -log p of what was sampled from it."""
+        totals, there = self.totals(answers), answers.is_there
+        trained = batches.labels >= 0
+        old, sampled = batches.per_token[..., OLD], batches.per_token[..., SAMPLER]
+        difference = (old - sampled).abs()[trained]
+        numbers = [
+            totals.mean(),
+            *answers.rewards.mean(dim=0),
+            1 - has_signal(totals).double().mean(),
+            -answers.log_probs[there].double().mean(),
+            answers.lengths.double().mean(),
+            answers.ended.mean(),
+            difference.amax() if len(difference) else torch.tensor(math.nan),
+        ]
+        return torch.stack([number.double() for number in numbers])
+
+    def measure(self) -> tuple[dict[str, float], list[dict[str, str]]] | None:
+        """See BatchSource. An answer passes when its first reward is 1 or more."""
+        every = max(1, -(-len(self.prompts.held_out) // self.config.validation_prompts))
+        prompts = self.prompts.held_out[::every]
+        if not prompts:
+            return {}, []
+        answers = self.sampler(prompts, self.seed_of(HELD_OUT, 0))
+        if answers is None:
+            return None
+        size = self.config.group_size
+        passed = (answers.rewards[:, 0] >= 1).view(-1, size)
+        samples = []
+        for number in range(min(SAMPLES, len(prompts))):
+            reward = float(self.totals(answers)[number, 0])
+            text = answers.text(number * size, self.tokenizer)
+            samples.append(
+                {"prompt": prompts[number].question, "text": text, "reward": f"{reward:.3g}"}
+            )
+        measured = {**pass_rates(passed), "reward": float(self.totals(answers).mean())}
+        return measured, samples if self.config.sample_tokens else []

@@ -1,0 +1,95 @@
+"""Reinforcement learning with verifiable rewards: `python train_grpo.py --preset nano`, by GRPO,
+CISPO or GSPO.
+
+Starts from the fine-tuned model (or that of --init_from), answers the prompts of --rl_files several
+times each, and makes likelier what was rewarded more than the other answers to the same prompt. The
+same command, run again after anything, continues where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cli import parse_config, run_script, settings_text
+from config import EtudeConfig
+
+if TYPE_CHECKING:
+    from train.distributed import World
+    from train.stage import Stage
+
+PARTS = ("grpo", "lora", "paths")
+"""The parts of the config that this stage uses."""
+
+
+def main() -> int:
+    """Reads the command line, loads the model and the prompts, and trains; the exit code is that of
+    `train.trainer.train`."""
+    config = parse_config(PARTS, __doc__)
+    from train.distributed import join_world  # heavy modules come after the command line
+    from train.run.limits import out_of_memory_explained
+    from train.trainer import train
+
+    settings, output_dir = config.grpo, config.paths.grpo_model_dir
+    with (
+        join_world(settings.device, settings.parallel) as world,
+        out_of_memory_explained(settings, output_dir),
+    ):
+        return train(reinforcing(config, world), world)
+
+
+def reinforcing(config: EtudeConfig, world: World) -> Stage:
+    """What reinforcement learning brings to the loop: the model to start from, and rollouts on the
+    prompts."""
+    import copy
+
+    from model.directory.pretrained import load_pretrained, weights_sha256
+    from model.directory.storage import sha256_of
+    from train.objectives.policy import Policy
+    from train.rollouts.prompts import read_prompts
+    from train.rollouts.rewards import Rewards
+    from train.rollouts.rollouts import Rollouts
+    from train.rollouts.rows import no_rows
+    from train.run.limits import refuse_too_large
+    from train.run.start import refuse_long_rows, refuse_own_directory
+    from train.stage import Stage, with_adapter
+
+    settings, paths = config.grpo, config.paths
+    start = settings.init_from or paths.sft_model_dir
+    refuse_own_directory(start, paths.grpo_model_dir)
+    model, tokenizer = load_pretrained(start)
+    refuse_long_rows(settings.max_length, model.config)
+    rewards = Rewards(settings)
+    prompts = read_prompts(paths.rl_files, settings, tokenizer, rewards)
+    refuse_too_large(model.config, settings, world, config.lora)
+    reference = copy.deepcopy(model) if settings.beta else None
+    own = {"reward file": sha256_of(settings.reward_file)} if settings.reward_file else {}
+    rows, packing = no_rows(settings.max_length)
+    stage = Stage(
+        name="grpo",
+        config=settings,
+        model=model,
+        tokenizer=tokenizer,
+        rows=rows,
+        packing=packing,
+        validation={},
+        output_dir=paths.grpo_model_dir,
+        is_chat=True,
+        fingerprints={
+            "data": prompts.fingerprint,
+            "tokenizer": tokenizer.fingerprint,
+            "model to start from": weights_sha256(start),
+            **own,
+        },
+        objective=Policy(settings),
+        settings=settings_text(config, PARTS),
+        rollouts=Rollouts(settings, prompts, rewards, tokenizer, reference),
+    )
+    return with_adapter(stage, config.lora, start)
+
+
+if __name__ == "__main__":
+    run_script(main)
