@@ -430,7 +430,7 @@ class LoraConfig(Settings):
     2312.03732)."""
     use_dora: bool = False
     """Train the length of each row of a layer's weight apart from its direction (DoRA, arXiv
-    2402.09353): a third slower."""
+    2402.09353): a fifth slower than without."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
