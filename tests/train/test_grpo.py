@@ -435,3 +435,14 @@ def test_a_finished_run_draws_its_curves_and_says_so_when_asked_again(place: Wor
     code, output = run_warm(command, place.path)
     assert code == 0
     assert "grpo is complete: 4 steps, pass at 1 " in output
+
+
+def test_an_adapter_answers_and_is_trained(place: Workspace) -> None:
+    more = ("--max_steps=4", "--lora_rank=4", "--beta=0.1", "--num_iterations=2")
+    code, output = run_warm(place.command("grpo", *flags(*more)), place.path)
+    assert code == 0, output
+    assert (place.path / "grpo" / "adapter_model.safetensors").is_file()
+    steps = [line for line in log_of(place.path / "grpo") if "loss" in line]
+    assert steps[0]["kl"] == 0
+    assert steps[1]["kl"] > 0
+    assert all(step["sampler_difference"] <= 2e-5 for step in steps)

@@ -311,10 +311,14 @@ class RunLogger:
         """Prints what this start of the run did."""
         seconds, steps = time.perf_counter() - self.began, step - self.first_step
         tokens = self.tokens_at(steps)
-        speed = f" in {duration(seconds)} ({tokens / seconds:,.0f} tokens/s)" if steps else ""
+        speed = f" in {duration(seconds)}" if steps else ""
+        much = ""
+        if not self.stage.rollouts:  # whose answers end when they end
+            much = f", {self.tokens_at(step) / 1e6:.2f}M tokens"
+            speed += f" ({tokens / seconds:,.0f} tokens/s)" if steps else ""
         self.echo(
-            f"{self.stage.name} done: {step} steps, {self.tokens_at(step) / 1e6:.2f}M tokens"
-            f"{speed}, {in_words(self.metrics) or in_bits(self.bits_per_byte)}; the model is in "
+            f"{self.stage.name} done: {step} steps{much}{speed}, "
+            f"{in_words(self.metrics) or in_bits(self.bits_per_byte)}; the model is in "
             f"{self.stage.output_dir}"
         )
 
