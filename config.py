@@ -44,6 +44,11 @@ AverageName = Literal["answer", "token", "length"]
 class UserError(Exception):
     """A mistake of the user's, in one sentence: where, what is wrong, what to do."""
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str]]:
+        """Between processes its sentence counts: kinds of it take other arguments, with which an
+        executor that waits for a task would never read the answer."""
+        return UserError, (str(self),)
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,7 @@ from config import (
     declared_ranges,
     divisors,
 )
+from data_process.records.jsonl import BadRecord, EmptyFile
 from model.transformer import Etude
 from tool.settings import TimeToQualityConfig
 
@@ -141,3 +144,10 @@ def test_output_is_utf8_and_not_held_back_also_in_a_pipe_of_another_locale() -> 
         [sys.executable, "-c", code], capture_output=True, env=environment, check=False
     )
     assert done.stdout.decode("utf-8").strip() == "你好"
+
+
+def test_every_mistake_crosses_processes_as_its_sentence() -> None:
+    for mistake in (UserError("a"), BadRecord("f.jsonl:1", ["not JSON"]), EmptyFile(Path("f"))):
+        again = pickle.loads(pickle.dumps(mistake))
+        assert isinstance(again, UserError)
+        assert str(again) == str(mistake)
