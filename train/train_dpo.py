@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import parse_config, run_script, settings_text
+from cli import run_script, settings_text
 from config import EtudeConfig
+from train.run.script import run_stage
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -25,39 +26,24 @@ PARTS = ("dpo", "lora", "paths")
 
 
 def main() -> int:
-    """Reads the command line, loads the model, tokenises, packs and trains; the exit code is that
-    of `train.trainer.train`."""
-    config = parse_config(PARTS, __doc__)
-    from train.distributed import join_world  # heavy modules come after the command line
-    from train.run.limits import out_of_memory_explained
-    from train.trainer import train
-
-    settings, output_dir = config.dpo, config.paths.dpo_model_dir
-    with (
-        join_world(settings.device, settings.parallel) as world,
-        out_of_memory_explained(settings, output_dir),
-    ):
-        return train(preferring(config, world), world)
+    """Learns from preferences; see `run_stage`."""
+    return run_stage(preferring, "dpo", "dpo_model_dir", PARTS, __doc__)
 
 
 def preferring(config: EtudeConfig, world: World) -> Stage:
     """What learning from preferences brings to the loop: the model to start from, and pairs of
     answers packed whole, with their log-probabilities under that model."""
-    from model.directory.pretrained import load_pretrained, weights_sha256
+    from model.directory.pretrained import weights_sha256
     from train.data.token_files import tokenised_data
     from train.distributed import main_first
     from train.objectives.pairs import Reference, held_out_pairs, pack_pairs
     from train.objectives.preference import Preference
-    from train.run.limits import refuse_too_large
-    from train.run.start import refuse_long_rows, refuse_own_directory
+    from train.run.start import starting_model
     from train.stage import make_stage
 
     settings, paths = config.dpo, config.paths
     start = settings.init_from or paths.sft_model_dir
-    refuse_own_directory(start, paths.dpo_model_dir)
-    model, tokenizer = load_pretrained(start)
-    refuse_long_rows(settings.max_length, model.config)
-    refuse_too_large(model.config, settings, world, config.lora)
+    model, tokenizer = starting_model(start, paths.dpo_model_dir, settings, world, config.lora)
     with main_first(world):
         data = tokenised_data(
             "labelled" if settings.loss == "kto" else "preference",

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import parse_config, run_script, settings_text
+from cli import run_script, settings_text
 from config import EtudeConfig
+from train.run.script import run_stage
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -26,19 +27,8 @@ PARTS = ("grpo", "lora", "paths")
 
 
 def main() -> int:
-    """Reads the command line, loads the model and the prompts, and trains; the exit code is that of
-    `train.trainer.train`."""
-    config = parse_config(PARTS, __doc__)
-    from train.distributed import join_world  # heavy modules come after the command line
-    from train.run.limits import out_of_memory_explained
-    from train.trainer import train
-
-    settings, output_dir = config.grpo, config.paths.grpo_model_dir
-    with (
-        join_world(settings.device, settings.parallel) as world,
-        out_of_memory_explained(settings, output_dir),
-    ):
-        return train(reinforcing(config, world), world)
+    """Learns from rewards; see `run_stage`."""
+    return run_stage(reinforcing, "grpo", "grpo_model_dir", PARTS, __doc__)
 
 
 def reinforcing(config: EtudeConfig, world: World) -> Stage:
@@ -46,25 +36,21 @@ def reinforcing(config: EtudeConfig, world: World) -> Stage:
     prompts."""
     import copy
 
-    from model.directory.pretrained import load_pretrained, weights_sha256
+    from model.directory.pretrained import weights_sha256
     from model.directory.storage import sha256_of
     from train.objectives.policy import Policy
     from train.rollouts.prompts import read_prompts
     from train.rollouts.rewards import Rewards
     from train.rollouts.rollouts import Rollouts
     from train.rollouts.rows import no_rows
-    from train.run.limits import refuse_too_large
-    from train.run.start import refuse_long_rows, refuse_own_directory
+    from train.run.start import starting_model
     from train.stage import Stage, with_adapter
 
     settings, paths = config.grpo, config.paths
     start = settings.init_from or paths.sft_model_dir
-    refuse_own_directory(start, paths.grpo_model_dir)
-    model, tokenizer = load_pretrained(start)
-    refuse_long_rows(settings.max_length, model.config)
+    model, tokenizer = starting_model(start, paths.grpo_model_dir, settings, world, config.lora)
     rewards = Rewards(settings)
     prompts = read_prompts(paths.rl_files, settings, tokenizer, rewards)
-    refuse_too_large(model.config, settings, world, config.lora)
     reference = copy.deepcopy(model) if settings.beta else None
     own = {"reward file": sha256_of(settings.reward_file)} if settings.reward_file else {}
     rows, packing = no_rows(settings.max_length)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import parse_config, run_script, settings_text
+from cli import run_script, settings_text
 from config import EtudeConfig
+from train.run.script import run_stage
 
 if TYPE_CHECKING:
     from train.distributed import World
@@ -25,19 +26,8 @@ PARTS = ("model", "pretrain", "lora", "paths")
 
 
 def main() -> int:
-    """Reads the command line, tokenises, packs and trains; the exit code is that of
-    `train.trainer.train`."""
-    config = parse_config(PARTS, __doc__)
-    from train.distributed import join_world  # heavy modules come after the command line
-    from train.run.limits import out_of_memory_explained
-    from train.trainer import train
-
-    settings, output_dir = config.pretrain, config.paths.pretrained_model_dir
-    with (
-        join_world(settings.device, settings.parallel) as world,
-        out_of_memory_explained(settings, output_dir),
-    ):
-        return train(pretraining(config, world), world)
+    """Pretrains; see `run_stage`."""
+    return run_stage(pretraining, "pretrain", "pretrained_model_dir", PARTS, __doc__)
 
 
 def pretraining(config: EtudeConfig, world: World) -> Stage:

@@ -263,16 +263,16 @@ def step_batches(
     return [rows.batch(chosen[first : first + count]) for first in range(0, share, count)]
 
 
-class BatchSource:
+class BatchSource(ABC):
     """The micro-batches of a run, step by step."""
 
+    @abstractmethod
     def __call__(self, step: int) -> list[Batch]:
         """Those of a step (from 0); none when a signal came before they were made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows_of(self, step: int) -> list[int]:
         """The numbers of the rows, or prompts, that a step comes from."""
-        raise NotImplementedError
 
     def facts(self) -> Mapping[str, float]:
         """What is logged with the step whose batches came last."""
@@ -286,10 +286,10 @@ class BatchSource:
         """What a checkpoint before a step must hold of it, keyed like rollout.0.labels."""
         return {}
 
-    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:  # noqa: B027  # optional
         """The reverse of `state`; the tensors are all those of a checkpoint."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # optional
         """Ends its work."""
 
 

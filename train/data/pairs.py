@@ -8,43 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.data.batches import IGNORED, Batch, PackedRows, TokenRows
+from train.data.batches import IGNORED, Batch, ChosenRows, PackedRows
 
 REFERENCE, WANTED = range(2)
 """The fields of `Batch.sequences`: the log-probability of an answer under the reference (NaN where
 it is not known), and 1, or 0 for an answer that is labelled as bad."""
 
 
-class PairRows(TokenRows):
+class PairRows(ChosenRows):
     """Rows of pairs."""
 
     def __init__(
         self, packed: PackedRows, wanted: NDArray[np.bool_], reference: NDArray[np.float32]
     ) -> None:
         """The pieces of `packed` are pairs; wanted is (pieces,), reference (pieces, 2)."""
-        super().__init__(packed.max_length, packed.border, False, untrained=packed.untrained)
+        super().__init__(packed, range(len(packed)))
         self.packed = packed
         labels = np.repeat(wanted[:, None], 2, axis=1)  # (pieces, 2)
         self.facts = np.stack([reference, labels], axis=2).astype(np.float32)  # (pieces, 2, fields)
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.packed)
-
-    def row(self, number: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """See TokenRows."""
-        return self.packed.row(number)
-
-    def borders(self, inputs: Tensor, marks: Tensor) -> Tensor:
-        """See TokenRows."""
-        return self.packed.borders(inputs, marks)
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The named rows, with what is known of their answers."""

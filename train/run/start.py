@@ -1,14 +1,32 @@
-"""What a run starts from: the weights of another model (--init_from)."""
+"""What a run starts from: the weights of another model."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from config import PRESETS, EtudeConfig, ModelConfig, PathConfig, UserError
+from config import PRESETS, EtudeConfig, LoraConfig, ModelConfig, PathConfig, TrainConfig, UserError
 from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+from train.distributed import World
+from train.run.limits import refuse_too_large
+
+
+def starting_model(
+    start: Path, output_dir: Path, settings: TrainConfig, world: World, lora: LoraConfig
+) -> tuple[Etude, EtudeTokenizer]:
+    """The model and the tokenizer that a stage after pretraining starts from.
+
+    Raises:
+        UserError: there is no model, it is the one to write, or a step does not fit: in its context
+            or in memory.
+    """
+    refuse_own_directory(start, output_dir)
+    model, tokenizer = load_pretrained(start)
+    refuse_long_rows(settings.max_length, model.config)
+    refuse_too_large(model.config, settings, world, lora)
+    return model, tokenizer
 
 
 def initial_model(directory: Path, config: EtudeConfig) -> tuple[Etude, EtudeTokenizer]:
