@@ -81,7 +81,8 @@ class Rollouts(BatchSource):
 
     @property
     def total_steps(self) -> int:
-        """See BatchSource."""
+        """Steps of a run: enough that every prompt is answered num_train_epochs times, or
+        max_steps."""
         if self.config.max_steps is not None:
             return self.config.max_steps
         rollouts = (
@@ -96,7 +97,7 @@ class Rollouts(BatchSource):
         return config.batch_size * config.group_size * config.max_new_tokens
 
     def plan(self, steps: int) -> str:
-        """See BatchSource."""
+        """What a run of so many steps does, for its start."""
         config = self.config
         answers = config.rollout_prompts * config.group_size
         return (
@@ -111,7 +112,14 @@ class Rollouts(BatchSource):
         stopped: Callable[[], bool],
         echo: Callable[[str], None],
     ) -> None:
-        """See BatchSource."""
+        """Takes what a start of the run brings: before anything else is asked for.
+
+        Args:
+            loss: the model in training, with its loss.
+            world: the processes.
+            stopped: whether a signal came.
+            echo: prints a line.
+        """
         self.loss, self.world, self.echo = loss, world, echo
         if world.device.type == "cpu":  # else rollouts would change in the middle of a run
             LIBRARY.prepare()
