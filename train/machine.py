@@ -146,7 +146,7 @@ def refuse_full_disk(directory: Path, needed: int, what: str, way: str) -> None:
     if needed > free:
         raise UserError(
             f"{directory}: {what} need about {in_bytes(needed)} and {in_bytes(free)} are free "
-            f"there: make room, {way}"
+            f"there: free some space, {way}"
         )
 
 

@@ -85,8 +85,8 @@ def read_prompts(
         also = f", and every {every}th is held out (--validation_every 0: none)" if every else ""
         raise UserError(
             f"{shown(files[0])}: no prompt {why}; with --max_length {config.max_length} and "
-            f"--max_new_tokens {config.max_new_tokens} a prompt may have {room} tokens{also}: change "
-            "these, or add prompts"
+            f"--max_new_tokens {config.max_new_tokens} a prompt may have {room} tokens{also}: "
+            "change these, or add prompts"
         )
     return Prompts(kept[0], kept[1], left_out, digest.hexdigest())
 
