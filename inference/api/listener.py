@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import signal
 import socket
 from collections.abc import Callable
 from http import HTTPStatus
@@ -135,8 +136,8 @@ class Listener(uvicorn.Server):
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Answers a signal at once; a second one cuts what still runs."""
-        if not self.should_exit:
+        """Answers Ctrl-C at once; a second signal cuts what still runs."""
+        if sig == signal.SIGINT and not self.should_exit:
             seconds = self.service.config.shutdown_seconds
             say(f"stopping; answers have {seconds:g} s to end, Ctrl-C again cuts them")
         super().handle_exit(sig, frame)
