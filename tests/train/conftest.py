@@ -6,13 +6,18 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
-from config import ROOT
+from config import ROOT, ModelConfig
+from model.directory.pretrained import model_files, weights_of
+from model.directory.storage import write_directory
 from model.tokenizer import EtudeTokenizer, tokenizer_json
+from model.transformer import Etude
 
 SHAPE = (
     "--hidden_size=32",
@@ -37,6 +42,19 @@ class Workspace:
     """A folder with data and a tokenizer."""
 
     path: Path
+
+    def write(self, name: str, records: Sequence[object]) -> None:
+        """Writes a JSONL file."""
+        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        (self.path / name).write_text(text, encoding="utf-8")
+
+    def add_start(self, tokenizer: EtudeTokenizer) -> None:
+        """Writes a chat model with random weights, `start`."""
+        shape = ModelConfig(len(tokenizer), 32, 64, 2, 2, 1, 128)
+        model = Etude(shape)
+        model.initialize(torch.Generator().manual_seed(1))
+        files = model_files(shape, weights_of(model), tokenizer, {}, is_chat=True)
+        write_directory(self.path / "start", files)
 
     def command(self, stage: str, *flags: str, output: str | None = None) -> list[str]:
         """The command line of a stage (pretrain, sft, dpo or grpo), writing to the model directory

@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from config import DPOConfig, EtudeConfig, ModelConfig, PathConfig, UserError
+from config import DPOConfig, EtudeConfig, PathConfig, UserError
 from model.chat import render
-from model.directory.pretrained import model_files, weights_of
-from model.directory.storage import write_directory
 from model.tokenizer import EtudeTokenizer
-from model.transformer import Etude
 from tests.train import ranks
 from tests.train.conftest import Workspace
 from train.data.pairs import PairRows
@@ -46,21 +41,12 @@ def labelled(number: int) -> dict[str, Any]:
     return {"conversations": turns, "label": good}
 
 
-def write_lines(path: Path, records: Sequence[object]) -> None:
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    path.write_text(text, encoding="utf-8")
-
-
 @pytest.fixture
 def place(workspace: Workspace, tokenizer: EtudeTokenizer) -> Workspace:
     """The workspace with 90 pairs, 90 labelled answers and a model to start from."""
-    write_lines(workspace.path / "pairs.jsonl", [pair(n) for n in range(90)])
-    write_lines(workspace.path / "labelled.jsonl", [labelled(n) for n in range(90)])
-    shape = ModelConfig(len(tokenizer), 32, 64, 2, 2, 1, 128)
-    model = Etude(shape)
-    model.initialize(torch.Generator().manual_seed(1))
-    files = model_files(shape, weights_of(model), tokenizer, {}, is_chat=True)
-    write_directory(workspace.path / "start", files)
+    workspace.write("pairs.jsonl", [pair(n) for n in range(90)])
+    workspace.write("labelled.jsonl", [labelled(n) for n in range(90)])
+    workspace.add_start(tokenizer)
     return workspace
 
 
@@ -170,7 +156,7 @@ def test_pairs_are_never_cut_and_long_ones_are_counted(
 ) -> None:
     records = [pair(n) for n in range(20)]
     records[3]["rejected"] = "Hello, fox! " * 40
-    write_lines(place.path / "pairs.jsonl", records)
+    place.write("pairs.jsonl", records)
     stage = stage_of(place, validation_every=0)
     assert isinstance(stage.rows, PairRows)
     assert (stage.packing.documents, stage.packing.dropped_documents) == (20, 1)
@@ -244,7 +230,7 @@ def test_a_bad_record_is_named_by_its_line(
 ) -> None:
     name = "labelled.jsonl" if loss == "kto" else "pairs.jsonl"
     make = labelled if loss == "kto" else pair
-    write_lines(place.path / name, [*map(make, range(20)), record, pair(30)])
+    place.write(name, [*map(make, range(20)), record, pair(30)])
     with pytest.raises(UserError) as refused:
         stage_of(place, loss=loss)
     assert f"{name}:21: " in str(refused.value)
@@ -254,7 +240,7 @@ def test_a_bad_record_is_named_by_its_line(
 
 def test_data_that_cannot_teach_are_refused(place: Workspace) -> None:
     good = [labelled(n) for n in range(90) if labelled(n)["label"]]
-    write_lines(place.path / "labelled.jsonl", good)
+    place.write("labelled.jsonl", good)
     with pytest.raises(UserError, match="all 54 answers of the training data have the label true"):
         stage_of(place, loss="kto")
     with pytest.raises(UserError, match="no pair of answers fits in a row of 8 tokens"):

@@ -8,16 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from config import EtudeConfig, GRPOConfig, ModelConfig, PathConfig, UserError
-from model.directory.pretrained import model_files, weights_of
-from model.directory.storage import write_directory
+from config import EtudeConfig, GRPOConfig, PathConfig, UserError
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.reliability.launcher import run_warm, start_warm
@@ -48,21 +45,12 @@ def prompt(number: int) -> dict[str, Any]:
     return {"conversations": turns, "answers": [name]}
 
 
-def write_lines(path: Path, records: Sequence[object]) -> None:
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    path.write_text(text, encoding="utf-8")
-
-
 @pytest.fixture
 def place(workspace: Workspace, tokenizer: EtudeTokenizer) -> Workspace:
     """The workspace with 60 prompts, a reward, and a model to start from."""
-    write_lines(workspace.path / "prompts.jsonl", [prompt(n) for n in range(60)])
+    workspace.write("prompts.jsonl", [prompt(n) for n in range(60)])
     (workspace.path / "vowels.py").write_text(OWN, encoding="utf-8")
-    shape = ModelConfig(len(tokenizer), 32, 64, 2, 2, 1, 128)
-    model = Etude(shape)
-    model.initialize(torch.Generator().manual_seed(1))
-    files = model_files(shape, weights_of(model), tokenizer, {}, is_chat=True)
-    write_directory(workspace.path / "start", files)
+    workspace.add_start(tokenizer)
     return workspace
 
 
@@ -344,7 +332,7 @@ def test_another_reward_or_other_prompts_are_another_run(place: Workspace) -> No
     with pytest.raises(UserError, match="the reward file is another"):
         train(reinforcing(config_of(place, max_steps=4), World()), World())
     (place.path / "vowels.py").write_text(OWN, encoding="utf-8")
-    write_lines(place.path / "prompts.jsonl", [prompt(n) for n in range(61)])
+    place.write("prompts.jsonl", [prompt(n) for n in range(61)])
     with pytest.raises(UserError, match="the data is another"):
         train(reinforcing(config_of(place), World()), World())
 
@@ -417,7 +405,7 @@ def test_a_reward_that_fails_in_a_run_is_one_sentence(place: Workspace) -> None:
 def test_prompts_that_are_too_long_are_left_out_and_counted(place: Workspace) -> None:
     records = [prompt(n) for n in range(60)]
     records[7]["conversations"][0]["content"] = "fox " * 90
-    write_lines(place.path / "prompts.jsonl", records)
+    place.write("prompts.jsonl", records)
     rollouts = rollouts_of(place)
     assert (
         rollouts.prompts.sentence() == "53 prompts, 6 held out, 1 left out: no room for an answer"
