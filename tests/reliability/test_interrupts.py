@@ -16,7 +16,7 @@ import pytest
 from config import ROOT
 from tests.reliability.launcher import Started, run_warm, start_cold, start_warm
 from tests.reliability.runs import LENGTH, Finished, Outcome, leftovers
-from tests.reliability.test_signals import PHASES, strike
+from tests.reliability.test_signals import PHASES, copy_before, run_with, strike
 from tests.reliability.trials import Trials
 
 pytestmark = [
@@ -74,14 +74,10 @@ def test_ctrl_c_is_answered_in_every_phase_of_training(
     trials: Trials, finished: Finished, tmp_path: Path, phase: str
 ) -> None:
     module, attribute, first, last = PHASES[phase]
-    accumulate = ["--gradient_accumulation_steps=2"] if phase == "accumulate" else []
-    command = finished.workspace.command("pretrain", *LENGTH, *accumulate)
-    expected = finished.outcomes["pretrain" if not accumulate else "accumulated"]
+    command, expected = run_with(phase, finished)
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=1, release=5))):
         path = tmp_path / str(n)
-        finished.copy(path)
-        if phase == "tokenise":
-            shutil.rmtree(path / "cache")
+        copy_before(phase, finished, path)
         seen, call = path / "seen.jsonl", draw.randint(first, last)
         before = partial(strike, (module, attribute), call, [signal.SIGINT], seen)
         strained = strain()

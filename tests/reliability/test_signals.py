@@ -72,19 +72,29 @@ def last_step(log: bytes) -> int:
     return int(json.loads(log.splitlines()[-1])["step"]) if log else 0
 
 
+def run_with(phase: str, finished: Finished) -> tuple[list[str], Outcome]:
+    """The command of a run that has a phase, and how it must end."""
+    accumulate = ["--gradient_accumulation_steps=2"] if phase == "accumulate" else []
+    command = finished.workspace.command("pretrain", *LENGTH, *accumulate)
+    return command, finished.outcomes["accumulated" if accumulate else "pretrain"]
+
+
+def copy_before(phase: str, finished: Finished, path: Path) -> None:
+    """A workspace in which a run will come to a phase."""
+    finished.copy(path)
+    if phase == "tokenise":
+        shutil.rmtree(path / "cache")
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_in_any_phase_loses_no_step(
     trials: Trials, finished: Finished, tmp_path: Path, phase: str
 ) -> None:
     module, attribute, first, last = PHASES[phase]
-    accumulate = ["--gradient_accumulation_steps=2"] if phase == "accumulate" else []
-    command = finished.workspace.command("pretrain", *LENGTH, *accumulate)
-    expected = finished.outcomes["pretrain" if not accumulate else "accumulated"]
+    command, expected = run_with(phase, finished)
     for n, (seed, draw) in enumerate(trials.draws(trials.size(ci=3, release=20))):
         path = tmp_path / str(n)
-        finished.copy(path)
-        if phase == "tokenise":
-            shutil.rmtree(path / "cache")
+        copy_before(phase, finished, path)
         directory, seen = path / "pretrain", path / "seen.jsonl"
         name, call = SIGNALS[n % 3], draw.randint(first, last)
         number = signal.Signals[name]
