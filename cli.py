@@ -19,13 +19,13 @@ from terminal import (
     Ending,
     SignalThread,
     failed_output,
+    handle_interrupts,
     has_colours,
-    hear_interrupts,
     keep_output_from_failing,
     say,
 )
 
-hear_interrupts()  # scripts import this first: Ctrl-C in their other imports is heard, too
+handle_interrupts()  # scripts import this first: for Ctrl-C in their other imports
 
 
 def parse_config(
@@ -127,8 +127,8 @@ def flag_value(args: Sequence[str], name: str) -> str | None:
 
 
 CONFIG_HELP = """A YAML file of settings, in sections as in the run.yaml of a model directory
-(model, pretrain, sft, lora, paths, tokenizer; and preset). Flags go before it, it before the
-preset."""
+(model, tokenizer, pretrain, sft, dpo, grpo, lora, paths; and preset). Flags go before it, it before
+the preset."""
 
 
 class SettingsFile:
@@ -268,7 +268,7 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
     Output is UTF-8 on every system, each line is seen at once, and a screen that is gone ends
     nothing; see `terminal.py`.
     """
-    hear_interrupts()
+    handle_interrupts()
     keep_output_from_failing()
     ending = Ending()
     with SignalThread(ending.leave_soon):

@@ -45,8 +45,8 @@ class UserError(Exception):
     """A mistake of the user's, in one sentence: where, what is wrong, what to do."""
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str]]:
-        """Between processes its sentence counts: kinds of it take other arguments, with which an
-        executor that waits for a task would never read the answer."""
+        """Pickled as its sentence alone: subclasses take other arguments, and an executor waits
+        without end for an error that it cannot unpickle."""
         return UserError, (str(self),)
 
 
@@ -226,7 +226,7 @@ class TokenizerConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """What both training stages can set."""
+    """What every training stage can set."""
 
     batch_size: Size = 16
     """Rows (of max_length tokens) per optimizer step, over all micro-batches."""
@@ -435,7 +435,7 @@ class LoraConfig(Settings):
     2312.03732)."""
     use_dora: bool = False
     """Train the length of each row of a layer's weight apart from its direction (DoRA, arXiv
-    2402.09353): a fifth slower than without."""
+    2402.09353), which is slower."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""

@@ -134,7 +134,7 @@ class SignalThread:
     """Calls a function with each signal at once, from a thread: also while the main thread is in
     native code (a compiler, a backward pass), where Python's own handlers wait for its end.
 
-    Only signals that have a handler in Python are heard.
+    Only signals that have a handler in Python reach it.
     """
 
     def __init__(self, on_signal: Callable[[int], None]) -> None:
@@ -159,7 +159,7 @@ class SignalThread:
                 self.on_signal(number[0])
 
 
-def hear_interrupts() -> None:
+def handle_interrupts() -> None:
     """Has Ctrl-C handled by `interrupt`."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, interrupt)
@@ -167,8 +167,8 @@ def hear_interrupts() -> None:
 
 class Ending:
     """The exit code of a script, once it has earned one: then a Ctrl-C ends it at once with that,
-    and so does its last exit function. Python's own end, which takes seconds with torch and does
-    not hear Ctrl-C, is left out. Made before modules that have exit functions are imported."""
+    and so does its last exit function. Python's own end, which takes seconds with torch and
+    ignores Ctrl-C, is left out. Made before modules that have exit functions are imported."""
 
     def __init__(self) -> None:
         self.code: int | None = None

@@ -116,7 +116,7 @@ def add_adapter(model: Etude, lora: LoraConfig, generator: torch.Generator) -> N
     """Freezes a model and gives it a new adapter.
 
     Raises:
-        UserError: a target is none of its linear layers.
+        UserError: a target names no linear layer.
     """
     attach(model, dict.fromkeys(target_names(model, lora.lora_targets), lora.lora_rank), lora)
     for layer in adapted_layers(model).values():
@@ -141,7 +141,7 @@ def target_names(model: Etude, targets: tuple[str, ...]) -> list[str]:
     """The layers that targets mean: each one whose name is a target, or ends with it after a dot.
 
     Raises:
-        UserError: one means none.
+        UserError: a target names no linear layer.
     """
     names = linear_layers(model)
     chosen = set[str]()

@@ -78,9 +78,7 @@ def upload_model(config: UploadConfig, card: str) -> str:
         commit = api.create_commit(
             config.repo_id, operations, commit_message=f"Upload {config.model_dir.name}"
         )
-    except (
-        Exception
-    ) as error:  # the hub's, its HTTP library's, and those of what it does not expect
+    except Exception as error:  # of the hub, of its HTTP library, of what neither expects
         raise UserError(f"--repo_id {config.repo_id}: {hub_problem(error, api)}") from error
     return str(commit.commit_url)
 

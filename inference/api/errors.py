@@ -19,7 +19,7 @@ NAME_CHARACTERS = 100
 SHOULD = "Input should be "
 """How pydantic begins to say what a value must be."""
 UNKNOWN = "none_required"
-"""Pydantic's kind of mistake of a field that may only be null: nobody knows it."""
+"""Pydantic's type of error for a field that may only be null, as an unknown one may."""
 REMEDIES = {
     "tools": "leave it out, and say in a message what the model may answer",
     "response_format": "leave it out, ask for JSON in a message, and check what comes",

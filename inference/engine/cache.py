@@ -64,13 +64,11 @@ class Work:
     ids: list[int]
     outputs: int
     """How many of the last tokens need logits: 0 in the middle of a prompt, 1 at its end."""
-    adapter: str | None = None
-    """With what; a forward pass runs those of one adapter."""
 
 
 Forward = Callable[[Sequence[Work]], Tensor]
-"""Runs all works in one pass: appends their tokens to the cache and returns the logits, (all
-outputs, vocab), in the works' order."""
+"""Runs works, all of one adapter, in one pass: appends their tokens to the cache and returns the
+logits, (all outputs, vocab), in the works' order."""
 
 
 class TorchForward:

@@ -134,8 +134,9 @@ class Engine:
         if not works:
             return changed
         due: list[tuple[Slot, Tensor, list[int]]] = []
-        for adapter in dict.fromkeys(work.adapter for work in works):
-            due += self.run_works([work for work in works if work.adapter == adapter], adapter)
+        for adapter in dict.fromkeys(self.slots[work.slot].adapter for work in works):
+            its = [work for work in works if self.slots[work.slot].adapter == adapter]
+            due += self.run_works(its, adapter)
         self.choose(due)
         for slot, _, _ in due:
             assert slot.output
@@ -248,13 +249,13 @@ class Engine:
                 continue
             if len(slot.pending) == 1:
                 ids = slot.pending + self.draft_for(slot)
-                works.append(Work(slot.number, len(slot.cached), ids, len(ids), slot.adapter))
+                works.append(Work(slot.number, len(slot.cached), ids, outputs=len(ids)))
                 slot.pending = []
             elif room:
                 ids, slot.pending = slot.pending[:room], slot.pending[room:]
                 room -= len(ids)
                 outputs = 0 if slot.pending else 1
-                works.append(Work(slot.number, len(slot.cached), ids, outputs, slot.adapter))
+                works.append(Work(slot.number, len(slot.cached), ids, outputs))
         return works
 
     def draft_for(self, slot: Slot) -> list[int]:

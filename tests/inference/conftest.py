@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from inference.engine.native import LIBRARY
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def compiled() -> None:
+    """The native forward pass."""
+    LIBRARY.prepare()
+    if not LIBRARY.wait():
+        pytest.skip("there is no C++ compiler to build the native forward pass with")
+
+
+@pytest.fixture(params=["torch", "native"])
+def native(request: pytest.FixtureRequest) -> bool:
+    """Both ways through the network."""
+    if request.param == "native":
+        request.getfixturevalue("compiled")
+    return bool(request.param == "native")

@@ -13,7 +13,7 @@ from model.directory.pretrained import is_chat_model, load_adapted, model_files,
 from model.directory.storage import json_writer, new_directory
 from tool.conversion.hf import REPORT, read_summary, refuse_other_directories
 from tool.conversion.hf_proof import Proof, prove
-from tool.settings import ConvertConfig, MergeConfig
+from tool.settings import MergeConfig
 
 
 def merge(config: MergeConfig) -> tuple[Path, Proof]:
@@ -30,7 +30,7 @@ def merge(config: MergeConfig) -> tuple[Path, Proof]:
     """
     adapter = config.adapter_dir.resolve()
     output_dir = config.output_dir or adapter.with_name(f"{adapter.name}_merged")
-    refuse_other_directories(output_dir, ConvertConfig(adapter, overwrite=config.overwrite))
+    refuse_other_directories(output_dir, adapter, config.overwrite)
     base = config.model_dir or base_directory(config.adapter_dir)
     apart, tokenizer = load_adapted(base, config.adapter_dir)
     is_chat = is_chat_model(config.adapter_dir)

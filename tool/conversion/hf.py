@@ -59,7 +59,7 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
         ProofFailed: the result disagrees with the model; nothing is written.
     """
     output_dir = config.output_dir or converted_dir(config.model_dir)
-    refuse_other_directories(output_dir, config)
+    refuse_other_directories(output_dir, config.model_dir, config.overwrite)
     model, tokenizer = load_pretrained(config.model_dir)
     is_chat = is_chat_model(config.model_dir)
     dtype: torch.dtype = getattr(torch, config.dtype)
@@ -79,13 +79,13 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
     return output_dir, proof
 
 
-def refuse_other_directories(output_dir: Path, config: ConvertConfig) -> None:
+def refuse_other_directories(output_dir: Path, model_dir: Path, overwrite: bool) -> None:
     """Raises UserError when the output directory holds something that is not a conversion."""
-    if output_dir.resolve() == config.model_dir.resolve():
+    if output_dir.resolve() == model_dir.resolve():
         raise UserError(f"--output_dir {output_dir} is the model itself; name another directory")
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"--output_dir {output_dir} is a file; name a directory")
-    if config.overwrite or not output_dir.exists() or not any(output_dir.iterdir()):
+    if overwrite or not output_dir.exists() or not any(output_dir.iterdir()):
         return
     if not (output_dir / REPORT).is_file():
         raise UserError(

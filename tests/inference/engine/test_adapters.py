@@ -13,7 +13,6 @@ from config import LoraConfig, ModelConfig, SamplingConfig, UserError
 from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.loading import load_adapters, load_model
-from inference.engine.native import LIBRARY
 from inference.settings import ServeConfig
 from model.adapters import adapter_weights, add_adapter, merge_adapter, sharing_copy
 from model.directory.adapter_files import adapter_files
@@ -42,16 +41,6 @@ def with_adapter(model: Etude, lora: LoraConfig, seed: int) -> Etude:
 @pytest.fixture
 def adapted(model: Etude) -> dict[str, Etude]:
     return {name: with_adapter(model, lora, n) for n, (name, lora) in enumerate(KINDS.items())}
-
-
-@pytest.fixture(params=["torch", "native"])
-def native(request: pytest.FixtureRequest) -> bool:
-    """Both ways through the network."""
-    if request.param == "native":
-        LIBRARY.prepare()
-        if not LIBRARY.wait():
-            pytest.skip("there is no C++ compiler to build the native forward pass with")
-    return bool(request.param == "native")
 
 
 def requests(adapter: str | None) -> list[GenerationRequest]:
@@ -104,12 +93,10 @@ def test_a_prompt_read_with_one_adapter_is_not_continued_with_another(
         assert output.cached_tokens == cached
 
 
+@pytest.mark.usefixtures("compiled")
 def test_the_native_pass_says_what_the_merged_model_says(
     model: Etude, adapted: dict[str, Etude]
 ) -> None:
-    LIBRARY.prepare()
-    if not LIBRARY.wait():
-        pytest.skip("there is no C++ compiler to build the native forward pass with")
     engine = Engine(model, slots=2, adapted=adapted)
     (request,) = requests("two")[:1]
     output = engine.submit(request)

@@ -12,22 +12,11 @@ import torch
 from config import SamplingConfig, UserError
 from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.engine import Engine, generate_batch
-from inference.engine.native import LIBRARY
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
 GREEDY = SamplingConfig(temperature=0.0, max_tokens=20)
 PROMPTS = [[5], [7, 8, 9, 10, 11, 12, 13], [300, 20, 1], [40] * 30, [5], [6, 7]]
-
-
-@pytest.fixture(params=["torch", "native"])
-def native(request: pytest.FixtureRequest) -> bool:
-    """Both ways through the network."""
-    if request.param == "native":
-        LIBRARY.prepare()
-        if not LIBRARY.wait():
-            pytest.skip("there is no C++ compiler to build the native forward pass with")
-    return bool(request.param == "native")
 
 
 MakeEngine = Callable[..., Engine]
@@ -261,12 +250,10 @@ def test_only_wanted_positions_reach_the_output_layer(model: Etude) -> None:
     assert rows == [2] * 20
 
 
+@pytest.mark.usefixtures("compiled")
 def test_drafts_change_the_number_of_steps_and_nothing_else(
     model: Etude, tokenizer: EtudeTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    LIBRARY.prepare()
-    if not LIBRARY.wait():
-        pytest.skip("there is no C++ compiler to build the native forward pass with")
     prompts = [[5], [9] * 20, list(range(30, 50)) * 2, [7, 8] * 10]
     steps: list[int] = []
     found: list[list[object]] = []

@@ -13,7 +13,7 @@ import torch
 
 from config import ROOT, ModelConfig
 from inference.engine.cache import Work
-from inference.engine.native import LIBRARY, NativeForward, quantize_model, quantize_rows
+from inference.engine.native import NativeForward, quantize_model, quantize_rows
 from model.kv_cache import KVCache
 from model.transformer import Etude
 
@@ -24,12 +24,7 @@ SHAPES = {
     "untied": ModelConfig(321, 64, 172, 2, 4, 2, 80, tie_word_embeddings=False),
 }
 
-
-@pytest.fixture(autouse=True)
-def compiled() -> None:
-    LIBRARY.prepare()
-    if not LIBRARY.wait():
-        pytest.skip("there is no C++ compiler to build the native forward pass with")
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 def make(config: ModelConfig) -> Etude:
