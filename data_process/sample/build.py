@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from config import UserError
-from data_process.sample.conversations import CATEGORIES, make_conversations
+from data_process.sample.conversations import CATEGORIES, ConversationWriter, make_records
 from data_process.sample.evaluation import make_evaluation
 from data_process.sample.pretraining import KINDS, make_texts
 from data_process.sample.questions import make_holdout
-from data_process.sample.reinforcement import make_prompts
+from data_process.sample.reinforcement import PromptWriter
 from data_process.sample.templates import AMOUNTS, LANGUAGES, Row, TextFile
 
 PRETRAIN_FILE = Path("pretrain", "pretrain_sample.jsonl")
@@ -70,13 +70,14 @@ def build_sample(amounts: Amounts, seed: int) -> dict[Path, list[dict[str, Any]]
     leaves the split and the other files as they are."""
     holdout = make_holdout(random.Random(f"split {seed}"))
     texts = make_texts(holdout, amounts.texts, random.Random(f"pretrain {seed}"))
-    conversations = make_conversations(holdout, amounts.conversations, random.Random(f"sft {seed}"))
     pretrain = [{"text": text} for text in texts]
-    sft = [{"conversations": conversation.messages()} for conversation in conversations]
+    rng = random.Random(f"sft {seed}")
+    sft = make_records(ConversationWriter, holdout, amounts.conversations, rng)
     training_text = "\n".join(texts + [m["content"] for c in sft for m in c["conversations"]])
     rng = random.Random(f"eval {seed}")
     evaluation = make_evaluation(holdout, amounts.questions, training_text, rng)
-    prompts = make_prompts(holdout, amounts.prompts, random.Random(f"rl {seed}"))
+    rng = random.Random(f"rl {seed}")
+    prompts = make_records(PromptWriter, holdout, amounts.prompts, rng)
     return {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
 
 

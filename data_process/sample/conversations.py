@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data_process.sample.questions import Holdout, Question, ask
 from data_process.sample.templates import LANGUAGES, Template, language, world
@@ -259,6 +259,10 @@ class ConversationWriter(Writer):
             return special[category]()
         return Conversation(self._plain_system(0.12), [self.turn(category)])
 
+    def record(self, category: str) -> dict[str, Any]:
+        """A conversation of a category, as the SFT file stores it."""
+        return {"conversations": self.conversation(category).messages()}
+
     def _plain_system(self, probability: float) -> str | None:
         """Sometimes a system prompt without a rule."""
         if self.rng.random() < probability:
@@ -266,14 +270,15 @@ class ConversationWriter(Writer):
         return None
 
 
-def make_conversations(
-    holdout: Holdout, amounts: Mapping[str, int], rng: random.Random
-) -> list[Conversation]:
-    """All conversations of the SFT file, shuffled; `amounts` are those of each language."""
-    conversations = []
+def make_records(
+    kind: type[ConversationWriter], holdout: Holdout, amounts: Mapping[str, int], rng: random.Random
+) -> list[dict[str, Any]]:
+    """All records of the file that such writers make, shuffled; `amounts` are those of each
+    language."""
+    records = []
     for code in LANGUAGES:
-        writer = ConversationWriter(holdout, code, rng)
+        writer = kind(holdout, code, rng)
         for category, count in amounts.items():
-            conversations += [writer.conversation(category) for _ in range(count)]
-    rng.shuffle(conversations)
-    return conversations
+            records += [writer.record(category) for _ in range(count)]
+    rng.shuffle(records)
+    return records

@@ -5,8 +5,6 @@ What is held out for the eval file (questions, sums, names, memories, stories) i
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
 from typing import Any
 
 from data_process.sample.conversations import (
@@ -16,8 +14,6 @@ from data_process.sample.conversations import (
     ConversationWriter,
 )
 from data_process.sample.evaluation import MIN_STORY_CHARACTERS, Exam, criteria_of
-from data_process.sample.questions import Holdout
-from data_process.sample.templates import LANGUAGES
 
 
 class PromptWriter(ConversationWriter):
@@ -85,16 +81,3 @@ class PromptWriter(ConversationWriter):
         rule, question = self.rule(kind), self._question_for(kind)
         conversation = Conversation(rule.system, [self.turn_under(rule, question)])
         return Exam(conversation, *criteria_of(self, rule, question.fact))
-
-
-def make_prompts(
-    holdout: Holdout, amounts: Mapping[str, int], rng: random.Random
-) -> list[dict[str, Any]]:
-    """All records of the RL file, shuffled; `amounts` are those of each language."""
-    records = []
-    for code in LANGUAGES:
-        writer = PromptWriter(holdout, code, rng)
-        for category, count in amounts.items():
-            records += [writer.record(category) for _ in range(count)]
-    rng.shuffle(records)
-    return records
