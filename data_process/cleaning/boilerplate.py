@@ -40,8 +40,6 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 AFTER_LINE = r"[.!。！…»›>→\s]*"
 SENTENCE_END = re.compile(r"[!?。！？]$|(?<!\.\.)\.$")
 LINK_SEPARATOR = re.compile(r"\s*[|｜»›·•/>]\s*|\s{2,}|\u3000")
-
-
 REPEATED = "in many documents"
 """The rule that takes out lines that were counted in many documents."""
 

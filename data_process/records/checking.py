@@ -18,14 +18,12 @@ from data_process.records.jsonl import BadRecord, FilePart, read_records
 from data_process.records.kinds import PROBLEMS, Kind, kind_of
 from data_process.records.opening import shown
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
-from data_process.records.recognition import advice
+from data_process.records.recognition import LOOKED_AT, advice
 from data_process.running.run import outcome, run_step
 from data_process.running.step import PartOutput, stream_records
 from data_process.running.workers import Execution
 from terminal import output_is_the_result
 
-LOOKED_AT = 100
-"""First records of each file, by which it is decided what all are."""
 ERRORS = "errors"
 """Name of the stream of what is wrong, and what its sentences are counted as."""
 UNREADABLE = "files that cannot be read"

@@ -18,12 +18,9 @@ from data_process.records.jsonl import TEXT, BadRecord, FilePart, Reading, Recor
 from data_process.records.kinds import BadLine, described, with_text_of
 from data_process.records.opening import shown
 from data_process.records.parts import FilesStep, jsonl_parts, refuse_twice
-from data_process.records.recognition import mistyped
+from data_process.records.recognition import LOOKED_AT, mistyped
 from data_process.running.step import PartOutput
 from data_process.running.work_dir import PIPE
-
-LOOKED_AT = 100
-"""First records of each file, by which it is decided what all are."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,7 @@ class ConvertStep(FilesStep):
         Raises:
             BadRecord: a record is not written in the part's format, and bad_records is "stop".
         """
-        name, reading = self.formats[number], self.reading
-        naming = self.naming
+        name, naming, reading = self.formats[number], self.naming, self.reading
         convert = converter(name, naming.question_key, naming.answer_key, naming.to)
         on_bad = reading.on_bad(output)
         for record in reading.records(self.files[number], output):

@@ -76,7 +76,8 @@ PAIRS = (
     ("chosen_response", "rejected_response"),
 )
 """Keys of the better and the worse answer."""
-CHOICES: tuple[tuple[str, str, str, tuple[Any, Any]], ...] = (
+Choice = tuple[str, str, str, tuple[Any, Any]]
+CHOICES: tuple[Choice, ...] = (
     ("response_0", "response_1", "better_response_id", (0, 1)),
     ("human_ref_A", "human_ref_B", "labels", (1, 0)),
     ("conversation_a", "conversation_b", "winner", ("model_a", "model_b")),
@@ -181,7 +182,7 @@ def from_turns(record: dict[str, Any]) -> Iterator[Converted]:
 def from_preference(record: dict[str, Any], goal: Goal = "sft") -> Iterator[Converted]:
     """The chosen answer: a conversation, or the end of one; or both answers of a preference."""
     for choice in CHOICES:
-        if is_choice(record, choice):
+        if record.keys() >= {*choice[:3]}:
             if (decided := decision(record, choice)) is None:
                 yield record, "no answer is said to be better", []
                 return
@@ -200,14 +201,7 @@ def from_preference(record: dict[str, Any], goal: Goal = "sft") -> Iterator[Conv
     yield new, reason, changes
 
 
-def is_choice(record: dict[str, Any], choice: tuple[str, str, str, Any]) -> bool:
-    """Whether a record has two answers, and which is better."""
-    return all(key in record for key in choice[:3])
-
-
-def decision(
-    record: dict[str, Any], choice: tuple[str, str, str, tuple[Any, Any]]
-) -> dict[str, Any] | None:
+def decision(record: dict[str, Any], choice: Choice) -> dict[str, Any] | None:
     """The record with the chosen and the rejected answer; None when neither is better."""
     first, second, key, values = choice
     said = str(record[key])  # tables have texts
@@ -318,12 +312,10 @@ def has_exchanges(record: dict[str, Any]) -> bool:
     found = [record.get(name) for name in TURNS]
     listed = [list(m.values()) if isinstance(m, dict) else m for m in found]
     return any(
-        isinstance(m, list)
-        and (
-            (len(m) > 1 and all(isinstance(text, str) for text in m))
-            or (isinstance((m or [""])[0], dict) and bool(exchange_of(m[0])))
-        )
+        (len(m) > 1 and all(isinstance(text, str) for text in m))
+        or (isinstance(m[0], dict) and bool(exchange_of(m[0])))
         for m in listed
+        if m and isinstance(m, list)
     )
 
 
@@ -340,9 +332,7 @@ class Format(NamedTuple):
 
 def is_alpaca(record: dict[str, Any]) -> bool:
     """Whether it has an instruction and what was answered."""
-    return has_texts(record, "instruction", "output") or has_texts(
-        record, "instruction", "response"
-    )
+    return any(has_texts(record, "instruction", answer) for answer in ("output", "response"))
 
 
 def is_written(record: dict[str, Any]) -> bool:
@@ -354,10 +344,7 @@ def is_written(record: dict[str, Any]) -> bool:
 
 FORMATS: dict[FormatName, Format] = {
     "preference": Format(
-        lambda r: (
-            any(good in r and bad in r for good, bad in PAIRS)
-            or any(is_choice(r, choice) for choice in CHOICES)
-        ),
+        lambda r: any(r.keys() >= {*keys} for keys in (*PAIRS, *(c[:3] for c in CHOICES))),
         from_preference,
         '{"chosen": [messages], "rejected": [messages]}',
     ),
@@ -394,7 +381,8 @@ FORMATS: dict[FormatName, Format] = {
     "lines": Format(lambda r: False, from_text, "a document in each line"),
 }
 """By name; a record of several is ambiguous, unless one of them includes the other."""
-OF_TURNS = ("sharegpt", "messages", "conversations", "exchanges")
+INCLUDING = (("preference",), ("sharegpt", "messages", "conversations", "exchanges"), ("alpaca",))
+"""A record of one of these is not of a later one, nor of a format that does not stand here."""
 
 
 def converter(
@@ -430,10 +418,5 @@ def convert_judged(
 def formats_of(record: dict[str, Any]) -> list[FormatName]:
     """The formats that a record may be written in."""
     found = [name for name, format in FORMATS.items() if format.matches(record)]
-    if "preference" in found:
-        return ["preference"]
-    if turns := [name for name in found if name in OF_TURNS]:
-        return turns
-    if "alpaca" in found:
-        return ["alpaca"]
-    return found
+    of_groups = ([name for name in found if name in group] for group in INCLUDING)
+    return next(filter(None, of_groups), found)

@@ -327,7 +327,7 @@ def parse_object(line: str) -> dict[str, Any]:
     """The JSON object of a line.
 
     Raises:
-        BadLine: there is none, or one that other readers would take for something else (NaN,
+        BadLine: it is not one, or one that other readers would take for something else (NaN,
             Infinity, a key that occurs twice), or that UTF-8 cannot spell.
     """
     try:

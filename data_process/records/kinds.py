@@ -28,8 +28,6 @@ CONVERSATION_EXAMPLE = (
 )
 PAIR_EXAMPLE = '{"conversations": [..., {"role": "user", ...}], "chosen": "...", "rejected": "..."}'
 LABELLED_EXAMPLE = '{"conversations": [..., {"role": "assistant", ...}], "label": true}'
-
-
 BY_CONVERT = "; bring other forms in with process_jsonl.py convert --to preference"
 RL_EXAMPLE = '{"conversations": [..., {"role": "user", ...}], "answers": ["..."]}'
 RULES: dict[str, tuple[type, ...]] = {
@@ -219,7 +217,7 @@ def pair_problems(record: dict[str, Any]) -> Iterator[str]:
         way = BY_CONVERT if label_of(record) is None else labelled
         yield f"found {described(record)}; a line must be {PAIR_EXAMPLE}{way}"
         return
-    yield from preference_problems({**record, "label": None, "kto_tag": None})
+    yield from preference_problems({**record, **dict.fromkeys(LABELS)})
 
 
 def labelled_problems(record: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +17,13 @@ from typing import IO, Any, Literal, NamedTuple, cast
 from config import UserError
 from data_process.running.compression import COMPRESSIONS, Decompressed, Kept, inner_name
 from data_process.running.work_dir import PIPE
-from data_process.text.encoding import BOMS, NO_TEXT, detect_encoding
+from data_process.text.encoding import BOMS, NO_TEXT, encoding_in
 
 Form = Literal["jsonl", "array", "objects", "table", "lines", "parquet", "arrow"]
 """Of the records in a file. objects: JSON objects over several lines each, as jq prints them."""
 HEAD_BYTES = 1 << 16
 """By which a file is known."""
-BOM = b"\xef\xbb\xbf"
+BOM = codecs.BOM_UTF8
 SEPARATORS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 """By the end of the file's name; the one that is most often in the first line."""
 BINARY: dict[bytes, Form] = {
@@ -173,12 +172,10 @@ def encoding_of(head: bytes) -> str:
 
 def east_asian(head: bytes) -> str | None:
     """The East Asian encoding that nearly all bytes of a text fit."""
-    with tempfile.TemporaryDirectory() as folder:
-        (sample := Path(folder, "sample")).write_bytes(head)
-        try:
-            name = detect_encoding(sample).name
-        except UserError:
-            return None
+    try:
+        name = encoding_in(io.BytesIO(head), Path()).name
+    except UserError:
+        return None
     text = head.decode(name, "replace")
     fits = text.count("\ufffd") <= sum(c > "\x7f" for c in text) / LEAST_FITTING
     return name if name in EAST_ASIAN and fits else None

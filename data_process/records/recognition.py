@@ -8,6 +8,8 @@ from typing import Any
 from data_process.records.formats import ANSWERS, FORMATS, QUESTIONS, TEXTS, TURNS, formats_of
 from data_process.records.kinds import kind_of, type_name
 
+LOOKED_AT = 100
+"""First records of each file, by which it is decided what all are."""
 NEEDED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("alpaca", ("instruction", "output")),
     ("alpaca", ("instruction", "response")),

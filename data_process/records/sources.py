@@ -165,8 +165,7 @@ def table_rows(path: Path, form: str, file: IO[bytes]) -> Iterator[bytes]:
 
 
 def row_line(row: dict[str, Any]) -> bytes:
-    """A row as a line of JSON; numbers that are none become null, as pandas writes what is
-    missing."""
+    """A row as a line of JSON; NaN, as which pandas writes what is missing, becomes null."""
     try:
         return (
             json.dumps(row, ensure_ascii=False, allow_nan=False, default=spelled) + "\n"

@@ -150,7 +150,7 @@ def called(call: object, number: int) -> dict[str, Any]:
     """The call of a tool, an object or its JSON, as OpenAI's API has it.
 
     Raises:
-        BadLine: it is none.
+        BadLine: it is not the call of a tool.
     """
     try:
         calls = json.loads(call) if isinstance(call, str) else call

@@ -11,10 +11,12 @@ import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from config import UserError
+from data_process.running.compression import COMPRESSIONS
 from data_process.text.guessing import guess_encoding
-from data_process.text.web import ENDINGS, declared_encoding
+from data_process.text.web import declared_encoding, is_page
 
 BOMS = (
     (codecs.BOM_UTF8, "utf_8_sig"),
@@ -25,10 +27,7 @@ BOMS = (
 )
 UNMARKED = ("utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be")
 NO_TEXT = {
-    b"\x1f\x8b": "compressed (gzip)",
-    b"BZh": "compressed (bzip2)",
-    b"\xfd7zXZ": "compressed (xz)",
-    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
+    **{found.magic: f"compressed ({name})" for name, found in COMPRESSIONS.items()},
     b"PK\x03\x04": "a ZIP archive, as .docx and .epub are",
     b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "an old Office document",
@@ -69,7 +68,12 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
         UserError: it is no text, or nothing fits.
     """
     with path.open("rb") as file:
-        head = file.read(SAMPLE)
+        return encoding_in(file, path, named)
+
+
+def encoding_in(file: IO[bytes], path: Path, named: str | None = None) -> Encoding:
+    """The encoding of a file that is open; `path`: its name. See `detect_encoding`."""
+    head = file.read(SAMPLE)
     for magic, what in NO_TEXT.items():
         if head.startswith(magic):
             raise UserError(f"{path}: the file is {what}; make a text file of it first")
@@ -80,13 +84,13 @@ def detect_encoding(path: Path, named: str | None = None) -> Encoding:
             return Encoding(name, "byte-order mark")
     if b"\0" in head:
         return encoding_with_zeros(path, head)
-    first_error = first_byte_not_utf8(path)
+    first_error = first_byte_not_utf8(file)
     if first_error is None:
         for escape, name in ESCAPES.items():
             if escape in head:
                 return Encoding(name, "guessed")
         return Encoding("utf_8", "UTF-8 throughout")
-    return guessed_encoding(path, head, first_error)
+    return guessed_encoding(path, head, sample_at(file, first_error), first_error)
 
 
 def encoding_with_zeros(path: Path, head: bytes) -> Encoding:
@@ -113,30 +117,29 @@ def letters_in(data: bytes, encoding: str) -> float:
     return len(USUAL.findall(text)) / max(1, len(text))
 
 
-def first_byte_not_utf8(path: Path) -> int | None:
+def first_byte_not_utf8(file: IO[bytes]) -> int | None:
     """The first byte that cannot be UTF-8, or None."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    position = 0
-    with path.open("rb") as file:
-        while True:
-            data = file.read(1 << 20)
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                return position - pending + error.start
-            if not data:
-                return None
-            position += len(data)
+    position = file.seek(0)
+    while True:
+        data = file.read(1 << 20)
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            return position - pending + error.start
+        if not data:
+            return None
+        position += len(data)
 
 
-def guessed_encoding(path: Path, head: bytes, first_error: int) -> Encoding:
-    """The likeliest encoding of a file that is not UTF-8."""
-    sample = sample_at(path, first_error)
+def guessed_encoding(path: Path, head: bytes, sample: bytes, first_error: int) -> Encoding:
+    """The likeliest encoding of a file that is not UTF-8, by its head and a sample from around the
+    first byte that shows it."""
     if damage_as(head + sample, "utf_8") < 0.5:
         return Encoding("utf_8", "guessed")
-    if (stated := declared_encoding(head)) and path.suffix.lower() in ENDINGS:
-        return Encoding(stated, "named in the page")
+    if is_page(path) and is_encoding(stated := declared_encoding(head)):
+        return Encoding(codecs.lookup(stated).name, "named in the page")
     name, rivals = guess_encoding(sample)
     if name is None:
         found = f"it may be {' or '.join(rivals)}" if rivals else "none that is known fits"
@@ -147,12 +150,19 @@ def guessed_encoding(path: Path, head: bytes, first_error: int) -> Encoding:
     return Encoding(name, "guessed")
 
 
-def sample_at(path: Path, position: int) -> bytes:
+def is_encoding(name: str) -> bool:
+    """Whether Python knows an encoding of text by this name."""
+    try:
+        "a".encode(name)  # refuses codecs that are not of text
+        return codecs.getincrementaldecoder(name) is not None
+    except (LookupError, ValueError):
+        return False
+
+
+def sample_at(file: IO[bytes], position: int) -> bytes:
     """Some whole lines of a file, from the one that holds a byte on."""
-    begin = max(0, position - 4096)
-    with path.open("rb") as file:
-        file.seek(begin)
-        data = file.read(SAMPLE)
+    begin = file.seek(max(0, position - 4096))
+    data = file.read(SAMPLE)
     line = data.rfind(b"\n", 0, position - begin) + 1
     end = data.rfind(b"\n", position - begin) + 1 if len(data) == SAMPLE else len(data)
     return data[line if line or not begin else position - begin : end or len(data)]

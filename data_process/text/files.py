@@ -128,7 +128,7 @@ def part_borders(path: Path, encoding: str, part_bytes: int) -> list[int]:
     end with the byte of `\\n` (UTF-16, UTF-32) is one part, and so is a web page."""
     size = path.stat().st_size
     borders = [0]
-    if "a\n".encode(encoding).endswith(b"a\n") and not is_page(path):
+    if "a\n".encode(encoding).endswith(b"a\n") and not web.is_page(path):
         with path.open("rb") as file:
             while (border := line_end_after(file, borders[-1] + part_bytes)) < size:
                 borders.append(border)
@@ -147,11 +147,6 @@ def line_end_after(file: io.BufferedReader, begin: int) -> int:
     return begin
 
 
-def is_page(path: Path) -> bool:
-    """Whether a file is a web page, by its name."""
-    return path.suffix.lower() in web.ENDINGS
-
-
 def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
     """The text of a part, in chunks, with `\\n` as line end and without a byte-order mark; of a web
     page what it shows.
@@ -164,7 +159,7 @@ def text_chunks(part: TextPart, mend: bool = False) -> Iterator[str]:
         UserError: bytes are no text in this encoding, and are not mended; or a page cannot be read.
     """
     chunks = decoded_chunks(part, mend)
-    if not is_page(part.path):
+    if not web.is_page(part.path):
         return chunks
     try:
         return iter([web.page_text("".join(chunks))])
@@ -222,15 +217,6 @@ def blocks(chunks: Iterable[str], size: int) -> Iterator[tuple[str, bool]]:
             waiting = ""
         waiting += piece
     yield waiting, True
-
-
-def is_encoding(name: str) -> bool:
-    """Whether Python knows an encoding of text by this name."""
-    try:
-        "a".encode(name)  # refuses codecs that are not of text
-        return codecs.getincrementaldecoder(name) is not None
-    except (LookupError, ValueError):
-        return False
 
 
 def data_lines(path: Path) -> list[str]:

@@ -34,14 +34,8 @@ from data_process.running.compression import inner_name
 from data_process.running.run import StepResult, first_of, run_single
 from data_process.running.step import Part, PartOutput, Step, grouped, progress
 from data_process.running.workers import Execution
-from data_process.text.files import (
-    TEXT_ENDINGS,
-    TextPart,
-    blocks,
-    is_encoding,
-    text_chunks,
-    text_parts,
-)
+from data_process.text.encoding import is_encoding
+from data_process.text.files import TEXT_ENDINGS, TextPart, blocks, text_chunks, text_parts
 from data_process.text.licences import RULE as LICENCE
 from data_process.text.licences import licence_apart
 from data_process.text.sentences import FINDERS, SENTENCE_FINDERS, Finder, is_character_border

@@ -3,10 +3,10 @@ them on the page."""
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 from lxml import etree, html
 
@@ -50,16 +50,16 @@ AS_TYPED = {9: "\x01", 10: "\x02", 32: "\x03"}
 TYPED = {1: "\t", 2: "\n", 3: " "}
 
 
-def declared_encoding(head: bytes) -> str | None:
-    """The encoding that a page states in its beginning, if it is one."""
+def is_page(path: Path) -> bool:
+    """Whether a file is a web page, by its name."""
+    return path.suffix.lower() in ENDINGS
+
+
+def declared_encoding(head: bytes) -> str:
+    """The name of an encoding that a page states in its beginning; empty when it states none."""
     found = CHARSET.search(head[:2048])
-    if not found:
-        return None
-    name = found[1].decode("ascii").lower()
-    try:
-        return codecs.lookup(AS_BROWSERS.get(name, name)).name
-    except LookupError:
-        return None
+    name = found[1].decode("ascii").lower() if found else ""
+    return AS_BROWSERS.get(name, name)
 
 
 def page_text(page: str) -> str:

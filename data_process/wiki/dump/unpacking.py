@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 from config import UserError
 from data_process.running.work_dir import PIPE
-from data_process.text.files import is_encoding
+from data_process.text.encoding import is_encoding
 
 Packing = Literal["none", "bz2", "gzip"]
 

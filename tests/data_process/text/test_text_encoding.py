@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from config import UserError
-from data_process.text.encoding import detect_encoding
-from data_process.text.files import is_encoding, text_chunks, text_parts
+from data_process.text.encoding import detect_encoding, is_encoding
+from data_process.text.files import text_chunks, text_parts
 
 ENGLISH = (
     "The old lighthouse keeper climbed the stairs every evening, and every evening he counted "
