@@ -55,11 +55,12 @@ ZEROS: dict[tuple[bool, ...], str] = {
 TEXT_SUFFIXES = ("", ".txt", ".text", ".md")
 """Of files that are text if they do not begin as JSON does."""
 EAST_ASIAN = ("gb18030", "gbk", "gb2312", "big5", "cp950", "cp932", "shift_jis", "euc_jp", "cp949")
-"""Encodings that other bytes do not fit by chance; whatever is not UTF-8 is Latin-1."""
+"""Encodings that bytes of other ones do not fit by chance, as any bytes fit Latin-1."""
 LEAST_FITTING = 50
 """Characters beyond ASCII for each that does not fit."""
 DAMAGED = "damaged"
-"""What reads bytes that are no text as such that are not UTF-8, so that their line is refused."""
+"""The error handler that makes what cannot be decoded a byte that is not UTF-8, so that its line is
+refused."""
 codecs.register_error(DAMAGED, lambda error: ("\udc80", cast("UnicodeDecodeError", error).end))
 
 

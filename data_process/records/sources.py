@@ -28,7 +28,8 @@ ROWS = 256
 SPACE = " \t\r\n"
 CUT = "; the file may be cut"
 NO_RECORD = "\ufdd0"
-"""Begins a line that stands for what is no record; behind it stands why. No text has it."""
+"""Begins a line in place of what is not a record, before the reason; a noncharacter, so no text has
+it."""
 
 
 def lines_of(
