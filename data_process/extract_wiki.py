@@ -52,8 +52,8 @@ class ExtractWikiConfig(StepConfig):
         return place.with_name(place.name + ending)
 
     def write_report(self, result: StepResult) -> list[Path]:
-        """The counts, what is wrong with the dumps, and the templates that were dropped inside
-        sentences, as JSON beside the folder."""
+        """The counts, what is wrong with the dumps, and the templates that were dropped, as JSON
+        beside the folder."""
         path = self.beside("_report.json")
         found = {"counts": dict(sorted(result.counts.items())), "damages": list(result.damages)}
         content = {**found, "notes": list(result.notes), **result.details}

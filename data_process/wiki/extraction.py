@@ -156,7 +156,7 @@ class DumpExtraction:
         self.end()
 
     def end(self) -> None:
-        """Writes the holes in sentences, and closes the file of templates."""
+        """Writes which templates were dropped, and closes the file of templates."""
         holes = self.cleaner.holes
         for name, count in holes.counts.items():
             found = {"template": name, "count": count, "example": holes.examples[name]}
@@ -260,10 +260,7 @@ class ExtractionStep(Step):
 
     def parts(self) -> Sequence[Part]:
         """The groups, by the bytes of their files."""
-        return [
-            Part(f"{group[0].path.name} at byte {group[0].begin}", sum(part.size for part in group))
-            for group in self.groups
-        ]
+        return [Part(str(group[0]), sum(part.size for part in group)) for group in self.groups]
 
     def run(self, number: int, output: PartOutput) -> None:
         """Extracts one group; if it is the only one, with a progress bar of its own."""
@@ -279,7 +276,7 @@ class ExtractionStep(Step):
         return {
             "dumps": [
                 # A pipe brings something else each time.
-                uuid.uuid4().hex if is_pipe(path) else dump_identity([path])[0]
+                uuid.uuid4().hex if is_pipe(path) else dump_identity(path)
                 for path in dict.fromkeys(part.path for part in parts)
             ],
             "parts": [[part.begin, part.end] for part in parts],

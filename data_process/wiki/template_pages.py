@@ -46,9 +46,9 @@ WITHOUT ROWID;
 """
 
 
-def dump_identity(paths: Sequence[Path]) -> list[Any]:
-    """Names, sizes and times of dumps."""
-    return [[str(path.resolve()), signature_of(path)] for path in dict.fromkeys(paths)]
+def dump_identity(path: Path) -> list[Any]:
+    """Name, size and time of a dump."""
+    return [str(path.resolve()), signature_of(path)]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class TemplateStep(Step):
 
     def parts(self) -> Sequence[Part]:
         """The parts of the dumps."""
-        return [
-            Part(f"{piece.path.name} at byte {piece.begin}", piece.size) for piece in self.pieces
-        ]
+        return [Part(str(piece), piece.size) for piece in self.pieces]
 
     def run(self, number: int, output: PartOutput) -> None:
         """Writes the templates of one part. What is wrong with the dump is reported when its
@@ -72,13 +70,13 @@ class TemplateStep(Step):
             if isinstance(found, SiteInfo):
                 wiki = key_of(found)
             elif isinstance(found, Page) and is_template(found):
-                output.keep({"wiki": wiki, **entry_of(found, found.text or "")})
+                output.keep({"wiki": wiki, **entry_of(found)})
 
     def plan(self) -> dict[str, Any]:
         """The dumps, and how they are cut."""
         cuts = [[piece.begin, piece.end] for piece in self.pieces]
-        dumps = dump_identity([piece.path for piece in self.pieces])
-        return {"templates": FORMAT, "dumps": dumps, "cuts": cuts}
+        paths = dict.fromkeys(piece.path for piece in self.pieces)
+        return {"templates": FORMAT, "dumps": [*map(dump_identity, paths)], "cuts": cuts}
 
 
 def key_of(site: SiteInfo | None) -> str:
@@ -93,8 +91,9 @@ def is_template(page: Page) -> bool:
     return is_wikitext and len(page.text or "") <= LONGEST_TEMPLATE
 
 
-def entry_of(page: Page, text: str) -> dict[str, str]:
+def entry_of(page: Page) -> dict[str, str]:
     """The row of a template's page, without its wiki."""
+    text = page.text or ""
     name = page.title.partition(":")[2] or page.title
     if page.is_redirect or is_redirect(text):
         found = TARGET.search(text)

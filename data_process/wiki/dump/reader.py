@@ -78,6 +78,10 @@ class DumpPart:
     size: int = 0
     """Bytes of the packed file; 0: unknown."""
 
+    def __str__(self) -> str:
+        """Where it begins."""
+        return f"{self.path.name} at byte {self.begin}"
+
 
 Found = SiteInfo | Page | Skipped | Problem
 

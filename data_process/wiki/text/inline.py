@@ -31,9 +31,9 @@ OPTION = re.compile(
 QUALIFIER = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
 
 INLINE = (
-    "abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|nobr|q|s|samp|small|span|strike|"
-    "strong|sub|sup|tt|u|var|wbr|rb|rt|rp|ruby|rtc|time|nowiki|noinclude|onlyinclude|includeonly|"
-    "section|translate|languages|tvar|ref|references|math|chem|ce|ref|img|a|poem|noframes|"
+    "abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|ins|kbd|mark|nobr|q|s|samp|small|"
+    "span|strike|strong|sub|sup|tt|u|var|wbr|rb|rt|rp|ruby|rtc|time|nowiki|noinclude|onlyinclude|"
+    "includeonly|section|translate|languages|tvar|ref|references|math|chem|ce|img|a|poem|noframes|"
     "gallery|timeline|score|imagemap|hiero|graph|mapframe|maplink|templatestyles|indicator|"
     "inputbox|categorytree|style|script|syntaxhighlight|source|pre|charinsert|templatedata"
 )
@@ -41,7 +41,6 @@ BLOCKS = (
     "blockquote|br|caption|center|dd|div|dl|dt|h[1-6]|hr|ol|p|table|tbody|td|tfoot|th|thead|tr|ul|"
     "dir|menu|form|input|textarea|select|option|iframe|object|embed|article|aside|header|footer"
 )
-TAG_NAMES = f"{INLINE}|{BLOCKS}|li"
 
 TAIL = r"(?:\s[^<>]*|/[^<>]*)?>"
 INLINE_TAG = re.compile(rf"</?(?:{INLINE}){TAIL}", re.IGNORECASE)

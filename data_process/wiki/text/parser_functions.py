@@ -95,9 +95,7 @@ def is_same(text: str, other: str) -> bool:
 
 def number_of(text: str) -> float | None:
     """A number, if a text is one."""
-    if not NUMERIC.fullmatch(text):
-        return None
-    return float(text)
+    return float(text) if NUMERIC.fullmatch(text) else None
 
 
 def chosen_if_error(call: Call) -> str | None:
@@ -158,7 +156,7 @@ def padded(call: Call) -> str:
     pad = call.value(1) or "0"
     length = call.value(0)
     missing = min(int(length), MAX_PADDING) - len(call.first) if length.isdecimal() else 0
-    return (pad * max(0, missing))[: max(0, missing)]
+    return (pad * missing)[:missing]
 
 
 def plural(call: Call) -> str | None:
@@ -310,13 +308,12 @@ FUNCTIONS: dict[str, Function] = {
     "ucfirst": first_letter(str.upper),
     "urlencode": lambda call: quote_plus(call.first),
     "anchorencode": lambda call: call.first.replace(" ", "_"),
-    **dict.fromkeys(("pagename", "fullpagename"), lambda call: call.first),
+    **dict.fromkeys(("pagename", "fullpagename", "bidi"), lambda call: call.first),
     "ns": lambda call: NAMESPACES.get(call.first.lower(), ""),
     "#dateformat": date_formatted,
     "formatdate": date_formatted,
     "#time": dated,
     "#timel": dated,
-    "bidi": lambda call: call.first,
     "grammar": lambda call: call.value(0),
     **dict.fromkeys(("fullurl", "localurl", "canonicalurl", "filepath"), address),
     **dict.fromkeys(("#coordinates", "defaultsort", "displaytitle"), lambda _: GAP),

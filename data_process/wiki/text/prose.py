@@ -22,13 +22,15 @@ PICTURE = re.compile(rf"\[\[[ \t]*([^\[\]|:\n]+):([^\[\]]*)\]\]{SPACES}(?:</span
 """A link to a file or category, the end of the element around it, and the space that keeps it off
 the text after it."""
 TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+LINE_SIGNS = "*#:;"
+"""At the beginning of a template, as of a line, they are markup."""
 HATNOTE = re.compile(r"\A\s*:+\s*(?:<(?:i|small|em)\b|'')", re.IGNORECASE)
 
 
 def prose_of(text: str, namespaces: Namespaces) -> str | None:
     """What an expanded template shows inside a text; empty: it is a box, a note or nothing at all;
     None: all that it shows is what cannot be known."""
-    text = without_boxes(text.replace(UNSET, GAP)) if "<" in text else text.replace(UNSET, GAP)
+    text = without_boxes(text.replace(UNSET, GAP))
     if TABLE.search(text) or HATNOTE.match(text):
         return ""
     if "[[" in text:
@@ -36,7 +38,7 @@ def prose_of(text: str, namespaces: Namespaces) -> str | None:
     bare = TAG.sub("", text).replace(GAP, "")
     if not HOLES.sub("", bare).strip():
         return None if HOLES.search(bare) else ("" if bare.strip() or not bare else bare)
-    return text if text[:1] in "*#:;" or "\n" in text.strip() else text.strip("\n")
+    return text if text[:1] in LINE_SIGNS or "\n" in text.strip() else text.strip("\n")
 
 
 def is_box(text: str) -> bool:

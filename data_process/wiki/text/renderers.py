@@ -34,8 +34,6 @@ THOUSAND = re.compile(r"(?<=\d)(?=(?:\d{3})+\Z)")
 LAKH = re.compile(r"(?<=\d)(?=(?:\d{2})*\d{3}\Z)")
 """12,34,567, as in India."""
 NUMBER = re.compile(r"[-+−]?[\d.,]*\d(?:[-+/ ]*\d+/\d+)?(?:[eE][-+]?\d+)?")
-
-
 LAYOUT = re.compile(
     r"[\d.]+ *(?:px|r?em|ex|pt|%)|x\d+px|left|right|cent(?:er|re)|none", re.IGNORECASE
 )
@@ -101,8 +99,8 @@ def chosen(rule: dict[str, Any], _: str, given: Arguments) -> str:
 
 
 def joined(rule: dict[str, Any], _: str, given: Arguments) -> str:
-    """{{hlist|a|b}}: a, b; {{floruit|1500|1520}}: fl. 1500–1520."""
-    text = rule["separator"].join(given.words()[: rule.get("most")])
+    """{{hlist|a|b}}: a, b; {{floruit|1500|1520}}: fl. 1500–1520; {{af|en|a|-b}}: a + -b."""
+    text = rule["separator"].join(given.words()[rule.get("first", 1) - 1 :][: rule.get("most")])
     return f"{rule.get('before', '')}{text}{rule.get('after', '')}"
 
 
@@ -126,7 +124,7 @@ def pronunciation(_: str, given: Arguments) -> str:
 
 
 def etymon(wiki: str, given: Arguments, place: int = 2) -> str:
-    """{{inh|en|enm|coyne|t=wedge}} of Wiktionary: Middle English coyne, lit. 'wedge'."""
+    """{{inh|en|enm|coyne|t=wedge}} of Wiktionary: Middle English coyne (“wedge”)."""
     name = table_of("words")["languages"].get(wiki, {}).get(given.get(place), "")
     word = given.get(place + 2, place + 1)
     meaning = given.get("t", place + 3)
@@ -143,16 +141,6 @@ def label(_: str, given: Arguments) -> str:
     """{{lb|en|money|countable}}: (money, countable)."""
     words = ", ".join(given.words()[1:]).replace(", _, ", " ")
     return f"({words})" if words else ""
-
-
-def affix(_: str, given: Arguments) -> str:
-    """{{af|en|coin|-age}}: coin + -age."""
-    return " + ".join(given.words()[1:])
-
-
-def words_of_language(_: str, given: Arguments) -> str:
-    """{{syn|en|a|b}}: a, b."""
-    return ", ".join(given.words()[1:])
 
 
 def last(_: str, given: Arguments) -> str:

@@ -7,8 +7,7 @@ names, in lower case: under `arguments`, those that show the first of the given 
 not empty (a number is an unnamed argument, from 1; a string a named one); under `lists`, those that
 join their unnamed arguments; under `functions`, those that a function of `renderers.py` renders;
 under `characters`, those that are a fixed text; under `notes`, references and remarks to editors,
-with which no prose is lost; under `before_dump`, those of which the dump's page makes less than the
-list.
+with which no prose is lost.
 """
 
 from __future__ import annotations
@@ -23,13 +22,8 @@ from data_process.wiki.text import renderers
 from data_process.wiki.text.expansion import Braces, Fragment, Frame, Part, parse
 from data_process.wiki.text.kinds import Namespaces, table_of
 from data_process.wiki.text.marks import GAP, HOLES, NODE, UNSET
-from data_process.wiki.text.parser_functions import (
-    FUNCTIONS,
-    PASSED_THROUGH,
-    Call,
-    magic_words,
-)
-from data_process.wiki.text.prose import prose_of
+from data_process.wiki.text.parser_functions import FUNCTIONS, PASSED_THROUGH, Call, magic_words
+from data_process.wiki.text.prose import LINE_SIGNS, prose_of
 from data_process.wiki.text.regions import Literals, extract_regions
 from data_process.wiki.text.renderers import Arguments
 
@@ -40,8 +34,6 @@ CALL_COST, PART_COST = 50, 2
 """Characters that the templates of a page may be expanded to, as in MediaWiki; each call and each
 of its arguments costs some more, so that time is bounded too."""
 MAX_HOLES, FIRST_HOLE = 0x800, 0xD800
-LINE_SIGNS = "*#:;"
-"""At the beginning of a template, as of a line, they are markup."""
 LANGUAGE = re.compile(r"lang-([a-z]{2,3}(?:-[a-z]+)?)(-short)?$")
 PREFIXES = frozenset(("subst", "safesubst", "msg", "msgnw", "raw"))
 """Before the name of a template, without meaning here."""
@@ -69,6 +61,8 @@ SPANS = (" span", "-span", "範囲", "範囲2")
 WORD_RULES = ("noteta", "noteta/lua", "noteta-lite")
 QUOTED = ("quotation", "block", "bullets", "captions")
 """Functions of the list that find text in what a wiki may draw as a box."""
+BEFORE_DUMP = ("fraction",)
+"""Those that show more than the dump's pages do."""
 
 Renderer = Callable[[str, Arguments], str]
 """From the language of the wiki and the arguments to text; empty: a gap."""
@@ -145,6 +139,11 @@ class TemplateCleaner:
         """
         self.wiki, self.title, self.project = wiki, title, project
         self.namespaces, self.literals, self.library = namespaces, literals, library
+        self.variables = {
+            **VARIABLES,
+            **dict.fromkeys(LANGUAGE_WORDS, wiki),
+            **dict.fromkeys(TITLE, title),
+        }
         self.word_rules: list[str] = []
         """The rules of NoteTA: words of the Chinese variants."""
         self.holes: dict[str, str] = {}
@@ -245,7 +244,7 @@ class TemplateCleaner:
         known = name.lower().replace("_", " ")
         if (text := self.magic(known, call)) is not None:
             return text
-        template = None if known in listed_names("before_dump") else self.library(name)
+        template = None if known in listed_names("functions", *BEFORE_DUMP) else self.library(name)
         if template is None:
             return self.listed(known, call)
         text = self.transcluded(template, call, frame)
@@ -258,18 +257,11 @@ class TemplateCleaner:
 
     def magic(self, name: str, call: Call) -> str | None:
         """The variables of MediaWiki, and the word rules of a page."""
-        name = magic_words(self.wiki).get(name, name)
-        if name in VARIABLES:
-            return VARIABLES[name]
-        if name in LANGUAGE_WORDS:
-            return self.wiki
-        if name in TITLE:
-            return self.title
         if name in WORD_RULES:
             named = call.arguments().named
             self.word_rules += [rule for key, rule in named.items() if key.isdecimal()]
             return ""
-        return None
+        return self.variables.get(magic_words(self.wiki).get(name, name))
 
     def listed(self, name: str, call: Call) -> str | None:
         """What a template of the list shows; None: it is not in it."""
