@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -106,7 +107,7 @@ def read_command(
         default=default,
         args=args,
         prog=prog,
-        description=description,
+        description=re.sub(r"\n+python", "\n  python", description),  # lines of their own
         use_underscores=True,
         config=(tyro.conf.OmitArgPrefixes,),
     )
