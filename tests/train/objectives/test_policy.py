@@ -136,17 +136,18 @@ def test_clipped_tokens_have_no_gradient_but_in_cispo(average: str) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("kind", ["", "dapo"])
 @pytest.mark.parametrize("config", cases(), ids=lambda c: f"{c.loss}-{c.average}-{c.beta}")
-def test_values_are_those_of_trl(config: GRPOConfig) -> None:
-    pytest.importorskip("trl")
+def test_values_and_gradients_are_those_of_trl(config: GRPOConfig, kind: str) -> None:
+    pytest.importorskip("trl", reason="pip install trl==1.16.0")
     from trl.trainer.grpo_trainer import GRPOTrainer  # type: ignore[import-not-found]
 
     case = Case(config)
-    _, metrics, normaliser = prepared(case)
+    batch, metrics, normaliser = prepared(case)
     names = {"answer": "grpo", "token": "bnpo", "length": "dr_grpo"}
-    kind = "cispo" if config.loss == "cispo" else names[config.mean_of]
-    if config.loss == "cispo" and config.mean_of != "token":
-        pytest.skip("trl has CISPO as a mean over tokens only")
+    if config.mean_of != "token" and (config.loss == "cispo" or kind == "dapo"):
+        pytest.skip("trl has CISPO and DAPO as means over tokens only")
+    kind = "cispo" if config.loss == "cispo" else kind or names[config.mean_of]
     low, high = config.clip
     values = SimpleNamespace(
         model=SimpleNamespace(training=False),
@@ -179,6 +180,11 @@ def test_values_are_those_of_trl(config: GRPOConfig) -> None:
     }
     theirs = GRPOTrainer._compute_loss(values, SimpleNamespace(training=True), inputs)
     assert abs(float((theirs - metrics[0] / normaliser).detach())) < 1e-9
+    (wanted,) = torch.autograd.grad(theirs, case.logits)
+    assert batch.weights is not None
+    weighted = -(case.log_probs * torch.where(case.mask, batch.weights, 0.0)).sum() / normaliser
+    (found,) = torch.autograd.grad(weighted, case.logits)
+    assert float((found - wanted).abs().max()) < 1e-15
 
 
 def trl_arguments() -> SimpleNamespace:

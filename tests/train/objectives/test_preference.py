@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import defaultdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,6 +141,136 @@ def test_values_and_gradients_are_those_of_the_textbook(
     ).sum()
     (gradient,) = torch.autograd.grad(weighted / count, logits)
     assert (gradient - expected).abs().max() < 1e-15
+
+
+def answers_apart(batch: Batch, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What trl wants: the log-probabilities of the tokens (answers, longest), all first answers
+    before all second ones, where there is one, and the known log-probability of each answer."""
+    assert batch.document_ids is not None
+    assert batch.sequences is not None
+    found = []
+    for side in (0, 1):
+        for row, lengths in enumerate(LAYOUT):
+            for number in range(side, len(lengths), 2):
+                inside = (batch.document_ids[row] == number) & (batch.labels[row] != IGNORED)
+                found.append((log_probs[row][inside], batch.sequences[row, number, 0]))
+    pad = torch.nn.utils.rnn.pad_sequence
+    tokens = pad([part for part, _ in found], batch_first=True)
+    there = pad([torch.ones(len(part)) for part, _ in found], batch_first=True)
+    return tokens, there, torch.stack([known for _, known in found])
+
+
+def trl_loss(batch: Batch, log_probs: Tensor, config: DPOConfig) -> Tensor:
+    """The mean loss as trl's own trainers compute it from the same log-probabilities."""
+    from trl.experimental.cpo.cpo_trainer import CPOTrainer  # type: ignore[import-not-found]
+    from trl.experimental.orpo.orpo_trainer import ORPOTrainer  # type: ignore[import-not-found]
+
+    tokens, there, known = answers_apart(batch, log_probs)
+    if config.loss in ("orpo", "simpo"):
+        chosen, rejected = (tokens.sum(1) / there.sum(1)).chunk(2)
+        values = trl_values(config, loss_type=config.loss, alpha=0.0, simpo_gamma=config.gamma)
+        if config.loss == "simpo":
+            return CPOTrainer.cpo_loss(values, chosen, rejected)[0].mean()
+        # Their cross-entropy is that of prompt and answer, the paper's that of the answer.
+        return (-chosen - ORPOTrainer.odds_ratio_loss(values, chosen, rejected)[0]).mean()
+    if config.loss == "kto":
+        return trl_kto(batch, tokens, there, known, config)
+    parts = [torch.arange(6)]
+    if config.label_smoothing:  # which trl has in AOT alone: it is DPO where a batch has one pair
+        parts = [torch.tensor([n]) for n in range(6)]
+    both = [torch.cat([part, part + 6]) for part in parts]
+    return torch.stack([trl_dpo(tokens[n], there[n], known[n], config) for n in both]).mean()
+
+
+def trl_dpo(tokens: Tensor, there: Tensor, known: Tensor, config: DPOConfig) -> Tensor:
+    """Of DPO and IPO."""
+    from trl.trainer.dpo_trainer import DPOTrainer  # type: ignore[import-not-found]
+
+    kind = "aot" if config.label_smoothing else {"dpo": "sigmoid"}.get(config.loss, config.loss)
+    more = {"loss_types": [kind], "loss_weights": [1.0], "f_divergence_type": "reverse_kl"}
+    values = trl_values(config, **more, ld_alpha=None, use_weighting=False)
+    chosen, rejected = known.chunk(2)
+    references = {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+    inputs = {**trl_inputs(there), **references}
+    return DPOTrainer._compute_loss(values, outputs_of(tokens), inputs, False)
+
+
+def trl_kto(
+    batch: Batch, tokens: Tensor, there: Tensor, known: Tensor, config: DPOConfig
+) -> Tensor:
+    """Of KTO; the second answers are those of its baseline."""
+    from trl.trainer.kto_trainer import KTOTrainer  # type: ignore[import-not-found]
+
+    assert batch.sequences is not None
+    weights = {"desirable_weight": config.desirable_weight}
+    weights["undesirable_weight"] = config.undesirable_weight
+    values = trl_values(config, loss_type="kto", calculate_KL=True, **weights)
+    values._compute_kl_logps = lambda model, batch: tokens[6:].sum(1).detach()
+    wanted = [
+        batch.sequences[r, n, 1] for r, row in enumerate(LAYOUT) for n in range(0, len(row), 2)
+    ]
+    labels = {
+        "label": torch.stack(wanted).bool(),
+        "ref_logps": known[:6],
+        "ref_KL_logps": known[6:],
+    }
+    inputs = {**trl_inputs(there[:6]), **labels}
+    return KTOTrainer._compute_loss(values, outputs_of(tokens[:6]), inputs, False)
+
+
+def trl_values(config: DPOConfig, **more: Any) -> SimpleNamespace:
+    """What of a trainer its loss looks at."""
+    metrics: dict[str, dict[str, list[float]]] = {
+        mode: defaultdict(list) for mode in ("train", "eval")
+    }
+    accelerator = SimpleNamespace(
+        device=torch.device("cpu"), gather=lambda t: t, gather_for_metrics=lambda t: t
+    )
+    return SimpleNamespace(
+        beta=config.strength,
+        label_smoothing=config.label_smoothing,
+        model=SimpleNamespace(training=True),
+        accelerator=accelerator,
+        precompute_ref_logps=True,
+        aux_loss_enabled=False,
+        _metrics=metrics,
+        _total_train_tokens=0,
+        _tp_size=1,
+        **more,
+    )
+
+
+def trl_inputs(there: Tensor) -> dict[str, Tensor]:
+    """A prompt of one token before each answer."""
+    mask = F.pad(there, (1, 0))
+    return {"input_ids": mask.long(), "attention_mask": mask, "completion_mask": mask}
+
+
+def outputs_of(tokens: Tensor) -> Any:
+    """A model that gives these log-probabilities."""
+    zeros = torch.zeros_like(tokens)
+    more = {"entropy": zeros, "mean_logits": zeros, "is_top1": zeros.bool()}
+    return lambda **inputs: SimpleNamespace(log_probs=tokens, **more)
+
+
+@pytest.mark.full
+@each_loss
+def test_values_and_gradients_are_those_of_trl(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl", reason="pip install trl==1.16.0")
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    monkeypatch.setattr(Tensor, "float", Tensor.double)  # else ORPO is in float32
+    config = DPOConfig(**settings)
+    batch, logits = rows_of_pairs()
+    log_probs = log_probs_of(batch, logits.requires_grad_())
+    theirs = trl_loss(batch, log_probs, config)
+    (expected,) = torch.autograd.grad(theirs, log_probs)
+    ((part, metrics),) = prepared(Preference(config), [batch], [logits])
+    assert part.weights is not None
+    assert abs(float(theirs.detach()) - float(metrics[0]) / 6) < 1e-9
+    assert (expected + part.weights / 6).abs().max() < 1e-15
+    assert expected.abs().max() > 1e-3
 
 
 def test_a_baseline_above_zero_is_one_of_the_cases() -> None:
