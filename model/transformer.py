@@ -96,6 +96,11 @@ class Transformer(nn.Module):
         if cache is None:
             positions = torch.arange(seq, device=input_ids.device)  # (seq,)
             mask = None if document_ids is None else same_document(document_ids)
+            if mask is not None:
+                # Each document counts from 0, as when it stands alone: RoPE sees differences only,
+                # but angles are rounded, and the further down a row the more. A position may look
+                # at all of its document that stands before it, and at itself.
+                positions = mask[:, 0].sum(dim=-1) - 1  # (batch, seq)
             layer_caches: list[LayerCache | None] = [None] * len(self.layers)
         else:
             positions, mask, views = cache.begin(seq)

@@ -171,6 +171,20 @@ def test_later_tokens_do_not_change_earlier_logits(small: Etude) -> None:
         assert torch.equal(small(ids)[:, :20], small(changed)[:, :20])
 
 
+def test_a_document_in_a_row_is_as_it_is_alone(small: Etude) -> None:
+    """Positions count from its beginning, so that angles are rounded as in generation."""
+    row, documents = torch.randint(320, (1, 40), generator=seeded(9)), torch.tensor([[0] * 40])
+    documents[0, 5:31], documents[0, 31:] = 1, torch.arange(2, 11)
+    asked: list[torch.Tensor] = []
+    small.model.rotary_emb.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    with torch.no_grad():
+        together = small(row, document_ids=documents)
+        for begin, end in ((0, 5), (5, 31), (38, 39)):
+            alone = small(row[:, begin:end])
+            torch.testing.assert_close(together[:, begin:end], alone, atol=2e-6, rtol=0)
+    assert asked[0].tolist() == [[*range(5), *range(26), *[0] * 9]]
+
+
 def test_tied_output_layer_is_the_embedding() -> None:
     model = Etude(START)
     assert model.lm_head.weight is model.model.embed_tokens.weight
