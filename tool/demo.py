@@ -190,7 +190,7 @@ def finish(report: dict[str, Any]) -> None:
 def converse() -> list[list[Message]]:
     """Holds the scripted conversations with the model and prints them."""
     from model.directory.pretrained import load_pretrained
-    from tool.evaluation.generations import answer_turns
+    from train.measures.generations import answer_turns
 
     model, tokenizer = load_pretrained(SFT)
     held = []

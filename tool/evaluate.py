@@ -79,8 +79,8 @@ def ask_lm_eval(config: EvaluateConfig) -> list[dict[str, Any]]:
 def ask_questions(config: EvaluateConfig, questions: Path, output_dir: Path) -> dict[str, Any]:
     """Asks a chat model, greedily; prints and returns the shares of right answers by category."""
     from model.directory.storage import jsonl_text, replace_file, text_writer
-    from tool.evaluation.generations import ask, read_questions, report, table
-    from tool.evaluation.likelihood import load_likelihood_model
+    from train.measures.generations import ask, read_questions, report, table
+    from train.measures.likelihood import load_likelihood_model
 
     asked = read_questions(questions)
     scorer = load_likelihood_model(config.model_dir, config.device, "etude", config.quantize)

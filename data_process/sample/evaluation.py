@@ -53,9 +53,9 @@ def occurs(text: str, answer: str) -> bool:
 
 def is_right(item: Item, answer: str) -> bool:
     """Whether `answer` is a right answer to a record of the eval file."""
-    if len(answer) < item["min_characters"]:
+    if len(answer) < item.get("min_characters", 0):
         return False
-    if any(occurs(text, answer) for text in item["rejected"]):
+    if any(occurs(text, answer) for text in item.get("rejected", ())):
         return False
     return any(all(occurs(text, answer) for text in option) for option in item["accepted"])
 

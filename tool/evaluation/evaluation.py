@@ -1,35 +1,16 @@
-"""Evaluating a model on files, and comparing two models that were.
-
-A file's records say by their keys what it measures:
-
-{"text"}                                     bits per byte of texts
-{"conversations"}                            bits per byte of the assistant's turns
-{"good", "bad"}                              minimal pairs: the good sentence is likelier
-{"question", "choices", "answer"}            multiple choice, by length-normalised likelihood
-{"question", "reference"}                    bits per byte of the reference answer
-{"prompt"}                                   free generations: repetition and distinct n-grams
+"""Evaluating a model on files, and comparing two models that were; what a file measures is found
+by its records' keys (train/measures/files.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from config import QuantizeName, UserError
-from data_process.records.jsonl import read_records
-from data_process.records.kinds import (
-    conversation_of,
-    conversation_problems,
-    described,
-    kind_of,
-)
 from model.directory.storage import (
     json_text,
     json_writer,
@@ -38,134 +19,14 @@ from model.directory.storage import (
     replace_file,
     sha256_of,
 )
-from tool.evaluation.generations import measure_distinct, measure_repetition
-from tool.evaluation.likelihood import (
-    LikelihoodModel,
-    Outcome,
-    Record,
-    load_likelihood_model,
-    measure_choices,
-    measure_conversations,
-    measure_pairs,
-    measure_references,
-    measure_texts,
-)
 from tool.settings import EvaluateConfig
+from train.measures.files import Measure, read_measures, refuse_same_names
+from train.measures.intervals import interval, paired_interval, ratio, verdict
+from train.measures.likelihood import Outcome, Record, load_likelihood_model
 
 RESULTS = "evaluation.json"
 RECORDS = "evaluation_records.json"
 """What each record gave, for comparisons."""
-RESAMPLES = 2_000
-LEVEL = 0.95
-
-Numbers = Sequence[float]
-Draws = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What is measured on the records of a kind of file."""
-
-    name: str
-    keys: tuple[str, ...]
-    """The keys of its records."""
-    better: str
-    """higher or lower"""
-    run: Callable[[LikelihoodModel, list[Record]], list[Outcome]]
-    problems: Callable[[Record], Iterator[str]]
-    """What is wrong with a record that has the keys."""
-    chance: Callable[[list[Record]], float | None] = lambda records: None
-    """What guessing gives; None: nothing sensible."""
-
-
-def texts(*names: str, may_be_empty: str = "") -> Callable[[Record], Iterator[str]]:
-    """A check that values are texts."""
-
-    def problems(record: Record) -> Iterator[str]:
-        for name in names:
-            value = record[name]
-            if not isinstance(value, str):
-                yield f'"{name}" is a {type(value).__name__}; it must be a string'
-            elif not value.strip() and name != may_be_empty:
-                yield f'"{name}" is empty; it must be a non-empty string'
-
-    return problems
-
-
-def choice_problems(record: Record) -> Iterator[str]:
-    """What is wrong with a question of multiple choice; its answer is the number of a choice."""
-    yield from texts("question")(record)
-    choices, answer = record["choices"], record["answer"]
-    if not isinstance(choices, list) or len(choices) < 2 or not all(map(str, choices)):
-        yield '"choices" must be a list of two choices at least, none of them empty'
-    elif type(answer) is not int or answer not in range(len(choices)):
-        yield f'"answer" is {answer!r}; it must be a whole number from 0 to {len(choices) - 1}'
-
-
-def chance_of_choices(records: list[Record]) -> float:
-    """One over the number of choices, as a mean over all questions."""
-    return sum(1 / len(record["choices"]) for record in records) / len(records)
-
-
-BITS = "bits per byte"
-PROMPT, CHOICE = ("prompt",), ("question", "choices", "answer")
-REFERENCE = ("question", "reference")
-MEASURES = (
-    Measure(BITS, ("text",), "lower", measure_texts, texts("text")),
-    Measure(BITS, ("conversations",), "lower", measure_conversations, conversation_problems),
-    Measure(
-        "minimal pairs",
-        ("good", "bad"),
-        "higher",
-        measure_pairs,
-        texts("good", "bad"),
-        lambda _: 0.5,
-    ),
-    Measure(
-        "multiple choice", CHOICE, "higher", measure_choices, choice_problems, chance_of_choices
-    ),
-    Measure("repeated 4-grams", PROMPT, "lower", measure_repetition, texts("prompt")),
-    Measure("distinct 2-grams", PROMPT, "higher", measure_distinct, texts("prompt")),
-    Measure(
-        BITS,
-        REFERENCE,
-        "lower",
-        measure_references,
-        texts(*REFERENCE, may_be_empty="reference"),  # an open question has an empty one
-    ),
-)
-"""The kinds of files; the first whose keys a record has, and others of the same keys."""
-
-
-def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Record]]:
-    """What a file measures, and its records, or `limit` of them that are evenly spread: such files
-    are often sorted by what they ask.
-
-    Raises:
-        UserError: the kind is unknown, a record is of another kind than the first, or it holds
-            what it must not; the line is named.
-    """
-    records: list[Record] = []
-    measure = None
-    for line in read_records(path):
-        record = line.value
-        if kind_of(record) == "conversations":
-            record = {"conversations": conversation_of(record), **record}
-        found = next((m for m in MEASURES if set(m.keys) <= record.keys()), None)
-        if found is None or measure not in (None, found):
-            kinds = "; ".join(dict.fromkeys(", ".join(m.keys) for m in MEASURES))
-            raise UserError(
-                f"{line.place}: found {described(record)}; all lines must have the keys of one "
-                f"kind: {kinds}"
-            )
-        measure = found
-        for problem in found.problems(record):
-            raise UserError(f"{line.place}: {problem}")
-        records.append(record)
-    assert measure  # read_records refuses an empty file
-    if limit and limit < len(records):
-        records = [records[n * len(records) // limit] for n in range(limit)]
-    return [m for m in MEASURES if m.keys == measure.keys], records
 
 
 def earlier_results(
@@ -189,12 +50,7 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
     Raises:
         UserError: no such model, a file of no known kind, or two of the same name.
     """
-    names = [path.name for path in config.eval_files]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(
-            f"--eval_files: two files are named {twice[0]}, and results are kept by name; rename "
-            "one, or evaluate them one after the other with an --output_dir each"
-        )
+    refuse_same_names("--eval_files", config.eval_files)
     readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
     scorer = load_likelihood_model(config.model_dir, config.device, config.engine, config.quantize)
     rows, kept = [], {}
@@ -292,13 +148,6 @@ def compare(first: Path, second: Path) -> list[str]:
     return lines
 
 
-def verdict(low: float, high: float, better: str, name: str) -> str:
-    """What an interval of a difference says."""
-    if low <= 0 <= high:
-        return "no significant difference"
-    return f"{name} is {'better' if (low > 0) == (better == 'higher') else 'worse'}"
-
-
 def read_kept(directory: Path) -> dict[str, Any]:
     """What each record of an evaluated model gave.
 
@@ -318,41 +167,3 @@ def read_kept(directory: Path) -> dict[str, Any]:
             f"{path} is damaged, or of an earlier version of Etude; evaluate the model again"
         )
     return kept
-
-
-def ratio(values: Numbers, weights: Numbers) -> float:
-    """The sum of values over the sum of weights, which is not 0."""
-    return float(np.sum(values) / np.sum(weights))
-
-
-def interval(values: Numbers, weights: Numbers) -> tuple[float, float]:
-    """The 95% bootstrap interval of `ratio`, over records (Efron 1979)."""
-    return bounds(resampled(values, weights))
-
-
-def paired_interval(
-    first: Numbers, second: Numbers, first_weights: Numbers, second_weights: Numbers
-) -> tuple[float, tuple[float, float]]:
-    """The difference of two models' ratios on the same records, second minus first, and its 95%
-    bootstrap interval. Weights are each model's own: one may have written more than the other."""
-    samples = resampled(second, second_weights) - resampled(first, first_weights)
-    return ratio(second, second_weights) - ratio(first, first_weights), bounds(samples)
-
-
-def resampled(values: Numbers, weights: Numbers) -> Draws:
-    """`ratio` of RESAMPLES draws of as many records, which are the same draws for as many records;
-    NaN where a draw has no weight."""
-    columns = np.asarray([values, weights], dtype=np.float64)
-    draw, count = np.random.default_rng(1), len(values)
-    sums = np.empty((2, RESAMPLES))
-    for number in range(RESAMPLES):
-        times = np.bincount(draw.integers(count, size=count), minlength=count)
-        sums[:, number] = columns @ times
-    return np.divide(sums[0], sums[1], out=np.full(RESAMPLES, np.nan), where=sums[1] != 0)
-
-
-def bounds(samples: Draws) -> tuple[float, float]:
-    """The middle 95% of samples that are numbers."""
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(samples, [tail, 1 - tail])
-    return float(low), float(high)

@@ -18,8 +18,8 @@ from config import UserError
 from model.device import pick_device
 from model.directory.pretrained import is_chat_model
 from model.tokenizer import EtudeTokenizer
-from tool.evaluation.evaluation import RESAMPLES
 from tool.settings import ConvertConfig
+from train.measures.intervals import RESAMPLES
 
 BATCH_SIZE = 16
 NORMAL_95 = 1.96

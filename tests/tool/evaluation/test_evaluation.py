@@ -19,18 +19,12 @@ from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf import convert
-from tool.evaluation.evaluation import (
-    MEASURES,
-    RECORDS,
-    compare,
-    interval,
-    measure_files,
-    paired_interval,
-    ratio,
-    read_measures,
-    verdict,
-)
-from tool.evaluation.likelihood import (
+from tool.evaluation.evaluation import RECORDS, compare, measure_files
+from tool.evaluation.picture import draw_rows
+from tool.settings import ConvertConfig, EvaluateConfig
+from train.measures.files import MEASURES, read_measures
+from train.measures.intervals import interval, paired_interval, ratio, verdict
+from train.measures.likelihood import (
     LikelihoodModel,
     Outcome,
     Span,
@@ -38,8 +32,6 @@ from tool.evaluation.likelihood import (
     log_likelihoods,
     windows,
 )
-from tool.evaluation.picture import draw_rows
-from tool.settings import ConvertConfig, EvaluateConfig
 
 
 @pytest.fixture
@@ -300,7 +292,7 @@ def test_two_files_of_one_name_are_refused(model_dir: Path, tmp_path: Path) -> N
 def test_where_nothing_was_written_there_is_no_row(
     model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("tool.evaluation.generations.continuations", lambda *_: [[1, 2], []])
+    monkeypatch.setattr("train.measures.generations.continuations", lambda *_: [[1, 2], []])
     path = write(tmp_path / "g.jsonl", {"prompt": "a"}, {"prompt": "b"})
     (row,) = measure_files(EvaluateConfig(model_dir, (path,)))
     assert (row["measure"], row["value"], row["records"]) == ("distinct 2-grams", 1.0, 1)

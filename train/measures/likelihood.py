@@ -45,6 +45,14 @@ class LikelihoodModel:
     device: torch.device
     written: dict[tuple[str, ...], list[list[int]]] = field(default_factory=dict)
     """The continuations of prompts, so that two measures of them need one generation."""
+    native: bool = True
+    """Generate with the C++ forward pass where it can be."""
+    stopped: Callable[[], bool] = lambda: False
+    """Whether to give up; then `Stopped` is raised."""
+
+
+class Stopped(Exception):
+    """A measure was stopped before its end."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ class Outcome:
     value: float
     weight: float = 1.0
     """The measure is the sum of values over the sum of weights: of bits per byte, the bytes."""
+    asked: str = ""
+    """Of a measure of right and wrong: what was asked."""
+    said: str = ""
+    """What the model said, or found likeliest."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +121,15 @@ def log_likelihoods(scorer: LikelihoodModel, spans: Sequence[Span]) -> list[floa
 
     Of a span that is longer than the context, the beginning is left out; a token that would be left
     out with it does not count.
+
+    Raises:
+        Stopped: it was stopped before its end.
     """
     order = sorted(range(len(spans)), key=lambda number: len(spans[number].ids))
     results = [0.0] * len(spans)
     while order:
+        if scorer.stopped():
+            raise Stopped
         longest = min(len(spans[order[-1]].ids), scorer.context)
         batch = order[-max(1, BATCH_TOKENS // longest) :]
         del order[-len(batch) :]
@@ -213,15 +230,20 @@ class Question:
     """What the log-likelihoods are divided by: bytes, or 1."""
     answer: int
     group: str
+    asked: str
+    texts: Sequence[str]
+    """The candidates."""
 
 
 def measure_pairs(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
     """Whether the good sentence of each pair is likelier than the bad one (arXiv 1912.00582)."""
     questions = []
     for record in records:
-        texts = [scorer.tokenizer.encode(record[key]) for key in ("good", "bad")]
-        spans = tuple(Span([scorer.tokenizer.end_of_text_id, *text], 1) for text in texts)
-        questions.append(Question(spans, (1, 1), 0, str(record.get("phenomenon", ""))))
+        texts = [record[key] for key in ("good", "bad")]
+        border, encode = scorer.tokenizer.end_of_text_id, scorer.tokenizer.encode
+        spans = tuple(Span([border, *encode(text)], 1) for text in texts)
+        group = str(record.get("phenomenon", ""))
+        questions.append(Question(spans, (1, 1), 0, group, texts[0], texts))
     return answer_all(scorer, questions)
 
 
@@ -235,7 +257,9 @@ def measure_choices(scorer: LikelihoodModel, records: list[Record]) -> list[Outc
         ids = [scorer.tokenizer.encode(choice) for choice in choices]
         spans = tuple(Span([*prompt, *answer], len(prompt)) for answer in ids)
         lengths = tuple(len(choice.encode("utf-8")) for choice in choices)
-        questions.append(Question(spans, lengths, record["answer"], str(record.get("subject", ""))))
+        group = str(record.get("subject", ""))
+        asked = record["question"]
+        questions.append(Question(spans, lengths, record["answer"], group, asked, choices))
     return answer_all(scorer, questions)
 
 
@@ -257,5 +281,6 @@ def answer_all(scorer: LikelihoodModel, questions: Sequence[Question]) -> list[O
         best = max(scores)
         winners = [number for number, value in enumerate(scores) if value == best]
         point = 1 / len(winners) if question.answer in winners else 0.0
-        outcomes.append(Outcome(question.group, point))
+        said = question.texts[winners[0]]
+        outcomes.append(Outcome(question.group, point, asked=question.asked, said=said))
     return outcomes

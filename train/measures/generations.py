@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from config import SamplingConfig
 from data_process.records.jsonl import read_records
-from data_process.records.kinds import question_problems
+from data_process.records.kinds import conversation_of, question_problems
 from data_process.sample.evaluation import is_right
 from inference.engine.engine import generate_batch
 from model.chat import Message, render_prompt
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import EtudeTokenizer, script_of
 from model.transformer import Etude
-from tool.evaluation.likelihood import LikelihoodModel, Outcome, Record, question_prompt
+from train.measures.likelihood import (
+    LikelihoodModel,
+    Outcome,
+    Record,
+    Stopped,
+    question_prompt,
+)
+from train.rollouts.rewards import contains
 
 CONTINUATION_TOKENS = 100
+ANSWER_TOKENS = 200
+"""Longest answer to a question; one that is cut there is wrong."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +59,82 @@ def ask(
     model: Etude, tokenizer: EtudeTokenizer, questions: Sequence[Record], max_tokens: int
 ) -> list[Answer]:
     """The model's greedy answers to all questions, each right or wrong."""
-    prompts = [render_prompt(tokenizer, question["messages"]) for question in questions]
-    sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
-    generations = generate_batch(model, prompts, sampling, tokenizer.end_ids(is_chat=True))
-    answers = []
-    for question, generation in zip(questions, generations, strict=True):
-        text = tokenizer.decode(generation.ids)
-        ended = generation.finish_reason == "stop"
-        answers.append(
-            Answer(
-                id=question["id"],
-                language=question["language"],
-                category=question["category"],
-                question=question["messages"][-1]["content"],
-                answer=text,
-                right=ended and is_right(question, text),
-                ended=ended,
-            )
+    given = greedy_answers(model, tokenizer, [q["messages"] for q in questions], max_tokens)
+    return [
+        Answer(
+            id=question["id"],
+            language=question["language"],
+            category=question["category"],
+            question=question["messages"][-1]["content"],
+            answer=text,
+            right=ended and is_right(question, text),
+            ended=ended,
         )
-    return answers
+        for question, (text, ended) in zip(questions, given, strict=True)
+    ]
+
+
+def greedy_answers(
+    model: Etude,
+    tokenizer: EtudeTokenizer,
+    conversations: Sequence[list[Message]],
+    max_tokens: int,
+    native: bool = True,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[tuple[str, bool]]:
+    """The likeliest answer to each conversation, and whether it ended by itself. One that fills
+    the context is cut at its beginning.
+
+    Raises:
+        Stopped: it was stopped before its end; see `generate_batch`.
+    """
+    room = model.config.max_position_embeddings - 1
+    prompts = [render_prompt(tokenizer, turns)[-room:] for turns in conversations]
+    sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
+    stops = tokenizer.end_ids(is_chat=True)
+    made = generate_batch(model, prompts, sampling, stops, native=native, stopped=stopped)
+    if len(made) < len(prompts):
+        raise Stopped
+    return [(tokenizer.decode(found.ids), found.finish_reason == "stop") for found in made]
+
+
+def measure_questions(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
+    """Whether the greedy answer to each question is right."""
+    return measure_answers(scorer, records, [r["messages"] for r in records], is_right)
+
+
+def measure_prompts(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
+    """Whether the greedy answer to each prompt of reinforcement learning is accepted."""
+    return measure_answers(scorer, records, [conversation_of(r) for r in records], is_accepted)
+
+
+def is_accepted(record: Record, answer: str) -> bool:
+    """Whether an answer holds one of the record's "answers"."""
+    return contains(answer, record) == 1
+
+
+def measure_answers(
+    scorer: LikelihoodModel,
+    records: list[Record],
+    conversations: Sequence[list[Message]],
+    is_right: Callable[[Record, str], bool],
+) -> list[Outcome]:
+    """Whether the greedy answer to each conversation is right, and ended by itself."""
+    given = greedy_answers(
+        scorer.model,
+        scorer.tokenizer,
+        conversations,
+        ANSWER_TOKENS,
+        scorer.native,
+        scorer.stopped,
+    )
+    outcomes = []
+    for record, turns, (text, ended) in zip(records, conversations, given, strict=True):
+        asked = turns[-1]["content"]
+        group = str(record.get("category") or script_of(asked))
+        right = float(ended and is_right(record, text))
+        outcomes.append(Outcome(group, right, asked=asked, said=text))
+    return outcomes
 
 
 def answer_turns(
@@ -151,6 +217,10 @@ def continuations(scorer: LikelihoodModel, records: list[Record]) -> list[list[i
         room = scorer.context - CONTINUATION_TOKENS
         prompts = [question_prompt(scorer, text)[-room:] for text in texts]
         stops = scorer.tokenizer.end_ids(scorer.is_chat)
-        made = generate_batch(scorer.model, prompts, sampling, stops)
+        made = generate_batch(
+            scorer.model, prompts, sampling, stops, native=scorer.native, stopped=scorer.stopped
+        )
+        if len(made) < len(prompts):
+            raise Stopped
         scorer.written[texts] = [generation.ids for generation in made]
     return scorer.written[texts]

@@ -15,7 +15,7 @@ from config import ROOT, UserError
 from model.chat import render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.evaluation.generations import Answer, answer_turns, ask, read_questions, report, table
+from train.measures.generations import Answer, answer_turns, ask, read_questions, report, table
 
 
 def question(number: int, **changes: Any) -> dict[str, Any]:
