@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from config import SamplingConfig
+from inference.engine.constraint import Grammar
 from model.tokenizer import EtudeTokenizer, StreamDecoder
 
 FinishReason = Literal["stop", "length", "cancelled", "failed"]
@@ -35,6 +36,11 @@ class GenerationRequest:
     """None: no log-probabilities; N: each token's, and those of the N likeliest at its place."""
     adapter: str | None = None
     """The name of the adapter that answers; None: the base alone."""
+    grammar: Grammar | None = None
+    """What the output must be; None: anything."""
+    prompt_logprobs: int | None = None
+    """As top_logprobs, for the tokens of the prompt; all of it is computed then, whatever is in the
+    cache."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class GenerationResult:
     """From the request to the end."""
     stop_token: Token | None = None
     """The one that ended it, where a token did."""
+    prompt: tuple[Token, ...] = ()
+    """Those of the prompt, where their log-probabilities were requested; the first has none."""
 
     @property
     def ids(self) -> list[int]:
@@ -88,6 +96,8 @@ class GenerationOutput:
         """Why it ended; None while it is being generated."""
         self.cut_by: CutBy | None = None
         self.stop_token: Token | None = None
+        self.prompt: list[Token] = []
+        """Those tokens of the prompt whose log-probabilities were requested and are known."""
         self.tail = ""
         """Text finalised by the end alone: what was held back until then."""
         self.cached_tokens = 0
@@ -137,6 +147,7 @@ class GenerationOutput:
             self.cached_tokens,
             self.seconds,
             self.stop_token,
+            tuple(self.prompt),
         )
 
 

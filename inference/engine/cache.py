@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from inference.engine.answers import GenerationOutput
+from inference.engine.constraint import Constraint
 from model.kv_cache import KVCache
 from model.transformer import Etude
 
@@ -44,6 +45,8 @@ class Slot:
         """(vocab,) of bool: tokens of prompt and output, for the repetition penalty."""
         self.counts: Tensor | None = None
         """(vocab,): how often each token is in the output, for presence and frequency penalties."""
+        self.constraint: Constraint | None = None
+        """What the output may go on with, where a grammar says so."""
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

@@ -26,7 +26,14 @@ import torch
 from torch import Tensor
 
 from config import SamplingConfig, UserError
-from inference.engine.answers import GenerationOutput, GenerationRequest, GenerationResult, Token
+from inference.engine.answers import (
+    CutBy,
+    FinishReason,
+    GenerationOutput,
+    GenerationRequest,
+    GenerationResult,
+    Token,
+)
 from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
 from inference.engine.native import LIBRARY, NativeForward, QuantizedWeights
 from inference.engine.sampler import make_generator, sample, with_seed
@@ -158,7 +165,11 @@ class Engine:
         for work, rows in zip(works, pieces, strict=True):
             slot = self.slots[work.slot]
             slot.cached += work.ids
-            if work.outputs:
+            assert slot.output
+            if reads_prompt(slot.output, work):
+                rows = add_prompt_logprobs(slot.output, work, rows)
+                due += [(slot, rows, [])] if len(rows) else []
+            elif work.outputs:
                 # Of 1 + k checked tokens, the k last ones are drafts.
                 due.append((slot, rows, work.ids[len(work.ids) - work.outputs + 1 :]))
         return due
@@ -211,7 +222,7 @@ class Engine:
         request = output.request
         prompt = list(request.prompt)
         # The last token is always run: its logits choose the first new one.
-        most = len(prompt) - 1
+        most = len(prompt) - 1 if request.prompt_logprobs is None else 0
         shared = {
             s.number: min(most, common_prefix(s.cached, prompt) * (s.adapter == request.adapter))
             for s in self.slots
@@ -228,6 +239,7 @@ class Engine:
         slot.cached, slot.pending = prompt[: output.cached_tokens], prompt[output.cached_tokens :]
         slot.limit = min(request.sampling.max_tokens, self.context - len(prompt))
         slot.generator = make_generator(request.sampling.seed)
+        slot.constraint = request.grammar.start(slot.limit) if request.grammar else None
         self.prepare_penalties(slot, request)
 
     def prepare_penalties(self, slot: Slot, request: GenerationRequest) -> None:
@@ -247,6 +259,7 @@ class Engine:
         for slot in sorted(self.slots, key=lambda s: s.used):
             if slot.output is None:
                 continue
+            request = slot.output.request
             if len(slot.pending) == 1:
                 ids = slot.pending + self.draft_for(slot)
                 works.append(Work(slot.number, len(slot.cached), ids, outputs=len(ids)))
@@ -255,6 +268,7 @@ class Engine:
                 ids, slot.pending = slot.pending[:room], slot.pending[room:]
                 room -= len(ids)
                 outputs = 0 if slot.pending else 1
+                outputs = outputs if request.prompt_logprobs is None else len(ids)
                 works.append(Work(slot.number, len(slot.cached), ids, outputs))
         return works
 
@@ -265,10 +279,14 @@ class Engine:
         assert slot.output
         output, sampling = slot.output, slot.output.request.sampling
         penalised = slot.seen is not None or slot.counts is not None
+        penalised = penalised or slot.constraint is not None
         exact = self.is_native(output.request.adapter)
         if sampling.temperature or penalised or not (exact and self.may_draft):
             return []
-        if output.request.top_logprobs is not None or self.running > 1:
+        request = output.request
+        if request.top_logprobs is not None or request.prompt_logprobs is not None:
+            return []
+        if self.running > 1:
             return []
         left = slot.limit - len(output.tokens) - 1
         return draft([*output.request.prompt, *output.ids], left)
@@ -293,9 +311,11 @@ class Engine:
             seen = stack([slot.seen for slot in slots])  # (members, vocab) or None
             counts = stack([slot.counts for slot in slots])  # (members, vocab) or None
             generators = [slot.generator for slot in slots]
-            tokens = sample(logits, sampling, generators, seen, counts).tolist()
+            allowed = allowed_logits(logits, slots)
+            tokens = sample(allowed, sampling, generators, seen, counts).tolist()
             for slot, row, token in zip(slots, logits, tokens, strict=True):
-                self.append(slot, row, token)
+                chosen = slot.constraint.choose(token) if slot.constraint else token
+                self.append(slot, row, chosen)
 
     def verify_drafts(self, slot: Slot, logits: Tensor, drafted: Sequence[int]) -> None:
         """Accepts drafts as long as each is the likeliest token, and the likeliest after them: 1 to
@@ -327,17 +347,25 @@ class Engine:
         made = with_logprobs(token, logits, output.request.top_logprobs)
         if token in output.request.stop_ids:
             output.stop_token = made
-            output.finish("stop")
+            cut = slot.constraint is not None and slot.constraint.cut
+            output.finish(*(self.limit_of(slot) if cut else ("stop", None)))
             return
         output.append(made)
+        if slot.constraint:
+            slot.constraint.accept(token)
         slot.pending = [token]
         if slot.seen is not None:
             slot.seen[token] = True
         if slot.counts is not None:
             slot.counts[token] += 1
         if not output.finish_reason and len(output.tokens) >= slot.limit:
-            full = slot.limit == output.request.sampling.max_tokens
-            output.finish("length", "max_tokens" if full else "context")
+            output.finish(*self.limit_of(slot))
+
+    def limit_of(self, slot: Slot) -> tuple[FinishReason, CutBy]:
+        """The ending of an output that may not become longer."""
+        assert slot.output
+        full = slot.limit == slot.output.request.sampling.max_tokens
+        return "length", "max_tokens" if full else "context"
 
     def release(self, slot: Slot) -> None:
         """Frees a slot; what it holds stays for prompts with the same beginning."""
@@ -383,6 +411,34 @@ def generate_batch(
             return []
         engine.step()
     return [output.result() for output in outputs]
+
+
+def reads_prompt(output: GenerationOutput, work: Work) -> bool:
+    """Whether a work reads tokens of a prompt whose log-probabilities are requested."""
+    request = output.request
+    return request.prompt_logprobs is not None and work.start < len(request.prompt)
+
+
+def add_prompt_logprobs(output: GenerationOutput, work: Work, logits: Tensor) -> Tensor:
+    """Adds the tokens of a prompt that a work has shown the logits (ids, vocab) of.
+
+    Returns:
+        (1, vocab), what follows the prompt; (0, vocab) while there is more of it.
+    """
+    request, end = output.request, work.start + len(work.ids)
+    if work.start == 0:
+        output.prompt.append(Token(request.prompt[0], ""))
+    for row, token in zip(logits, request.prompt[work.start + 1 : end + 1], strict=False):
+        output.prompt.append(with_logprobs(token, row, request.prompt_logprobs))
+    return logits[-1:] if end == len(request.prompt) else logits[:0]
+
+
+def allowed_logits(logits: Tensor, slots: Sequence[Slot]) -> Tensor:
+    """Logits (slots, vocab) with -inf for what the grammar of a slot does not allow."""
+    if not any(slot.constraint for slot in slots):
+        return logits
+    pairs = zip(slots, logits, strict=True)
+    return torch.stack([s.constraint.mask(row) if s.constraint else row for s, row in pairs])
 
 
 def draft(ids: Sequence[int], most: int) -> list[int]:

@@ -280,3 +280,33 @@ def test_generating_leaves_gradients_on_for_the_caller(model: Etude) -> None:
     generate_batch(model, [[5]], GREEDY, ())
     assert not torch.is_inference_mode_enabled()
     assert model(torch.tensor([[1, 2]])).requires_grad
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 100])
+def test_prompt_logprobs_are_those_of_the_full_forward(
+    length: int,
+    model: Etude,
+    tokenizer: EtudeTokenizer,
+    native: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inference.engine.engine.PREFILL_TOKENS", 16)  # a prompt in pieces
+    prompt = [(7 * place) % 300 + 3 for place in range(length)]
+    engine = Engine(model, tokenizer, native=native)
+    requests = [
+        GenerationRequest(prompt, replace(GREEDY, max_tokens=2), (), prompt_logprobs=2),
+        GenerationRequest(prompt, GREEDY, (), top_logprobs=0),
+        GenerationRequest([9, *prompt], GREEDY, ()),
+    ]
+    # The second time, all of the prompt is in the cache.
+    for _ in range(2):
+        output, other, _ = finish(engine, *requests)
+        assert output.ids == other.ids[:2]
+        assert [token.id for token in output.prompt] == prompt
+        assert output.prompt[0].logprob is None
+        with torch.no_grad():
+            expected = model(torch.tensor([prompt]))[0].log_softmax(-1)  # (ids, vocab)
+        for place, token in enumerate(output.prompt[1:]):
+            assert token.logprob == pytest.approx(float(expected[place, token.id]), abs=1e-4)
+            assert token.alternatives[0][1] == pytest.approx(float(expected[place].max()), abs=1e-4)
+            assert len(token.alternatives) == 2
