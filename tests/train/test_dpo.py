@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from config import DPOConfig, EtudeConfig, PathConfig, UserError
+from config import DPOConfig, EtudeConfig, LoraConfig, PathConfig, UserError
 from model.chat import render
+from model.directory.adapter_files import ADAPTER_WEIGHTS
 from model.tokenizer import EtudeTokenizer
 from tests.train import ranks
 from tests.train.conftest import Workspace
@@ -71,7 +72,8 @@ def config_of(place: Workspace, output: str = "out", **settings: Any) -> EtudeCo
         "sample_tokens": 4,
         "picture": False,
     }
-    return EtudeConfig(dpo=DPOConfig(**{**defaults, **settings}), paths=paths)
+    lora = settings.pop("lora", LoraConfig())
+    return EtudeConfig(dpo=DPOConfig(**{**defaults, **settings}), paths=paths, lora=lora)
 
 
 def stage_of(place: Workspace, output: str = "out", **settings: Any) -> Stage:
@@ -83,17 +85,26 @@ def lines_of(place: Workspace, output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.parametrize("loss", ["dpo", "kto"])
-def test_a_run_that_is_continued_gives_the_same_bits(place: Workspace, loss: Any) -> None:
-    assert train(stage_of(place, "whole", loss=loss), World()) == 0
+ADAPTER = LoraConfig(4, lora_targets=("all", "lm_head"), lora_dropout=0.2, use_dora=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "lora"), [("dpo", LoraConfig()), ("kto", LoraConfig()), ("dpo", ADAPTER)]
+)
+def test_a_run_that_is_continued_gives_the_same_bits(
+    place: Workspace, loss: Any, lora: LoraConfig
+) -> None:
+    """Of a model as of an adapter, whose reference is the model under it."""
+    assert train(stage_of(place, "whole", loss=loss, lora=lora), World()) == 0
     resumed = place.path / "resumed"
     shutil.copytree(place.path / "whole" / "checkpoints", resumed / "checkpoints")
     shutil.rmtree(resumed / "checkpoints" / "step-00000012")
     for name in ("loss_log.jsonl", "metrics.jsonl"):
         shutil.copy(place.path / "whole" / name, resumed)
     shutil.rmtree(place.path / "cache")
-    assert train(stage_of(place, "resumed", loss=loss), World()) == 0
-    for name in ("loss_log.jsonl", "model.safetensors"):
+    assert train(stage_of(place, "resumed", loss=loss, lora=lora), World()) == 0
+    assert lines_of(place, "whole")[0]["distance"] < 1e-5  # and dropout is for the gradient
+    for name in ("loss_log.jsonl", ADAPTER_WEIGHTS if lora.lora_rank else "model.safetensors"):
         assert (resumed / name).read_bytes() == (place.path / "whole" / name).read_bytes()
 
 
@@ -250,9 +261,12 @@ def test_data_that_cannot_teach_are_refused(place: Workspace) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks processes")
-@pytest.mark.parametrize("loss", ["dpo", "kto"])
-def test_two_processes_have_the_losses_of_one(place: Workspace, loss: str) -> None:
-    flags = [f"--loss={loss}", "--max_length=127", "--max_steps=8", "--eval_steps=4"]
+@pytest.mark.parametrize(
+    ("loss", "more"),
+    [("dpo", []), ("kto", []), pytest.param("dpo", ["--lora_rank=4"], marks=pytest.mark.full)],
+)
+def test_two_processes_have_the_losses_of_one(place: Workspace, loss: str, more: list[str]) -> None:
+    flags = [f"--loss={loss}", "--max_length=127", "--max_steps=8", "--eval_steps=4", *more]
     if loss == "kto":
         shutil.copy(place.path / "labelled.jsonl", place.path / "pairs.jsonl")
     for size in (1, 2):

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from config import EtudeConfig, GRPOConfig, PathConfig, UserError
+from config import EtudeConfig, GRPOConfig, LoraConfig, PathConfig, UserError
+from model.directory.adapter_files import ADAPTER_WEIGHTS
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.reliability.launcher import run_warm, start_warm
@@ -76,7 +77,8 @@ def config_of(place: Workspace, output: str = "out", **settings: Any) -> EtudeCo
         "picture": False,
         "device": "cpu",
     }
-    return EtudeConfig(grpo=GRPOConfig(**(defaults | settings)), paths=paths)
+    lora = settings.pop("lora", LoraConfig())
+    return EtudeConfig(grpo=GRPOConfig(**(defaults | settings)), paths=paths, lora=lora)
 
 
 def rollouts_of(place: Workspace, **settings: Any) -> Rollouts:
@@ -319,6 +321,24 @@ def holds_a_rollout(checkpoint: Path) -> bool:
     return file.exists() and b"rollout.0.labels" in file.read_bytes()[:100_000]
 
 
+@pytest.mark.parametrize("use_dora", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_an_adapter_continued_inside_a_rollout_gives_the_same_bits(
+    place: Workspace, use_dora: bool
+) -> None:
+    lora = LoraConfig(4, lora_targets=("all", "lm_head"), lora_dropout=0.2, use_dora=use_dora)
+    inside: dict[str, Any] = {"prompts_per_rollout": 8, "num_iterations": 2, "save_steps": 6}
+    settings = {**inside, "max_steps": 8, "beta": 0.05, "eval_steps": 8, "lora": lora}
+    expected = train_here(config_of(place, output="whole", **settings))
+    whole, resumed = place.path / "whole", place.path / "resumed"
+    name = "checkpoints/step-00000006"
+    assert holds_a_rollout(whole / name)
+    shutil.copytree(whole / name, resumed / name)
+    for log in ("loss_log.jsonl", "metrics.jsonl"):
+        shutil.copy(whole / log, resumed)
+    assert train_here(config_of(place, output="resumed", **settings)) == expected
+    assert (resumed / ADAPTER_WEIGHTS).read_bytes() == (whole / ADAPTER_WEIGHTS).read_bytes()
+
+
 def test_a_signal_in_a_rollout_leaves_without_it(place: Workspace) -> None:
     rollouts = rollouts_of(place)
     rollouts.sampler.stopped = lambda: True
@@ -346,8 +366,9 @@ def trained_by(world: World, given: tuple[EtudeConfig, str]) -> bool:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks processes")
-def test_two_processes_have_the_losses_of_one(place: Workspace) -> None:
-    settings = {"max_steps": 6, "prompts_per_rollout": 8, "beta": 0.05}
+@pytest.mark.parametrize("rank", [0, pytest.param(4, marks=pytest.mark.full)])
+def test_two_processes_have_the_losses_of_one(place: Workspace, rank: int) -> None:
+    settings = {"max_steps": 6, "prompts_per_rollout": 8, "beta": 0.05, "lora": LoraConfig(rank)}
     expected = train_here(config_of(place, output="one", **settings))
     pair = config_of(place, output="two", **settings)
     assert all(ranks.run(2, "ddp", trained_by, (pair, "")))
