@@ -22,8 +22,6 @@ UNKNOWN = "none_required"
 """Pydantic's type of error for a field that may only be null, as an unknown one may."""
 REMEDIES = {
     "tools": "leave it out, and say in a message what the model may answer",
-    "response_format": "leave it out, ask for JSON in a message, and check what comes",
-    "echo": "leave it out; tool/evaluate.py measures how likely given texts are",
     "logit_bias": "leave it out, or let it be empty",
 }
 """What to do without a field, where there is more to say than to leave it out."""

@@ -3,10 +3,12 @@ files of the web page, with what a browser may do with them."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
+import struct
+from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -15,18 +17,27 @@ from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from pydantic import BaseModel
 
-from config import SamplingConfig, UserError
+from config import UserError
 from inference.api import schema
 from inference.api.errors import ApiError, ErrorResponse, overloaded
+from inference.api.plans import (
+    check_chat,
+    check_completion,
+    check_ids,
+    check_limit,
+    check_name,
+    check_texts,
+    checked_name,
+    ids_of,
+    ids_of_request,
+    named,
+    plan_chat,
+    plan_completion,
+    require_chat,
+)
 from inference.api.service import Service
 from inference.api.stream import ChatForm, CompletionForm, GenerateResponse
-from inference.engine.answers import GenerationRequest
-from inference.engine.loading import LoadedModel
-from inference.engine.sampler import with_seed
-from model.chat import Message, render_prompt
-
-COMPLETION_TOKENS = 16
-"""Tokens of a continuation where the request does not say: OpenAI's number."""
+from inference.engine.answers import token_text
 
 REASONS = {
     400: "A field is wrong; it is named.",
@@ -110,10 +121,57 @@ async def continue_text(body: schema.CompletionRequest, service: Served) -> Resp
     """Continues a text, whole or as a stream of server-sent events."""
     check_completion(service, body)
     name, model = named(service, body)
+    # Before a text stands <|endoftext|>, which its sender has not written.
+    texts = schema.listed(body.texts)
+    implicit, alone = int(isinstance(texts[0], str)), body.max_tokens == 0
     with_logprobs = body.top_logprobs is not None
-    form = CompletionForm(name, model.token_bytes, with_logprobs)
-    count = len(body.prompts) * (body.n or 1)
+    form = CompletionForm(name, model.token_bytes, with_logprobs, implicit, alone)
+    count = len(texts) * (body.n or 1)
     return GenerateResponse(service, body, form, lambda: plan_completion(service, body), count)
+
+
+@router.post("/tokenize", responses=refusals(*REASONS))
+async def tokenize(body: schema.TokenizeRequest, service: Served) -> schema.Tokens:
+    """The token ids of a text, or of a conversation as the model reads it; as in vLLM."""
+    name, model = checked_name(service, body.model)
+    if body.messages is not None:
+        require_chat(name, model)
+    ids = await asyncio.to_thread(ids_of_request, model, body)
+    names = [token_text(model.token_bytes(one)) for one in ids] if body.return_token_strs else None
+    return schema.Tokens(
+        count=len(ids), max_model_len=service.engine.context, tokens=ids, token_strs=names
+    )
+
+
+@router.post("/detokenize", responses=refusals(*REASONS))
+async def detokenize(body: schema.DetokenizeRequest, service: Served) -> schema.Detokenized:
+    """The text of token ids; as in vLLM."""
+    model = checked_name(service, body.model)[1]
+    check_ids(model, body.tokens, "tokens", least=0)
+    data = b"".join(model.token_bytes(one) for one in body.tokens)
+    return schema.Detokenized(prompt=data.decode("utf-8", errors="replace"))
+
+
+@router.post("/v1/embeddings", responses=refusals(*REASONS))
+async def embed(body: schema.EmbeddingRequest, service: Served) -> schema.Embeddings:
+    """For each text the mean of its tokens' last hidden states, of length 1."""
+    name, model = checked_name(service, body.model)
+    check_texts(body.input, "input")
+    count = len(schema.listed(body.input))
+    check_limit("input", count, service.most_answers)
+    with service.admit(count):
+        texts = await asyncio.to_thread(ids_of, model, body.input, "input")
+        try:
+            vectors = [await service.embed(ids, model.adapter) for ids in texts]
+        except UserError as error:
+            raise ApiError(400, str(error), "input", "context_length_exceeded") from error
+    written = packed if body.encoding_format == "base64" else list
+    tokens = sum(map(len, texts))
+    return schema.Embeddings(
+        data=[schema.Embedding(index=n, embedding=written(v)) for n, v in enumerate(vectors)],
+        model=name,
+        usage=schema.EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
 
 
 @router.head("/v1/models", include_in_schema=False)
@@ -171,12 +229,6 @@ def page_file(path: str, known: str = "") -> Response:
     return Response(content, media_type=kind, headers=headers)
 
 
-def named(service: Service, body: schema.GenerateRequest) -> tuple[str, LoadedModel]:
-    """The model that a request means, after its name."""
-    name = body.model or service.name
-    return name, service.models[name]
-
-
 def model_card(service: Service, name: str) -> schema.Model:
     """The description of a model."""
     model = service.models[name]
@@ -191,151 +243,6 @@ def model_card(service: Service, name: str) -> schema.Model:
     )
 
 
-def check_request(service: Service, body: schema.GenerateRequest) -> None:
-    """Refuses what is beyond the server's limits, or meant for another model.
-
-    Raises:
-        ApiError: with the field's name.
-    """
-    check_name(service, body.model or service.name)
-    check_limit("n", body.n or 1, service.most_answers)
-    check_limit("stop", len(body.stop_texts), service.config.max_stop)
-
-
-def check_name(service: Service, name: str) -> None:
-    """Refuses the name of another model."""
-    if name not in service.models:
-        here = " or ".join(map(repr, service.models))
-        message = f"the model {name[:100]!r} is not here: use {here}, "
-        message += "or start the server with --model_name"
-        raise ApiError(404, message, "model", "model_not_found")
-
-
-def check_chat(service: Service, body: schema.ChatCompletionRequest) -> None:
-    """The same, for a conversation."""
-    check_request(service, body)
-    if body.top_logprobs and not body.logprobs:
-        raise ApiError(400, "top_logprobs is only for logprobs: true", "top_logprobs")
-    check_ending(body)
-    name, model = named(service, body)
-    if not model.is_chat:
-        message = f"{name} only continues texts: use /v1/completions"
-        raise ApiError(400, message, "model", "model_not_chat")
-
-
-def check_ending(body: schema.ChatCompletionRequest) -> None:
-    """Refuses a conversation whose end leaves open whether the model should answer or go on: an
-    assistant's turn at the end is continued, which the fields of vLLM may not deny."""
-    last = body.messages[-1]
-    roles = [message.role for message in body.messages if message.text.strip()]
-    continues = roles[-1:] == ["assistant"]
-    if continues and last.role != "assistant":
-        where = f"messages[{len(body.messages) - 1}]"
-        raise ApiError(400, f"{where} is empty: there is nothing to answer", where)
-    for name, value in (
-        ("continue_final_message", continues),
-        ("add_generation_prompt", not continues),
-    ):
-        if getattr(body, name) not in (None, value):
-            message = f"{name}: an assistant's message at the end is continued, others are answered"
-            raise ApiError(400, message, name)
-
-
-def check_completion(service: Service, body: schema.CompletionRequest) -> None:
-    """The same, for texts to be continued."""
-    check_request(service, body)
-    if body.prompt == []:
-        raise ApiError(400, "prompt is an empty list: give at least one text", "prompt")
-    if body.best_of is not None and body.best_of != (body.n or 1):
-        raise ApiError(400, "best_of must equal n: nothing is chosen here", "best_of")
-    check_limit("prompt", len(body.prompts) * (body.n or 1), service.most_answers)
-
-
-def check_limit(name: str, value: int, most: int) -> None:
-    """Refuses a value, or a number of things, above a limit of the server's."""
-    if value > most:
-        message = f"{name}: {value} is more than this server takes: {most}"
-        raise ApiError(400, message, name, "above_limit")
-
-
-def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[GenerationRequest]:
-    """The engine's requests for a conversation, one for each answer.
-
-    Raises:
-        ApiError: there is no text in the conversation.
-    """
-    messages: list[Message] = [
-        {"role": "system" if m.role == "developer" else m.role, "content": m.text}
-        for m in body.messages
-    ]
-    try:
-        prompt = render_prompt(named(service, body)[1].tokenizer, messages)
-    except UserError as error:
-        raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from error
-    top = (body.top_logprobs or 0) if body.logprobs else None
-    limits = (body.max_tokens, body.max_completion_tokens)
-    return requests_for(service, body, [prompt], limits, top)
-
-
-def plan_completion(service: Service, body: schema.CompletionRequest) -> list[GenerationRequest]:
-    """The engine's requests for texts, n for each.
-
-    Raises:
-        ApiError: a token id is not in the vocabulary.
-    """
-    prompts = prompts_of(named(service, body)[1], body)
-    limits = (COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens,)
-    return requests_for(service, body, prompts, limits, body.top_logprobs)
-
-
-def prompts_of(model: LoadedModel, body: schema.CompletionRequest) -> list[list[int]]:
-    """The ids of each prompt; token ids are taken as they are."""
-    found, most = [], len(model.tokenizer) - 1
-    for number, prompt in enumerate(body.prompts):
-        ids = model.render_text(prompt) if isinstance(prompt, str) else prompt
-        if not ids or min(ids) < 0 or max(ids) > most:
-            where = "prompt" if prompt is body.prompt else f"prompt[{number}]"
-            message = f"{where}: give token ids from 0 to {most}, at least one"
-            raise ApiError(400, message, where)
-        found.append(ids)
-    return found
-
-
-def requests_for(
-    service: Service,
-    body: schema.GenerateRequest,
-    prompts: Sequence[Sequence[int]],
-    limits: Sequence[int | None],
-    top_logprobs: int | None,
-) -> list[GenerationRequest]:
-    """n requests for each prompt, with the seeds seed, seed + 1 ...
-
-    Args:
-        service: the model; its own limit on the tokens of an answer holds too.
-        body: what was asked.
-        prompts: the ids of each.
-        limits: most tokens of an answer; None and -1 set no limit.
-        top_logprobs: see GenerationRequest.
-    """
-    most = service.config.sampling.max_tokens
-    most = min([most, *(limit for limit in limits if limit not in (None, -1))])
-    sampling = sampling_of(body, service.config.sampling, most)
-    model, stop, count = named(service, body)[1], body.stop_texts, body.n or 1
-    return [
-        GenerationRequest(
-            prompt, with_seed(sampling, index), model.stop_ids, stop, top_logprobs, model.adapter
-        )
-        for place, prompt in enumerate(prompts)
-        for index in range(place * count, (place + 1) * count)
-    ]
-
-
-def sampling_of(
-    body: schema.GenerateRequest, defaults: SamplingConfig, max_tokens: int
-) -> SamplingConfig:
-    """How tokens are chosen: as the request says, else by the server's settings."""
-    names = {field.name for field in dataclasses.fields(SamplingConfig)} - {"max_tokens"}
-    given = {name: value for name in names if (value := getattr(body, name)) is not None}
-    if "top_k" in given:
-        given["top_k"] = max(0, given["top_k"])  # -1 is vLLM's word for all tokens
-    return replace(defaults, max_tokens=max_tokens, **given)
+def packed(vector: Sequence[float]) -> str:
+    """A vector in base64: float32 in little-endian order."""
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

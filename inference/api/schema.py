@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from inference.engine.answers import CutBy
@@ -21,16 +21,7 @@ TOP_LOGPROBS = 20
 """Most alternatives to a token, as in OpenAI's API."""
 
 
-def require_false(value: bool) -> bool:
-    """Refuses true."""
-    if value:
-        raise ValueError("must be false")
-    return value
-
-
 Nothing = Annotated[list[Any], Field(max_length=0)]
-Off = Annotated[bool, Field(json_schema_extra={"const": False}), AfterValidator(require_false)]
-"""False; pydantic's Literal[False] takes 0 too."""
 Limit = Literal[-1] | Annotated[int, Field(ge=1)]
 """Most tokens of an answer; -1: as many as fit, which some clients of llama.cpp send."""
 StopText = Annotated[str, Field(max_length=STOP_CHARACTERS)]
@@ -107,10 +98,39 @@ class TextFormat(Strict):
     type: Literal["text"]
 
 
+class JsonObjectFormat(Strict):
+    """A JSON object."""
+
+    type: Literal["json_object"]
+
+
+class NamedSchema(Strict):
+    """A JSON schema."""
+
+    name: str | None = None
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = Field(
+        None, description="true: what cannot be kept to is refused; else, left out of account."
+    )
+
+
+class JsonSchemaFormat(Strict):
+    """JSON of a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
+"""What form an answer must have."""
+
+
 class GenerateRequest(Strict):
     """Fields of both kinds of requests."""
 
     model: str | None = None
+    response_format: ResponseFormat | None = None
     max_tokens: Limit | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -167,21 +187,26 @@ class ChatCompletionRequest(GenerateRequest):
     tool_choice: Literal["none", "auto"] | None = None
     functions: Nothing | None = None
     function_call: Literal["none", "auto"] | None = None
-    response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
     verbosity: Literal["medium"] | None = None
     audio: None = None
     web_search_options: None = None
 
 
+Texts = str | list[str] | list[int] | list[list[int]]
+"""Texts, or token ids: one, or a list of them."""
+
+
 class CompletionRequest(GenerateRequest):
     """A text to be continued, or several; as text or as token ids."""
 
-    prompt: str | list[str] | list[int] | list[list[int]] | None = None
+    prompt: Texts | None = None
+    max_tokens: Literal[0] | Limit | None = Field(None, description="0 is for echo.")
     logprobs: Annotated[int, Field(ge=0, le=TOP_LOGPROBS)] | Literal[False] | None = None
 
+    echo: bool | None = Field(None, description="The prompt comes before the continuation.")
+
     suffix: Literal[""] | None = None
-    echo: Off | None = None
     best_of: int | None = Field(None, ge=1)
 
     @property
@@ -190,21 +215,57 @@ class CompletionRequest(GenerateRequest):
         return None if self.logprobs is False else self.logprobs
 
     @property
-    def prompts(self) -> list[Any]:
-        """Each prompt, a text or a list of token ids."""
-        prompt = self.prompt if self.prompt is not None else ""
-        return [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
+    def texts(self) -> Texts:
+        """The prompt, or all of them."""
+        return "" if self.prompt is None else self.prompt
+
+
+def listed(texts: Texts) -> list[Any]:
+    """Each text, or its list of token ids."""
+    return [texts] if isinstance(texts, str) or (texts and isinstance(texts[0], int)) else texts
+
+
+class TokenizeRequest(Strict):
+    """A text, or a conversation, whose token ids are asked for; as in vLLM."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = Field(None, min_length=1)
+    add_special_tokens: bool | None = Field(
+        None, description="false: without the token before a text."
+    )
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(Strict):
+    """Token ids whose text is asked for."""
+
+    model: str | None = None
+    tokens: list[int]
+
+
+class EmbeddingRequest(Strict):
+    """Texts that are to become vectors."""
+
+    model: str | None = None
+    input: Texts
+    encoding_format: Literal["float", "base64"] | None = None
+
+    dimensions: None = None
+    user: str | None = None
 
 
 REQUESTS = (*Strict.__subclasses__(), *GenerateRequest.__subclasses__())
-FIELDS = frozenset(name for model in REQUESTS for name in model.model_fields)
+FIELDS = frozenset(
+    field.alias or name for model in REQUESTS for name, field in model.model_fields.items()
+)
 """All names of fields, to tell them from the branches of unions in pydantic's errors."""
 
 NOT_SUPPORTED = frozenset(
     {
-        *("logit_bias", "tools", "tool_choice", "functions", "function_call", "response_format"),
+        *("logit_bias", "tools", "tool_choice", "functions", "function_call"),
         *("modalities", "verbosity", "audio", "web_search_options"),
-        *("suffix", "echo", "tool_calls"),
+        *("suffix", "tool_calls"),
     }
 )
 """Fields whose only accepted values ask for nothing."""
@@ -316,8 +377,9 @@ class TextLogprobs(BaseModel):
     """The tokens of a continuation or of a piece of it."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    """None for the first token of a prompt."""
     text_offset: list[int]
     """Where each token's text begins, in characters."""
     bytes: list[list[int]]
@@ -364,6 +426,47 @@ class Models(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[Model]
+
+
+class Tokens(BaseModel):
+    """Token ids."""
+
+    count: int
+    max_model_len: int
+    """Most tokens of prompt and answer together."""
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class Detokenized(BaseModel):
+    """A text."""
+
+    prompt: str
+
+
+class Embedding(BaseModel):
+    """The vector of a text."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+    """Numbers, or the base64 of their float32 in little-endian order."""
+
+
+class EmbeddingUsage(BaseModel):
+    """Token counts of texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    """The vectors of texts."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
 
 
 class Health(BaseModel):

@@ -19,16 +19,19 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import prometheus_client as prometheus
 
-from config import SamplingConfig
+from config import SamplingConfig, UserError
 from inference.api.errors import overloaded
 from inference.engine.answers import GenerationOutput, GenerationRequest, GenerationResult, Token
+from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel
 from inference.settings import ServeConfig
 
@@ -48,6 +51,8 @@ class OutputDelta:
     """Text finalised since the last delta."""
     result: GenerationResult | None
     """The whole, once it has ended."""
+    prompt: tuple[Token, ...] = ()
+    """With the first tokens, those of the prompt, where they are requested."""
 
 
 class Call:
@@ -100,10 +105,29 @@ class Job:
     def delta(self) -> OutputDelta:
         """What is new since the last one."""
         tokens = tuple(self.output.tokens[self.sent :])
+        prompt = () if self.sent else tuple(self.output.prompt)
         self.sent += len(tokens)
         text = "".join(token.text for token in tokens) + self.output.tail
         result = self.output.result() if self.output.finish_reason else None
-        return OutputDelta(self.index, tokens, text, result)
+        return OutputDelta(self.index, tokens, text, result, prompt)
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """A text that is to become a vector."""
+
+    ids: Sequence[int]
+    adapter: str | None
+    vector: Future[list[float]] = field(default_factory=Future)
+
+    def run(self, engine: Engine) -> None:
+        """Computes it, unless nobody waits any more; in the engine's thread."""
+        if not self.vector.set_running_or_notify_cancel():
+            return
+        try:
+            self.vector.set_result(engine.embed(self.ids, self.adapter).tolist())
+        except UserError as error:
+            self.vector.set_exception(error)
 
 
 class Metrics:
@@ -181,6 +205,8 @@ class Service:
         """When the answers that still run are ended, once the service is closing."""
         self.closed = self.failed = self.stopped = False
         self.inbox: list[Job] = []
+        self.texts: deque[EmbeddingJob] = deque()
+        """To become vectors, one between two steps."""
         self.jobs: dict[GenerationOutput, Job] = {}
         self.wake = threading.Condition()
         self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
@@ -247,6 +273,22 @@ class Service:
             self.wake.notify()
         return call
 
+    async def embed(self, ids: Sequence[int], adapter: str | None) -> list[float]:
+        """See Engine.embed.
+
+        Raises:
+            UserError: the text is longer than the context.
+            ApiError: the service is closing.
+        """
+        self.check_open()
+        job = EmbeddingJob(ids, adapter)
+        with self.wake:
+            if self.stopped:
+                raise overloaded("the engine has stopped", 1)
+            self.texts.append(job)
+            self.wake.notify()
+        return await asyncio.wrap_future(job.vector)
+
     async def make_token(self) -> bool:
         """Whether a token is made within config.health_seconds: one of its own, or, while others
         are answered, any."""
@@ -292,6 +334,8 @@ class Service:
         with self.wake:
             self.stopped = True
             rest = [*self.jobs.values(), *self.inbox]
+            for text in self.texts:
+                text.vector.set_exception(overloaded("the engine has stopped", 1))
         for job in rest:
             if self.failed:
                 job.output.finish("failed")
@@ -302,12 +346,15 @@ class Service:
     def wait_for_work(self) -> bool:
         """Queues new requests in the engine, and waits while there are none; False: end."""
         with self.wake:
-            while not (self.inbox or self.engine.busy or self.closed):
+            while not (self.inbox or self.texts or self.engine.busy or self.closed):
                 self.wake.wait()
             arrived, self.inbox = self.inbox, []
+            text = self.texts.popleft() if self.texts else None
         for job in arrived:
             self.jobs[job.output] = job
             self.engine.queue.append(job.output)
+        if text:
+            text.run(self.engine)
         return not self.closed
 
     def cancel_expired(self) -> None:

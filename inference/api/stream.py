@@ -124,10 +124,33 @@ class CompletionForm(Form):
 
     id_prefix, prompt_field, chunk = "cmpl", "prompt", schema.Completion
 
-    def __init__(self, model: str, spell: Spell, with_logprobs: bool) -> None:
+    def __init__(
+        self, model: str, spell: Spell, with_logprobs: bool, implicit: int = 0, alone: bool = False
+    ) -> None:
+        """How texts are continued.
+
+        Args:
+            model: see Form.
+            spell: see Form.
+            with_logprobs: see Form.
+            implicit: tokens before each prompt that the client does not know of.
+            alone: the prompts are wanted without their continuations.
+        """
         super().__init__(model, spell, with_logprobs)
+        self.implicit, self.alone = implicit, alone
         self.written: Counter[int] = Counter()
         """Characters of each answer that were sent."""
+
+    def choices(self, delta: OutputDelta) -> Iterator[Any]:
+        """The choices of a delta."""
+        yield from super().choices(self.with_prompt(delta))
+
+    def with_prompt(self, delta: OutputDelta) -> OutputDelta:
+        """A delta with the prompt, where it has one, before its text."""
+        prompt = delta.prompt[self.implicit :]
+        tokens, text = ((), "") if self.alone else (delta.tokens, delta.text)
+        text = "".join(token.text for token in prompt) + text
+        return replace(delta, tokens=(*prompt, *tokens), text=text, prompt=())
 
     def choice(self, delta: OutputDelta) -> schema.TextChoice:
         """A choice: a text or a piece of one, and, with a result, its end."""
@@ -144,7 +167,8 @@ class CompletionForm(Form):
     def full(self, results: Sequence[GenerationResult], usage: schema.Usage) -> BaseModel:
         """The response with all answers."""
         deltas = [
-            OutputDelta(i, result.tokens, result.text, result) for i, result in enumerate(results)
+            self.with_prompt(OutputDelta(i, result.tokens, result.text, result, result.prompt))
+            for i, result in enumerate(results)
         ]
         return self.event(*map(self.choice, deltas), usage=usage)
 
@@ -154,9 +178,11 @@ class CompletionForm(Form):
         data = [self.spell(token.id) for token in tokens]
         return schema.TextLogprobs(
             tokens=[token_text(one) for one in data],
-            token_logprobs=[token.logprob for token in tokens if token.logprob is not None],
+            token_logprobs=[token.logprob for token in tokens],
             top_logprobs=[
-                {token_text(self.spell(other)): value for other, value in token.alternatives}
+                None
+                if token.logprob is None
+                else {token_text(self.spell(other)): value for other, value in token.alternatives}
                 for token in tokens
             ],
             text_offset=list(accumulate(lengths[:-1], initial=offset)),

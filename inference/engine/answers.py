@@ -104,6 +104,7 @@ class GenerationOutput:
         """Tokens of the prompt whose keys and values were in the cache already."""
         self.cancelled = False
         self.stream = TextStream(tokenizer, request.stop) if tokenizer else None
+        self.prompt_decoder = StreamDecoder(tokenizer) if tokenizer else None
         self.created = time.perf_counter()
         self.seconds = 0.0
 
@@ -127,6 +128,13 @@ class GenerationOutput:
         self.tokens.append(replace(token, text=text))
         if self.stream and self.stream.stopped:
             self.finish("stop")
+
+    def append_prompt(self, token: Token) -> None:
+        """Appends a token of the prompt."""
+        text = self.prompt_decoder.step(token.id) if self.prompt_decoder else ""
+        self.prompt.append(replace(token, text=text))
+        if self.prompt_decoder and len(self.prompt) == len(self.request.prompt):
+            self.prompt[-1] = replace(self.prompt[-1], text=text + self.prompt_decoder.finish())
 
     def finish(self, reason: FinishReason, cut_by: CutBy | None = None) -> None:
         """Ends it."""

@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from config import SamplingConfig, UserError
@@ -151,6 +152,22 @@ class Engine:
             if slot.output.finish_reason:
                 self.release(slot)
         return changed
+
+    @torch.inference_mode()
+    def embed(self, ids: Sequence[int], adapter: str | None = None) -> Tensor:
+        """(hidden,) the mean of a text's last hidden states, of length 1.
+
+        Raises:
+            UserError: the text is longer than the context.
+        """
+        if len(ids) > self.context:
+            raise UserError(
+                f"the text has {len(ids)} tokens, but this model's maximum context length is "
+                f"{self.context} tokens: shorten it"
+            )
+        device = self.model.lm_head.weight.device
+        hidden = self.models[adapter].model(torch.tensor([list(ids)], device=device))[0]
+        return F.normalize(hidden.float().mean(dim=0), dim=0)  # (ids, hidden) -> (hidden,)
 
     def run_works(
         self, works: Sequence[Work], adapter: str | None
@@ -427,9 +444,9 @@ def add_prompt_logprobs(output: GenerationOutput, work: Work, logits: Tensor) ->
     """
     request, end = output.request, work.start + len(work.ids)
     if work.start == 0:
-        output.prompt.append(Token(request.prompt[0], ""))
+        output.append_prompt(Token(request.prompt[0], ""))
     for row, token in zip(logits, request.prompt[work.start + 1 : end + 1], strict=False):
-        output.prompt.append(with_logprobs(token, row, request.prompt_logprobs))
+        output.append_prompt(with_logprobs(token, row, request.prompt_logprobs))
     return logits[-1:] if end == len(request.prompt) else logits[:0]
 
 

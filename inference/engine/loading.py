@@ -11,6 +11,7 @@ import torch
 
 from config import DeviceName, QuantizeName, UserError
 from inference.engine.answers import Spell, make_spell
+from inference.engine.constraint import Vocabulary
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY, quantize_model
 from model.adapters import merge_adapter, sharing_copy
@@ -54,6 +55,12 @@ class LoadedModel:
     def token_bytes(self) -> Spell:
         """Gives the bytes of its tokens."""
         return make_spell(self.tokenizer)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens, for grammars."""
+        size = self.engine.model.lm_head.weight.shape[0]
+        return Vocabulary(self.tokenizer, self.token_bytes, size, self.stop_ids)
 
     def render_text(self, text: str) -> list[int]:
         """The ids of a text to be continued; <|endoftext|> comes first, as before every document in

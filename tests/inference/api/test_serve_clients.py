@@ -156,8 +156,6 @@ def test_lm_eval_begins_the_answer(client: httpx.Client) -> None:
 
 
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "A", "schema": {}, "strict": True}}
-LIKELIHOOD = {"prompt": ["Once"], "max_tokens": 1, "logprobs": 1, "echo": True, "temperature": 0}
 REFUSED: dict[str, tuple[str, Body, str | None]] = {
     "tools of pydantic-ai": (CHAT, {"tools": [FUNCTION], "tool_choice": "required"}, "tools"),
     "tools of openai-agents": (CHAT, {"tools": [FUNCTION]}, "tools"),
@@ -166,11 +164,7 @@ REFUSED: dict[str, tuple[str, Body, str | None]] = {
         {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "f"}}},
         "tools",
     ),
-    "a schema of langchain": (CHAT, {"response_format": SCHEMA}, "response_format"),
-    "JSON of ai-sdk": (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
-    "the likelihood of lm-eval": (TEXT, LIKELIHOOD, "echo"),
     "responses of openai-agents": ("/v1/responses", {"input": "Hello", "tools": []}, None),
-    "embeddings of open-webui": ("/v1/embeddings", {"input": ["Hello"]}, None),
 }
 
 
