@@ -289,6 +289,12 @@ class TrainConfig(Settings):
     the other files are trained."""
     validation_bytes: Count = 500_000
     """Most bytes of these records that are measured; of more, evenly spread rows are taken."""
+    watch_files: tuple[Path, ...] = ()
+    """Evaluation files (as those of tool/evaluate.py: questions, multiple choice, minimal pairs,
+    texts, conversations ...) to measure before the run, at every measurement and at its end, to see
+    what it learns and what it forgets."""
+    watch_records: Count = 500
+    """Most records of each of these files; of more, evenly spread ones are taken."""
     eval_steps: Count = 200
     """Steps between two measurements on the validation records (there is one at the end too)."""
     save_steps: Count = 200

@@ -79,6 +79,8 @@ FREE_SETTINGS = {
     "validation_bytes",
     "validation_files",  # what they hold is in the fingerprint of the data
     "validation_prompts",
+    "watch_files",
+    "watch_records",
     "reward_file",  # what it holds is a fingerprint
 }
 """Settings that may change between two starts of a run: they decide speed and safety, not what is

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ from train.run.logs import MUON_RATE, RunLogger, in_bits, in_words
 from train.run.picture import draw_picture
 from train.run.plan import announcement
 from train.run.rate_test import rate_test
+from train.run.report import Report, WatchFile, read_watch_files, unmeasured
 from train.run.schedule import Schedule
 from train.run.signals import StopRequest
 from train.stage import Stage, with_dtype
@@ -64,6 +66,7 @@ def train(stage: Stage, world: World) -> int:
         UserError: the directory holds another run, the disk is full, or the run diverged.
     """
     refuse_uneven_batch(stage.config, world)
+    watched = read_watch_files(stage.config)
     stage = with_dtype(stage, world)
     if stage.config.find_lr:
         for line in rate_test(stage, world):
@@ -77,6 +80,8 @@ def train(stage: Stage, world: World) -> int:
                 f"{in_words(summary.get('held_out', {})) or in_bits(summary['bits_per_byte'])}; "
                 f"the model is in {stage.output_dir}"
             )
+            if line := unmeasured(stage.output_dir, watched):
+                print(line)
         return 0
     refuse_other_model(stage.output_dir, identity, stage.config.extend)
     use_deterministic_kernels(world.device)
@@ -92,18 +97,25 @@ def train(stage: Stage, world: World) -> int:
     if world.is_main:
         refuse_without_room(stage, stage.total_steps)
     with StopRequest(speaks=world.is_main) as stop:
-        return Run(stage, world, identity, stop).go()
+        return Run(stage, world, identity, stop, watched).go()
 
 
 class Run:
     """One start of a stage's training: what the loop holds while it runs."""
 
-    def __init__(self, stage: Stage, world: World, identity: Identity, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        world: World,
+        identity: Identity,
+        stop: StopRequest,
+        watched: Sequence[WatchFile] = (),
+    ) -> None:
         self.stage, self.world, self.identity, self.stop = stage, world, identity, stop
         self.config, self.model = stage.config, stage.model
         self.checkpoints = stage.output_dir / "checkpoints"
         self.lock = take_output_dir(self.checkpoints) if world.is_main else None
-        self.total = stage.total_steps
+        self.total, self.watched = stage.total_steps, watched
         self.records = RecordQueue(world.device, stage.objective.metrics)
         self.begin()
 
@@ -127,6 +139,11 @@ class Run:
         first_loss, vocab_size = self.stage.objective.first_loss, self.model.config.vocab_size
         self.guard = StepGuard(config, vocab_size, dtype, world.device, first_loss)
         self.progress, self.batches = Progress(), self.batch_source()
+        self.report = Report(
+            self.stage, world, self.loss, self.batches, self.watched, self.stop.requested
+        )
+        if line := self.report.begin(self.checkpoints):
+            plan += f"\n  {line}"
         if checkpoint:
             self.progress = restore(
                 checkpoint, self.model, self.optimizers, self.guard, self.batches
@@ -166,7 +183,7 @@ class Run:
     def go(self) -> int:
         """Trains until the end or a signal; see `train`."""
         try:
-            finished = self.run_steps() and self.evaluate()
+            finished = self.run_steps() and self.evaluate() and self.compare()
         finally:
             self.batches.close()
             self.logger.close()
@@ -188,7 +205,8 @@ class Run:
             # An extension also measures where it begins, as the run's end did.
             first = self.progress.first_step
             due = step % config.eval_steps == 0 or step == first
-            due = due and (step > 0 or self.stage.rollouts is not None)
+            at_start = self.stage.rollouts is not None or bool(self.watched)
+            due = due and (step > 0 or (at_start and config.max_minutes is None))
             interrupted = due and not self.evaluate()
             if not interrupted:
                 self.train_step()
@@ -268,7 +286,10 @@ class Run:
             return False
         more: dict[str, float] | None
         more, samples = own
-        if not stage.validation and not more:
+        watched = self.report.watch(self.progress.step)
+        if watched is None:
+            return False
+        if not (stage.validation or more or watched):
             return True
         bits: dict[str, float] | None = {}
         if stage.validation:
@@ -280,9 +301,17 @@ class Run:
         samples = samples or self.samples()
         if self.config.sample_tokens and self.stopped():
             return False
-        self.logger.log_evaluation(self.progress.step, bits, samples, more)
+        scores = {score.title: score.value for score in watched}
+        self.logger.log_evaluation(self.progress.step, bits, samples, more, scores)
         self.took("evaluate", began)
         return True
+
+    def compare(self) -> bool:
+        """Says what the run changed, and writes it down; False when a signal came."""
+        lines = self.report.finish(self.progress.step, self.stage.output_dir)
+        for line in lines or ():
+            self.logger.echo(line)
+        return lines is not None
 
     def samples(self) -> list[dict[str, str]]:
         """What the model says now."""

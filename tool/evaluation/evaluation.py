@@ -5,8 +5,6 @@ by its records' keys (train/measures/files.py).
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,10 @@ from model.directory.storage import (
     sha256_of,
 )
 from tool.settings import EvaluateConfig
-from train.measures.files import Measure, read_measures, refuse_same_names
-from train.measures.intervals import interval, paired_interval, ratio, verdict
-from train.measures.likelihood import Outcome, Record, load_likelihood_model
+from train.measures.files import read_measures, refuse_same_names
+from train.measures.intervals import paired_interval, verdict
+from train.measures.likelihood import load_likelihood_model
+from train.measures.scores import Score
 
 RESULTS = "evaluation.json"
 RECORDS = "evaluation_records.json"
@@ -60,7 +59,8 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
             if not any(outcome.weight for outcome in outcomes):
                 print(f"{path.name[:28]:28} {measure.name:18} nothing to measure", flush=True)
                 continue
-            row = summary(path, measure, records, outcomes)
+            chance = measure.chance(records)
+            row = Score(path.name, measure.name, measure.better, outcomes, chance).row()
             rows.append(row)
             kept[f"{path.name}: {measure.name}"] = {
                 "better": measure.better,
@@ -71,36 +71,6 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
             print(line(row), flush=True)
     replace_file((config.output_dir or config.model_dir) / RECORDS, json_writer(kept))
     return rows
-
-
-def summary(
-    path: Path, measure: Measure, records: list[Record], outcomes: Sequence[Outcome]
-) -> dict[str, Any]:
-    """A measure's row."""
-    values, weights = columns(outcomes)
-    low, high = interval(values, weights)
-    groups: dict[str, list[Outcome]] = defaultdict(list)
-    counted = [outcome for outcome in outcomes if outcome.weight]
-    for outcome in counted:
-        groups[outcome.group].append(outcome)
-    return {
-        "file": path.name,
-        "measure": measure.name,
-        "better": measure.better,
-        "value": ratio(values, weights),
-        "low": low,
-        "high": high,
-        "chance": measure.chance(records),
-        "records": len(counted),
-        "by_group": {
-            name: ratio(*columns(members)) for name, members in sorted(groups.items()) if name
-        },
-    }
-
-
-def columns(outcomes: Sequence[Outcome]) -> tuple[list[float], list[float]]:
-    """Values and weights."""
-    return [o.value for o in outcomes], [o.weight for o in outcomes]
 
 
 HEADER = (

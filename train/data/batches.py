@@ -22,6 +22,7 @@ from torch import Tensor
 from config import TrainConfig
 from train.data.documents import StoredArray
 from train.distributed import World
+from train.measures.scores import Score
 
 IGNORED = -100
 """The label of a token that is not trained (torch's ignore_index)."""
@@ -281,6 +282,10 @@ class BatchSource(ABC):
     def measure(self) -> tuple[dict[str, float], list[dict[str, str]]] | None:
         """What it measures on held-out data, and samples; None: a signal came."""
         return {}, []
+
+    def scores(self) -> list[Score]:
+        """What each held-out record gave at the last `measure`."""
+        return []
 
     def state(self, step: int) -> dict[str, Tensor]:
         """What a checkpoint before a step must hold of it, keyed like rollout.0.labels."""

@@ -20,14 +20,16 @@ from torch import Tensor
 
 from config import GRPOConfig
 from inference.engine.native import LIBRARY
-from model.tokenizer import EtudeTokenizer
+from model.tokenizer import EtudeTokenizer, script_of
 from model.transformer import Etude
 from train.data.batches import Batch, BatchSource, RowOrder
 from train.distributed import World
+from train.measures.likelihood import Outcome
+from train.measures.scores import HELD_OUT_DATA, Score
 from train.objective import SummedLoss
 from train.objectives.policy import OLD, REFERENCE, SAMPLER
 from train.rollouts.answers import Answers, Sampler, advantages, has_signal, pass_rates
-from train.rollouts.prompts import Prompts
+from train.rollouts.prompts import Prompt, Prompts
 from train.rollouts.rewards import Rewards
 from train.rollouts.rows import TOKENS_AT_ONCE, MicroBatches, Piece, packed
 
@@ -78,6 +80,8 @@ class Rollouts(BatchSource):
         """Rollouts without signal in a row."""
         self.seconds = 0.0
         """Time that the last step spent on its rollout."""
+        self.measured: Answers | None = None
+        """The answers to the held-out prompts; None: the weights have changed since."""
 
     @property
     def total_steps(self) -> int:
@@ -142,6 +146,7 @@ class Rollouts(BatchSource):
         self.seconds = time.perf_counter() - began
         if self.held is None:
             return []
+        self.measured = None
         parts = len(self.held.batches.counts)
         world = self.world
         return self.held.batches.of(inside % parts, inside == 0, world.rank, world.size)
@@ -164,6 +169,7 @@ class Rollouts(BatchSource):
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """See BatchSource."""
+        self.measured = None
         found = {n.removeprefix(STATE): t for n, t in tensors.items() if n.startswith(STATE)}
         if found:
             facts, number = found.pop("facts"), step // self.config.steps_per_rollout
@@ -313,13 +319,13 @@ class Rollouts(BatchSource):
 
     def measure(self) -> tuple[dict[str, float], list[dict[str, str]]] | None:
         """See BatchSource. An answer passes when its first reward is 1 or more."""
-        every = max(1, -(-len(self.prompts.held_out) // self.config.validation_prompts))
-        prompts = self.prompts.held_out[::every]
+        prompts = self.measured_prompts
         if not prompts:
             return {}, []
-        answers = self.sampler(prompts, self.seed_of(HELD_OUT, 0))
+        answers = self.measured or self.sampler(prompts, self.seed_of(HELD_OUT, 0))
         if answers is None:
             return None
+        self.measured = answers
         size = self.config.group_size
         passed = (answers.rewards[:, 0] >= 1).view(-1, size)
         samples = []
@@ -331,3 +337,30 @@ class Rollouts(BatchSource):
             )
         measured = {**pass_rates(passed), "reward": float(self.totals(answers).mean())}
         return measured, samples if self.config.sample_tokens else []
+
+    @property
+    def measured_prompts(self) -> Sequence[Prompt]:
+        """The held-out prompts that are answered, evenly spread."""
+        every = max(1, -(-len(self.prompts.held_out) // self.config.validation_prompts))
+        return self.prompts.held_out[::every]
+
+    def scores(self) -> list[Score]:
+        """See BatchSource: the share of each prompt's answers that pass, and their mean reward,
+        where that is another number."""
+        if self.measured is None:
+            return []
+        totals = self.totals(self.measured)
+        passed = (self.measured.rewards[:, 0] >= 1).double().view(totals.shape)
+        values = {"pass@1": passed.mean(dim=1), "reward": totals.mean(dim=1)}
+        if torch.equal(passed, totals):
+            del values["reward"]
+        size, scores = self.config.group_size, []
+        for name, found in values.items():
+            outcomes = []
+            for number, prompt in enumerate(self.measured_prompts):
+                asked = prompt.question if name == "pass@1" else ""
+                said = self.measured.text(number * size, self.tokenizer)
+                group = str(prompt.record.get("category") or script_of(prompt.question))
+                outcomes.append(Outcome(group, float(found[number]), asked=asked, said=said))
+            scores.append(Score(HELD_OUT_DATA, name, "higher", outcomes))
+        return scores

@@ -39,6 +39,8 @@ LOSS_LOG = "loss_log.jsonl"
 METRICS = "metrics.jsonl"
 HELD_OUT = "validation_"
 """Before the names of what is measured on held-out data."""
+WATCH = "watch "
+"""Before the title of a score of a watched file."""
 MUON_RATE = "muon_learning_rate"
 """In metrics.jsonl only: a multiple of the learning rate in the exact log."""
 ROLLOUT = "rollout_seconds"
@@ -272,9 +274,10 @@ class RunLogger:
         bits_per_byte: dict[str, float],
         samples: list[dict[str, str]],
         metrics: Mapping[str, float],
+        watched: Mapping[str, float] | None = None,
     ) -> None:
-        """Logs an evaluation: bits per byte over all ("all") and by script, samples, and what else
-        was measured on held-out data."""
+        """Logs an evaluation: bits per byte over all ("all") and by script, samples, what else was
+        measured on held-out data, and by their titles the scores of watched files."""
         self.bits_per_byte, self.metrics = bits_per_byte, metrics
         if not self.log:
             return
@@ -285,6 +288,7 @@ class RunLogger:
             for name, value in bits_per_byte.items()
         }
         named |= {f"{HELD_OUT}{name}": value for name, value in metrics.items()}
+        named |= {f"{WATCH}{title}": value for title, value in (watched or {}).items()}
         self.log.write({**at, **without_nan(named)}, seconds)
         if samples:
             self.log.write({**at, "samples": samples}, seconds)
@@ -297,6 +301,8 @@ class RunLogger:
             self.echo(f"step {step:>6}  held out: {in_words(metrics)}")
             if remark := self.stage.objective.remark(metrics):
                 self.echo(f"             {remark}")
+        for title, value in (watched or {}).items():
+            self.echo(f"step {step:>6}  watched: {title} {value:.3f}")
         for sample in samples:
             reward = f"  [{sample['reward']}]" if "reward" in sample else ""
             shown = f"{one_line(sample['prompt'])} | {one_line(sample['text'])}"
