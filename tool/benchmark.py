@@ -4,6 +4,9 @@ python tool/benchmark.py train      speed of training, against transformers' Lla
 python tool/benchmark.py decode     speed of answering, against transformers and llama.cpp
 python tool/benchmark.py quality    time to the quality that transformers + AdamW reaches
 python tool/benchmark.py data       speed and quality of the wikitext cleaner
+python tool/benchmark.py preference what preferences bring on pairs that are kept out, in folds
+python tool/benchmark.py forgetting a new domain against what was known: whole, replay, adapters
+python tool/benchmark.py stages     speed of SFT, adapters, DPO and GRPO beside each other
 
 `python tool/benchmark.py train --help` lists the options of each. The last line is one JSON object.
 """
@@ -22,6 +25,9 @@ from config import Settings
 from tool.settings import (
     CleaningBenchmarkConfig,
     DecodingSpeedConfig,
+    ForgettingConfig,
+    PreferenceFoldsConfig,
+    StageSpeedConfig,
     TimeToQualityConfig,
     TrainingSpeedConfig,
 )
@@ -31,6 +37,9 @@ BENCHMARKS: dict[str, tuple[Settings, str]] = {
     "decode": (DecodingSpeedConfig(), "decoding_speed"),
     "quality": (TimeToQualityConfig(), "time_to_quality"),
     "data": (CleaningBenchmarkConfig(), "cleaning"),
+    "preference": (PreferenceFoldsConfig(), "preference_folds"),
+    "forgetting": (ForgettingConfig(), "forgetting"),
+    "stages": (StageSpeedConfig(), "stage_speed"),
 }
 """Defaults, and the module of tool/benchmarks."""
 

@@ -12,6 +12,7 @@ from annotated_types import Ge, Interval, MinLen
 
 from config import (
     LADDER,
+    TRAINING_DATA,
     WEIGHT,
     Above0,
     Count,
@@ -19,6 +20,7 @@ from config import (
     DtypeName,
     Files,
     PathConfig,
+    PreferenceLoss,
     QuantizeName,
     Seed,
     Settings,
@@ -323,6 +325,81 @@ class TimeToQualityConfig(BenchmarkConfig):
         if not self.learning_rates or min(self.learning_rates) <= 0:
             return [f"learning_rates is {self.learning_rates}: name some, all above 0"]
         return []
+
+
+@dataclass(frozen=True)
+class PreferenceFoldsConfig(BenchmarkConfig):
+    """Measures what learning from preferences brings on pairs that are kept out, in folds, beside
+    choosing the longer answer, and what it costs in bits per byte."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """The model to start from."""
+    preference_files: Files = PathConfig.preference_files
+    """JSONL files of pairs; those of one prompt are in the same fold."""
+    eval_files: tuple[Path, ...] = ()
+    """Files of texts or conversations whose bits per byte are measured before and after."""
+    losses: Annotated[tuple[PreferenceLoss, ...], MinLen(1)] = ("dpo",)
+    """What is trained, one after the other."""
+    learning_rates: Annotated[tuple[Above0, ...], MinLen(1)] = (1e-4,)
+    """Each loss is trained at each of them."""
+    folds: Annotated[int, Ge(2)] = 5
+    """Parts that are kept out in turn."""
+    only_folds: Count | None = None
+    """Train only for so many of the folds, and measure on their pairs alone."""
+    max_length: Size = 3_072
+    """Tokens in a row; longer pairs are left out, and counted."""
+    batch_size: Size = 2
+    """Rows in a step."""
+    num_train_epochs: Above0 = 2.0
+    """Times that the pairs are gone through."""
+    eval_steps: Count = 20
+    """Steps between two points of the curves."""
+    output_dir: Path = WEIGHT / "preference_folds"
+    """Where the folds and the runs go; what is there is not trained again."""
+
+
+@dataclass(frozen=True)
+class ForgettingConfig(BenchmarkConfig):
+    """Measures what conversations of a new domain bring a chat model and what it forgets: the whole
+    model, with a replay of old conversations, and adapters, in as many steps each."""
+
+    model_dir: Path = WEIGHT / "demo" / "etude_sft_model"
+    """The model to start from."""
+    domain_files: Files = PathConfig.sft_files
+    """JSONL files of conversations; every 10th is kept out to measure with."""
+    replay_file: Path = TRAINING_DATA / "sft" / "sft_sample.jsonl"
+    """The conversations that the model was trained on."""
+    questions: Path = TRAINING_DATA / "eval" / "eval_sample.jsonl"
+    """What it should still be able to answer."""
+    ways: tuple[str, ...] = ()
+    """Those to train, by their names in the table; none: all."""
+    rates: Annotated[tuple[Above0, ...], MinLen(1)] = (0.3, 1.0, 3.0)
+    """Factors of each way's learning rate."""
+    max_steps: Count = 200
+    """Steps of 8 rows of 512 tokens."""
+    output_dir: Path = WEIGHT / "forgetting"
+    """Where the runs and forgetting.png go; what is there is not trained again."""
+
+
+@dataclass(frozen=True)
+class StageSpeedConfig(BenchmarkConfig):
+    """Measures how fast fine-tuning, adapters, preferences and rewards train the same model, taking
+    turns: tokens a second, and tokens a second of the processor."""
+
+    model_dir: Path = WEIGHT / "demo" / "etude_sft_model"
+    """The model to start from."""
+    sft_files: Files = (TRAINING_DATA / "sft" / "sft_sample.jsonl",)
+    """JSONL files of conversations; pairs are made of their answers."""
+    rl_files: Files = PathConfig.rl_files
+    """JSONL files of prompts."""
+    rounds: Count = 3
+    """Times that each is run; the median counts."""
+    warmup_steps: Count = 4
+    """First steps of a run that are not measured (the first one compiles)."""
+    steps: Count = 12
+    """Measured steps of a run."""
+    stages: tuple[str, ...] = ()
+    """Those to run, by their names in the table; none: all."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ Allocator settings, compiled code, memory and a crash of one measurement then ca
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,6 +132,27 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], failures: Mappin
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
         lines.append("  ".join([name.ljust(first), *padded]))
     return "\n".join([*lines, *(f"{name} failed: {reason}" for name, reason in failures.items())])
+
+
+def report(
+    benchmark: str, head: Sequence[str], rows: Sequence[Sequence[str]], device: str, **more: object
+) -> None:
+    """Prints a table and, last, the same with the machine and more as one line of JSON."""
+    print(aligned(head, rows, {}))
+    cells = [dict(zip(head, row, strict=True)) for row in rows]
+    found = {"benchmark": benchmark, "machine": machine_facts(device), **more, "rows": cells}
+    print(json.dumps(found, default=str))
+
+
+def chosen(names: Sequence[str], known: Collection[str], flag: str) -> tuple[str, ...]:
+    """Those of the known names that are asked for, or all.
+
+    Raises:
+        UserError: one is not known.
+    """
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"{flag}: there is no {unknown[0]!r}; use some of: {'; '.join(known)}")
+    return tuple(names) or tuple(known)
 
 
 def run_repository_script(

@@ -3,7 +3,7 @@
 `loss_log.jsonl` holds what is exact (step, loss, gradient norm, bits per byte, samples): it is
 byte-identical however often the run was interrupted. `metrics.jsonl` holds the same and what
 depends on the machine: tokens per second, the share of the matrix-product peak that they use,
-memory, and seconds of training over all starts.
+memory, seconds of training over all starts, and the processor's seconds in all threads of this one.
 """
 
 from __future__ import annotations
@@ -266,6 +266,7 @@ class RunLogger:
             "share_of_peak": round(speed * flops / self.peak, 3),
             "memory_gb": round(memory_in_use(self.world.device) / 1e9, 2),
             "seconds": round(self.seconds, 1),
+            "cpu_seconds": round(time.process_time(), 2),
         }
 
     def log_evaluation(

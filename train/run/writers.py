@@ -24,7 +24,7 @@ from model.directory.storage import explained, replace_file, text_writer
 
 MODULES = {"tensorboard": "torch.utils.tensorboard"}
 """Where a package's writer is, if not in the package itself."""
-MACHINE = ("tokens_per_second", "share_of_peak", "memory_gb", "seconds")
+MACHINE = ("tokens_per_second", "share_of_peak", "memory_gb", "seconds", "cpu_seconds")
 """Fields that measure the machine, not the model."""
 
 
