@@ -15,11 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data_process.pipeline.figures import COLOURS, save, style
-from data_process.records.jsonl import read_conversations, read_records
+from data_process.records.jsonl import read_conversations
 from model.directory.storage import jsonl_text, replace_file, text_writer
 from tool.benchmarks.measuring import chosen, report, run_repository_script
-from tool.evaluation.evaluation import paired_interval, read_kept
+from tool.evaluation.evaluation import RECORDS, read_kept
 from tool.settings import ForgettingConfig
+from train.measures.intervals import paired_interval
 
 WAYS = {
     "whole": (3e-4, ""),
@@ -89,15 +90,15 @@ def train(config: ForgettingConfig, name: str, factor: float) -> dict[str, Any]:
 def measure(config: ForgettingConfig, model_dir: Path, place: Path) -> dict[str, Any]:
     """Bits and bytes of the domain's conversations, and which questions are answered right; what is
     measured already is read."""
-    if not (place / "answers.jsonl").is_file():
+    if not (place / RECORDS).is_file():
+        files = config.output_dir / "domain.jsonl", config.questions
         run_repository_script(
             "tool/evaluate.py",
             *("--model_dir", model_dir, "--output_dir", place, "--device", config.device),
-            *("--eval_files", config.output_dir / "domain.jsonl", "--questions", config.questions),
+            *("--eval_files", *files),
         )
-    (domain,) = read_kept(place).values()
-    answers = [line.value["right"] for line in read_records(place / "answers.jsonl")]
-    return {**domain, "right": np.array(answers, np.float64)}
+    domain, questions = read_kept(place).values()
+    return {**domain, "right": np.array(questions["values"], np.float64)}
 
 
 def point(result: dict[str, Any]) -> tuple[float, float]:

@@ -23,17 +23,12 @@ from data_process.records.jsonl import Preference, read_pairs
 from model.directory.pretrained import load_pretrained, weights_sha256
 from model.directory.storage import jsonl_text, replace_file, text_writer
 from tool.benchmarks.measuring import report, run_repository_script
-from tool.evaluation.evaluation import (
-    RECORDS,
-    interval,
-    measure_files,
-    paired_interval,
-    read_kept,
-)
+from tool.evaluation.evaluation import RECORDS, measure_files, read_kept
 from tool.settings import EvaluateConfig, PreferenceFoldsConfig
 from train.data.packing import pack
 from train.data.token_files import tokenised_data
 from train.distributed import World
+from train.measures.intervals import interval, paired_interval
 from train.objectives.pairs import Reference
 from train.run.start import refuse_long_rows
 
