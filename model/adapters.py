@@ -116,9 +116,16 @@ def add_adapter(model: Etude, lora: LoraConfig, generator: torch.Generator) -> N
     """Freezes a model and gives it a new adapter.
 
     Raises:
-        UserError: a target names no linear layer.
+        UserError: a target names no linear layer, or the rank is above what any of them can have.
     """
-    attach(model, dict.fromkeys(target_names(model, lora.lora_targets), lora.lora_rank), lora)
+    names = target_names(model, lora.lora_targets)
+    largest = max(min(model.get_submodule(name).weight.shape) for name in names)  # type: ignore[arg-type]
+    if lora.lora_rank > largest:
+        raise UserError(
+            f"--lora_rank {lora.lora_rank}: no layer of --lora_targets has a rank above {largest}; "
+            "use less (8 is usual), or train the whole model with --lora_rank 0"
+        )
+    attach(model, dict.fromkeys(names, lora.lora_rank), lora)
     for layer in adapted_layers(model).values():
         layer.initialize(generator)
 

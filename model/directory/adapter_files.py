@@ -110,14 +110,10 @@ def read_adapter(directory: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
     Raises:
         UserError: it is missing, damaged, or of a kind that Etude does not have.
     """
-    if not is_adapter(directory):
-        raise UserError(
-            f"{directory}: there is no adapter here (no {ADAPTER_CONFIG}): train one with "
-            "--lora_rank 8, or name its directory"
-        )
+    fields = read_fields(directory)
     if (directory / MANIFEST).exists():
         verify(directory)
-    lora = settings_of(read_fields(directory), directory / ADAPTER_CONFIG)
+    lora = settings_of(fields, directory / ADAPTER_CONFIG)
     path = directory / ADAPTER_WEIGHTS
     weights = {name: tensor.float() for name, tensor in read_safetensors(path).items()}
     ends = (".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector", BASE_LAYER)
@@ -130,7 +126,12 @@ def read_adapter(directory: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
 
 
 def read_fields(directory: Path) -> dict[str, Any]:
-    """The content of `adapter_config.json`."""
+    """The content of `adapter_config.json`; raises UserError where there is none."""
+    if not is_adapter(directory):
+        raise UserError(
+            f"{directory}: there is no adapter here (no {ADAPTER_CONFIG}): train one with "
+            "--lora_rank 8, or name its directory"
+        )
     return read_object(directory / ADAPTER_CONFIG)
 
 

@@ -148,6 +148,13 @@ def test_a_target_that_is_not_there_is_named(model: Etude, target: str) -> None:
         add_adapter(model, lora, torch.Generator())
 
 
+def test_a_rank_that_no_layer_has_is_refused(model: Etude) -> None:
+    for targets, largest in ((("all",), 32), (("k_proj", "v_proj"), 16)):
+        with pytest.raises(UserError, match=f"--lora_rank {largest + 1}: .* above {largest};"):
+            add_adapter(model, LoraConfig(largest + 1, lora_targets=targets), torch.Generator())
+    add_adapter(model, LoraConfig(32), torch.Generator())  # though k_proj has 16
+
+
 def test_dropout_is_for_where_gradients_are_recorded(model: Etude) -> None:
     lora = LoraConfig(lora_rank=4, lora_dropout=0.5, lora_targets=("all", "lm_head"))
     adapted = random_adapter(model, lora)

@@ -31,6 +31,8 @@ Verdict = Callable[[str, Record], float]
 OwnReward = Callable[[str, str, Record], float]
 """A person's own: prompt (the last user's turn), answer, record."""
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?")
+LARGEST = 1e9
+"""A reward below it stays exact enough for advantages in float32."""
 SCRIPTS = {"zh": "han", "en": "latin"}
 
 
@@ -166,16 +168,16 @@ class Rewards:
         try:
             value = self.own(prompt, answer, record)
             number = float(value)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(
                 f"{self.file}: reward failed with {reason} on the record {where} and the answer "
                 f"{answer!r:.80}"
             ) from error
-        if not math.isfinite(number):
+        if not abs(number) < LARGEST:
             raise UserError(
                 f"{self.file}: reward returned {number} on the record {where} and the answer "
-                f"{answer!r:.80}: return a finite number"
+                f"{answer!r:.80}: return a finite number below {LARGEST:g}"
             )
         return number
 
@@ -194,7 +196,7 @@ def load_reward(path: Path) -> OwnReward:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"--reward_file {path}: cannot be run ({reason})") from error
     function: OwnReward | None = getattr(module, "reward", None)

@@ -71,8 +71,9 @@ def test_other_directories_are_not_replaced(model_dir: Path) -> None:
         merge(MergeConfig(directory, output_dir=model_dir))
     with pytest.raises(UserError, match="is the model itself"):
         merge(MergeConfig(directory, output_dir=directory))
-    with pytest.raises(UserError, match="there is no adapter here"):
-        merge(MergeConfig(model_dir, model_dir))
+    for base in (model_dir, None):
+        with pytest.raises(UserError, match="there is no adapter here"):
+            merge(MergeConfig(model_dir, base))
     after = load_pretrained(model_dir)[0].state_dict()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
 

@@ -116,6 +116,9 @@ def test_ones_own_reward_gets_prompt_answer_and_record(tmp_path: Path) -> None:
         ("return None", "TypeError"),
         ("return 'good'", "ValueError"),
         ("return 1 / 0", "ZeroDivisionError"),
+        ("return 1e300", "returned 1e+300"),
+        ("return 10**400", "OverflowError"),
+        ("raise SystemExit(0)", "SystemExit"),
     ],
 )
 def test_a_reward_that_fails_names_the_record(tmp_path: Path, body: str, words: str) -> None:
@@ -137,6 +140,7 @@ def test_a_reward_that_fails_names_the_record(tmp_path: Path, body: str, words: 
         ("a.py", "def reward(:", "SyntaxError"),
         ("b.py", "import nothing_of_the_kind", "ModuleNotFoundError"),
         ("c.py", "value = 1", "no function reward"),
+        ("e.py", "raise SystemExit(0)", "SystemExit"),
         ("d.txt", "def reward(p, a, r): return 1", "must end with .py"),
     ],
 )
