@@ -353,7 +353,7 @@ class PreferenceFoldsConfig(BenchmarkConfig):
     num_train_epochs: Above0 = 2.0
     """Times that the pairs are gone through."""
     eval_steps: Count = 20
-    """Steps between two points of the curves."""
+    """Steps between two points of the curves, which the runs without the first fold have."""
     output_dir: Path = WEIGHT / "preference_folds"
     """Where the folds and the runs go; what is there is not trained again."""
 
@@ -366,7 +366,9 @@ class ForgettingConfig(BenchmarkConfig):
     model_dir: Path = WEIGHT / "demo" / "etude_sft_model"
     """The model to start from."""
     domain_files: Files = PathConfig.sft_files
-    """JSONL files of conversations; every 10th is kept out to measure with."""
+    """JSONL files of conversations to train on."""
+    held_out: Path = TRAINING_DATA / "sft" / "held_out.jsonl"
+    """Other conversations of the domain, to measure with."""
     replay_file: Path = TRAINING_DATA / "sft" / "sft_sample.jsonl"
     """The conversations that the model was trained on."""
     questions: Path = TRAINING_DATA / "eval" / "eval_sample.jsonl"

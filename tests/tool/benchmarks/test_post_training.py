@@ -15,6 +15,7 @@ from model.directory.storage import jsonl_text
 from tool.benchmarks import forgetting, preference_folds, stage_speed
 from tool.benchmarks.preference_folds import Pairs
 from tool.settings import ForgettingConfig, PreferenceFoldsConfig, StageSpeedConfig
+from train.run.report import REPORT
 
 
 def pair(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
@@ -84,35 +85,38 @@ def test_each_fold_trains_on_the_others_alone(
     trained = (place / "train.jsonl").read_text("utf-8")
     assert trained.count('"label": true') == trained.count('"label": false') == 4
     assert "q1" not in trained
-    assert str(place / "held_out.jsonl") in commands[0]
+    assert commands[0][-2:] == ["--validation_every", "0"]  # the first fold alone has curves
+    preference_folds.train_fold(config, found, "dpo", 1e-4, 0, place)
+    assert commands[1][-2:] == ["--validation_files", str(place / "held_out.jsonl")]
 
 
-def test_what_was_forgotten_is_counted_question_by_question() -> None:
-    before = {"values": [8.0], "weights": [4.0], "right": np.array([1.0, 1, 0, 0])}
-    after = {"values": [4.0], "weights": [4.0], "right": np.array([0.0, 1, 1, 1])}
-    found = forgetting.row("whole", 1e-3, after, before)
-    assert found[:4] == ("whole", "0.001", "1.000", "75.0%")
-    assert found[4].startswith("+25.0%")
-    assert found[5:] == ("1", "2")
-
-
-def test_a_replay_is_mixed_in_and_the_domain_is_kept_out(
+def test_a_replay_is_mixed_in_and_the_report_is_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The run's own report says what was gained and forgotten."""
     commands: list[list[str]] = []
-    monkeypatch.setattr(
-        forgetting, "run_repository_script", lambda *words: commands.append([*map(str, words)])
-    )
-    monkeypatch.setattr(forgetting, "measure", lambda *_: {})
-    forgetting.train(ForgettingConfig(output_dir=tmp_path), "LoRA, rank 8, 30% replay", 0.3)
+
+    def run(*given: object) -> None:
+        words = [*map(str, given)]
+        commands.append(words)
+        place = Path(words[words.index("--sft_model_dir") + 1])
+        place.mkdir()
+        bits = {"before": 4.0, "after": 2.0}
+        right = {"before": 0.9, "after": 0.7, "difference": -0.2, "low": -0.25, "high": -0.15}
+        report = {"rows": [bits, right], "forgotten": [{"forgotten": 80, "learned": 8}]}
+        (place / REPORT).write_text(json.dumps(report), encoding="utf-8")
+
+    monkeypatch.setattr(forgetting, "run_repository_script", run)
+    config = ForgettingConfig(output_dir=tmp_path, domain_files=(Path("new.jsonl"),))
+    cells, point = forgetting.row(config, "LoRA, rank 8, 30% replay", 0.3)
+    assert cells[1:4] == ("0.0009", "4.000 to 2.000", "90.0% to 70.0%")
+    assert cells[4:] == ("-20.0% (-25.0% to -15.0%)", "80", "8")
+    assert point == (2.0, 70.0)
     (words,) = commands
-    assert [word.rsplit(":", 1)[1] for word in words if word.endswith((":0.7", ":0.3"))] == [
-        "0.7",
-        "0.3",
-    ]
-    assert words[words.index("--learning_rate") + 1] == "0.0009"
+    place = words.index("--sft_files")
+    assert words[place + 1] == "new.jsonl:0.7"
+    assert words[place + 2].endswith("sft_sample.jsonl:0.3")
     assert words[words.index("--lora_rank") + 1] == "8"
-    assert words[words.index("--validation_files") + 1] == str(tmp_path / "domain.jsonl")
 
 
 def test_a_stage_is_compared_round_by_round() -> None:
