@@ -19,10 +19,10 @@ demo: $(RUNTIME) ## from nothing to a chat with a model of your own, in minutes 
 	@$(BIN)/python tool/demo.py
 
 chat: $(RUNTIME) ## talk to the model that make demo trained
-	@$(BIN)/python inference/inference.py --model_dir weight/demo/etude_sft_model
+	@$(BIN)/python inference/inference.py --model_dir weight/demo/etude_grpo_model
 
 serve: $(RUNTIME) ## the same model as a web page and an OpenAI API, at http://127.0.0.1:8000
-	@$(BIN)/python inference/serve.py --model_dir weight/demo/etude_sft_model
+	@$(BIN)/python inference/serve.py --model_dir weight/demo/etude_grpo_model
 
 test: lint ## style, types and the tests of the core, in minutes
 	@$(PYTEST) -m "not full" tests
@@ -41,7 +41,7 @@ reliability: $(DEV) ## the proof of safety in release size, about half an hour; 
 	  $(BIN)/python -m pytest -m promise tests/reliability tests/train tests/inference tests/tool
 
 clean: ## remove caches and what make demo made; your data, your models and .venv stay
-	@rm -rf weight/demo weight/demo_report.json training_data/cache
+	@rm -rf weight/demo weight/demo_seed_* weight/demo_report.json training_data/cache
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 

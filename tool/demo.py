@@ -2,24 +2,23 @@
 
 Each stage is one of the repository's scripts, run as a user would run it; its command is printed.
 Run again, the demo continues where it was. The results go to weight/demo/ and
-weight/demo_report.json.
+weight/demo_report.json; with --seed 2 to weight/demo_seed_2/ and weight/demo_seed_2_report.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cli import run_script
-from config import ROOT, TRAINING_DATA, WEIGHT
+from cli import parse_flags, run_script
+from config import ROOT, Seed, Settings
 from model.chat import Message
 from model.directory.storage import (
     SUMMARY,
@@ -30,17 +29,6 @@ from model.directory.storage import (
 )
 from tool.benchmarks.measuring import machine_facts
 
-DEMO = WEIGHT / "demo"
-REPORT = WEIGHT / "demo_report.json"
-PRETRAINED, SFT = DEMO / "etude_pretrained_model", DEMO / "etude_sft_model"
-PLACES = {
-    "texts": "training_data/pretrain/pretrain_sample.jsonl",
-    "chats": "training_data/sft/sft_sample.jsonl",
-    "demo": "weight/demo",
-    "pretrained": "weight/demo/etude_pretrained_model",
-    "sft": "weight/demo/etude_sft_model",
-}
-"""Files and directories, by their names in the stages' commands, from the repository's root."""
 TRANSCRIPT = (
     ("Hello! My name is Mira.", "What is the capital of France?", "What is my name?"),
     ("Tell me a story about a fox named Karo.",),
@@ -51,103 +39,142 @@ TRANSCRIPT = (
 
 
 @dataclass(frozen=True)
-class DemoStage:
-    """One script of the demo."""
+class DemoConfig(Settings):
+    """The whole way on the built-in sample."""
+
+    seed: Seed = 1
+    """Seed of all training; another one than 1 gets a directory of its own."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Files and directories by their names in the stages' commands, from the repository's
+        root."""
+        demo = "weight/demo" if self.seed == 1 else f"weight/demo_seed_{self.seed}"
+        models = {name: f"{demo}/etude_{name}_model" for name in ("pretrained", "sft", "grpo")}
+        files = {
+            name: f"training_data/{folder}/{folder}_sample.jsonl"
+            for name, folder in (("texts", "pretrain"), ("chats", "sft"), ("prompts", "rl"))
+        }
+        questions = "training_data/eval/eval_sample.jsonl"
+        return {"demo": demo, "questions": questions, "seed": str(self.seed), **models, **files}
+
+    def path(self, name: str) -> Path:
+        """A path that may begin with one of the places: {sft}/evaluation.json."""
+        return ROOT / name.format(**self.places)
+
+    @property
+    def report(self) -> Path:
+        """The file of the results."""
+        return self.path("{demo}_report.json")
+
+
+class DemoStage(NamedTuple):
+    """One script of the demo; {names} stand for the places."""
 
     name: str
     title: str
     command: str
-    """Script and flags; {names} stand for PLACES."""
-    output: Path
+    """Script and flags."""
+    output: str
     """What exists when the stage is done."""
 
-    @property
-    def arguments(self) -> list[str]:
+    def arguments(self, config: DemoConfig) -> list[str]:
         """Script and flags as a shell would split them."""
-        return self.command.format(**PLACES).split()
+        return self.command.format(**config.places).split()
 
 
 STAGES = (
-    DemoStage(
-        "sample",
-        "Make the sample",
-        "data_process/make_sample.py",
-        TRAINING_DATA / "eval" / "eval_sample.jsonl",
-    ),
+    DemoStage("sample", "Make the sample", "data_process/make_sample.py", "{questions}"),
     # The sample has few words: of the preset's 4,096 tokens a quarter would go unused.
     DemoStage(
         "tokenizer",
         "Train and verify the tokenizer",
         "train/train_tokenizer.py all --preset nano --vocab_size 3072 --pretrain_files {texts} "
         "--tokenizer_dir {demo}/tokenizer",
-        DEMO / "tokenizer" / "tokenizer.json",
+        "{demo}/tokenizer/tokenizer.json",
     ),
     DemoStage(
         "pretrain",
         "Pretrain on texts",
-        "train/train_pretrain.py --preset nano --num_train_epochs 2 --pretrain_files {texts} "
-        "--tokenizer_dir {demo}/tokenizer --pretrained_model_dir {pretrained}",
-        PRETRAINED / "model.safetensors",
+        "train/train_pretrain.py --preset nano --num_train_epochs 1 --seed {seed} "
+        "--pretrain_files {texts} --tokenizer_dir {demo}/tokenizer "
+        "--pretrained_model_dir {pretrained}",
+        "{pretrained}/model.safetensors",
     ),
     DemoStage(
         "sft",
         "Fine-tune on conversations",
-        "train/train_sft.py --preset nano --num_train_epochs 5 --sft_files {chats} "
+        "train/train_sft.py --preset nano --num_train_epochs 2 --seed {seed} --sft_files {chats} "
         "--pretrained_model_dir {pretrained} --sft_model_dir {sft}",
-        SFT / "model.safetensors",
+        "{sft}/model.safetensors",
+    ),
+    DemoStage(
+        "examine",
+        "Ask the held-out questions",
+        "tool/evaluate.py --model_dir {sft}",
+        "{sft}/evaluation.json",
+    ),
+    DemoStage(
+        "grpo",
+        "Learn from rewards",
+        "train/train_grpo.py --preset nano --max_steps 60 --learning_rate 3e-5 --dtype float32 "
+        "--no_compile --seed {seed} --rl_files {prompts} --sft_model_dir {sft} "
+        "--grpo_model_dir {grpo}",
+        "{grpo}/model.safetensors",
     ),
     DemoStage(
         "evaluate",
-        "Ask the held-out questions",
-        "tool/evaluate.py --model_dir {sft}",
-        SFT / "evaluation.json",
+        "Ask the held-out questions again",
+        "tool/evaluate.py --model_dir {grpo}",
+        "{grpo}/evaluation.json",
     ),
     DemoStage(
         "convert",
         "Convert for transformers, with proof",
-        "tool/convert_hf.py --model_dir {sft}",
-        DEMO / "etude_sft_model_llama" / "config.json",
+        "tool/convert_hf.py --model_dir {grpo}",
+        "{grpo}_llama/config.json",
     ),
     DemoStage(
         "plot",
         "Draw the curves",
-        "tool/plot_training.py --model_dirs {pretrained} {sft} --output {demo}/training.png",
-        DEMO / "training.png",
+        "tool/plot_training.py --model_dirs {pretrained} {sft} {grpo} --output {demo}/training.png",
+        "{demo}/training.png",
     ),
 )
 
 
 def main() -> int:
     """Runs the stages that are not done yet and prints the result."""
-    argparse.ArgumentParser(description=__doc__).parse_args()  # no options; --help runs nothing
-    report = {"done": [], "seconds": {}} | read_object_if_there(REPORT)
-    DEMO.mkdir(parents=True, exist_ok=True)
+    config = parse_flags(DemoConfig(), __doc__)
+    report = {"done": [], "seconds": {}} | read_object_if_there(config.report)
+    config.path("{demo}").mkdir(parents=True, exist_ok=True)
     for number, stage in enumerate(STAGES, start=1):
         print(f"\n[{number}/{len(STAGES)}] {stage.title}", flush=True)
-        if stage.name in report["done"] and stage.output.exists():
+        if stage.name in report["done"] and config.path(stage.output).exists():
             print(f"done before, in {report['seconds'][stage.name]:.0f} s")
             continue
-        code = run_stage(stage, report)
+        code = run_stage(stage, config, report)
         if code:
             print(f"the demo stops here (exit {code}); run it again to continue", file=sys.stderr)
             return code
-    finish(report)
+    finish(config, report)
     return 0
 
 
-def run_stage(stage: DemoStage, report: dict[str, Any]) -> int:
+def run_stage(stage: DemoStage, config: DemoConfig, report: dict[str, Any]) -> int:
     """Runs a stage from the repository's root, adds its time to the report, and returns its exit
     code."""
-    print(f"$ python {' '.join(stage.arguments)}", flush=True)
+    arguments = stage.arguments(config)
+    print(f"$ python {' '.join(arguments)}", flush=True)
     begin = time.perf_counter()
-    code = wait_for(subprocess.Popen([sys.executable, *stage.arguments], cwd=ROOT))
+    code = wait_for(subprocess.Popen([sys.executable, *arguments], cwd=ROOT))
     spent = time.perf_counter() - begin
     seconds = report["seconds"]
     seconds[stage.name] = round(seconds.get(stage.name, 0.0) + spent, 1)
     if code == 0:
         report["done"] = sorted({*report["done"], stage.name})
         print(f"{stage.title}: {seconds[stage.name]:.0f} s", flush=True)
-    replace_file(REPORT, json_writer(report))
+    replace_file(config.report, json_writer(report))
     return code
 
 
@@ -165,34 +192,45 @@ def wait_for(process: subprocess.Popen[bytes]) -> int:
             signal.signal(number, handler)
 
 
-def finish(report: dict[str, Any]) -> None:
+def finish(config: DemoConfig, report: dict[str, Any]) -> None:
     """Completes the report with the results, and prints a transcript and the summary."""
-    evaluation = read_object(SFT / "evaluation.json")
+    evaluation = read_object(config.path("{grpo}/evaluation.json"))
+    before = read_object(config.path("{sft}/evaluation.json"))
     summaries = {
-        name: read_object(directory / SUMMARY)
-        for name, directory in (("pretrain", PRETRAINED), ("sft", SFT))
+        name: read_object(config.path(f"{{{name}}}") / SUMMARY)
+        for name in ("pretrained", "sft", "grpo")
     }
-    report["evaluation"] = evaluation
-    report["bits_per_byte"] = {n: s["bits_per_byte"] for n, s in summaries.items()}
+    report["seed"] = config.seed
+    report["evaluation"], report["evaluation_before_rewards"] = evaluation, before
+    report["bits_per_byte"] = {n: s["bits_per_byte"] for n, s in summaries.items() if n != "grpo"}
     report["tokens"] = {n: s["tokens_seen"] for n, s in summaries.items()}
-    report["machine"] = machine_facts("auto") | {"device": summaries["pretrain"]["machine"]}
+    report["machine"] = machine_facts("auto") | {"device": summaries["sft"]["machine"]}
     print("\nA conversation with the new model (greedy):\n")
-    report["transcript"] = converse()
+    report["transcript"] = converse(config.path("{grpo}"))
     report["total_seconds"] = round(sum(report["seconds"].values()), 1)
-    replace_file(REPORT, json_writer(report))
+    replace_file(config.report, json_writer(report))
+    unended = round((1 - evaluation["ended"]) * evaluation["questions"])
     print(
-        f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right after "
-        f"{report['total_seconds'] / 60:.1f} minutes; report: {REPORT.relative_to(ROOT)}, curves: "
-        f"{PLACES['demo']}/training.png\nTalk to it: make chat"
+        f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right, "
+        f"{before['right']:.1%} before the rewards; {unended} answers did not end by themselves\n"
+        f"{report['total_seconds'] / 60:.1f} minutes; report: {config.report.relative_to(ROOT)}, "
+        f"curves: {config.places['demo']}/training.png\nTalk to it: {talk(config)}"
     )
 
 
-def converse() -> list[list[Message]]:
+def talk(config: DemoConfig) -> str:
+    """The command that chats with the model."""
+    if config.seed == 1:
+        return "make chat"
+    return f"python inference/inference.py --model_dir {config.places['grpo']}"
+
+
+def converse(model_dir: Path) -> list[list[Message]]:
     """Holds the scripted conversations with the model and prints them."""
     from model.directory.pretrained import load_pretrained
     from train.measures.generations import answer_turns
 
-    model, tokenizer = load_pretrained(SFT)
+    model, tokenizer = load_pretrained(model_dir)
     held = []
     for turns in TRANSCRIPT:
         messages = answer_turns(model, tokenizer, turns)

@@ -1,6 +1,6 @@
 """Measures what a model knows and can do.
 
-    python evaluate.py --model_dir ../weight/demo/etude_sft_model          held-out questions
+    python evaluate.py --model_dir ../weight/demo/etude_grpo_model          held-out questions
     python evaluate.py --eval_files texts.jsonl pairs.jsonl choices.jsonl  as their keys ask
     python evaluate.py --lm_eval my_task --lm_eval_dir my_tasks            tasks of lm-eval
     python evaluate.py --compare MODEL_A MODEL_B                           which one is better

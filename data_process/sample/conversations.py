@@ -25,6 +25,7 @@ RULE_KINDS = {
     "ending": ALL_KINDS,
     "persona": ALL_KINDS,
 }
+HARD_RULES = ("one word", "other language")  # trained more often
 
 Turn = tuple[str, str]  # what the user says, and the answer
 
@@ -164,16 +165,31 @@ class Writer:
         return Conversation(system, [(question, texts.one(f"{section}: answer").fill(values))])
 
 
-class ConversationWriter(Writer):
-    """Makes training conversations."""
+class TrainingWriter(Writer):
+    """Makes what is trained: of further names too, and never in a held-out wording."""
 
     def __init__(self, holdout: Holdout, code: str, rng: random.Random) -> None:
         super().__init__(holdout, code, rng)
         self.held_statements = {memory.statement for memory in self.held_memories()}
 
+    def name(self) -> str:
+        """A training name, half of them further ones."""
+        return self.holdout.draw_name(self.code, self.rng, self.rng.random() < 0.5)
+
+
+class ConversationWriter(TrainingWriter):
+    """Makes training conversations."""
+
+    def __init__(self, holdout: Holdout, code: str, rng: random.Random) -> None:
+        super().__init__(holdout, code, rng)
+        self.decks: dict[str, list[Question]] = {}
+
     def question(self, category: str) -> Question:
-        """A training question of the category."""
-        return self.rng.choice(self.holdout.questions[category, self.code])
+        """A training question of the category: none comes again before all have come."""
+        if not (deck := self.decks.get(category)):
+            pool = self.holdout.training_questions(category, self.code)
+            deck = self.decks[category] = self.rng.sample(pool, len(pool))
+        return deck.pop()
 
     def turn(self, category: str) -> Turn:
         """One question with its answer."""
@@ -222,7 +238,7 @@ class ConversationWriter(Writer):
 
     def following(self) -> Conversation:
         """A system prompt with a rule, and one or two answers that follow it."""
-        kind = self.rng.choice(("name", *RULE_KINDS))
+        kind = self.rng.choice(("name", *RULE_KINDS, *HARD_RULES))
         if kind == "name":
             return self._named()
         rule = self.rule(kind)
@@ -231,7 +247,8 @@ class ConversationWriter(Writer):
 
     def _question_for(self, rule_kind: str) -> Question:
         while True:
-            question = self.question(self.rng.choice(FACT_CATEGORIES))
+            category = self.rng.choice(FACT_CATEGORIES)
+            question = self.rng.choice(self.holdout.training_questions(category, self.code))
             if question.fact.kind in RULE_KINDS[rule_kind]:
                 return question
 

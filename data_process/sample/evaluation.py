@@ -29,7 +29,6 @@ from config import UserError
 from data_process.sample.conversations import (
     RULE_KINDS,
     Conversation,
-    ConversationWriter,
     Memory,
     Rule,
     Writer,
@@ -80,7 +79,6 @@ class QuestionWriter(Writer):
         super().__init__(holdout, code, rng)
         names = [name for name in holdout.held_names[code] if name not in training_text]
         self.fresh_names = iter(names)
-        self.training = ConversationWriter(holdout, code, rng)  # for turns in between
         self.used: dict[str, int] = {}
 
     def fresh_name(self) -> str:
@@ -153,7 +151,8 @@ class QuestionWriter(Writer):
         """A thing said one to two turns before the question for it; half of them unseen names."""
         memory = self._held_memory(number)
         categories = self.rng.sample(("capital", "opposite", "colour"), 1 + number % 2)
-        between = [self.training.turn(category) for category in categories]
+        known = [self.holdout.questions[category, self.code] for category in categories]
+        between = [(q.prompt, q.answer) for q in map(self.rng.choice, known)]
         conversation = Conversation(None, [memory.statement, *between, memory.question])
         return Exam(conversation, ((memory.value,),))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from data_process.sample.conversations import MEMORY_KINDS, Writer
+from data_process.sample.conversations import MEMORY_KINDS, TrainingWriter
 from data_process.sample.questions import Fact, Holdout, Triple, arithmetic_fact, statements
 from data_process.sample.templates import LANGUAGES, Template, world
 
@@ -15,13 +15,12 @@ FACTS_OF_A_TEXT = {"en": (6, 10), "zh": (8, 12)}
 INNER_QUOTES = str.maketrans('"“”', "'‘’")  # quotes inside quotes are single ones
 
 
-class TextWriter(Writer):
+class TextWriter(TrainingWriter):
     """Writes training texts."""
 
     def __init__(self, holdout: Holdout, code: str, rng: random.Random) -> None:
         super().__init__(holdout, code, rng)
         self.space = self.texts.space
-        self.held_statements = {memory.statement for memory in self.held_memories()}
         self.facts: dict[str, list[Fact]] = {}
         for fact in holdout.facts[code]:
             if statements(fact):
@@ -100,7 +99,7 @@ class TextWriter(Writer):
         parts = [self.draw("quiz openings", values)]
         for _ in range(self.rng.choice((3, 4, 4))):
             category = self.rng.choice(QUIZ_CATEGORIES)
-            question = self.rng.choice(self.holdout.questions[category, self.code])
+            question = self.rng.choice(self.holdout.training_questions(category, self.code))
             quoted = self._quoted(first, second, question.prompt, question.answer)
             parts.append(self.draw("quiz turns", quoted))
         return self.space.join([*parts, self.draw("quiz endings", values)])
@@ -129,14 +128,18 @@ class TextWriter(Writer):
         return self.space.join([opening, *self._states("translation", count)])
 
     def sums(self) -> str:
-        """Sums and differences: families that belong together, a row, or a mixture."""
+        """Sums and differences: families that belong together, a row, or a mixture; or numbers
+        that are compared, put in order, or added beyond the table."""
         draw = self.rng.random()
-        if draw < 0.5:
+        if draw < 0.35:
             triples = [triple for _ in range(3) for triple in self._family()]
-        elif draw < 0.7:
+        elif draw < 0.5:
             triples = self._row()
-        else:
+        elif draw < 0.65:
             triples = self.rng.sample(self.holdout.triples, 9)
+        else:
+            kinds = self.rng.choices(list(self.holdout.further), k=9)
+            triples = [self.rng.choice(self.holdout.further[kind]) for kind in kinds]
         parts = [self.state(arithmetic_fact(triple, self.code)) for triple in triples]
         opening = self.draw("sum openings", {})
         if self.rng.random() < 0.4:

@@ -10,10 +10,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import permutations, product
 
 from config import UserError
-from data_process.sample.templates import LANGUAGES, Template, language, world
+from data_process.sample.templates import LANGUAGES, Template, TextFile, language, world
 
 IDENTITY_KINDS = ("who", "name", "what", "human", "trained", "size", "languages", "abilities")
 ANIMAL_KINDS = ("sound", "home", "young", "food", "legs")
@@ -26,6 +26,14 @@ HELD_OUT_STORIES = 16  # (animal, name) pairs of known animals and known names, 
 
 Accepted = tuple[tuple[str, ...], ...]
 Triple = tuple[int, str, int]  # (3, "+", 8)
+OPERATIONS = {
+    "+": "addition",
+    "-": "subtraction",
+    "<": "comparison",  # says which is larger
+    ">": "sorting",  # names the larger one first
+    "=": "order",  # of a sum
+}
+"""What is done with two numbers."""
 
 
 @dataclass(frozen=True)
@@ -120,21 +128,28 @@ def _in_templates(section: str, code: str, values: dict[str, str]) -> Accepted:
 
 
 def arithmetic_fact(triple: Triple, code: str) -> Fact:
-    """The fact a + b = c or a - b = c."""
+    """What is so about two numbers, such as a + b = c."""
     a, operator, b = triple
-    kind = "addition" if operator == "+" else "subtraction"
+    kind, low, high = OPERATIONS[operator], str(min(a, b)), str(max(a, b))
+    values, key = {"a": str(a), "b": str(b), "low": low, "high": high}, (kind, a * 100 + b)
+    if operator not in "+-":
+        accepted = _in_templates(f"{kind}: answer", code, values)
+        return Fact("arithmetic", kind, code, key, values, high, accepted)
     result = a + b if operator == "+" else a - b
-    values = {"a": str(a), "b": str(b), "c": str(result)}
+    values["c"] = str(result)
     word = language(code).facts.several("numbers", 21)[result].text
     accepted = any_of(str(result)) + _in_templates("number in an answer", code, {"number": word})
-    return Fact("arithmetic", kind, code, (kind, a * 100 + b), values, str(result), accepted)
+    return Fact("arithmetic", kind, code, key, values, str(result), accepted)
 
 
-def ask(fact: Fact) -> list[Question]:
-    """All questions about a fact, each with the one answer."""
+def ask(fact: Fact, further: bool = False) -> list[Question]:
+    """All questions about a fact, each with the one answer; `further`: those for training only,
+    which few kinds have."""
     texts = language(fact.language).facts
     answer = texts.one(f"{_answer_kind(fact)}: answer").fill(fact.values)
-    templates = [template for template in texts[f"{fact.kind}: questions"] if fits(template, fact)]
+    more = texts.sections.get(f"{fact.kind}: further questions", [])
+    lines = more if further else texts[f"{fact.kind}: questions"]
+    templates = [template for template in lines if fits(template, fact)]
     prompts = [template.fill(fact.values) for template in templates]
     if fact.category == "identity":
         frames = product(texts["questions about the model"], prompts)
@@ -154,6 +169,18 @@ def fits(template: Template, fact: Fact) -> bool:
         return True
     counts = any(word in template.text for word in ("{items}", "apples", " are left", "remain"))
     return not counts or "1" not in (fact.values["a"], fact.values["b"], fact.values["c"])
+
+
+def further_triples() -> dict[str, list[Triple]]:
+    """More about numbers, to learn from only. None says what a held-out sum is: of two digits,
+    which one is larger; sums up to 20 with a number above 9, and the order of such numbers."""
+    digits = range(1, 10)
+    sums = [(a, b) for b in range(10, 20) for a in digits if a + b <= 20]
+    return {
+        "comparison": [(a, sign, b) for sign in "<>" for a, b in permutations(digits, 2)],
+        "addition": [t for a, b in sums for t in ((a, "+", b), (b, "+", a))],
+        "order": [(a, "=", b) for b in range(10, 100) for a in range(2, b)],
+    }
 
 
 def statements(fact: Fact) -> list[Template]:
@@ -204,13 +231,21 @@ class Holdout:
     held_questions: dict[tuple[str, str], list[Question]]
     held_stories: dict[str, list[tuple[str, str]]]  # (animal, name)
     facts: dict[str, list[Fact]]  # all facts that may be stated, without arithmetic
+    further_names: dict[str, list[str]]  # of more syllables, for training only
+    further: dict[str, list[Triple]]  # kind -> more about numbers, for training only
+    further_questions: dict[tuple[str, str], list[Question]]  # in other words, for training only
 
-    def draw_name(self, code: str, rng: random.Random) -> str:
+    def draw_name(self, code: str, rng: random.Random, further: bool = False) -> str:
         """A training name; a third of the Chinese ones carry a surname."""
-        name = rng.choice(self.names[code])
+        name = rng.choice((self.further_names if further else self.names)[code])
         if code == "zh" and rng.random() < 0.33:
             return rng.choice(language(code).names.words("surnames")) + name
         return name
+
+    def training_questions(self, category: str, code: str) -> list[Question]:
+        """All questions that may be asked in training."""
+        key = (category, code)
+        return self.questions[key] + self.further_questions.get(key, [])
 
     def in_other_language(self, fact: Fact) -> Fact:
         """The same fact in the other language; not every kind of fact has one."""
@@ -221,16 +256,31 @@ class Holdout:
 def all_names(code: str) -> list[str]:
     """All names of a language, in a fixed order."""
     texts = language(code).names
-    starts, endings = texts.words("beginnings"), texts.words("endings")
-    names = [start + ending for start in starts for ending in endings if start != ending]
+    return _names(texts, texts.words("beginnings"), texts.words("endings"))
+
+
+def _names(texts: TextFile, starts: list[str], endings: list[str]) -> list[str]:
     excluded = texts.words("words that are no names")
+    names = [start + ending for start in starts for ending in endings if start != ending]
     return [name for name in names if name not in excluded]
+
+
+def further_names(code: str, held_names: Sequence[str]) -> list[str]:
+    """More names, so that the next syllable is hard to guess and has to be copied. None holds a
+    held-out one."""
+    texts = language(code).names
+    starts, endings = (
+        texts.words(part) + texts.words(f"further {part}") for part in ("beginnings", "endings")
+    )
+    known = set(all_names(code))
+    names = [name for name in _names(texts, starts, endings) if name not in known]
+    return [name for name in names if not any(held in name for held in held_names)]
 
 
 def make_holdout(rng: random.Random) -> Holdout:
     """Draws the split."""
     triples, held_triples = split_triples(rng)
-    holdout = Holdout({}, {}, triples, held_triples, {}, {}, {}, {})
+    holdout = Holdout({}, {}, triples, held_triples, {}, {}, {}, {}, {}, further_triples(), {})
     for code in LANGUAGES:
         names = all_names(code)
         if len(names) < 2 * HELD_OUT_NAMES:
@@ -239,6 +289,7 @@ def make_holdout(rng: random.Random) -> Holdout:
         rng.shuffle(names)
         held_names, names = names[:HELD_OUT_NAMES], names[HELD_OUT_NAMES:]
         holdout.names[code], holdout.held_names[code] = names, held_names
+        holdout.further_names[code] = further_names(code, held_names)
         holdout.facts[code] = make_facts(code)
         _split_all_questions(holdout, code, rng)
         # Helpers and pets are named by chance elsewhere, so they cannot be held out.
@@ -274,6 +325,12 @@ def _split_all_questions(holdout: Holdout, code: str, rng: random.Random) -> Non
     trained, held = _split_differences(_sums(holdout.triples, code), rng)
     holdout.questions["arithmetic", code] = trained
     holdout.held_questions["arithmetic", code] = _sums(holdout.held_triples, code) + held
+    further = holdout.further
+    holdout.further_questions["arithmetic", code] = _sums(further["addition"], code)
+    triples = [*holdout.triples, *further["addition"], *further["comparison"]]
+    for fact in [*holdout.facts[code], *(arithmetic_fact(triple, code) for triple in triples)]:
+        more = holdout.further_questions.setdefault((fact.category, code), [])
+        more += ask(fact, further=True)
 
 
 def _sums(triples: list[Triple], code: str) -> list[Question]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from data_process.sample.conversations import (
+    HARD_RULES,
     QUESTION_CATEGORIES,
     RULE_KINDS,
     Conversation,
@@ -73,7 +74,7 @@ class PromptWriter(ConversationWriter):
 
     def exam_of_system(self) -> Exam:
         """A system prompt: a name, or a rule with a training question."""
-        kind = self.rng.choice(("name", *RULE_KINDS))
+        kind = self.rng.choice(("name", *RULE_KINDS, *HARD_RULES))
         if kind == "name":
             name = self.name()
             rejected = self.texts.chat.lines("assistant's name: rejected")

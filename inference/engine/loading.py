@@ -27,7 +27,7 @@ from model.tokenizer import EtudeTokenizer
 
 DEMO = (
     "name its directory with --model_dir, or run `make demo`, which trains a small one, and use "
-    "`--model_dir weight/demo/etude_sft_model`"
+    "`--model_dir weight/demo/etude_grpo_model`"
 )
 
 

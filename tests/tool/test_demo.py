@@ -13,25 +13,41 @@ from pathlib import Path
 import pytest
 
 from cli import parse_config
-from config import ROOT
+from config import ROOT, TRAINING_DATA
+from data_process.sample.build import RL_FILE
 from tool import demo
-from tool.demo import DemoStage
+from tool.demo import DemoConfig, DemoStage
 
 
 def test_every_stage_is_a_script_of_the_repository() -> None:
     for stage in demo.STAGES:
-        assert (ROOT / stage.arguments[0]).is_file()
-        assert "{" not in " ".join(stage.arguments)
+        arguments = stage.arguments(DemoConfig())
+        assert (ROOT / arguments[0]).is_file()
+        assert "{" not in " ".join(arguments)
 
 
-def test_the_training_flags_are_valid_and_the_paths_fit_together() -> None:
-    by_name = {stage.name: stage.arguments for stage in demo.STAGES}
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_training_flags_are_valid_and_the_paths_fit_together(seed: int) -> None:
+    config = DemoConfig(seed=seed)
+    by_name = {stage.name: stage.arguments(config) for stage in demo.STAGES}
     tokenizer = parse_config(["tokenizer", "paths"], "", by_name["tokenizer"][2:])
     pretrain = parse_config(["model", "pretrain", "paths"], "", by_name["pretrain"][1:])
     sft = parse_config(["sft", "paths"], "", by_name["sft"][1:])
+    grpo = parse_config(["grpo", "lora", "paths"], "", by_name["grpo"][1:])
     assert tokenizer.paths.tokenizer_dir == pretrain.paths.tokenizer_dir
     assert pretrain.paths.pretrained_model_dir == sft.paths.pretrained_model_dir
-    assert ROOT / sft.paths.sft_model_dir == demo.SFT
+    assert sft.paths.sft_model_dir == grpo.paths.sft_model_dir
+    assert ROOT / grpo.paths.grpo_model_dir == config.path("{grpo}")
+    assert [pretrain.pretrain.seed, sft.sft.seed, grpo.grpo.seed] == [seed] * 3
+    assert (ROOT / grpo.paths.rl_files[0]) == TRAINING_DATA / RL_FILE
+
+
+def test_another_seed_shares_the_data_and_nothing_that_was_trained() -> None:
+    ours, theirs = DemoConfig(), DemoConfig(seed=2)
+    assert ours.report != theirs.report
+    for stage in demo.STAGES[1:]:
+        assert ours.path(stage.output) != theirs.path(stage.output)
+    assert ours.path(demo.STAGES[0].output) == theirs.path(demo.STAGES[0].output)
 
 
 @pytest.fixture
@@ -42,14 +58,12 @@ def two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "import os, sys\nsys.exit(0 if os.path.exists('ready') else 7)", encoding="utf-8"
     )
     stages = (
-        DemoStage("first", "First", "first.py", tmp_path / "first.done"),
-        DemoStage("second", "Second", "second.py", tmp_path / "second.py"),
+        DemoStage("first", "First", "first.py", "first.done"),
+        DemoStage("second", "Second", "second.py", "second.py"),
     )
     monkeypatch.setattr(demo, "STAGES", stages)
     monkeypatch.setattr(demo, "ROOT", tmp_path)
-    monkeypatch.setattr(demo, "DEMO", tmp_path / "demo")
-    monkeypatch.setattr(demo, "REPORT", tmp_path / "demo_report.json")
-    monkeypatch.setattr(demo, "finish", lambda report: None)
+    monkeypatch.setattr(demo, "finish", lambda config, report: None)
     monkeypatch.setattr(sys, "argv", ["demo.py"])
     return tmp_path
 
@@ -63,7 +77,7 @@ def test_a_failing_stage_stops_the_demo_and_the_next_start_continues_there(
     assert demo.main() == 0
     assert "done before" in capfd.readouterr().out
     assert (two_stages / "first.done").read_text(encoding="utf-8") == "x"  # ran once
-    report = json.loads((two_stages / "demo_report.json").read_text(encoding="utf-8"))
+    report = json.loads((two_stages / "weight" / "demo_report.json").read_text(encoding="utf-8"))
     assert report["done"] == ["first", "second"]
 
 

@@ -134,12 +134,12 @@ def test_an_impossible_size_is_refused(size: str, tmp_path: Path) -> None:
 def test_files_have_the_promised_size_and_balance(
     sample: Sample, texts: list[str], conversations: list[Messages]
 ) -> None:
-    assert 4_000_000 < len(to_jsonl(sample[PRETRAIN_FILE])) < 5_000_000
+    assert 8_000_000 < len(to_jsonl(sample[PRETRAIN_FILE])) < 10_000_000
     english = sum(len(text.encode()) for text in texts if language(text) == "en")
     assert 0.5 < english / sum(len(text.encode()) for text in texts) < 0.6
     content = sum(len(m["content"].encode()) for c in conversations for m in c)
-    assert 7_000 <= len(conversations) <= 9_000
-    assert 800_000 < content < 1_600_000
+    assert 20_000 <= len(conversations) <= 30_000
+    assert 2_400_000 < content < 4_000_000
     chinese = sum(language(c[-2]["content"]) == "zh" for c in conversations)
     assert 0.4 < chinese / len(conversations) < 0.6
 
@@ -175,7 +175,8 @@ def test_the_prompts_of_reinforcement_learning_are_training_questions_only(
     held = {question.prompt for some in holdout.held_questions.values() for question in some}
     held |= {item["messages"][-1]["content"] for item in questions if item["category"] == "story"}
     asked = {m["content"] for c in conversations for m in c if m["role"] == "user"}
-    known = {q.prompt for some in holdout.questions.values() for q in some} | asked
+    trained = [*holdout.questions.values(), *holdout.further_questions.values()]
+    known = {q.prompt for some in trained for q in some} | asked
     exams = [item["messages"] for item in questions]
     fresh = {name for names in holdout.held_names.values() for name in names}
     statements = {e[0]["content"] for e in exams if len(e) > 2 and e[0]["role"] == "user"}

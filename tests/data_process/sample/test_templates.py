@@ -83,7 +83,7 @@ def test_a_placeholder_without_a_value_is_refused_with_its_line() -> None:
 
 def test_an_unknown_kind_in_the_amounts_is_refused_with_its_line(tmp_path: Path) -> None:
     lines = templates.AMOUNTS.read_text(encoding="utf-8").split("\n")
-    number = lines.index("quizzes | 900 | 850") + 1
+    number = next(n for n, line in enumerate(lines, 1) if line.startswith("quizzes |"))
     lines[number - 1] = "quizes | 900 | 850"
     path = tmp_path / "amounts.txt"
     path.write_text("\n".join(lines), encoding="utf-8")

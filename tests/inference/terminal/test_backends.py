@@ -152,7 +152,7 @@ def test_a_text_begins_after_a_document_border(model: Etude, tokenizer: EtudeTok
 
 
 def test_a_missing_model_names_the_demo(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"make demo.*--model_dir weight/demo/etude_sft_model"):
+    with pytest.raises(UserError, match=r"make demo.*--model_dir weight/demo/etude_grpo_model"):
         EtudeBackend.load(ChatConfig(model_dir=tmp_path / "none"))
 
 
