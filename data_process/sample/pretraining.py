@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from data_process.sample.conversations import MEMORY_KINDS, TrainingWriter
-from data_process.sample.questions import Fact, Holdout, Triple, arithmetic_fact, statements
+from data_process.sample.questions import Fact, Holdout, Triple, arithmetic_fact, places, statements
 from data_process.sample.templates import LANGUAGES, Template, world
 
 FACT_CATEGORIES = ("capital", "animal", "opposite", "colour")
@@ -22,7 +22,7 @@ class TextWriter(TrainingWriter):
         super().__init__(holdout, code, rng)
         self.space = self.texts.space
         self.facts: dict[str, list[Fact]] = {}
-        for fact in holdout.facts[code]:
+        for fact in [*holdout.facts[code], *places(code)]:
             if statements(fact):
                 self.facts.setdefault(fact.category, []).append(fact)
 

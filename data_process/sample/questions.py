@@ -18,6 +18,8 @@ from data_process.sample.templates import LANGUAGES, Template, TextFile, languag
 IDENTITY_KINDS = ("who", "name", "what", "human", "trained", "size", "languages", "abilities")
 ANIMAL_KINDS = ("sound", "home", "young", "food", "legs")
 GREETING_KINDS = ("hello", "how", "morning", "evening", "thanks", "bye")
+COUNTRY_KINDS = {"capital": "capital", "country": "country"}
+WORD_KINDS = {"word_to_zh": "zh", "word_to_en": "en"}
 HELD_OUT_NAMES = 120  # per language
 HELD_OUT_QUESTIONS = 48  # per category and language
 HELD_OUT_SUMS = 16  # of the 36 whose smaller number comes first
@@ -78,14 +80,21 @@ def make_facts(code: str) -> list[Fact]:
     back = [{"word": pair["other"], "other": pair["word"]} for pair in pairs]
     countries, words = _rows("countries", code, "country", "capital"), world().table("words")
     tables: list[tuple[str, Sequence[dict[str, str]], dict[str, str]]] = [
-        ("capital", countries, {"capital": "capital", "country": "country"}),
+        ("capital", countries, COUNTRY_KINDS),
         ("animal", _rows("animals", code, "animal"), {kind: kind for kind in ANIMAL_KINDS}),
         ("opposite", pairs + back, {"opposite": "other"}),
         ("colour", _rows("colours", code, "thing", "colour"), {"colour": "colour"}),
-        ("translation", words, {"word_to_zh": "zh", "word_to_en": "en"}),
+        ("translation", words, WORD_KINDS),
     ]
     facts = [fact for table in tables for fact in _facts(code, *table)]
     return facts + [_fact_of_lines("identity", kind, code) for kind in IDENTITY_KINDS]
+
+
+def places(code: str) -> list[Fact]:
+    """What countries and their capitals are called in the other language."""
+    rows = world().table("countries")
+    pairs = [{c: row[f"{name}_{c}"] for c in LANGUAGES} for row in rows for name in COUNTRY_KINDS]
+    return list(_facts(code, "translation", pairs, WORD_KINDS))
 
 
 def _rows(table: str, code: str, *required: str) -> list[dict[str, str]]:
@@ -325,9 +334,9 @@ def _split_all_questions(holdout: Holdout, code: str, rng: random.Random) -> Non
     trained, held = _split_differences(_sums(holdout.triples, code), rng)
     holdout.questions["arithmetic", code] = trained
     holdout.held_questions["arithmetic", code] = _sums(holdout.held_triples, code) + held
-    further = holdout.further
-    holdout.further_questions["arithmetic", code] = _sums(further["addition"], code)
-    triples = [*holdout.triples, *further["addition"], *further["comparison"]]
+    smaller_first = [triple for triple in holdout.further["addition"] if triple[0] < triple[2]]
+    holdout.further_questions["arithmetic", code] = _sums(smaller_first, code)
+    triples = [*holdout.triples, *smaller_first, *holdout.further["comparison"]]
     for fact in [*holdout.facts[code], *(arithmetic_fact(triple, code) for triple in triples)]:
         more = holdout.further_questions.setdefault((fact.category, code), [])
         more += ask(fact, further=True)
