@@ -185,26 +185,86 @@ class ModelConfig(Settings):
     models."""
     rope_scaling: RopeScaling = field(default_factory=RopeScaling)
     """Rotary positions for longer contexts."""
+    head_dim: Annotated[int | None, Interval(ge=2, le=10_000)] = None
+    """Width of one attention head (Qwen3: 128 at any width). None: hidden_size /
+    num_attention_heads."""
+    attention_bias: bool = False
+    """Add a bias to queries, keys and values: the network of Qwen2."""
+    use_qk_norm: bool = False
+    """Normalise queries and keys, RMSNorm over each head: the network of Qwen3."""
+    sliding_window: Annotated[int | None, Interval(ge=1, le=10_000_000)] = None
+    """Attention sees this many tokens, its own included: the network of Mistral. None: all."""
+    no_rope_layer_interval: Annotated[int, Interval(ge=0, le=1_000)] = 0
+    """Every n-th layer has no rotary positions (arXiv 2501.18795): the network of SmolLM3, with 4.
+    0: all have them."""
+    num_experts: Annotated[int, Interval(ge=0, le=4_096)] = 0
+    """Feed-forward layers of a block, of which each token takes num_experts_per_tok; with
+    --use_qk_norm the network of Qwen3-MoE. 0: one layer for all."""
+    num_experts_per_tok: Count = 2
+    """Experts that a token takes."""
+    moe_intermediate_size: Annotated[int | None, Interval(ge=1, le=10_000_000)] = None
+    """Width of one expert. None: intermediate_size / num_experts_per_tok, so that a token takes as
+    many weights as without experts."""
+    norm_topk_prob: bool = True
+    """Divide the weights of a token's experts by their sum."""
+    router_aux_loss_coef: Annotated[float, Interval(ge=0, le=100)] = 0.001
+    """Weight of the loss that keeps the experts equally busy (Switch Transformers, arXiv
+    2101.03961)."""
+    decoder_sparse_step: Annotated[int, Interval(ge=1, le=1_000)] = 1
+    """Every n-th block has experts."""
+    mlp_only_layers: tuple[Annotated[int, Interval(ge=0, le=1_000)], ...] = ()
+    """Blocks without experts all the same, from 0."""
 
     @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_attention_heads
+    def head_size(self) -> int:
+        """head_dim, or its default."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def expert_size(self) -> int:
+        """moe_intermediate_size, or its default."""
+        return self.moe_intermediate_size or self.intermediate_size // self.num_experts_per_tok
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether a block (from 0) has experts."""
+        turn = self.num_experts > 0 and (layer + 1) % self.decoder_sparse_step == 0
+        return turn and layer not in self.mlp_only_layers
+
+    def has_rope(self, layer: int) -> bool:
+        """Whether a block (from 0) has rotary positions."""
+        return not self.no_rope_layer_interval or (layer + 1) % self.no_rope_layer_interval != 0
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
         found = []
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
-        if self.hidden_size % (2 * heads):
+        if self.head_dim is None and self.hidden_size % (2 * heads):
             found.append(
                 f"hidden_size is {self.hidden_size}, which {heads} attention heads do not divide "
                 f"into an even head size: use a multiple of {2 * heads}"
             )
+        if self.head_size % 2:
+            found.append(f"head_dim is {self.head_dim}: rotary positions need an even number")
+        found += self.expert_problems() if self.num_experts else []
         if heads % kv_heads:
             found.append(
                 f"num_key_value_heads is {kv_heads}, which does not divide the {heads} attention "
                 f"heads: use one of {divisors(heads)}"
             )
+        return found
+
+    def expert_problems(self) -> list[str]:
+        """What is wrong between the fields about experts, a sentence each."""
+        found = []
+        if self.num_experts_per_tok > self.num_experts:
+            found.append(
+                f"num_experts_per_tok is {self.num_experts_per_tok}, and there are "
+                f"{self.num_experts} experts: use that many or fewer"
+            )
+        for name, size in (("hidden_size", self.hidden_size), ("expert", self.expert_size)):
+            if size % 8 or not size:  # the grouped products of GPUs take rows of 16 bytes
+                given = "moe_intermediate_size" if name == "expert" else name
+                found.append(f"{given} is {size}: experts need a multiple of 8")
         return found
 
 

@@ -1,4 +1,5 @@
-"""Rotary position embedding and multi-head attention, as in transformers' Llama."""
+"""RMSNorm, rotary position embedding and multi-head attention, as in transformers' Llama and its
+kin."""
 
 from __future__ import annotations
 
@@ -13,10 +14,24 @@ from model.blockwise_attention import blockwise_attention
 from model.kv_cache import LayerCache
 
 
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x ** 2) + eps) * weight (arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        """size: that of the last dimension."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x and result: (..., size)."""
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)  # (..., size)
+
+
 def rotary_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
     """Angles per position (head_dim / 2,), and what sines and cosines are multiplied by; with the
     scaling for longer contexts as in transformers' modeling_rope_utils."""
-    scaling, dim = config.rope_scaling, config.head_dim
+    scaling, dim = config.rope_scaling, config.head_size
     exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim  # (head_dim / 2,)
     plain = 1.0 / config.rope_theta**exponents  # (head_dim / 2,) radians per position
     slowed = plain / scaling.factor  # (head_dim / 2,) as if positions were divided
@@ -43,7 +58,7 @@ def yarn_channel(config: ModelConfig, turns: float) -> float:
     """The channel that turns so often in the original context (arXiv 2309.00071, appendix A)."""
     positions = config.rope_scaling.original_max_position_embeddings
     ratio = positions / (turns * 2 * math.pi)
-    return config.head_dim * math.log(ratio) / (2 * math.log(config.rope_theta))
+    return config.head_size * math.log(ratio) / (2 * math.log(config.rope_theta))
 
 
 class RotaryEmbedding(nn.Module):
@@ -84,16 +99,24 @@ class MultiHeadAttention(nn.Module):
     """Causal self-attention; grouped-query (arXiv 2305.13245) when there are fewer key/value heads
     than heads."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
+        """layer: the number of the block, from 0."""
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.num_kv_heads = config.num_key_value_heads
-        self.head_dim = config.head_dim
-        kv_size = self.num_kv_heads * self.head_dim
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=False)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.head_dim = config.head_size
+        self.window = config.sliding_window
+        self.has_rope = config.has_rope(layer)
+        q_size, kv_size = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        bias = config.attention_bias
+        self.q_proj = nn.Linear(config.hidden_size, q_size, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=bias)
+        self.o_proj = nn.Linear(q_size, config.hidden_size, bias=False)
+        if config.use_qk_norm:
+            self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+            self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps)
+        self.use_qk_norm = config.use_qk_norm
 
     def forward(
         self,
@@ -106,19 +129,22 @@ class MultiHeadAttention(nn.Module):
         """x and result: (batch, seq, hidden).
 
         A mask (batch or 1, 1, seq, keys), True where a position may look, takes the place of plain
-        causality. With a cache, x continues what the cache holds.
+        causality; it has the sliding window in it. With a cache, x continues what the cache holds.
         """
         batch, seq, _ = x.shape
         # (batch, seq, heads * head_dim) -> (batch, heads, seq, head_dim): heads apart like rows
         q = self.q_proj(x).view(batch, seq, self.num_heads, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(batch, seq, self.num_kv_heads, self.head_dim).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
+        if self.use_qk_norm:  # in float32, whatever the products are in
+            q, k = self.q_norm(q.float()), self.k_norm(k.float())
+        if self.has_rope:
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, seq, head_dim)
         if cache is not None:
             k, v = cache.append(k, v)  # (batch, kv_heads, keys, head_dim), the earlier ones too
         # attended: (batch, heads, seq, head_dim). torch's fused CPU kernel is slow in bfloat16.
         if torch.compiler.is_compiling() and x.device.type == "cpu" and cache is None:
-            attended = blockwise_attention(q, k, v, mask)
+            attended = blockwise_attention(q, k, v, mask, self.window)
         else:
             attended = F.scaled_dot_product_attention(
                 q,

@@ -31,11 +31,12 @@ class KVCache:
             batch_size,
             config.num_key_value_heads,
             self.max_length,
-            config.head_dim,
+            config.head_size,
         )
         # (layers, batch, kv_heads, max_length, head_dim) each
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.window = config.sliding_window
         self.lengths = [0] * batch_size
         """Tokens held in each row."""
 
@@ -57,12 +58,15 @@ class KVCache:
         else:
             positions = torch.tensor(self.lengths, device=device)[:, None] + steps  # (batch, seq)
         # No mask where causality alone says it all: an empty cache, or one new token after equal
-        # rows.
+        # rows, within the window.
         mask = None
-        if not (uniform and (longest == 0 or seq == 1)):
+        inside = self.window is None or longest + seq <= self.window
+        if not (inside and uniform and (longest == 0 or seq == 1)):
             seen = torch.arange(longest + seq, device=device)  # (keys,)
             rows = positions.expand(1, 1, seq) if uniform else positions[:, None]  # (.., 1, seq)
             mask = seen <= rows[..., None]  # (1 or batch, 1, seq, longest + seq)
+            if self.window is not None:
+                mask &= seen > rows[..., None] - self.window
         layers = [
             LayerCache(keys, values, positions, longest + seq)
             for keys, values in zip(self.keys, self.values, strict=True)
@@ -79,6 +83,7 @@ class KVCache:
         """Rows first to end - 1 as a cache of their own, on the same memory."""
         view = object.__new__(KVCache)
         view.max_length, view.lengths = self.max_length, self.lengths[first:end]
+        view.window = self.window
         # (layers, end - first, kv_heads, max_length, head_dim) each
         view.keys, view.values = self.keys[:, first:end], self.values[:, first:end]
         return view

@@ -1,4 +1,4 @@
-"""Converts an Etude model to a stock LlamaForCausalLM directory, and proves that it is the same.
+"""Converts an Etude model to a stock transformers directory, and proves that it is the same.
 
 python tool/convert_hf.py                                      the fine-tuned model, in float32
 python tool/convert_hf.py --dtype bfloat16 --output_dir out    half the size
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def bring_in(directory: Path, config: ConvertConfig) -> int:
-    """Brings a Llama directory in, and prints the result."""
+    """Brings a transformers directory in, and prints the result."""
     from tool.conversion.hf import import_llama
 
     imported = import_llama(directory, config)

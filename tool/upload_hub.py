@@ -3,8 +3,8 @@
     python tool/upload_hub.py --repo_id me/my-etude                the fine-tuned model
     python tool/upload_hub.py --repo_id me/my-etude --dry_run      print the card, upload nothing
 
-The directory is uploaded as `tool/convert_hf.py` wrote it: a stock LlamaForCausalLM. The token is
-that of `hf auth login`, or the environment variable HF_TOKEN.
+The directory is uploaded as `tool/convert_hf.py` wrote it: a stock class of transformers. The token
+is that of `hf auth login`, or the environment variable HF_TOKEN.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
     import torch
     from huggingface_hub import ModelCard, ModelCardData
 
-    from model.directory.llama_config import load_model_config
+    from model.directory.config_json import load_model_config
     from model.directory.pretrained import is_chat_model
     from model.transformer import Etude
 

@@ -54,7 +54,7 @@ def training_loss(
             backward pass: less memory, a third more work.
         whole: compile network and loss as one piece.
     """
-    block: Callable[..., Tensor] = TransformerBlock.forward
+    block: Callable[..., Any] = TransformerBlock.forward
     chunk = None
     if compilation.active:
         if whole:
@@ -83,22 +83,23 @@ class WholeLoss(SummedLoss):
 
 def training_forward(
     layer: Any,
-    function: Callable[..., Tensor],
+    function: Callable[..., Any],
     recompute: bool,
     x: Tensor,
     cos: Tensor,
     sin: Tensor,
     mask: Tensor | None = None,
     cache: LayerCache | None = None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """A block's forward, which takes the compiled way where gradients are recorded."""
     if cache is not None or not torch.is_grad_enabled():
         return TransformerBlock.forward(layer, x, cos, sin, mask, cache)
-    if not recompute:
-        return function(layer, x, cos, sin, mask)
-    recomputed = checkpoint(function, layer, x, cos, sin, mask, use_reentrant=False)
-    assert isinstance(recomputed, Tensor)
-    return recomputed
+    made: tuple[Tensor, Tensor | None]
+    if recompute:
+        made = checkpoint(function, layer, x, cos, sin, mask, use_reentrant=False)  # type: ignore[assignment]
+    else:
+        made = function(layer, x, cos, sin, mask)
+    return made
 
 
 class Compilation:
@@ -140,11 +141,11 @@ class Compiled:
     """A function compiled at its first call; once compiling has failed, of this function or of
     another one, as it is."""
 
-    def __init__(self, function: Callable[..., Tensor], compilation: Compilation) -> None:
+    def __init__(self, function: Callable[..., Any], compilation: Compilation) -> None:
         self.plain, self.compilation = function, compilation
         self.function = torch.compile(function)
 
-    def __call__(self, *args: Any) -> Tensor:
+    def __call__(self, *args: Any) -> Any:
         """The function's result."""
         if self.compilation.active:
             try:

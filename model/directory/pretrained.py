@@ -1,8 +1,8 @@
 """The model directory: everything about a model, readable by transformers as it stands.
 
-`config.json` (that of a Llama), `model.safetensors`, `tokenizer.json`, `tokenizer_config.json` with
-the chat template, `generation_config.json`, `training_summary.json` and `MANIFEST.json` with
-checksums.
+`config.json` (that of a stock class), `model.safetensors`, `tokenizer.json`,
+`tokenizer_config.json` with the chat template, `generation_config.json`, `training_summary.json`
+and `MANIFEST.json` with checksums.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 from config import ModelConfig, UserError
 from model.adapters import MARK, adapter_weights, attach, linear_layers, merge_adapter
 from model.directory.adapter_files import BASE_LAYER, base_directory, is_adapter, read_adapter
-from model.directory.llama_config import (
+from model.directory.config_json import (
+    config_json,
     generation_config,
-    llama_config,
     load_model_config,
     read_config_json,
 )
@@ -36,7 +36,7 @@ from model.directory.storage import (
     update_directory,
     verify,
 )
-from model.directory.tensors import read_safetensors, save_tensors
+from model.directory.tensors import join_experts, read_safetensors, save_tensors, split_experts
 from model.tokenizer import EtudeTokenizer, import_command, tokenizer_config, tokenizer_json
 from model.transformer import Etude
 
@@ -64,11 +64,11 @@ def model_files(
             at <|endoftext|>).
     """
     dtype = next(iter(weights.values())).dtype
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {n: t.detach().cpu().contiguous() for n, t in split_experts(weights).items()}
     end_token = tokenizer.backend.id_to_token(tokenizer.end_ids(is_chat)[0])
     stated = tokenizer_config(config.max_position_embeddings, end_token or "", tokenizer)
     return {
-        "config.json": json_writer(llama_config(config, tokenizer, is_chat, dtype)),
+        "config.json": json_writer(config_json(config, tokenizer, is_chat, dtype)),
         WEIGHTS: lambda path: save_tensors(tensors, path),
         "tokenizer.json": text_writer(tokenizer_json(tokenizer)),
         "tokenizer_config.json": text_writer(stated),
@@ -78,8 +78,8 @@ def model_files(
 
 
 def weights_of(model: Etude) -> dict[str, Tensor]:
-    """The model's weights by their Llama names, without those of an adapter; a tied output layer is
-    left out, as in transformers."""
+    """The model's weights, those of all experts of a block as one, without those of an adapter; a
+    tied output layer is left out, as in transformers."""
     weights = {name: tensor for name, tensor in model.state_dict().items() if MARK not in name}
     if model.config.tie_word_embeddings:
         del weights[HEAD]
@@ -217,7 +217,8 @@ def load_weights(
     if is_adapter(directory):
         copy_weights(model, read_adapter(directory)[1], directory, placed_like, adapter_weights)
     else:
-        copy_weights(model, read_safetensors(directory / WEIGHTS), directory, placed_like)
+        weights = join_experts(read_safetensors(directory / WEIGHTS))
+        copy_weights(model, weights, directory, placed_like)
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -234,14 +235,15 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def read_weights(directory: Path, shape: ModelConfig) -> dict[str, Tensor]:
-    """The weights of a Llama directory, in float32; an output layer that is tied to the embedding
-    is left out."""
+    """The weights of a directory, in float32; an output layer that is tied to the embedding is left
+    out."""
     weights: dict[str, Tensor] = {}
     for path in weight_files(directory):
         weights.update(read_safetensors(path))
     if shape.tie_word_embeddings:
         weights.pop(HEAD, None)
-    return {name: tensor.float() for name, tensor in weights.items() if "rotary_emb" not in name}
+    kept = {name: tensor.float() for name, tensor in weights.items() if "rotary_emb" not in name}
+    return join_experts(kept)
 
 
 def weights_sha256(directory: Path) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,6 +23,42 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
+
+
+EXPERT = re.compile(r"(.*\.mlp\.experts\.)(\d+)\.(\w+)\.weight")
+"""The name of one expert's matrix in a file: transformers' and everyone's."""
+EXPERTS = re.compile(r"(.*\.mlp\.experts\.)(\w+)")
+"""That of all experts' in the network."""
+
+
+def split_experts(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by the names of a file: a matrix for each expert, on the same memory."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if match := EXPERTS.fullmatch(name):
+            prefix, kind = match.groups()
+            found |= {f"{prefix}{n}.{kind}.weight": expert for n, expert in enumerate(tensor)}
+        else:
+            found[name] = tensor
+    return found
+
+
+def join_experts(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of `split_experts`; a layer without some of its experts stays apart."""
+    found, apart = dict(weights), defaultdict[str, dict[int, Tensor]](dict)
+    for name in weights:
+        if match := EXPERT.fullmatch(name):
+            prefix, number, kind = match.groups()
+            apart[prefix + kind][int(number)] = found.pop(name)
+    for name, experts in apart.items():
+        shapes = {expert.shape for expert in experts.values()}
+        if len(shapes) > 1 or max(experts) >= len(experts):
+            prefix, _, kind = name.rpartition(".")
+            found |= {f"{prefix}.{n}.{kind}.weight": expert for n, expert in experts.items()}
+        else:
+            found[name] = torch.stack([experts[number] for number in range(len(experts))])
+        experts.clear()
+    return found
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from config import ModelConfig, RopeScaling, SamplingConfig
 from inference.engine.engine import generate_batch
-from model.directory.llama_config import scaling_fields
+from model.directory.config_json import COMMON, scaling_fields
 from model.directory.pretrained import weights_of
 from model.kv_cache import KVCache
 from model.transformer import Etude
@@ -55,8 +55,7 @@ def make_pair(config: ModelConfig) -> tuple[Etude, LlamaForCausalLM]:
                 parameter.mul_(15 if "layers" in name else 2)
             else:  # norms that are all ones would hide a norm left out
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(1)))
-    fields = asdict(config)
-    del fields["rope_scaling"]
+    fields = {name: getattr(config, name) for name in COMMON}
     rope = {"rope_theta": fields.pop("rope_theta"), **scaling_fields(config.rope_scaling)}
     llama = LlamaForCausalLM(LlamaConfig(**fields, rope_parameters=rope, attention_bias=False))
     missing, unexpected = llama.load_state_dict(weights_of(model), strict=False)

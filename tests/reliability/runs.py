@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from model.directory.llama_config import load_model_config
+from model.directory.config_json import load_model_config
 from model.directory.pretrained import WEIGHTS, model_files
 from model.directory.storage import sha256_of, update_directory
 from model.tokenizer import EtudeTokenizer

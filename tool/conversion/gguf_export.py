@@ -19,6 +19,7 @@ from config import ModelConfig, RopeScaling, UserError
 from model.attention import rotary_frequencies
 from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
 from model.directory.storage import replace_file, text_writer
+from model.families import model_type_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from model.transformer import Etude
 from tool.settings import ConvertGgufConfig
@@ -91,6 +92,8 @@ def write_gguf(
     kind = gguf.GGMLQuantizationType[dtype.upper()]
     file_type = gguf.LlamaFileType[f"{'ALL' if dtype == 'f32' else 'MOSTLY'}_{dtype.upper()}"]
     config = model.config
+    if model_type_of(config) != "llama":
+        raise UserError(f"there is no way to GGUF yet for {model_type_of(config)}")
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_file_type(file_type)
@@ -126,7 +129,7 @@ def add_shape(writer: Any, config: ModelConfig) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_theta)
-    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_dimension_count(config.head_size)
     add_rope_scaling(writer, config)
     writer.add_vocab_size(config.vocab_size)
 
@@ -209,7 +212,7 @@ def reordered(name: str, weight: Tensor, config: ModelConfig) -> Tensor:
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for part, count in heads.items():
         if name.endswith(f"{part}.weight"):
-            halves = weight.view(count, 2, config.head_dim // 2, -1)
+            halves = weight.view(count, 2, config.head_size // 2, -1)
             return halves.transpose(1, 2).reshape(weight.shape)
     return weight
 

@@ -1,9 +1,9 @@
-"""Between an Etude model directory and a stock `LlamaForCausalLM` directory, both ways.
+"""Between an Etude model directory and that of a stock class of transformers, both ways.
 
-The parameters already carry Llama's names and layout, so an export is a copy, in the number format
-asked for, that is proved before it takes its place. An import copies the weights as they are, in
-float32. A tokenizer without the tokens of the chat format gets them, and the embedding a row for
-each: the mean of the others, which favours no token.
+The parameters already carry transformers' names and layout, so an export is a copy, in the number
+format asked for, that is proved before it takes its place. An import copies the weights as they
+are, in float32. A tokenizer without the tokens of the chat format gets them, and the embedding a
+row for each: the mean of the others, which favours no token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 from config import ModelConfig, UserError, converted_dir
 from model.chat_template import END_OF_TEXT, ChatFormat, read_chat_format
-from model.directory.llama_config import load_model_config
+from model.directory.config_json import load_model_config
 from model.directory.pretrained import (
     EMBEDDING,
     HEAD,
@@ -34,6 +34,7 @@ from model.directory.pretrained import (
     weights_of,
 )
 from model.directory.storage import SUMMARY, json_writer, new_directory, read_object_if_there
+from model.directory.tensors import split_experts
 from model.tokenizer import BORDERS, SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf_proof import (
@@ -72,7 +73,8 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
         for name, write in files.items():
             write(aside / name)
         if config.max_shard_mb:
-            save_torch_state_dict(weights, aside, max_shard_size=config.max_shard_mb * 1_000_000)
+            shards = split_experts(weights)
+            save_torch_state_dict(shards, aside, max_shard_size=config.max_shard_mb * 1_000_000)
         proof = prove(aside, model, tokenizer, is_chat, dtype)
         report = {"converted_from": config.model_dir.resolve().name, "dtype": config.dtype}
         json_writer({**report, "proof": dataclasses.asdict(proof)})(aside / REPORT)
@@ -140,14 +142,14 @@ class Imported:
 
 
 def import_llama(directory: Path, config: ConvertConfig) -> Imported:
-    """Writes an Etude model directory of a Llama one.
+    """Writes an Etude model directory of one of transformers.
 
     Args:
-        directory: the Llama's.
+        directory: the model's.
         config: where to write, and whether something may be replaced.
 
     Raises:
-        UserError: it is no Llama, or one with features that Etude does not have (named).
+        UserError: it is of another class, or has features that Etude does not have (named).
     """
     output_dir = config.output_dir or config.model_dir
     if output_dir.exists() and any(output_dir.iterdir()) and not config.overwrite:

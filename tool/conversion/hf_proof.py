@@ -24,6 +24,7 @@ from config import SamplingConfig, UserError
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
 from model.chat import Message, render, render_prompt
+from model.families import family_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
@@ -91,7 +92,8 @@ def prove(
     Raises:
         ProofFailed: they disagree, or transformers cannot load the directory.
     """
-    llama, auto_tokenizer = load_with_transformers(directory, dtype)
+    architecture = family_of(model.config).architecture
+    llama, auto_tokenizer = load_with_transformers(directory, architecture, dtype)
     check_for_older_readers(directory, model.config.rope_theta)
     check_ends(llama, auto_tokenizer, tokenizer, is_chat)
     if auto_tokenizer.chat_template != tokenizer.chat_format.template:
@@ -106,8 +108,11 @@ def prove(
     return Proof(transformers.__version__, difference, largest, len(prompts), *greedy, renderings)
 
 
-def load_with_transformers(directory: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The model, turned to float32 for the comparison, and the tokenizer."""
+def load_with_transformers(
+    directory: Path, architecture: str, dtype: torch.dtype
+) -> tuple[Any, Any]:
+    """The model, which must be of a class, turned to float32 for the comparison, and the
+    tokenizer."""
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -121,8 +126,8 @@ def load_with_transformers(directory: Path, dtype: torch.dtype) -> tuple[Any, An
         reason = str(error).partition("\n")[0]
         raise ProofFailed(f"transformers cannot load the result: {reason}") from error
     found = (type(llama).__name__, llama.dtype)
-    if found != ("LlamaForCausalLM", dtype):
-        raise ProofFailed(f"transformers loads {found} in place of LlamaForCausalLM in {dtype}")
+    if found != (architecture, dtype):
+        raise ProofFailed(f"transformers loads {found} in place of {architecture} in {dtype}")
     return llama.float().eval(), tokenizer
 
 

@@ -148,7 +148,7 @@ def flops_per_token(config: ModelConfig, max_length: int) -> int:
     """Floating-point operations to train on one token: 6 for each weight of a matrix product
     (forward 2, backward 4; arXiv 2001.08361) and 6 * layers * hidden * length for attention's two
     products over the half of the row that a position sees on average."""
-    kv_size = config.num_key_value_heads * config.head_dim
+    kv_size = config.num_key_value_heads * config.head_size
     per_layer = 2 * config.hidden_size * (config.hidden_size + kv_size)
     per_layer += 3 * config.hidden_size * config.intermediate_size
     weights = config.num_hidden_layers * per_layer + config.hidden_size * config.vocab_size

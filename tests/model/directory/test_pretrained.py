@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from config import ModelConfig, RopeScaling, UserError
-from model.directory.llama_config import load_model_config
+from model.directory.config_json import load_model_config
 from model.directory.pretrained import (
     is_chat_model,
     load_pretrained,
@@ -147,11 +147,11 @@ def change_config(directory: Path, **changes: Any) -> None:
     ("changes", "said"),
     [
         ({"hidden_size": 64, "head_dim": 16}, "has the shape"),
-        ({"hidden_size": 64}, "head_dim is 8, and not"),
+        ({"head_dim": 6}, "has the shape"),
         ({"num_hidden_layers": 3}, "model.layers.2"),
         ({"num_hidden_layers": 1}, "is not part of the model"),
         ({"vocab_size": 500}, "do not belong together"),
-        ({"model_type": "gpt2"}, "not a Llama model"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2', and Etude's network is one of llama,"),
         ({"num_key_value_heads": 3}, "use one of"),
         ({"hidden_size": "32"}, "hidden_size"),
         ({"rope_theta": 500.0}, "rope_theta is 500.0, but 10000.0 in rope_parameters"),
@@ -160,7 +160,7 @@ def change_config(directory: Path, **changes: Any) -> None:
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor 0.5"),
         ({"attention_bias": True}, "attention_bias is True"),
         ({"hidden_size": None}, "hidden_size is missing"),
-        ({"model_type": "qwen2"}, "not a Llama model, which Etude's are (model_type is 'qwen2')"),
+        ({"model_type": "qwen2"}, "layers.0.self_attn.q_proj.bias is missing"),
         ({"num_hidden_layers": 2.5}, "num_hidden_layers"),
     ],
 )

@@ -260,6 +260,6 @@ def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, model_dir: Path) 
     write_directory(
         tmp_path / "odd", {"config.json": lambda p: p.write_text("{}", encoding="utf-8")}
     )
-    with pytest.raises(UserError, match="not a Llama model"):
+    with pytest.raises(UserError, match="model_type is None, and Etude"):
         convert(ConvertConfig(tmp_path / "odd"))
     assert not (tmp_path / "odd_llama").exists()

@@ -103,11 +103,11 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     [
         ({"attention_bias": True}, "attention_bias is True"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
-        ({"head_dim": 16}, "head_dim is 16"),
+        ({"head_dim": 16}, "has the shape"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "rope_type 'longrope'"),
         ({"rope_scaling": YARN | {"attention_factor": 1.5}}, "yarn scaling has the attention_f"),
         ({"rope_scaling": YARN | {"truncate": False}}, "yarn scaling has the truncate False"),
-        ({"model_type": "qwen2"}, "not a Llama model"),
+        ({"model_type": "gpt2"}, "model_type is .gpt2., and Etude.s network is one of"),
         ({"num_hidden_layers": 3}, "layers.2"),
         ({"intermediate_size": 50}, "has the shape"),
         ({"hidden_size": None}, "hidden_size is missing"),
