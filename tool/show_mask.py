@@ -25,6 +25,7 @@ from model.chat_renderer import TEMPLATE, UnfitConversation, renderer_of
 from model.tokenizer import EtudeTokenizer
 from terminal import has_colours, output_is_the_result
 from tool.settings import ShowMaskConfig
+from train.data.mixing import split_weights
 
 if TYPE_CHECKING:
     from train.data.batches import Batch, TokenRows
@@ -39,7 +40,7 @@ def main() -> None:
     config = parse_flags(ShowMaskConfig(), __doc__)
     tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
     if config.row is None:
-        place, messages = find_conversation(config.sft_files, config.record)
+        place, messages = find_conversation(split_weights(config.sft_files)[0], config.record)
         try:
             lines = conversation_lines(tokenizer, messages, config.train_on)
         except UnfitConversation as error:

@@ -90,7 +90,7 @@ class Stage:
         """Steps of the whole run."""
         if self.rollouts:
             return self.rollouts.total_steps
-        return total_steps(len(self.rows), self.config)
+        return total_steps(self.rows.epoch_rows, self.config)
 
     @property
     def tokens_per_step(self) -> int:
@@ -181,7 +181,7 @@ def make_stage(
         objective=objective,
         settings=settings,
         held_out=held_out,
-        notes=data_notes(config, data, len(rows)),
+        notes=data_notes(config, data, rows),
     )
     return with_adapter(stage, lora, base) if lora and base else stage
 
@@ -202,12 +202,15 @@ def with_adapter(stage: Stage, lora: LoraConfig, base: Path) -> Stage:
     )
 
 
-def data_notes(config: TrainConfig, data: TokenisedData, rows: int) -> list[str]:
+def data_notes(config: TrainConfig, data: TokenisedData, rows: TokenRows) -> list[str]:
     """What a user may not expect of the data, a sentence each."""
     notes = [data.twins_sentence()] if data.twins else []
-    if config.batch_size > rows:
+    if rows.mix:
+        trained = total_steps(rows.epoch_rows, config) * config.batch_size
+        notes.append(rows.mix.sentence(trained))
+    if config.batch_size > len(rows):
         notes.append(
-            f"a step takes {config.batch_size} rows and there are {rows}: each step sees rows "
+            f"a step takes {config.batch_size} rows and there are {len(rows)}: each step sees rows "
             "several times; lower --batch_size"
         )
     return notes

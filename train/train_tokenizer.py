@@ -23,6 +23,7 @@ from config import EtudeConfig, UserError
 from data_process.records.files import find_files
 from data_process.records.parts import refuse_copies
 from model.tokenizer import EtudeTokenizer
+from train.data.mixing import split_weights
 from train.tokenizer.bpe import (
     LONGEST_WORD,
     Sample,
@@ -64,7 +65,9 @@ def parse_stage(args: Sequence[str]) -> tuple[str, EtudeConfig]:
 def check(config: EtudeConfig) -> Sample:
     """Reads all data to its end, and says what is there and what would be done."""
     settings, paths = config.tokenizer, config.paths
-    sample = Sample(tuple(map(survey, find_files(paths.pretrain_files))), settings.max_bytes)
+    sample = Sample(
+        tuple(map(survey, find_files(split_weights(paths.pretrain_files)[0]))), settings.max_bytes
+    )
     refuse_copies([(file.path, file.sha256) for file in sample.files])
     for file in sample.files:
         print(f"{file.path}: {file.records:,} records, {file.text_bytes:,} bytes of text")

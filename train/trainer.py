@@ -177,7 +177,7 @@ class Run:
                 self.loss, world, self.stop.requested, lambda s: self.logger.echo(s)
             )
             return stage.rollouts
-        order = RowOrder(len(stage.rows), config.batch_size, config.seed)
+        order = RowOrder(len(stage.rows), config.batch_size, config.seed, stage.rows.mix)
         return Prefetch(partial(step_batches, stage.rows, order, config, world), order)
 
     def go(self) -> int:
@@ -386,7 +386,7 @@ class Run:
         files = self.files(self.stage.output_dir, complete=True)
         if self.world.is_main:
             with self.stop.saving():
-                update_directory(self.stage.output_dir, files)
+                update_directory(self.stage.output_dir, files | self.report.files)
         self.world.barrier()
 
     def summary(self, complete: bool) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Rows read from disk, batches of them, and their order: batch t is a pure function of (seed, t).
 
-Rows are numbered without end: epoch e is the e-th seeded permutation of all rows, and step t takes
-the rows at [t * batch_size, (t + 1) * batch_size). There is no state to save, and the order does
-not depend on micro-batches, processes or prefetching.
+Rows are numbered without end: epoch e is the e-th seeded permutation of all rows (or a mix of
+files, see mixing.py), and step t takes the rows at [t * batch_size, (t + 1) * batch_size). There is
+no state to save, and the order does not depend on micro-batches, processes or prefetching.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from config import TrainConfig
 from train.data.documents import StoredArray
+from train.data.mixing import Mix
 from train.distributed import World
 from train.measures.scores import Score
 
@@ -104,6 +105,13 @@ class TokenRows(ABC):
     cross_documents: bool
     untrained: Sequence[int] = field(default=(), kw_only=True)
     """Tokens that are never labels."""
+    mix: Mix | None = field(default=None, kw_only=True)
+    """Where the rows of each file end, and how these are mixed; None: they are not."""
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of an epoch: all, unless files are mixed."""
+        return self.mix.epoch_rows if self.mix else len(self)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -208,6 +216,7 @@ class ChosenRows(TokenRows):
             rows.max_length, rows.border, rows.cross_documents, untrained=rows.untrained
         )
         self.rows, self.chosen = rows, chosen
+        self.mix = rows.mix if len(chosen) == len(rows) else None
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -225,8 +234,10 @@ class ChosenRows(TokenRows):
 class RowOrder:
     """Which rows each step trains on."""
 
-    def __init__(self, num_rows: int, batch_size: int, seed: int) -> None:
-        self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
+    def __init__(self, num_rows: int, batch_size: int, seed: int, mix: Mix | None = None) -> None:
+        """mix: of the files that the rows come from; None: every epoch holds all rows."""
+        self.num_rows, self.batch_size, self.seed, self.mix = num_rows, batch_size, seed, mix
+        self.epoch_rows = mix.epoch_rows if mix else num_rows
         self.epoch = -1
         self.permutation = np.empty(0, dtype=np.int64)
 
@@ -237,19 +248,25 @@ class RowOrder:
 
     def row_at(self, position: int) -> int:
         """The row at a position of the endless sequence."""
-        epoch, index = divmod(position, self.num_rows)
+        epoch, index = divmod(position, self.epoch_rows)
         if epoch != self.epoch:
-            generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-            self.permutation = generator.permutation(self.num_rows)
+            self.permutation = self.rows_of_epoch(epoch)
             self.epoch = epoch
         return int(self.permutation[index])
 
+    def rows_of_epoch(self, epoch: int) -> NDArray[np.int64]:
+        """(epoch_rows,) its rows in their order."""
+        if self.mix:
+            return self.mix.rows_of(self.seed, epoch)
+        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        return generator.permutation(self.num_rows)
 
-def total_steps(num_rows: int, config: TrainConfig) -> int:
-    """Steps of a run: enough that every row is seen num_train_epochs times, or max_steps."""
+
+def total_steps(epoch_rows: int, config: TrainConfig) -> int:
+    """Steps of a run: enough for num_train_epochs of so many rows, or max_steps."""
     if config.max_steps is not None:
         return config.max_steps
-    return max(1, math.ceil(num_rows * config.num_train_epochs / config.batch_size))
+    return max(1, math.ceil(epoch_rows * config.num_train_epochs / config.batch_size))
 
 
 def step_batches(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import UserError
+from train.data.mixing import Mix
 
 
 class StoredArray:
@@ -62,6 +63,8 @@ class Documents:
     """(tokens,) uint8, 1 where a token is trained; None: all are."""
     table: NDArray[Any]
     """(documents,) of `token_parts.DOCUMENT`."""
+    mix: Mix | None = None
+    """Where the documents of each file end, and how these are mixed; None: they are not."""
 
     def __len__(self) -> int:
         """Number of documents."""

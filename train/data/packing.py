@@ -73,7 +73,13 @@ def concatenate(
             f"the training data has {total} tokens, less than one row of {max_length + 1}: add "
             "data or lower --max_length"
         )
-    rows = StreamRows(max_length, border, cross_documents, documents.tokens, count)
+    mix = documents.mix
+    if mix:
+        # Row r has the labels from r * max_length + 1 on; one that two files share is the first's.
+        firsts = [documents.table["begin"][end] for end in mix.ends[:-1]]
+        ends = [min(count, -(-(int(first) - 1) // max_length)) for first in firsts]
+        mix = mix.within([*ends, count])
+    rows = StreamRows(max_length, border, cross_documents, documents.tokens, count, mix=mix)
     left_out = total - 1 - count * max_length  # the first token is no label
     return rows, PackingReport(len(documents), count, count * (max_length + 1), left_out)
 
@@ -152,7 +158,14 @@ def packed_rows(
     """
     assert documents.mask is not None  # conversations always have one
     lengths = np.minimum(documents.table["length"][kept], max_length + 1).astype(np.int64)
-    row_of = best_fit(lengths, max_length + 1)
+    mix, row_of = documents.mix, np.zeros(0, np.int64)
+    # Where files are mixed, each has rows of its own.
+    groups = np.searchsorted(kept, mix.ends[:-1] if mix else ())
+    ends: list[int] = []
+    for some in np.split(lengths, groups):
+        first = ends[-1] if ends else 0
+        row_of = np.concatenate([row_of, first + best_fit(some, max_length + 1)])
+        ends.append(int(row_of.max(initial=first - 1)) + 1)
     order = np.argsort(row_of, kind="stable")  # the pieces of a row stand together
     return PackedRows(
         max_length,
@@ -165,6 +178,7 @@ def packed_rows(
         first_pieces=np.concatenate([[0], np.cumsum(np.bincount(row_of))]),
         numbers=kept[order],
         untrained=untrained,
+        mix=mix and mix.within(ends),
     )
 
 

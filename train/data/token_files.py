@@ -18,7 +18,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,7 @@ from data_process.running.workers import available_cores, work_through
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from train.data.documents import Documents, count_twins, load_documents
+from train.data.mixing import Mix
 from train.data.token_parts import (
     DOCUMENT,
     STREAMS,
@@ -221,7 +222,7 @@ def tokenised_data(
 
     Args:
         kind: what a record is.
-        files: the files to train on.
+        files: the files to train on, perhaps with weights (see train/data/mixing.py).
         tokenizer: makes tokens of their text.
         validation_every: every n-th of their records is measured and not trained; 0: none.
         cache_dir: where the tokens go.
@@ -233,9 +234,11 @@ def tokenised_data(
             full.
     """
     known = KnownFiles(cache_dir / "known_files.json")
+    places, mix = Mix.of(files)
+    files = [file for place in places for file in find_files([place])]
     surveys, measured = (
-        [survey(file, PART_BYTES, known) for file in find_files(some)]
-        for some in (files, validation_files)
+        [survey(file, PART_BYTES, known) for file in some]
+        for some in (files, find_files(validation_files))
     )
     refuse_copies([(found.path, found.sha256) for found in (*surveys, *measured)])
     every = 0 if measured else validation_every
@@ -245,7 +248,31 @@ def tokenised_data(
         print(f"tokenising {', '.join(file.name for file in files)} into {directory}")
         build(directory, kind, surveys, measured, tokenizer, every, train_on)
         known.remember(directory, "cache entry", signature_of(directory), "whole")
-    return load(directory, fingerprint)
+    data = load(directory, fingerprint)
+    if mix is None:
+        return data
+    counts = [len(find_files([place])) for place in places]
+    return mixed(data, mix, [found.records for found in surveys], counts, every)
+
+
+def mixed(
+    data: TokenisedData, mix: Mix, records: Sequence[int], counts: Sequence[int], every: int
+) -> TokenisedData:
+    """The data with what its mix needs.
+
+    Args:
+        data: of all files, one after another.
+        mix: of what was named.
+        records: of each file.
+        counts: files of each thing that was named (of a folder, several).
+        every: every so many records is not trained; 0: all are.
+    """
+    before = np.cumsum([0, *records])[np.cumsum(counts)]
+    ends = before - (before // every if every else 0)
+    assert ends[-1] == len(data.train)
+    named = hashlib.sha256(f"{data.fingerprint} {mix.weights}".encode()).hexdigest()
+    mix = replace(mix, ends=tuple(ends.tolist()))
+    return replace(data, train=replace(data.train, mix=mix), fingerprint=named)
 
 
 def fingerprint_of(

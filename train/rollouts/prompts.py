@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from data_process.records.kinds import PROBLEMS, conversation_of
 from data_process.records.opening import shown
 from model.chat import render_prompt
 from model.tokenizer import EtudeTokenizer
+from train.data.mixing import Mix
 from train.rollouts.rewards import Rewards
 
 
@@ -43,11 +45,19 @@ class Prompts:
     """Prompts that leave no room for an answer."""
     fingerprint: str
     """sha256 of the records and of what is held out."""
+    mix: Mix | None = None
+    """Where the prompts of each file end, and how these are mixed; None: they are not."""
+
+    @property
+    def epoch_size(self) -> int:
+        """Prompts of an epoch."""
+        return self.mix.epoch_rows if self.mix else len(self.train)
 
     def sentence(self) -> str:
         """What there is, in one line."""
         left = f", {self.left_out:,} left out: no room for an answer" if self.left_out else ""
-        return f"{len(self.train):,} prompts, {len(self.held_out):,} held out{left}"
+        mixed = f"; {self.mix.sentence(self.mix.epoch_rows, 'prompts')}" if self.mix else ""
+        return f"{len(self.train):,} prompts, {len(self.held_out):,} held out{left}{mixed}"
 
 
 def read_prompts(
@@ -61,7 +71,12 @@ def read_prompts(
     """
     digest = hashlib.sha256()
     every = 0 if config.validation_files else config.validation_every
-    records = [found for path in find_files(files) for found in read_records(path, PROBLEMS["rl"])]
+    places, mix = Mix.of(files)
+    sources = [
+        [found for path in find_files([place]) for found in read_records(path, PROBLEMS["rl"])]
+        for place in places
+    ]
+    records = [found for some in sources for found in some]
     named = find_files(config.validation_files)
     measured = [found for path in named for found in read_records(path, PROBLEMS["rl"])]
     for number, record in enumerate((*records, *measured)):
@@ -88,7 +103,18 @@ def read_prompts(
             f"--max_new_tokens {config.max_new_tokens} a prompt may have {room} tokens{also}: "
             "change these, or add prompts"
         )
-    return Prompts(kept[0], kept[1], left_out, digest.hexdigest())
+    if mix:
+        mix = within_prompts(mix, sources, kept[0])
+        digest.update(repr(mix.weights).encode())
+    return Prompts(kept[0], kept[1], left_out, digest.hexdigest(), mix)
+
+
+def within_prompts(mix: Mix, sources: Sequence[list[Record]], train: Sequence[Prompt]) -> Mix:
+    """The mix of the files over the prompts that are trained."""
+    own = [{id(record.value) for record in some} for some in sources]
+    return mix.within(
+        list(accumulate(sum(id(prompt.record) in some for prompt in train) for some in own))
+    )
 
 
 def prompt_of(record: Record, tokenizer: EtudeTokenizer, rewards: Rewards) -> Prompt:

@@ -64,7 +64,7 @@ class Rollouts(BatchSource):
         """reference: the model of the KL term, where there is one."""
         self.config, self.prompts, self.rewards = config, prompts, rewards
         self.tokenizer, self.reference = tokenizer, reference
-        self.order = RowOrder(len(prompts.train), config.rollout_prompts, config.seed)
+        self.order = RowOrder(len(prompts.train), config.rollout_prompts, config.seed, prompts.mix)
         self.weights = torch.tensor(rewards.weights, dtype=torch.float64)
         self.names = (
             "reward",
@@ -90,7 +90,7 @@ class Rollouts(BatchSource):
         if self.config.max_steps is not None:
             return self.config.max_steps
         rollouts = (
-            len(self.prompts.train) * self.config.num_train_epochs / self.config.rollout_prompts
+            self.prompts.epoch_size * self.config.num_train_epochs / self.config.rollout_prompts
         )
         return max(1, math.ceil(rollouts)) * self.config.steps_per_rollout
 
@@ -202,10 +202,11 @@ class Rollouts(BatchSource):
         if not round_number:
             return self.order.rows_of(number)
         generator = np.random.Generator(np.random.PCG64([self.config.seed, number, round_number]))
-        drawn: list[int] = generator.integers(
-            len(self.prompts.train), size=self.config.rollout_prompts
-        ).tolist()
-        return drawn
+        drawn = generator.integers(self.prompts.epoch_size, size=self.config.rollout_prompts)
+        found: list[int] = (
+            self.order.rows_of_epoch(0)[drawn].tolist() if self.prompts.mix else drawn.tolist()
+        )
+        return found
 
     def seed_of(self, number: int, round_number: int) -> int:
         """The seed of a round's first answer."""

@@ -67,7 +67,7 @@ def plan_sentence(stage: Stage, world: World, step: int, total: int, seconds: fl
     parameters, trained = stage.model.num_parameters(), trained_parameters(stage.model)
     memory = estimated_bytes(shape, config, parameters, world.size, trained)
     steps, time = steps_and_time(stage, world, step, total, seconds)
-    passes = steps * config.batch_size / len(stage.rows)
+    passes = steps * config.batch_size / stage.rows.epoch_rows
     about = "about " if steps < total else ""
     return (
         f"{about}{steps} steps of {config.batch_size} x {config.max_length} tokens "

@@ -71,7 +71,7 @@ def measured_losses(stage: Stage, world: World, scales: Sequence[float]) -> list
     step = TrainingStep(
         module, model, optimizers, guard, world, config.max_grad_norm, stage.objective
     )
-    order = RowOrder(len(stage.rows), config.batch_size, config.seed)
+    order = RowOrder(len(stage.rows), config.batch_size, config.seed, stage.rows.mix)
     mean, losses = 0.0, list[float]()
     for number, scale in enumerate(scales):
         set_learning_rates(optimizers, scale)

@@ -20,12 +20,12 @@ from config import TrainConfig
 from inference.engine.native import LIBRARY
 from model.directory.storage import (
     DamagedDirectory,
+    Writer,
     json_text,
     json_writer,
     new_directory,
     read_object,
     read_object_if_there,
-    replace_file,
     sha256_of,
     verify,
 )
@@ -87,6 +87,8 @@ class Report:
         self.before: list[Score] = []
         self.seconds = 0.0
         """What measuring before took."""
+        self.files: dict[str, Writer] = {}
+        """What is written beside the finished model."""
         self.newest: tuple[int, list[Score]] | None = None
         """Of the watched files: the step, and what was found."""
         if watched and world.device.type == "cpu":  # else answers would change in the middle
@@ -211,7 +213,7 @@ class Report:
         return scores
 
     def finish(self, step: int, directory: Path) -> list[str] | None:
-        """Measures the weights that the run ends with, writes the report, and returns it as lines
+        """Measures the weights that the run ends with, makes the report, and returns it as lines
         for the screen; None: a signal came."""
         if not self.world.any(bool(self.before)):
             return []
@@ -231,7 +233,7 @@ class Report:
             "rows": [change(*pair) for pair in pairs],
             "forgotten": [found for pair in pairs if (found := forgotten(*pair))],
         }
-        replace_file(directory / REPORT, json_writer(report))
+        self.files = {REPORT: json_writer(report)}
         cost = f"{duration(self.seconds)} and {duration(seconds)}"
         return [*table(report), f"measured in {cost}; all of it is in {directory / REPORT}"]
 

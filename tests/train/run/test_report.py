@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,8 @@ def place(workspace: Workspace, tokenizer: EtudeTokenizer) -> Workspace:
     return workspace
 
 
-def stage_to(place: Workspace, output: str, **settings: Any) -> Stage:
+def stage_to(place: Workspace, output: str, mixed: Sequence[Path] = (), **settings: Any) -> Stage:
+    """Fine-tuning on the conversations of the workspace, or on files that are mixed."""
     defaults: dict[str, Any] = {
         "batch_size": 4,
         "max_length": 64,
@@ -57,7 +60,7 @@ def stage_to(place: Workspace, output: str, **settings: Any) -> Stage:
         "watch_files": tuple(place.path / name for name in ("choices.jsonl", "kept.jsonl")),
     }
     paths = PathConfig(
-        sft_files=(place.path / "chats.jsonl",),
+        sft_files=tuple(mixed) or (place.path / "chats.jsonl",),
         pretrained_model_dir=place.path / "start",
         sft_model_dir=place.path / output,
         cache_dir=place.path / "cache",
