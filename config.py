@@ -644,7 +644,8 @@ class PathConfig(Settings):
     stand."""
 
     pretrain_files: Files = (TRAINING_DATA / "pretrain" / "pretrain_hq.jsonl",)
-    """JSONL files of {"text": ...}, for the tokenizer and for pretraining."""
+    """JSONL files of {"text": ...}, for the tokenizer and for pretraining. Training files may have
+    weights, shares of the rows that are trained: new.jsonl:0.8 old.jsonl:0.2."""
     sft_files: Files = (TRAINING_DATA / "sft" / "sft_mini_512.jsonl",)
     """JSONL files of {"conversations": [{"role": ..., "content": ...}, ...]}, for fine-tuning."""
     preference_files: Files = (TRAINING_DATA / "preference" / "preference.jsonl",)

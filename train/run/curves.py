@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from config import UserError
 from data_process.pipeline.figures import COLOURS, GREY, missing_characters, style, unit_for
 from model.directory.storage import SUMMARY
-from train.run.logs import HELD_OUT, LOSS_LOG, METRICS, MUON_RATE, read_log
+from train.run.logs import HELD_OUT, LOSS_LOG, METRICS, MUON_RATE, WATCH, read_log
 
 SCRIPTS = {"": "-", "_han": ":", "_latin": "--", "_other": "-."}
 """Line styles of bits per byte by the script of the validation records."""
@@ -173,7 +173,8 @@ def distinct_names(directories: Sequence[Path]) -> list[str]:
 def draw(runs: Sequence[Run]) -> tuple[Figure, list[str]]:
     """A figure of all that the runs' logs hold, and what the user should know about it."""
     labels, notes = drawable_labels([run.label for run in runs])
-    panels = [p for p in PANELS if any(run.series(p.against, p.field)[0] for run in runs)]
+    known = (*PANELS, *watch_panels(runs))
+    panels = [p for p in known if any(run.series(p.against, p.field)[0] for run in runs)]
     stages = list(dict.fromkeys(run.stage for run in runs))
     rows = -(-len(panels) // 2)
     with matplotlib.rc_context(style()):
@@ -192,6 +193,16 @@ def draw(runs: Sequence[Run]) -> tuple[Figure, list[str]]:
         add_legend(figure, runs, labels, panels)
         figure.align_ylabels()
     return figure, notes
+
+
+def watch_panels(runs: Sequence[Run]) -> list[Panel]:
+    """A panel for each score of a watched file."""
+    fields = dict.fromkeys(f for run in runs for line in run.lines for f in line)
+    return [
+        Panel(field, "tokens", field.removeprefix(WATCH).replace(": ", "\n"), every_step=False)
+        for field in fields
+        if field.startswith(WATCH)
+    ]
 
 
 def drawable_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
