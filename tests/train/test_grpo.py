@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tests.reliability.launcher import run_warm, start_warm
 from tests.reliability.runs import Outcome, leftovers
+from tests.reliability.test_signals import strike
 from tests.train import ranks
 from tests.train.conftest import Workspace
 from train.checkpoint import OPTIMIZER
@@ -314,6 +316,35 @@ def test_a_run_killed_inside_a_rollout_repeats_itself_to_the_bit(
         assert leftovers(directory) == []
     assert kills >= runs
     assert inside >= 1
+
+
+PHASES = {
+    "answers": ("inference.engine.engine", "Engine.step", 40),
+    "rewards": ("train.rollouts.rewards", "Rewards.of", 70),
+    "the trainer's own pass": ("train.rollouts.rollouts", "Rollouts.score", 2),
+    "the reference's pass": ("train.objective", "SummedLoss.forward", 2),
+    "update": ("torch", "Tensor.backward", 6),
+    "evaluation": ("train.rollouts.rollouts", "Rollouts.measure", 2),
+    "save": ("train.trainer", "save_checkpoint", 2),
+    "inside a save": ("safetensors.torch", "serialize_file", 4),
+}
+"""Of each phase a function that runs in it, and at which call of it the run is killed."""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+def test_a_run_killed_in_any_phase_repeats_itself_to_the_bit(place: Workspace) -> None:
+    more = ("--prompts_per_rollout=8", "--max_steps=6", "--save_steps=1", "--beta=0.05")
+    assert run_warm(place.command("grpo", *flags(*more), output="whole"), place.path)[0] == 0
+    expected = Outcome.of(place.path / "whole")
+    for number, (phase, (module, attribute, call)) in enumerate(PHASES.items()):
+        command = place.command("grpo", *flags(*more), output=f"killed{number}")
+        before = partial(strike, (module, attribute), call, [signal.SIGKILL], place.path / "seen")
+        assert run_warm(command, place.path, before)[0] == -signal.SIGKILL, phase
+        assert run_warm(command, place.path)[0] == 0, phase
+        directory = place.path / f"killed{number}"
+        assert Outcome.of(directory) == expected, phase
+        assert leftovers(directory) == [], phase
 
 
 def holds_a_rollout(checkpoint: Path) -> bool:
