@@ -338,8 +338,8 @@ class PreferenceFoldsConfig(BenchmarkConfig):
     """JSONL files of pairs; those of one prompt are in the same fold."""
     eval_files: tuple[Path, ...] = ()
     """Files of texts or conversations whose bits per byte are measured before and after."""
-    losses: Annotated[tuple[PreferenceLoss, ...], MinLen(1)] = ("dpo",)
-    """What is trained, one after the other."""
+    losses: tuple[PreferenceLoss, ...] = ("dpo",)
+    """What is trained, one after the other; none: only what needs no training is measured."""
     learning_rates: Annotated[tuple[Above0, ...], MinLen(1)] = (1e-4,)
     """Each loss is trained at each of them."""
     folds: Annotated[int, Ge(2)] = 5
