@@ -134,10 +134,7 @@ class SummedLoss(nn.Module):
                 weights or soft targets.
         """
         dtype = torch.float32 if exact else self.dtype
-        with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
-            hidden = self.model.model(input_ids, document_ids=document_ids)  # (rows, seq, hidden)
-        flat = hidden.flatten(0, 1).to(dtype)  # (rows * seq, hidden)
-        flat, head = output_product(self.model.lm_head, flat)  # head: (vocab, hidden)
+        flat, head = self.outputs(input_ids, document_ids, dtype)
         if per_token:
             return token_losses(flat, head, labels.flatten()).view(labels.shape)
         if weights is not None:
@@ -147,6 +144,15 @@ class SummedLoss(nn.Module):
         return chunked_cross_entropy(
             flat, head, labels.flatten(), self.chunk, weights, soft_targets
         )
+
+    def outputs(
+        self, input_ids: Tensor, document_ids: Tensor | None, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """The last hidden states (rows * seq, hidden) and the output layer (vocab, hidden), whose
+        product is the logits."""
+        with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
+            hidden = self.model.model(input_ids, document_ids=document_ids)  # (rows, seq, hidden)
+        return output_product(self.model.lm_head, hidden.flatten(0, 1).to(dtype))
 
 
 def chunked_cross_entropy(

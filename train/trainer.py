@@ -37,6 +37,8 @@ from train.data.batches import BatchSource, Prefetch, RowOrder, step_batches
 from train.distributed import World, full_weights, parallelize, whole
 from train.evaluation import bits_per_byte, generate_samples, held_out_metrics, sample_prompts
 from train.machine import keep_freed_memory, set_matmul_precision
+from train.measures.divergence import Divergence
+from train.objectives.preference import Preference
 from train.optimizer import build_optimizers, set_learning_rates
 from train.run.directory import complete_summary, origin, refuse_other_model, take_output_dir
 from train.run.limits import refuse_uneven_batch, refuse_without_room
@@ -144,6 +146,9 @@ class Run:
         )
         if line := self.report.begin(self.checkpoints):
             plan += f"\n  {line}"
+        self.divergence = None
+        if isinstance(self.stage.objective, Preference) and self.stage.held_out:
+            self.divergence = Divergence(self.loss, self.stage.held_out, world)
         if checkpoint:
             self.progress = restore(
                 checkpoint, self.model, self.optimizers, self.guard, self.batches
@@ -298,6 +303,8 @@ class Run:
             more = held_out_metrics(self.loss, stage.objective, stage.held_out, self.world, stopped)
         if bits is None or more is None:
             return False
+        if self.divergence:
+            more = {**more, "kl": self.divergence()}
         samples = samples or self.samples()
         if self.config.sample_tokens and self.stopped():
             return False

@@ -73,7 +73,7 @@ PANELS = (
             ("loss", "loss", 1),
             ("accuracy", "pairs right (%)", 100),
             ("margin", "margin of rewards", 1),
-            ("distance", "distance (nats/token)", 1),
+            ("kl", "KL (nats/token)", 1),
             ("chosen_log_prob", "log p of chosen", 1),
             ("rejected_log_prob", "log p of rejected", 1),
         )
@@ -303,7 +303,10 @@ def y_limits(panel: Panel, runs: Sequence[Run]) -> tuple[float, float] | None:
                 xs = np.resize(xs, ys.shape)
             if not len(ys):
                 continue
-            settled = xs >= xs[-1] * (BEGINNING if panel.every_step else FIRST_POINT)
+            early = BEGINNING if panel.every_step else FIRST_POINT
+            if not panel.every_step and panel.field != BITS:
+                early = 0  # what was before training is what the others are compared with
+            settled = xs >= xs[-1] * early
             if panel.every_step:
                 settled &= ~np.isin(xs, run.skipped(panel.against))
             values = ys[settled] if settled.sum() > 2 else ys
