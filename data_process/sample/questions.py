@@ -334,12 +334,17 @@ def _split_all_questions(holdout: Holdout, code: str, rng: random.Random) -> Non
     trained, held = _split_differences(_sums(holdout.triples, code), rng)
     holdout.questions["arithmetic", code] = trained
     holdout.held_questions["arithmetic", code] = _sums(holdout.held_triples, code) + held
+    _ask_further(holdout, code)
+
+
+def _ask_further(holdout: Holdout, code: str) -> None:
+    """Enters the questions for training only: in further wordings, and about further numbers."""
     smaller_first = [triple for triple in holdout.further["addition"] if triple[0] < triple[2]]
-    holdout.further_questions["arithmetic", code] = _sums(smaller_first, code)
+    found = {"arithmetic": _sums(smaller_first, code)}
     triples = [*holdout.triples, *smaller_first, *holdout.further["comparison"]]
     for fact in [*holdout.facts[code], *(arithmetic_fact(triple, code) for triple in triples)]:
-        more = holdout.further_questions.setdefault((fact.category, code), [])
-        more += ask(fact, further=True)
+        found.setdefault(fact.category, []).extend(ask(fact, further=True))
+    holdout.further_questions.update({(name, code): more for name, more in found.items()})
 
 
 def _sums(triples: list[Triple], code: str) -> list[Question]:

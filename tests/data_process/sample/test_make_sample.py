@@ -22,6 +22,7 @@ from data_process.sample.build import (
     read_amounts,
     to_jsonl,
 )
+from data_process.sample.conversations import ConversationWriter
 from data_process.sample.evaluation import is_right, occurs
 from data_process.sample.questions import Holdout, all_names, make_holdout
 from data_process.sample.templates import world
@@ -38,6 +39,9 @@ ARITHMETIC = (  # every way in which the sample writes an operation, as (first, 
     ("+", r"(\d+) (?:\+|plus|加上|加) (\d+)"),
     ("+", r"[Aa]dd (\d+) and (\d+)"),
     ("+", r"(\d+) 与 (\d+) 的和"),
+    ("+", r"(\d+) 再加 (\d+)"),
+    ("+", r"(\d+) 与 (\d+) 加在一起"),
+    ("+", r"(\d+) and (\d+) make"),
     ("-", r"(\d+) 与 (\d+) 的差"),
     ("+", r"sum of (\d+) and (\d+)"),
     ("+", r"(\d+) [a-z]+ and get (\d+)"),
@@ -214,6 +218,25 @@ def test_held_out_names_are_nowhere_in_the_training_files(
                     fresh += 1
                     assert name not in everything, name
     assert fresh >= 3 * 16
+
+
+def test_what_is_for_training_alone_is_not_held_out(holdout: Holdout) -> None:
+    assert set(holdout.further_questions) <= set(holdout.questions)
+    for key, further in holdout.further_questions.items():
+        held = {question.prompt for question in holdout.held_questions[key]}
+        assert not held & {question.prompt for question in further}
+    for code, names in holdout.further_names.items():
+        assert len(names) > 500
+        assert not [name for name in names if any(h in name for h in holdout.held_names[code])]
+    triples = [triple for some in holdout.further.values() for triple in some]
+    assert not set(triples) & set(holdout.held_triples)
+
+
+def test_no_training_question_comes_again_before_all_have_come(holdout: Holdout) -> None:
+    writer = ConversationWriter(holdout, "en", random.Random(1))
+    pool = holdout.training_questions("capital", "en")
+    drawn = [writer.question("capital").prompt for _ in pool]
+    assert sorted(drawn) == sorted(question.prompt for question in pool)
 
 
 def test_held_out_sums_are_nowhere_but_their_relatives_are(
