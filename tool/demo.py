@@ -137,7 +137,7 @@ STAGES = (
     DemoStage(
         "plot",
         "Draw the curves",
-        "tool/plot_training.py --model_dirs {pretrained} {sft} {grpo} --output {demo}/training.png",
+        "tool/plot_training.py --model_dirs {pretrained} {sft} --output {demo}/training.png",
         "{demo}/training.png",
     ),
 )
@@ -210,11 +210,12 @@ def finish(config: DemoConfig, report: dict[str, Any]) -> None:
     report["total_seconds"] = round(sum(report["seconds"].values()), 1)
     replace_file(config.report, json_writer(report))
     unended = round((1 - evaluation["ended"]) * evaluation["questions"])
+    curves = " and ".join(f"{config.places[name]}/training.png" for name in ("demo", "grpo"))
     print(
         f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right, "
         f"{before['right']:.1%} before the rewards; {unended} answers did not end by themselves\n"
         f"{report['total_seconds'] / 60:.1f} minutes; report: {config.report.relative_to(ROOT)}, "
-        f"curves: {config.places['demo']}/training.png\nTalk to it: {talk(config)}"
+        f"curves: {curves}\nTalk to it: {talk(config)}"
     )
 
 
