@@ -39,6 +39,8 @@ PreferenceLoss = Literal["dpo", "ipo", "kto", "orpo", "simpo"]
 PolicyLoss = Literal["grpo", "cispo", "gspo"]
 RewardName = Literal["answer", "exact", "number", "format", "length", "language", "ended"]
 AverageName = Literal["answer", "token", "length"]
+DistillLoss = Literal["forward_kl", "reverse_kl", "jsd"]
+DistillData = Literal["conversations", "texts"]
 
 
 class UserError(Exception):
@@ -422,6 +424,11 @@ class TrainConfig(Settings):
 class PretrainConfig(TrainConfig):
     """Pretraining on texts."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the model starts from nothing."""
+        return not self.init_from
+
 
 @dataclass(frozen=True)
 class SFTConfig(TrainConfig):
@@ -514,7 +521,53 @@ class LoraConfig(Settings):
 
 
 @dataclass(frozen=True)
-class GRPOConfig(TrainConfig):
+class RolloutConfig(TrainConfig):
+    """Learning from answers of the model in training."""
+
+    group_size: Annotated[int, Interval(ge=1, le=4_096)] = 1
+    """Answers to each prompt."""
+    prompts_per_rollout: Annotated[int | None, Gt(0)] = None
+    """Prompts that are answered before their answers are trained, batch_size of them a step; None:
+    batch_size."""
+    num_iterations: Annotated[int, Interval(ge=1, le=1_000)] = 1
+    """Times that the answers of a rollout are gone through."""
+    max_new_tokens: Size = 128
+    """Most tokens of an answer."""
+    validation_prompts: Count = 64
+    """Most held-out prompts that are answered, group_size times each, to measure the answers; of
+    more, evenly spread ones are taken."""
+
+    @property
+    def rollout_prompts(self) -> int:
+        """Prompts of a rollout."""
+        return self.prompts_per_rollout or self.batch_size
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Optimizer steps on the answers of a rollout."""
+        return self.num_iterations * self.rollout_prompts // self.batch_size
+
+    def rollout_conflicts(self) -> list[str]:
+        """What does not go with rollouts, a sentence each."""
+        found = []
+        if self.rollout_prompts % self.batch_size:
+            found.append(
+                f"prompts_per_rollout is {self.rollout_prompts}: use a multiple of the batch_size "
+                f"of {self.batch_size}"
+            )
+        if self.max_new_tokens >= self.max_length:
+            found.append(
+                f"max_new_tokens is {self.max_new_tokens}, which leaves no room for a prompt in "
+                f"the max_length of {self.max_length}"
+            )
+        for name, value in (("parallel", "fsdp"), ("find_lr", True)):
+            if getattr(self, name) == value:
+                found.append(f"{name} {value} does not go with rollouts: leave it out")
+        return found
+
+
+@dataclass(frozen=True)
+class GRPOConfig(RolloutConfig):
     """Reinforcement learning with verifiable rewards."""
 
     loss: PolicyLoss = "grpo"
@@ -532,17 +585,10 @@ class GRPOConfig(TrainConfig):
     number."""
     group_size: Annotated[int, Interval(ge=2, le=4_096)] = 8
     """Answers to each prompt; an answer is good or bad by comparison with the others."""
-    prompts_per_rollout: Annotated[int | None, Gt(0)] = None
-    """Prompts that are answered before their answers are trained, batch_size of them a step; None:
-    batch_size."""
-    num_iterations: Annotated[int, Interval(ge=1, le=1_000)] = 1
-    """Times that the answers of a rollout are gone through."""
     max_rounds: Annotated[int, Interval(ge=1, le=100)] = 1
     """More than 1: groups whose answers all got the same reward, and have nothing to teach, are
     left out, and other prompts are answered in their place, in at most so many rounds (the dynamic
     sampling of DAPO, arXiv 2503.14476)."""
-    max_new_tokens: Size = 128
-    """Most tokens of an answer."""
     scale_rewards: bool = True
     """Divide a group's advantages by the standard deviation of its rewards; off: Dr. GRPO
     (arXiv 2503.20783)."""
@@ -586,16 +632,6 @@ class GRPOConfig(TrainConfig):
     """No bits per byte are measured."""
 
     @property
-    def rollout_prompts(self) -> int:
-        """Prompts of a rollout."""
-        return self.prompts_per_rollout or self.batch_size
-
-    @property
-    def steps_per_rollout(self) -> int:
-        """Optimizer steps on the answers of a rollout."""
-        return self.num_iterations * self.rollout_prompts // self.batch_size
-
-    @property
     def clip(self) -> tuple[float, float]:
         """The least and the greatest ratio."""
         low, high = {"grpo": (0.2, 0.28), "cispo": (1.0, 4.0), "gspo": (3e-4, 4e-4)}[self.loss]
@@ -614,7 +650,7 @@ class GRPOConfig(TrainConfig):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        found, names = super().conflicts(), self.reward_names
+        found, names = super().conflicts() + self.rollout_conflicts(), self.reward_names
         if not names or len(set(names)) < len(names):
             found.append("rewards: name each once, and at least one, or a reward_file")
         if self.reward_weights and len(self.reward_weights) != len(names):
@@ -622,19 +658,66 @@ class GRPOConfig(TrainConfig):
                 f"reward_weights has {len(self.reward_weights)} numbers for the rewards "
                 f"{', '.join(names)}: give one for each"
             )
-        if self.rollout_prompts % self.batch_size:
-            found.append(
-                f"prompts_per_rollout is {self.rollout_prompts}: use a multiple of the batch_size "
-                f"of {self.batch_size}"
-            )
-        if self.max_new_tokens >= self.max_length:
-            found.append(
-                f"max_new_tokens is {self.max_new_tokens}, which leaves no room for a prompt in "
-                f"the max_length of {self.max_length}"
-            )
-        for name, value in (("parallel", "fsdp"), ("find_lr", True)):
-            if getattr(self, name) == value:
-                found.append(f"{name} {value} does not go with rollouts: leave it out")
+        return found
+
+
+@dataclass(frozen=True)
+class DistillConfig(RolloutConfig):
+    """Learning from a teacher."""
+
+    teacher_dir: Path | None = None
+    """The model to learn from: a model directory, or any of transformers' with the tokenizer of the
+    student."""
+    data: DistillData = "conversations"
+    """What is learned from: the answers of --sft_files (starting from the pretrained model), or the
+    texts of --pretrain_files (starting from nothing). --init_from names another model to start
+    from."""
+    loss: DistillLoss = "forward_kl"
+    """forward_kl: the student covers all that the teacher would say. reverse_kl: it keeps to what
+    the teacher finds likely. jsd: between the two (GKD, arXiv 2306.13649)."""
+    beta: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    """jsd: the teacher's share of the mean of both; near 0 it learns like forward_kl, near 1 like
+    reverse_kl."""
+    alpha: Share = 0.0
+    """Share of the cross-entropy with the data's own tokens in the loss; the rest is the divergence
+    from the teacher."""
+    temperature: Annotated[float, Interval(ge=0.05, le=100)] = 1.0
+    """Both distributions are softmax(logits / temperature); above 1 unlikely tokens count more."""
+    top_k: Annotated[int, Interval(ge=1, le=65_536)] = 32
+    """Likeliest tokens that are kept of the teacher at each position, of 4 bytes each in the cache
+    (6 with a vocabulary above 65,536); all others are one class."""
+    on_policy: bool = False
+    """Learn from the student's own answers to the prompts of --rl_files, on which the teacher is
+    asked in every rollout (and so stays in memory); starts from the fine-tuned model."""
+    train_on: TrainOnName = "all"
+    """Which of a conversation's answers are trained: all of them, or only the last one."""
+    batch_size: Size = 8
+    """Rows (of max_length tokens) per optimizer step, over all micro-batches; with on_policy,
+    prompts."""
+    learning_rate: Above0 = 1e-4
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: Above0 = 0.002
+    """Peak learning rate of Muon (with --optimizer muon)."""
+    cross_document_attention: bool = False
+    """Let attention look across the borders of documents that share a row."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the student starts from nothing."""
+        return self.data == "texts" and not self.on_policy and not self.init_from
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        found = super().conflicts()
+        if self.teacher_dir is None:
+            found.append("teacher_dir is not given: name the directory of the model to learn from")
+        if self.on_policy:
+            found += self.rollout_conflicts()
+            if self.alpha:
+                found.append(
+                    f"alpha is {self.alpha}, but with on_policy the tokens are the student's own: "
+                    "leave it out"
+                )
         return found
 
 
@@ -665,6 +748,8 @@ class PathConfig(Settings):
     """Model directory that learning from preferences writes."""
     grpo_model_dir: Path = WEIGHT / "etude_grpo_model"
     """Model directory that reinforcement learning writes; it starts from that of fine-tuning."""
+    distilled_model_dir: Path = WEIGHT / "etude_distilled_model"
+    """Model directory that learning from a teacher writes."""
     cache_dir: Path = TRAINING_DATA / "cache"
     """Tokenised data, kept by the fingerprints of data and tokenizer; may be deleted at any
     time."""
@@ -738,19 +823,22 @@ class EtudeConfig:
     """An adapter in place of the whole model."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """Reinforcement learning."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """Learning from a teacher."""
     paths: PathConfig = field(default_factory=PathConfig)
     """Files and directories."""
 
     def problems(self, parts: Sequence[str]) -> list[str]:
         """Everything wrong with the values of the named parts, a sentence each."""
-        new = "model" in parts and "pretrain" in parts and not self.pretrain.init_from
+        stages = [getattr(self, name) for name in ("pretrain", "distill") if name in parts]
+        new = [stage for stage in stages if "model" in parts and stage.is_new]
         # The shape of a run that starts from a model is that model's.
-        checked = [name for name in parts if name != "model" or new or "pretrain" not in parts]
+        checked = [name for name in parts if name != "model" or new or not stages]
         found = [p for name in checked for p in getattr(self, name).problems()]
         context = self.model.max_position_embeddings
-        if new and self.pretrain.max_length > context:
+        if new and new[0].max_length > context:
             found.append(
-                f"max_length is {self.pretrain.max_length}, more than the model's context: lower "
+                f"max_length is {new[0].max_length}, more than the model's context: lower "
                 f"it to {context} or raise max_position_embeddings"
             )
         if self.lora.lora_rank and new:
@@ -758,6 +846,8 @@ class EtudeConfig:
                 f"lora_rank is {self.lora.lora_rank}, but an adapter needs a trained model under "
                 "it: name one with --init_from"
             )
+        if self.preset == "auto" and new and new[0] is self.distill:
+            found.append("preset auto chooses a size in pretraining alone: take another preset")
         if self.preset == "auto" and "pretrain" in parts:
             found += self.problems_of_auto()
         return list(dict.fromkeys(found))
@@ -816,6 +906,7 @@ def mini() -> EtudeConfig:
         sft=SFTConfig(optimizer="muon", learning_rate=3e-4),
         dpo=DPOConfig(learning_rate=2e-5),
         grpo=GRPOConfig(learning_rate=1e-5),
+        distill=DistillConfig(optimizer="muon", learning_rate=3e-4),
     )
 
 
@@ -853,6 +944,17 @@ def nano() -> EtudeConfig:
         ),
         dpo=DPOConfig(max_length=512, learning_rate=1e-4),
         grpo=GRPOConfig(max_length=256, max_new_tokens=96, learning_rate=1e-4),
+        distill=DistillConfig(
+            batch_size=16,
+            max_length=256,
+            max_new_tokens=96,
+            optimizer="muon",
+            learning_rate=2e-3,
+            muon_learning_rate=0.01,
+            lr_scheduler_type="warmup_stable_decay",
+            decay_ratio=0.9,
+            min_lr_ratio=0.0,
+        ),
     )
 
 

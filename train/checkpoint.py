@@ -62,6 +62,7 @@ SCHEDULE_SETTINGS = frozenset(
 FREE_SETTINGS = {
     "extend",
     "init_from",  # what it holds is a fingerprint
+    "teacher_dir",  # as of init_from
     "gradient_accumulation_steps",
     "save_steps",
     "save_total_limit",

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.kv_cache import LayerCache
 from model.transformer import Etude, TransformerBlock
-from train.objective import SummedLoss, chunk_loss
+from train.objective import Chunk, SummedLoss, chunk_loss
 
 COMPILERS = ("g++", "c++", "clang++", "cl")
 INDUCTOR_CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -41,6 +41,7 @@ def training_loss(
     compilation: Compilation,
     gradient_checkpointing: bool = False,
     whole: bool = False,
+    of_chunk: Chunk = chunk_loss,
 ) -> SummedLoss:
     """The objective of a model, with its blocks and its loss compiled and its activations
     recomputed as asked for.
@@ -53,14 +54,15 @@ def training_loss(
         gradient_checkpointing: keep one activation a block and compute the others again in the
             backward pass: less memory, a third more work.
         whole: compile network and loss as one piece.
+        of_chunk: `Objective.chunk`.
     """
     block: Callable[..., Any] = TransformerBlock.forward
-    chunk = None
+    chunk = of_chunk
     if compilation.active:
         if whole:
-            return WholeLoss(model, dtype, compilation)
+            return WholeLoss(model, dtype, compilation, of_chunk)
         block = Compiled(TransformerBlock.forward, compilation)
-        chunk = Compiled(chunk_loss, compilation)
+        chunk = Compiled(of_chunk, compilation)
     if compilation.active or gradient_checkpointing:
         for layer in model.model.layers:
             layer.forward = partial(training_forward, layer, block, gradient_checkpointing)
@@ -70,8 +72,10 @@ def training_loss(
 class WholeLoss(SummedLoss):
     """The objective, compiled as one piece where gradients are recorded."""
 
-    def __init__(self, model: Etude, dtype: torch.dtype, compilation: Compilation) -> None:
-        super().__init__(model, dtype)
+    def __init__(
+        self, model: Etude, dtype: torch.dtype, compilation: Compilation, chunk: Chunk
+    ) -> None:
+        super().__init__(model, dtype, chunk)
         self.function = Compiled(SummedLoss.forward, compilation)
 
     def forward(self, *inputs: Any, **options: Any) -> Tensor:

@@ -4,9 +4,10 @@
 
 For plain cross-entropy w_t is 1 and the normaliser the number of trained tokens. DPO, IPO, KTO,
 ORPO, SimPO, GRPO, CISPO and GSPO have exactly such a gradient too, with weights that are functions
-of the tokens' log-probabilities and take no gradient themselves; distillation puts the teacher's
-distribution in place of the label. So an `Objective` prepares a batch (weights, soft targets),
-after a first pass without gradient where it needs one, and nothing else of the loop changes.
+of the tokens' log-probabilities and take no gradient themselves. So an `Objective` prepares a batch
+(weights), after a first pass without gradient where it needs one, and nothing else of the loop
+changes. Distillation compares whole distributions: its batches carry the teacher's (soft targets),
+and it brings the chunk of the loss that does so.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class Objective:
     None: not known, or that of guessing blindly."""
     expectation = ""
     """What the first loss should be, in words, for the start of a run."""
+
+    @property
+    def chunk(self) -> Chunk:
+        """Gives the summed loss of some tokens and its gradient, in the place of `chunk_loss`."""
+        return chunk_loss
 
     def prepare(self, batch: Batch, log_probs: Tensor | None) -> Prepared:
         """Gives a micro-batch its weights or soft targets.
@@ -128,7 +134,7 @@ class SummedLoss(nn.Module):
             labels: (rows, seq), IGNORED where a token is not trained.
             document_ids: (rows, seq), to keep attention inside documents; None: it may cross them.
             weights: (rows, seq) float32, the factor of each token; None: ones.
-            soft_targets: (rows, seq, k) each, in place of the labels; None: the labels.
+            soft_targets: what the chunk compares the model's distribution with; None: nothing.
             exact: multiply in float32 (for evaluation).
             per_token: return each label's own cross-entropy, (rows, seq), without gradient,
                 weights or soft targets.
@@ -174,7 +180,7 @@ def chunked_cross_entropy(
         labels: (tokens,), IGNORED where a token is not trained.
         chunk: `chunk_loss`, plain or compiled.
         weights: (tokens,) float32; None: ones.
-        soft_targets: (tokens, k) each; None: the labels.
+        soft_targets: their tensors without rows, (tokens, ...); None: there are none.
     """
     if torch.is_grad_enabled():
         size = chunk_size(hidden, weight)
@@ -245,7 +251,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             if weights is not None or soft_targets is not None:
                 more.append(None if weights is None else weights[part])
             if soft_targets is not None:
-                more += [soft_targets.ids[part], soft_targets.probabilities[part]]
+                more += [soft_targets.ids[part], soft_targets.log_probs[part]]
             total += chunk(hidden[part], head, labels[part], grad_hidden[part], grad_weight, *more)
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
@@ -270,13 +276,11 @@ def chunk_loss(
     grad_hidden: Tensor,
     grad_weight: Tensor | None,
     weights: Tensor | None = None,
-    soft_ids: Tensor | None = None,
-    soft_probabilities: Tensor | None = None,
 ) -> Tensor:
     """The summed loss of some tokens; writes grad_hidden and adds to grad_weight.
 
-    The gradient of the logits is softmax(logits) - target times the token's weight, zero where a
-    token is not trained; the target is onehot(label), or the soft target.
+    The gradient of the logits is softmax(logits) - onehot(label) times the token's weight, zero
+    where a token is not trained.
 
     Args:
         hidden: (tokens, hidden).
@@ -285,23 +289,39 @@ def chunk_loss(
         grad_hidden: (tokens, hidden), overwritten.
         grad_weight: (vocab, hidden) float32, added to; None: the output layer is not trained.
         weights: (tokens,) float32; None: ones.
-        soft_ids: (tokens, k); None: the labels are the targets.
-        soft_probabilities: (tokens, k) float32.
     """
     logits = (hidden @ head.mT).float()  # (tokens, vocab)
-    trained = labels != IGNORED
+    losses, grad_logits = cross_entropy_gradient(logits, labels)
+    return written(losses, grad_logits, hidden, head, labels, grad_hidden, grad_weight, weights)
+
+
+def cross_entropy_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(tokens,) the cross-entropy of each label and (tokens, vocab) its gradient by the logits,
+    neither of use where a label is IGNORED."""
+    wanted = torch.where(labels != IGNORED, labels, 0)[:, None]  # (tokens, 1)
     normaliser = logits.logsumexp(dim=-1, keepdim=True)  # (tokens, 1)
-    if soft_ids is None or soft_probabilities is None:
-        wanted = torch.where(trained, labels, 0)[:, None]  # (tokens, 1)
-        losses = (normaliser - logits.gather(1, wanted)).squeeze(1)
-        columns = torch.arange(head.shape[0], device=head.device, dtype=torch.int32)
-        # int32: 64 bits halve the speed of the comparison
-        target = (columns == wanted.int()).float()  # (tokens, vocab)
-    else:
-        target, losses = soft_target(logits, normaliser, soft_ids, soft_probabilities)
+    losses = (normaliser - logits.gather(1, wanted)).squeeze(1)
+    columns = torch.arange(logits.shape[1], device=logits.device, dtype=torch.int32)
+    # int32: 64 bits halve the speed of the comparison
+    target = (columns == wanted.int()).to(logits.dtype)  # (tokens, vocab)
+    return losses, (logits - normaliser).exp() - target
+
+
+def written(
+    losses: Tensor,
+    grad_logits: Tensor,
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    grad_hidden: Tensor,
+    grad_weight: Tensor | None,
+    weights: Tensor | None,
+) -> Tensor:
+    """The sum of the trained tokens' losses; their gradients by the logits become those of the
+    hidden states and the output layer. Arguments as of `chunk_loss`."""
+    trained = labels != IGNORED
     factor = trained if weights is None else torch.where(trained, weights, 0.0)
-    grad_logits = ((logits - normaliser).exp() - target) * factor[:, None]
-    grad_logits = grad_logits.to(hidden.dtype)
+    grad_logits = (grad_logits * factor[:, None]).to(hidden.dtype)
     # logits = hidden @ head.T, so by the chain rule (tokens, vocab) @ (vocab, hidden) and, summed
     # over the tokens, (vocab, tokens) @ (tokens, hidden):
     grad_hidden.copy_(grad_logits @ head)
@@ -310,32 +330,3 @@ def chunk_loss(
     if weights is not None:
         losses = losses * weights
     return torch.where(trained, losses, 0.0).sum()
-
-
-def soft_target(
-    logits: Tensor, normaliser: Tensor, ids: Tensor, probabilities: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The target of soft targets, and the cross-entropy with them.
-
-    The tokens beyond the k are one class, the tail. Within it the target is the model's own
-    distribution, so that the tail's gradient moves its probability as a whole:
-
-        loss = -sum of p_i log q_i over the k - p_tail log q_tail
-
-    Args:
-        logits: (tokens, vocab).
-        normaliser: (tokens, 1), their logsumexp.
-        ids: (tokens, k).
-        probabilities: (tokens, k).
-
-    Returns:
-        (tokens, vocab) and (tokens,).
-    """
-    rest = logits.scatter(1, ids, -torch.inf)  # the tail's logits
-    rest_normaliser = rest.logsumexp(dim=-1, keepdim=True)  # (tokens, 1)
-    left = (1 - probabilities.sum(dim=-1, keepdim=True)).clamp(min=0)  # (tokens, 1), p_tail
-    has_tail = (left > 0) & rest_normaliser.isfinite()
-    tail = torch.where(has_tail, left * (rest - rest_normaliser).exp(), 0.0)  # (tokens, vocab)
-    top = probabilities * (normaliser - logits.gather(1, ids))  # (tokens, k)
-    of_tail = torch.where(has_tail, left * (normaliser - rest_normaliser), 0.0)  # (tokens, 1)
-    return tail.scatter(1, ids, probabilities), top.sum(dim=-1) + of_tail.squeeze(1)

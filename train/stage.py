@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import LoraConfig, TrainConfig
+from config import LoraConfig, RolloutConfig, TrainConfig
 from model.adapters import add_adapter, trained_parameters
 from model.directory.adapter_files import adapter_files
 from model.directory.pretrained import WEIGHTS, base_sha256, model_files
@@ -26,7 +26,8 @@ from train.distributed import World
 from train.evaluation import ValidationGroup, validation_groups
 from train.machine import pick_dtype
 from train.objective import Objective
-from train.rollouts.rollouts import Rollouts
+from train.rollouts.rows import no_rows
+from train.rollouts.source import RolloutSource
 from train.run.directory import saved_settings
 
 LOW_RATE = 1e-4
@@ -82,7 +83,7 @@ class Stage:
     """What the objective's own metrics are measured on."""
     adapter: Adapter | None = None
     """What is trained in place of the whole model."""
-    rollouts: Rollouts | None = None
+    rollouts: RolloutSource | None = None
     """What makes the batches; None: they are the rows, in their order."""
 
     @property
@@ -184,6 +185,40 @@ def make_stage(
         notes=data_notes(config, data, rows),
     )
     return with_adapter(stage, lora, base) if lora and base else stage
+
+
+def rollout_stage(
+    name: str,
+    config: RolloutConfig,
+    model: Etude,
+    tokenizer: EtudeTokenizer,
+    rollouts: RolloutSource,
+    output_dir: Path,
+    objective: Objective,
+    built_on: Mapping[str, str],
+    settings: str,
+    lora: LoraConfig,
+    base: Path,
+) -> Stage:
+    """A stage whose batches are answers of the model in training; arguments as of `make_stage`."""
+    rows, packing = no_rows(config.max_length)
+    own = {"data": rollouts.prompts.fingerprint, "tokenizer": tokenizer.fingerprint}
+    stage = Stage(
+        name=name,
+        config=config,
+        model=model,
+        tokenizer=tokenizer,
+        rows=rows,
+        packing=packing,
+        validation={},
+        output_dir=output_dir,
+        is_chat=True,
+        fingerprints={**own, **built_on},
+        objective=objective,
+        settings=settings,
+        rollouts=rollouts,
+    )
+    return with_adapter(stage, lora, base)
 
 
 def with_adapter(stage: Stage, lora: LoraConfig, base: Path) -> Stage:

@@ -42,9 +42,8 @@ def reinforcing(config: EtudeConfig, world: World) -> Stage:
     from train.rollouts.prompts import read_prompts
     from train.rollouts.rewards import Rewards
     from train.rollouts.rollouts import Rollouts
-    from train.rollouts.rows import no_rows
     from train.run.start import starting_model
-    from train.stage import Stage, with_adapter
+    from train.stage import rollout_stage
 
     settings, paths = config.grpo, config.paths
     start = settings.init_from or paths.sft_model_dir
@@ -53,28 +52,19 @@ def reinforcing(config: EtudeConfig, world: World) -> Stage:
     prompts = read_prompts(paths.rl_files, settings, tokenizer, rewards)
     reference = copy.deepcopy(model) if settings.beta else None
     own = {"reward file": sha256_of(settings.reward_file)} if settings.reward_file else {}
-    rows, packing = no_rows(settings.max_length)
-    stage = Stage(
-        name="grpo",
-        config=settings,
-        model=model,
-        tokenizer=tokenizer,
-        rows=rows,
-        packing=packing,
-        validation={},
-        output_dir=paths.grpo_model_dir,
-        is_chat=True,
-        fingerprints={
-            "data": prompts.fingerprint,
-            "tokenizer": tokenizer.fingerprint,
-            "model to start from": weights_sha256(start),
-            **own,
-        },
+    return rollout_stage(
+        "grpo",
+        settings,
+        model,
+        tokenizer,
+        Rollouts(settings, prompts, rewards, tokenizer, reference),
+        paths.grpo_model_dir,
         objective=Policy(settings),
+        built_on={"model to start from": weights_sha256(start), **own},
         settings=settings_text(config, PARTS),
-        rollouts=Rollouts(settings, prompts, rewards, tokenizer, reference),
+        lora=config.lora,
+        base=start,
     )
-    return with_adapter(stage, config.lora, start)
 
 
 if __name__ == "__main__":

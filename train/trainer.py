@@ -134,7 +134,12 @@ class Run:
         plan = announcement(self.stage, world, step_of(checkpoint), self.total, seconds)
         compilation = Compilation(config.compile)
         self.loss = training_loss(
-            self.model, dtype, compilation, config.gradient_checkpointing, config.compile_whole
+            self.model,
+            dtype,
+            compilation,
+            config.gradient_checkpointing,
+            config.compile_whole,
+            self.stage.objective.chunk,
         )
         module = parallelize(self.loss, self.model, world)
         self.optimizers = build_optimizers(self.model, config, dtype)

@@ -57,15 +57,16 @@ class Workspace:
         write_directory(self.path / "start", files)
 
     def command(self, stage: str, *flags: str, output: str | None = None) -> list[str]:
-        """The command line of a stage (pretrain, sft, dpo or grpo), writing to the model directory
-        `output`."""
+        """The command line of a stage (pretrain, sft, dpo, grpo or distill), writing to the model
+        directory `output`."""
         directory = output or stage
         paths = [
             "--pretrain_files=texts.jsonl",
             "--sft_files=chats.jsonl",
             "--tokenizer_dir=tokenizer",
             "--cache_dir=cache",
-            f"--{'pretrained' if stage == 'pretrain' else stage}_model_dir={directory}",
+            f"--{ {'pretrain': 'pretrained', 'distill': 'distilled'}.get(stage, stage) }_model_dir="
+            f"{directory}",
         ]
         if stage == "sft":
             paths.append("--pretrained_model_dir=pretrain")
@@ -73,6 +74,9 @@ class Workspace:
             paths += ["--preference_files=pairs.jsonl", "--init_from=start"]
         if stage == "grpo":
             paths += ["--rl_files=prompts.jsonl", "--init_from=start"]
+        if stage == "distill":
+            paths += ["--teacher_dir=teacher", "--rl_files=prompts.jsonl"]
+            paths += ["--pretrained_model_dir=start", "--sft_model_dir=start"]
         shape = SHAPE if stage == "pretrain" else ()
         script = str(ROOT / "train" / f"train_{stage}.py")
         chosen = ["--preset=nano", *shape, *SCHEDULE, *INTERVALS, *paths, *flags]

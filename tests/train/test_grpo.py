@@ -86,7 +86,7 @@ def config_of(place: Workspace, output: str = "out", **settings: Any) -> EtudeCo
 def rollouts_of(place: Workspace, **settings: Any) -> Rollouts:
     """Rollouts that are ready, with the model to start from."""
     stage = reinforcing(config_of(place, **settings), World())
-    assert stage.rollouts is not None
+    assert isinstance(stage.rollouts, Rollouts)
     stage.rollouts.begin(SummedLoss(stage.model), World(), lambda: False, print)
     return stage.rollouts
 

@@ -1,4 +1,4 @@
-"""The seam for objectives: weights on tokens, a first pass without gradient, soft targets, metrics.
+"""The seam for objectives: weights on tokens, a first pass without gradient, metrics.
 
 The toy objective below is all that it takes to train on another loss.
 """
@@ -17,9 +17,9 @@ from torch import Tensor
 from config import EtudeConfig, ModelConfig, PathConfig, PretrainConfig
 from model.transformer import Etude
 from tests.train.conftest import Workspace
-from train.data.batches import IGNORED, Batch, SoftTargets
+from train.data.batches import IGNORED, Batch
 from train.distributed import World
-from train.objective import CrossEntropy, Objective, Prepared, SummedLoss, chunked_cross_entropy
+from train.objective import CrossEntropy, Objective, Prepared, SummedLoss
 from train.optimizer import build_optimizers
 from train.stage import Stage
 from train.step import RECORD, StepGuard, TrainingStep
@@ -118,30 +118,6 @@ def test_weights_of_one_change_no_bit(model: Etude) -> None:
         found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize("k", [1, 5, 50])
-def test_soft_targets_are_the_cross_entropy_with_a_tail_class(k: int) -> None:
-    draw = torch.Generator().manual_seed(1)
-    hidden = torch.randn(20, 8, generator=draw).requires_grad_()
-    weight = torch.randn(50, 8, generator=draw).requires_grad_()
-    teacher = torch.randn(20, 50, generator=draw).softmax(dim=-1)
-    probabilities, ids = teacher.topk(k)
-    factors = torch.rand(20, generator=draw)
-    labels = torch.zeros(20, dtype=torch.long)
-    labels[4:9] = IGNORED
-    student = F.log_softmax(hidden @ weight.mT, dim=-1)
-    losses = -(probabilities * student.gather(1, ids)).sum(dim=-1)
-    if k < 50:
-        outside = torch.ones(20, 50, dtype=torch.bool).scatter(1, ids, False)
-        tail = (student.exp() * outside).sum(dim=-1).log()
-        losses = losses - (1 - probabilities.sum(dim=-1)) * tail
-    expected = (losses * factors)[labels != IGNORED].sum()
-    soft = SoftTargets(ids, probabilities)
-    loss = chunked_cross_entropy(hidden, weight, labels, None, factors, soft)
-    torch.testing.assert_close(loss, expected)
-    got = torch.autograd.grad(loss, (hidden, weight))
-    torch.testing.assert_close(got, torch.autograd.grad(expected, (hidden, weight)))
 
 
 def stage_of(workspace: Workspace, output: str, accumulation: int = 1) -> Stage:

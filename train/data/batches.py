@@ -34,13 +34,13 @@ TRAINED, BORDER = 1, 2
 
 
 class SoftTargets(NamedTuple):
-    """A distribution over the next token in place of one label, as far as its k likeliest tokens;
-    the probability that they leave over is that of all other tokens together."""
+    """A distribution over the next token, as far as its k likeliest tokens; all other tokens
+    together are one class, its tail."""
 
     ids: Tensor
-    """(rows, max_length, k) int64, all different at a position."""
-    probabilities: Tensor
-    """(rows, max_length, k) float32."""
+    """(rows, max_length, k) int64, all different at a trained position."""
+    log_probs: Tensor
+    """(rows, max_length, k + 1) float32, that of the tail last."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Batch:
     weights: Tensor | None = None
     """(rows, max_length) float32, a factor of each token's loss, without gradient; None: ones."""
     soft_targets: SoftTargets | None = None
-    """What the model should predict where labels are not IGNORED; None: the labels."""
+    """What a teacher predicts where labels are not IGNORED; None: nothing."""
     sequences: Tensor | None = None
     """(rows, documents, fields) float32, what an objective must know of each document of a row;
     None: nothing."""

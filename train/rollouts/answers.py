@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from config import GRPOConfig, SamplingConfig
+from config import RolloutConfig, SamplingConfig
 from inference.engine.answers import GenerationResult
 from inference.engine.engine import generate_batch
 from model.tokenizer import EtudeTokenizer
@@ -55,10 +55,10 @@ class Sampler:
 
     def __init__(
         self,
-        config: GRPOConfig,
+        config: RolloutConfig,
         model: Etude,
         tokenizer: EtudeTokenizer,
-        rewards: Rewards,
+        rewards: Rewards | None,
         world: World,
         stopped: Callable[[], bool],
     ) -> None:
@@ -84,7 +84,7 @@ class Sampler:
             torch.zeros(count, dtype=torch.int64),
             torch.zeros(count, width),
             torch.zeros(count, dtype=torch.float64),
-            torch.zeros(count, len(self.rewards.names), dtype=torch.float64),
+            torch.zeros(count, len(self.rewards.names) if self.rewards else 0, dtype=torch.float64),
         )
         for number, (prompt, result) in enumerate(zip(jobs[first:end], made, strict=True), first):
             self.enter(own, number, prompt, result)
@@ -107,6 +107,8 @@ class Sampler:
         own.tokens[number, : len(tokens)] = torch.tensor([token.id for token in tokens])
         own.log_probs[number, : len(tokens)] = torch.tensor([token.logprob for token in tokens])
         own.lengths[number], own.ended[number] = len(tokens), ended
+        if not self.rewards:
+            return
         text = self.tokenizer.decode(result.ids)
         found = self.rewards.of(prompt.question, text, ended, prompt.record, prompt.where)
         own.rewards[number] = torch.tensor(found, dtype=torch.float64)

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from config import GRPOConfig, UserError
+from config import RolloutConfig, UserError
 from data_process.records.files import find_files
 from data_process.records.jsonl import Record, read_records
 from data_process.records.kinds import PROBLEMS, conversation_of
@@ -61,7 +61,7 @@ class Prompts:
 
 
 def read_prompts(
-    files: Sequence[Path], config: GRPOConfig, tokenizer: EtudeTokenizer, rewards: Rewards
+    files: Sequence[Path], config: RolloutConfig, tokenizer: EtudeTokenizer, rewards: Rewards | None
 ) -> Prompts:
     """The prompts of files. Every validation_every-th is held out, or those of validation_files.
 
@@ -117,9 +117,9 @@ def within_prompts(mix: Mix, sources: Sequence[list[Record]], train: Sequence[Pr
     )
 
 
-def prompt_of(record: Record, tokenizer: EtudeTokenizer, rewards: Rewards) -> Prompt:
+def prompt_of(record: Record, tokenizer: EtudeTokenizer, rewards: Rewards | None) -> Prompt:
     """A record as a prompt; raises UserError when a reward could not judge its answers."""
     where = f"{shown(record.path)}:{record.line}"
-    if problem := rewards.missing(record.value):
+    if rewards and (problem := rewards.missing(record.value)):
         raise UserError(f"{where}: {problem}")
     return Prompt(where, record.value, render_prompt(tokenizer, conversation_of(record.value)))

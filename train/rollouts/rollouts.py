@@ -1,57 +1,35 @@
-"""Rollouts as batches: rollout k is a function of (seed, k, weights at its beginning).
+"""Rollouts of reinforcement learning.
 
-    prompts by (seed, k) -> answers by the engine -> rewards -> advantages within each group ->
-    rows, with the log-probabilities of the trainer's own pass -> the steps of the rollout
-
-So nothing of a run in which a rollout has ended needs to be kept to repeat the next one, and a
-checkpoint inside a rollout holds its rows.
+prompts by (seed, k) -> answers by the engine -> rewards -> advantages within each group ->
+rows, with the log-probabilities of the trainer's own pass -> the steps of the rollout
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from config import GRPOConfig
-from inference.engine.native import LIBRARY
 from model.tokenizer import EtudeTokenizer, script_of
 from model.transformer import Etude
-from train.data.batches import Batch, BatchSource, RowOrder
 from train.distributed import World
 from train.measures.likelihood import Outcome
 from train.measures.scores import HELD_OUT_DATA, Score
 from train.objective import SummedLoss
 from train.objectives.policy import OLD, REFERENCE, SAMPLER
-from train.rollouts.answers import Answers, Sampler, advantages, has_signal, pass_rates
-from train.rollouts.prompts import Prompt, Prompts
+from train.rollouts.answers import Answers, advantages, has_signal, pass_rates
+from train.rollouts.prompts import Prompts
 from train.rollouts.rewards import Rewards
-from train.rollouts.rows import TOKENS_AT_ONCE, MicroBatches, Piece, packed
-
-STATE = "rollout.0."
-"""Before the names of the tensors in a checkpoint."""
-SAMPLES = 3
-HELD_OUT = 1 << 32
-"""In place of a rollout's number, for the seed of the held-out prompts."""
+from train.rollouts.rows import MicroBatches, Piece, packed
+from train.rollouts.source import SAMPLES, Rollout, RolloutSource
 
 
-@dataclass
-class Rollout:
-    """The answers of a rollout, ready to be trained."""
-
-    number: int
-    batches: MicroBatches
-    facts: Tensor
-    """(names,) float64, what is logged of it."""
-
-
-class Rollouts(BatchSource):
-    """Makes rollouts as the steps need them."""
+class Rollouts(RolloutSource):
+    """Rollouts whose answers are rewarded."""
 
     def __init__(
         self,
@@ -62,9 +40,8 @@ class Rollouts(BatchSource):
         reference: Etude | None,
     ) -> None:
         """reference: the model of the KL term, where there is one."""
-        self.config, self.prompts, self.rewards = config, prompts, rewards
-        self.tokenizer, self.reference = tokenizer, reference
-        self.order = RowOrder(len(prompts.train), config.rollout_prompts, config.seed, prompts.mix)
+        super().__init__(config, config.loss, prompts, rewards, tokenizer)
+        self.config, self.rewards, self.reference = config, rewards, reference
         self.weights = torch.tensor(rewards.weights, dtype=torch.float64)
         self.names = (
             "reward",
@@ -75,39 +52,8 @@ class Rollouts(BatchSource):
             "ended",
             "sampler_difference",
         )
-        self.held: Rollout | None = None
         self.in_vain = 0
         """Rollouts without signal in a row."""
-        self.seconds = 0.0
-        """Time that the last step spent on its rollout."""
-        self.measured: Answers | None = None
-        """The answers to the held-out prompts; None: the weights have changed since."""
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of a run: enough that every prompt is answered num_train_epochs times, or
-        max_steps."""
-        if self.config.max_steps is not None:
-            return self.config.max_steps
-        rollouts = (
-            self.prompts.epoch_size * self.config.num_train_epochs / self.config.rollout_prompts
-        )
-        return max(1, math.ceil(rollouts)) * self.config.steps_per_rollout
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens that the answers of a step may have."""
-        config = self.config
-        return config.batch_size * config.group_size * config.max_new_tokens
-
-    def plan(self, steps: int) -> str:
-        """What a run of so many steps does, for its start."""
-        config = self.config
-        answers = config.rollout_prompts * config.group_size
-        return (
-            f"{steps} steps of {config.loss}, {config.steps_per_rollout} for each rollout of "
-            f"{config.rollout_prompts} prompts x {config.group_size} = {answers} answers"
-        )
 
     def begin(
         self,
@@ -116,64 +62,11 @@ class Rollouts(BatchSource):
         stopped: Callable[[], bool],
         echo: Callable[[str], None],
     ) -> None:
-        """Takes what a start of the run brings: before anything else is asked for.
-
-        Args:
-            loss: the model in training, with its loss.
-            world: the processes.
-            stopped: whether a signal came.
-            echo: prints a line.
-        """
-        self.loss, self.world, self.echo = loss, world, echo
-        if world.device.type == "cpu":  # else rollouts would change in the middle of a run
-            LIBRARY.prepare()
-            LIBRARY.wait()
-        self.sampler = Sampler(
-            self.config, loss.model, self.tokenizer, self.rewards, world, stopped
-        )
-        rows = TOKENS_AT_ONCE[world.device.type] // self.config.max_length
-        self.rows = max(1, rows // self.config.gradient_accumulation_steps)
+        """See RolloutSource."""
+        super().begin(loss, world, stopped, echo)
         self.reference_loss = None
         if self.reference is not None:
             self.reference_loss = SummedLoss(self.reference.to(world.device), loss.dtype)
-
-    def __call__(self, step: int) -> list[Batch]:
-        """See BatchSource."""
-        number, inside = divmod(step, self.config.steps_per_rollout)
-        began = time.perf_counter()
-        if self.held is None or self.held.number != number:
-            self.held = self.make(number, step)
-        self.seconds = time.perf_counter() - began
-        if self.held is None:
-            return []
-        self.measured = None
-        parts = len(self.held.batches.counts)
-        world = self.world
-        return self.held.batches.of(inside % parts, inside == 0, world.rank, world.size)
-
-    def rows_of(self, step: int) -> list[int]:
-        """See BatchSource."""
-        return self.order.rows_of(step // self.config.steps_per_rollout)
-
-    def facts(self) -> dict[str, float]:
-        """See BatchSource."""
-        found = dict(zip(self.names, self.held.facts.tolist(), strict=True)) if self.held else {}
-        return {**found, "rollout_seconds": self.seconds}
-
-    def state(self, step: int) -> dict[str, Tensor]:
-        """See BatchSource."""
-        if self.held is None or not step % self.config.steps_per_rollout:
-            return {}
-        tensors = {**self.held.batches.tensors(), "facts": self.held.facts}
-        return {STATE + name: tensor for name, tensor in tensors.items()}
-
-    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """See BatchSource."""
-        self.measured = None
-        found = {n.removeprefix(STATE): t for n, t in tensors.items() if n.startswith(STATE)}
-        if found:
-            facts, number = found.pop("facts"), step // self.config.steps_per_rollout
-            self.held = Rollout(number, MicroBatches.from_tensors(found), facts)
 
     def make(self, number: int, step: int) -> Rollout | None:
         """A rollout, made with the present weights; None: a signal came."""
@@ -207,11 +100,6 @@ class Rollouts(BatchSource):
             self.order.rows_of_epoch(0)[drawn].tolist() if self.prompts.mix else drawn.tolist()
         )
         return found
-
-    def seed_of(self, number: int, round_number: int) -> int:
-        """The seed of a round's first answer."""
-        sequence = np.random.SeedSequence([self.config.seed, number, round_number])
-        return int(sequence.generate_state(1, np.uint64)[0]) >> 1
 
     def totals(self, answers: Answers) -> Tensor:
         """(groups, group_size) the weighted sum of each answer's rewards."""
@@ -320,13 +208,11 @@ class Rollouts(BatchSource):
 
     def measure(self) -> tuple[dict[str, float], list[dict[str, str]]] | None:
         """See BatchSource. An answer passes when its first reward is 1 or more."""
-        prompts = self.measured_prompts
+        prompts, answers = self.held_out_answers()
         if not prompts:
             return {}, []
-        answers = self.measured or self.sampler(prompts, self.seed_of(HELD_OUT, 0))
         if answers is None:
             return None
-        self.measured = answers
         size = self.config.group_size
         passed = (answers.rewards[:, 0] >= 1).view(-1, size)
         samples = []
@@ -338,12 +224,6 @@ class Rollouts(BatchSource):
             )
         measured = {**pass_rates(passed), "reward": float(self.totals(answers).mean())}
         return measured, samples if self.config.sample_tokens else []
-
-    @property
-    def measured_prompts(self) -> Sequence[Prompt]:
-        """The held-out prompts that are answered, evenly spread."""
-        every = max(1, -(-len(self.prompts.held_out) // self.config.validation_prompts))
-        return self.prompts.held_out[::every]
 
     def scores(self) -> list[Score]:
         """See BatchSource: the share of each prompt's answers that pass, and their mean reward,

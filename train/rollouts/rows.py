@@ -30,7 +30,7 @@ class Piece:
     answer: Tensor
     """(tokens,)."""
     facts: Tensor
-    """(tokens, FIELDS), of each token of the answer."""
+    """(tokens, fields), of each token of the answer."""
 
     @property
     def length(self) -> int:
@@ -49,7 +49,7 @@ class MicroBatches:
     document_ids: Tensor
     """As input_ids."""
     per_token: Tensor
-    """(micro-batches, rows, max_length, FIELDS) float32."""
+    """(micro-batches, rows, max_length, fields) float32."""
     counts: Tensor
     """(steps,) micro-batches of each step."""
 
@@ -96,11 +96,13 @@ class MicroBatches:
         return cls(**tensors)
 
 
-def packed(steps: Sequence[Sequence[Piece]], max_length: int, rows: int) -> MicroBatches:
+def packed(
+    steps: Sequence[Sequence[Piece]], max_length: int, rows: int, fields: int = len(FIELDS)
+) -> MicroBatches:
     """The pieces of each step in micro-batches of so many rows; a step without pieces is one of
     nothing."""
     made = [
-        [placed(part, max_length, rows) for part in chunks(step, max_length, rows)]
+        [placed(part, max_length, rows, fields) for part in chunks(step, max_length, rows)]
         for step in steps
     ]
     flat = [batch for batches in made for batch in batches]
@@ -126,13 +128,13 @@ def chunks(pieces: Sequence[Piece], max_length: int, rows: int) -> list[list[lis
 
 
 def placed(
-    filled: Sequence[Sequence[Piece]], max_length: int, rows: int
+    filled: Sequence[Sequence[Piece]], max_length: int, rows: int, fields: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A micro-batch: inputs, labels, document numbers and facts of each position."""
     inputs = torch.zeros(rows, max_length, dtype=torch.int64)
     labels = torch.full_like(inputs, IGNORED)
     documents = torch.zeros_like(inputs)
-    facts = torch.zeros(rows, max_length, len(FIELDS))
+    facts = torch.zeros(rows, max_length, fields)
     for row, pieces in enumerate(filled):
         at = 0
         for number, piece in enumerate(pieces):

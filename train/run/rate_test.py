@@ -67,7 +67,7 @@ def measured_losses(stage: Stage, world: World, scales: Sequence[float]) -> list
     vocab_size = model.config.vocab_size
     unguarded, first_loss = dataclasses.replace(config, spike_factor=0), stage.objective.first_loss
     guard = StepGuard(unguarded, vocab_size, dtype, world.device, first_loss)
-    module = SummedLoss(model, dtype)
+    module = SummedLoss(model, dtype, stage.objective.chunk)
     step = TrainingStep(
         module, model, optimizers, guard, world, config.max_grad_norm, stage.objective
     )

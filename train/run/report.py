@@ -97,10 +97,9 @@ class Report:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a before that is worth a comparison: pretraining from nothing has none,
-        unless files are watched."""
-        is_new = self.stage.name == "pretrain" and not self.stage.config.init_from
-        return bool(self.watched) or not is_new
+        """Whether there is a before that is worth a comparison: a model that begins from nothing
+        has none, unless files are watched."""
+        return bool(self.watched) or not getattr(self.stage.config, "is_new", False)
 
     @property
     def key(self) -> str:

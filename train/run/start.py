@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import torch
+
 from config import PRESETS, EtudeConfig, LoraConfig, ModelConfig, PathConfig, TrainConfig, UserError
-from model.directory.pretrained import load_pretrained
+from model.directory.pretrained import load_pretrained, weights_sha256
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.distributed import World
@@ -27,6 +29,30 @@ def starting_model(
     refuse_long_rows(settings.max_length, model.config)
     refuse_too_large(model.config, settings, world, lora)
     return model, tokenizer
+
+
+def student(
+    config: EtudeConfig, world: World
+) -> tuple[Etude, EtudeTokenizer, Path | None, dict[str, str]]:
+    """The model that distillation starts from: a new one, or a trained one.
+
+    Returns:
+        The model, its tokenizer, the directory that it was read from (None: it is new), and
+        fingerprints of what the run builds on.
+    """
+    settings, paths = config.distill, config.paths
+    if not settings.is_new:
+        usual = paths.sft_model_dir if settings.on_policy else paths.pretrained_model_dir
+        start = settings.init_from or usual
+        output = paths.distilled_model_dir
+        model, tokenizer = starting_model(start, output, settings, world, config.lora)
+        return model, tokenizer, start, {"model to start from": weights_sha256(start)}
+    tokenizer = EtudeTokenizer.load(paths.tokenizer_dir)
+    shape = dataclasses.replace(config.model, vocab_size=len(tokenizer))
+    refuse_too_large(shape, settings, world)
+    model = Etude(shape)
+    model.initialize(torch.Generator().manual_seed(settings.seed))
+    return model, tokenizer, None, {}
 
 
 def initial_model(directory: Path, config: EtudeConfig) -> tuple[Etude, EtudeTokenizer]:
