@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from config import (
     PathConfig,
     PreferenceLoss,
     QuantizeName,
+    SamplingConfig,
     Seed,
     Settings,
     SFTConfig,
@@ -107,6 +108,42 @@ class UploadConfig(Settings):
             f"repo_id is {self.repo_id!r}: name a repository, such as me/my-etude, in letters, "
             "digits, single - and ., and _"
         ]
+
+
+@dataclass(frozen=True)
+class AnswerConfig(Settings):
+    """A model that answers a file."""
+
+    model_dir: Path = PathConfig.sft_model_dir
+    """Directory of the model that answers; `python tool/convert_hf.py --from_hf` makes one of a
+    Llama."""
+    input_files: Files = PathConfig.rl_files
+    """JSONL files with conversations, of any kind that training takes; what stands behind the last
+    user's turn is left out, and answered."""
+    output: Path = TRAINING_DATA / "sft" / "answers.jsonl"
+    """File to write, of conversations that end with the answer."""
+    answers: Annotated[int, Interval(ge=1, le=10_000)] = 1
+    """Answers to each prompt."""
+    keep_cut: bool = False
+    """Keep answers that did not end by themselves; else they are left out, and counted."""
+    slots: Annotated[int, Interval(ge=1, le=4_096)] = 64
+    """Answers that are made at once."""
+    device: DeviceName = "auto"
+    """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
+    quantize: QuantizeName = "none"
+    """int8: round the weights, for speed on a CPU."""
+    overwrite: bool = False
+    """Replace the output if it is there."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(seed=1))
+    """How the next token is chosen."""
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        if self.answers > 1 and not self.sampling.temperature:
+            return ["temperature is 0, so all answers would be the same: use --answers 1"]
+        if self.sampling.seed is None:
+            return ["seed is None: name one, so that an interrupted run can go on"]
+        return []
 
 
 @dataclass(frozen=True)
