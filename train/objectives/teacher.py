@@ -17,6 +17,7 @@ from config import DistillConfig, UserError
 from model.directory.adapter_files import ADAPTER_WEIGHTS, base_directory, is_adapter
 from model.directory.pretrained import load_pretrained, weight_files
 from model.directory.storage import read_object_if_there, recover, sha256_of
+from model.families import FAMILIES
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.data.batches import IGNORED, Batch
@@ -117,9 +118,10 @@ def teacher_sha256(directory: Path) -> str:
 
 
 def load_network(directory: Path) -> nn.Module:
-    """The network in float32: Etude's own where that is a Llama, else that of transformers."""
+    """The network in float32: Etude's own where it is of such a family, else that of
+    transformers."""
     kind = read_object_if_there(directory / "config.json").get("model_type", "llama")
-    if kind == "llama":
+    if kind in FAMILIES:
         return load_pretrained(directory)[0]
     from transformers import AutoModelForCausalLM  # takes seconds
 
