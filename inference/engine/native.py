@@ -65,7 +65,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "head_dim", "vocab_size"),
+    *("num_key_value_heads", "head_size", "vocab_size"),
 )
 """The sizes of a ModelConfig, in the order of native.cpp's Network."""
 
