@@ -2,6 +2,7 @@
 
 python tool/convert_gguf.py                     the fine-tuned model, in f16, with a Modelfile
 python tool/convert_gguf.py --dtype q8_0        a quarter of float32's size
+python tool/convert_gguf.py --from_gguf FILE    the other way
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ def main() -> int:
     """Converts, writes a Modelfile for ollama, and prints the proof; 1 when llama.cpp disagrees."""
     config = parse_flags(ConvertGgufConfig(), __doc__)
     os.environ["HF_HUB_OFFLINE"] = "1"
+    if config.from_gguf:
+        return bring_in(config.from_gguf, config)
     from tool.conversion.gguf_export import convert_gguf, write_modelfile
     from tool.conversion.hf_proof import ProofFailed
     from tool.conversion.llama_cpp import is_installed, prove_gguf
@@ -43,6 +46,22 @@ def main() -> int:
     print(
         f"  greedy tokens  {proof.tokens_equal} of {proof.tokens} equal ({proof.prompts} prompts)"
     )
+    return 0
+
+
+def bring_in(path: Path, config: ConvertGgufConfig) -> int:
+    """Brings a GGUF file in, and prints the result."""
+    from tool.conversion.gguf_import import import_gguf
+    from tool.conversion.hf_proof import ProofFailed
+
+    try:
+        imported = import_gguf(path, config)
+    except ProofFailed as error:
+        print(f"error: the proof failed, so nothing was written: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(imported.lines(path)))
+    if not imported.proof:
+        print("no proof: pip install xllamacpp to have llama.cpp check the model")
     return 0
 
 

@@ -51,17 +51,14 @@ def main() -> int:
 def bring_in(directory: Path, config: ConvertConfig) -> int:
     """Brings a transformers directory in, and prints the result."""
     from tool.conversion.hf import import_llama
+    from tool.conversion.hf_proof import ProofFailed
 
-    imported = import_llama(directory, config)
-    print(f"{directory} -> {imported.output_dir} ({imported.parameters / 1e6:.1f}M parameters)")
-    if imported.added_tokens:
-        print(f"  the tokenizer got {', '.join(imported.added_tokens)} for the chat format")
-    if imported.renderings:
-        print(
-            f"  its own chat template is kept: {imported.renderings} renderings, all ids equal to "
-            "those of transformers"
-        )
-    print(f"fine-tune it: python train/train_sft.py --pretrained_model_dir {imported.output_dir}")
+    try:
+        imported = import_llama(directory, config)
+    except ProofFailed as error:
+        print(f"error: the proof failed, so nothing was written: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(imported.lines(directory)))
     return 0
 
 

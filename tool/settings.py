@@ -47,6 +47,9 @@ class ConvertConfig(Settings):
     from_hf: Path | None = None
     """The other way: bring this Llama directory in, as an Etude model in output_dir (None:
     model_dir)."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """With --from_hf: number format of the weights that are written; bfloat16 halves memory and
+    disk, and loses nothing of a model that comes in bfloat16."""
     overwrite: bool = False
     """Replace the output directory even if it is not an earlier conversion."""
 
@@ -67,7 +70,7 @@ class MergeConfig(Settings):
 
 @dataclass(frozen=True)
 class ConvertGgufConfig(Settings):
-    """The way from Etude to llama.cpp and ollama."""
+    """The way from Etude to llama.cpp and ollama, and back."""
 
     model_dir: Path = PathConfig.sft_model_dir
     """Directory of the Etude model."""
@@ -75,8 +78,14 @@ class ConvertGgufConfig(Settings):
     """File to write; None: the model's directory with .gguf (or _q8_0.gguf ...) at its end."""
     dtype: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] = "f16"
     """Number format of the matrices."""
+    from_gguf: Path | None = None
+    """The other way: bring this GGUF file in, as an Etude model in the directory output (None:
+    weight/ with the name of the file)."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """With --from_gguf: number format of the weights that are written; bfloat16 halves memory and
+    disk, and loses nothing of a file in bf16."""
     overwrite: bool = False
-    """Replace a file that exists."""
+    """Replace a file, or with --from_gguf a directory, that exists."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from config import ModelConfig, UserError
 from model.adapters import MARK, adapter_weights, attach, linear_layers, merge_adapter
+from model.attention import RotaryEmbedding
 from model.directory.adapter_files import BASE_LAYER, base_directory, is_adapter, read_adapter
 from model.directory.config_json import (
     config_json,
@@ -36,7 +37,13 @@ from model.directory.storage import (
     update_directory,
     verify,
 )
-from model.directory.tensors import join_experts, read_safetensors, save_tensors, split_experts
+from model.directory.tensors import (
+    join_experts,
+    read_each,
+    read_safetensors,
+    save_tensors,
+    split_experts,
+)
 from model.tokenizer import EtudeTokenizer, import_command, tokenizer_config, tokenizer_json
 from model.transformer import Etude
 
@@ -134,9 +141,30 @@ def load_pretrained(
             f"{config.vocab_size}: they do not belong together; restore the files that were saved "
             f"with the model, or if it is not Etude's, {import_command(directory)}"
         )
-    model = Etude(config)
-    copy_weights(model, read_weights(directory, config), directory)
+    model = model_with(config, read_weights(directory, config), directory)
     return model.to(device).eval(), tokenizer
+
+
+def empty_model(config: ModelConfig) -> Etude:
+    """A model of a shape whose weights take no memory and hold nothing."""
+    with torch.device("meta"):
+        return Etude(config)
+
+
+def model_with(config: ModelConfig, weights: Mapping[str, Tensor], path: Path) -> Etude:
+    """A model of these weights themselves, not of copies: those of a file are read from it when
+    they are first used, and written to memory alone.
+
+    Raises:
+        UserError: a name or a shape does not agree.
+    """
+    model = empty_model(config)
+    check_weights(weights_of(model), weights, path)
+    model.load_state_dict(weights, strict=False, assign=True)
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    model.model.rotary_emb = RotaryEmbedding(config)
+    return model
 
 
 def load_adapted(
@@ -237,13 +265,18 @@ def weight_files(directory: Path) -> list[Path]:
 def read_weights(directory: Path, shape: ModelConfig) -> dict[str, Tensor]:
     """The weights of a directory, in float32; an output layer that is tied to the embedding is left
     out."""
-    weights: dict[str, Tensor] = {}
+    weights = {name: tensor.float() for name, tensor in stored_weights(directory, shape)}
+    return join_experts(weights)
+
+
+def stored_weights(directory: Path, shape: ModelConfig) -> Iterator[tuple[str, Tensor]]:
+    """The weights of a directory as they are stored, one after the other; raises as
+    `read_weights`."""
     for path in weight_files(directory):
-        weights.update(read_safetensors(path))
-    if shape.tie_word_embeddings:
-        weights.pop(HEAD, None)
-    kept = {name: tensor.float() for name, tensor in weights.items() if "rotary_emb" not in name}
-    return join_experts(kept)
+        for name, tensor in read_each(path):
+            tied = shape.tie_word_embeddings and name == HEAD
+            if not tied and "rotary_emb" not in name:
+                yield name, tensor
 
 
 def weights_sha256(directory: Path) -> str:
@@ -275,6 +308,15 @@ def copy_weights(
         UserError: a name or a shape does not agree.
     """
     own = of(model)
+    check_weights(own, weights, path)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(placed_like(weights[name], tensor))
+
+
+def check_weights(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises UserError when weights that were read from a path have other names or shapes than a
+    model's own."""
     for name in [*own, *weights]:
         if name not in weights or name not in own:
             what = "is missing" if name not in weights else "is not part of the model"
@@ -284,9 +326,6 @@ def copy_weights(
                 f"{path}: {name} has the shape {tuple(weights[name].shape)}, but config.json asks "
                 f"for {tuple(own[name].shape)}"
             )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(placed_like(weights[name], tensor))
 
 
 def is_chat_model(directory: Path) -> bool:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from config import UserError
+
+MAPPED_BYTES = 1 << 28
+"""So much of a file is read before it is mapped again (a mapping takes a millisecond)."""
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -63,8 +66,28 @@ def join_experts(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file; UserError when it is missing or damaged."""
+    return dict(read_each(path))
+
+
+def read_each(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a file by their names, one after the other. Each is a view of the mapped file,
+    which is mapped again now and then: what is let go of does not stay in memory while others are
+    read.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            names, seen = list(file.keys()), 0
+        while names:
+            with safe_open(path, "pt") as file:
+                while names and seen < MAPPED_BYTES:
+                    name = names.pop(0)
+                    tensor = file.get_tensor(name)
+                    seen += tensor.nbytes
+                    yield name, tensor
+            seen = 0
     except FileNotFoundError as error:
         raise UserError(
             f"{path} is missing: train the model first, or name another directory; only "

@@ -1,41 +1,33 @@
 """Between an Etude model directory and that of a stock class of transformers, both ways.
 
 The parameters already carry transformers' names and layout, so an export is a copy, in the number
-format asked for, that is proved before it takes its place. An import copies the weights as they
-are, in float32. A tokenizer without the tokens of the chat format gets them, and the embedding a
-row for each: the mean of the others, which favours no token.
+format asked for, that is proved before it takes its place. So is an import, see `importing.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from pathlib import Path, PureWindowsPath
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from tokenizers import AddedToken, Tokenizer
-from torch import Tensor
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from config import ModelConfig, UserError, converted_dir
-from model.chat_template import END_OF_TEXT, ChatFormat, read_chat_format
+from config import UserError, converted_dir
+from model.chat_template import read_chat_format
 from model.directory.config_json import load_model_config
 from model.directory.pretrained import (
-    EMBEDDING,
-    HEAD,
     WEIGHTS,
-    copy_weights,
     is_chat_model,
     load_pretrained,
     model_files,
-    read_weights,
-    save_pretrained,
+    stored_weights,
     weights_of,
 )
 from model.directory.storage import SUMMARY, json_writer, new_directory, read_object_if_there
 from model.directory.tensors import split_experts
-from model.tokenizer import BORDERS, SPECIAL_TOKENS, EtudeTokenizer
+from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.conversion.hf_proof import (
     Proof,
@@ -43,6 +35,8 @@ from tool.conversion.hf_proof import (
     many_conversations,
     prove,
 )
+from tool.conversion.import_proof import prove_hf_import
+from tool.conversion.importing import Arrival, Imported, bring_in, fitted, refuse_to_replace
 from tool.settings import ConvertConfig
 
 REPORT = "conversion.json"
@@ -117,6 +111,8 @@ def read_summary(directory: Path) -> dict[str, object]:
     nobody needs to know where its maker's files lie.
     """
     summary = read_object_if_there(directory / SUMMARY)
+    if "imported_from" in summary:
+        summary["imported_from"] = last_name(str(summary["imported_from"]))
     command = summary.get("command")
     if isinstance(command, list):
         summary["command"] = [last_name(str(word)) for word in command]
@@ -129,45 +125,27 @@ def last_name(word: str) -> str:
     return flag + equals + (PureWindowsPath(value).name or value)  # it knows both slashes
 
 
-@dataclasses.dataclass(frozen=True)
-class Imported:
-    """What was brought in."""
-
-    output_dir: Path
-    parameters: int
-    added_tokens: tuple[str, ...]
-    """Tokens of the chat format that the tokenizer did not have."""
-    renderings: int
-    """With how many renderings of its own chat template transformers agrees; 0: it has none."""
-
-
 def import_llama(directory: Path, config: ConvertConfig) -> Imported:
     """Writes an Etude model directory of one of transformers.
 
     Args:
         directory: the model's.
-        config: where to write, and whether something may be replaced.
+        config: where to write, in which number format, and whether something may be replaced.
 
     Raises:
         UserError: it is of another class, or has features that Etude does not have (named).
+        ProofFailed: transformers disagrees; nothing is written.
     """
     output_dir = config.output_dir or config.model_dir
-    if output_dir.exists() and any(output_dir.iterdir()) and not config.overwrite:
-        raise UserError(
-            f"--output_dir {output_dir} is not empty: name another one, or use --overwrite"
-        )
+    refuse_to_replace(output_dir, directory, config.overwrite)
     shape = load_model_config(directory)
-    weights = read_weights(directory, shape)
     tokenizer, added = read_tokenizer(directory)
-    shape, weights = with_rows(shape, weights, len(tokenizer))
-    model = Etude(shape)
-    copy_weights(model, weights, directory)
-    summary = {"imported_from": str(directory.resolve()), "added_tokens": list(added)}
-    is_chat = tokenizer.end_of_turn_id in tokenizer.chat_format.eos_ids
+    arrival = Arrival(directory, shape, stored_weights(directory, shape), tokenizer, added)
     renderings = 0 if tokenizer.chat_format.is_etudes else agreed(directory, tokenizer)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    save_pretrained(output_dir, model, tokenizer, summary, is_chat=is_chat)
-    return Imported(output_dir, model.num_parameters(), added, renderings)
+    dtype: torch.dtype = getattr(torch, config.weights)
+    return bring_in(
+        arrival, output_dir, dtype, lambda made: prove_hf_import(directory, made, renderings, dtype)
+    )
 
 
 def agreed(directory: Path, tokenizer: EtudeTokenizer) -> int:
@@ -196,28 +174,4 @@ def read_tokenizer(directory: Path) -> tuple[EtudeTokenizer, tuple[str, ...]]:
         backend = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         raise UserError(f"{path}: not a readable tokenizer ({error})") from error
-    chat_format = read_chat_format(directory)
-    if "strftime_now" in chat_format.template and chat_format.date == ChatFormat.date:
-        today = datetime.date.today().isoformat()
-        chat_format = dataclasses.replace(chat_format, date=today)
-    needed: tuple[str, ...] = SPECIAL_TOKENS
-    if not chat_format.is_etudes:  # its template has tokens of its own
-        known = any(backend.token_to_id(token) is not None for token in BORDERS)
-        needed = () if known else (END_OF_TEXT,)
-    added = tuple(token for token in needed if backend.token_to_id(token) is None)
-    backend.add_special_tokens([AddedToken(token, special=True) for token in added])
-    return EtudeTokenizer(backend, chat_format), added
-
-
-def with_rows(
-    shape: ModelConfig, weights: dict[str, Tensor], tokens: int
-) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Shape and weights with as many rows of embedding and output layer as there are tokens: the
-    mean of the others for a new one; without the rows that padding has added."""
-    mended = dict(weights)
-    for name in (EMBEDDING, HEAD):
-        if name in weights:
-            rows = weights[name]
-            new = rows.mean(dim=0, keepdim=True).expand(max(0, tokens - len(rows)), -1)
-            mended[name] = torch.cat([rows[:tokens], new])
-    return dataclasses.replace(shape, vocab_size=tokens), mended
+    return fitted(backend, read_chat_format(directory))

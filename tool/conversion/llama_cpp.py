@@ -39,6 +39,8 @@ HARD_TEXTS = (
     "e\u0301 \u200b zero",
 )
 ANSWER_TOKENS = 64
+LIKELIEST = 20
+"""Tokens whose log-probabilities are compared."""
 
 
 def is_installed() -> bool:
@@ -86,10 +88,24 @@ class LlamaCpp:
         with urllib.request.urlopen(request, timeout=300) as response:
             return json.load(response)
 
-    def tokenize(self, text: str) -> list[int]:
-        """The ids of a text, in which nothing stands for a control token."""
-        body = {"content": text, "add_special": False, "parse_special": False}
+    def tokenize(self, text: str, control: bool = False) -> list[int]:
+        """The ids of a text, in which what spells a control token stands for it or not."""
+        body = {"content": text, "add_special": False, "parse_special": control}
         return list(self.post("/tokenize", body)["tokens"])
+
+    def likeliest(self, prompt: Sequence[int]) -> dict[int, float]:
+        """The log-probabilities of the likeliest tokens to come after a prompt; none where the very
+        likeliest is a part of a character, about which llama.cpp says nothing."""
+        body = {
+            "prompt": list(prompt),
+            "n_predict": 1,
+            "temperature": 0.0,
+            "n_probs": LIKELIEST,
+            "ignore_eos": True,  # an answer without a token has no probabilities
+            "cache_prompt": False,
+        }
+        tokens = self.post("/completion", body).get("completion_probabilities")
+        return {each["id"]: each["logprob"] for each in tokens[0]["top_logprobs"]} if tokens else {}
 
     def greedy(self, prompt: Sequence[int], count: int, ignore_end: bool = False) -> list[int]:
         """The likeliest continuation of a prompt, `count` tokens at most."""

@@ -17,12 +17,13 @@ from transformers import AutoTokenizer
 
 from config import ROOT, ModelConfig, RopeScaling, UserError
 from model.chat_template import CHAT_TEMPLATE, END_OF_TEXT
-from model.directory.pretrained import save_pretrained
+from model.directory.pretrained import load_pretrained, save_pretrained, weights_of
 from model.directory.storage import MANIFEST
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
 from tool.conversion.gguf_export import convert_gguf, gguf_path, write_modelfile
+from tool.conversion.gguf_import import import_gguf
 from tool.conversion.hf import convert, import_llama
 from tool.conversion.hf_proof import ProofFailed
 from tool.conversion.llama_cpp import HARD_TEXTS, is_installed, prove_gguf
@@ -202,6 +203,13 @@ def test_an_imported_model_goes_out_with_its_own_splits_and_template(
     auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert (auto.chat_template, auto.bos_token) == (OWN_TEMPLATE, "<|im_start|>")
     assert import_llama(output, ConvertConfig(tmp_path / "again")).renderings > 50
+    back = import_gguf(path, ConvertGgufConfig(output=tmp_path / "back"))
+    assert back.proof is None or back.proof.texts == 12
+    (one, tokens), (other, same) = map(load_pretrained, (tmp_path / "etude", back.output_dir))
+    assert same.chat_format == tokens.chat_format
+    assert [same.encode(text) for text in HARD_TEXTS] == [tokens.encode(t) for t in HARD_TEXTS]
+    for name, weight in weights_of(one).items():
+        assert torch.equal(weight, weights_of(other)[name])
 
 
 @pytest.mark.parametrize(
