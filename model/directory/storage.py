@@ -97,8 +97,10 @@ def write_directory(directory: Path, files: Mapping[str, Writer]) -> None:
             write(aside / name)
 
 
-def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
-    """Replaces files in a directory that also holds other things: all of them, or none.
+@contextmanager
+def changed_directory(directory: Path) -> Iterator[Path]:
+    """Replaces files in a directory that also holds other things, all of them or none: the block
+    fills the path it is given, whose files then move to the directory.
 
     Raises:
         UserError: the disk is full or cannot be written; nothing is left behind.
@@ -107,17 +109,24 @@ def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
     with explained(directory):
         recover(directory)
         shutil.rmtree(aside, ignore_errors=True)
+        is_new = not directory.exists()
         aside.mkdir(parents=True)
         try:
-            for name, write in files.items():
-                write(aside / name)
+            yield aside
             seal(aside)
             os.replace(aside, directory / READY)  # from here on the new files are the valid ones
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(directory if is_new else aside, ignore_errors=True)
             raise
         sync_directory(directory)
         move_ready_files(directory)
+
+
+def update_directory(directory: Path, files: Mapping[str, Writer]) -> None:
+    """Replaces files in a directory; raises as `changed_directory` does."""
+    with changed_directory(directory) as aside:
+        for name, write in files.items():
+            write(aside / name)
 
 
 def recover(directory: Path) -> None:

@@ -28,7 +28,7 @@ from model.directory.pretrained import (
     model_files,
     weights_of,
 )
-from model.directory.storage import SUMMARY, json_writer, new_directory
+from model.directory.storage import SUMMARY, changed_directory, json_writer
 from model.directory.tensors import join_experts
 from model.tokenizer import BORDERS, SPECIAL_TOKENS, EtudeTokenizer
 
@@ -147,7 +147,7 @@ def bring_in(
     place = str(arrival.place.resolve())
     summary = {"imported_from": place, "added_tokens": list(arrival.added)}
     files = model_files(shape, weights, tokenizer, summary, is_chat)
-    with new_directory(output_dir) as aside:
+    with changed_directory(output_dir) as aside:
         for name, write in files.items():
             write(aside / name)
         del files, write  # and with them the weights, for the proof reads those that were written
