@@ -261,7 +261,8 @@ class NativeForward:
             layers[number] = self.layer(f"model.layers.{number}")
         self.kept.append(layers)
         return Network(
-            **{name: getattr(config, name) for name in SIZES},
+            **{name: getattr(config, name) for name in SIZES if name != "head_dim"},
+            head_dim=config.head_size,
             slots=cache.keys.shape[1],
             max_length=cache.keys.shape[3],
             threads=torch.get_num_threads(),  # as many as torch: OMP_NUM_THREADS decides both
