@@ -34,10 +34,10 @@ class LoRALinear(nn.Linear):
     """A linear layer with an adapter."""
 
     def __init__(self, base: nn.Linear, rank: int, lora: LoraConfig) -> None:
-        """Takes the base's weight; the adapter's own hold nothing yet, see `initialize`."""
+        """Takes the base's weights; the adapter's own hold nothing yet, see `initialize`."""
         nn.Module.__init__(self)
         self.in_features, self.out_features = base.in_features, base.out_features
-        self.weight, self.bias = base.weight, None  # type: ignore[assignment]
+        self.weight, self.bias = base.weight, base.bias
         self.scaling = lora.lora_alpha / (math.sqrt(rank) if lora.use_rslora else rank)
         self.dropout = lora.lora_dropout
         device = base.weight.device
@@ -57,13 +57,14 @@ class LoRALinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) -> (..., out). Dropout acts where gradients are recorded."""
-        result = F.linear(x, self.weight)  # (..., out)
+        result = F.linear(x, self.weight, self.bias)  # (..., out)
         dropped = self.dropped(x)  # (..., in)
         low = self.lora_B(self.lora_A(dropped)) * self.scaling  # (..., out)
         if self.lora_magnitude_vector is None:
             return result + low
         gain = self.gain()  # (out,)
-        kept = result if dropped is x else F.linear(dropped, self.weight)  # (..., out)
+        kept = result if dropped is x else F.linear(dropped, self.weight, self.bias)  # (..., out)
+        kept = kept if self.bias is None else kept - self.bias
         return result + (gain - 1) * kept + gain * low
 
     def dropped(self, x: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ def merge_adapter(model: Etude) -> None:
     embedding is its own from here on, for the embedding must not change with it."""
     for name, layer in adapted_layers(model).items():
         plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-        plain.weight = nn.Parameter(layer.merged())
+        plain.weight, plain.bias = nn.Parameter(layer.merged()), layer.bias
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, plain)
         if name == "lm_head":

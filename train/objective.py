@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.adapters import output_product
+from model.experts import balance_loss
 from model.transformer import Etude
 from train.data.batches import IGNORED, Batch, SoftTargets
 
@@ -116,6 +117,9 @@ class SummedLoss(nn.Module):
         one."""
         super().__init__()
         self.model, self.dtype, self.chunk = model, dtype, chunk or chunk_loss
+        self.balance: Tensor | None = None
+        """Of the last pass with gradients: the experts' balance losses of its rows, each times its
+        row's weight, summed; and the sum of these weights. None: there are no experts."""
 
     def forward(
         self,
@@ -127,7 +131,8 @@ class SummedLoss(nn.Module):
         exact: bool = False,
         per_token: bool = False,
     ) -> Tensor:
-        """The weighted sum of the cross-entropy over the trained tokens, in nats.
+        """The weighted sum of the cross-entropy over the trained tokens, in nats; where gradients
+        are recorded, experts' balance loss is in it.
 
         Args:
             input_ids: (rows, seq).
@@ -140,24 +145,50 @@ class SummedLoss(nn.Module):
                 weights or soft targets.
         """
         dtype = torch.float32 if exact else self.dtype
-        flat, head = self.outputs(input_ids, document_ids, dtype)
+        balanced = self.model.config.num_experts > 0 and torch.is_grad_enabled()
+        router_logits: list[Tensor] | None = [] if balanced else None
+        flat, head = self.outputs(input_ids, document_ids, dtype, router_logits)
         if per_token:
             return token_losses(flat, head, labels.flatten()).view(labels.shape)
+        balance = self.weighed_balance(router_logits, labels, weights) if router_logits else 0.0
         if weights is not None:
             weights = weights.flatten()  # (rows * seq,)
         if soft_targets is not None:
             soft_targets = SoftTargets(*(part.flatten(0, 1) for part in soft_targets))
-        return chunked_cross_entropy(
+        loss = chunked_cross_entropy(
             flat, head, labels.flatten(), self.chunk, weights, soft_targets
         )
+        return loss + balance if router_logits else loss
+
+    def weighed_balance(
+        self, router_logits: list[Tensor], labels: Tensor, weights: Tensor | None
+    ) -> Tensor:
+        """What keeps the experts equally busy: each row's balance loss as often as its tokens
+        count, so that its part of a step's loss is the coefficient whatever the step is divided by.
+        A row's tokens up to its last trained one are measured; behind them is padding."""
+        trained = labels != IGNORED  # (rows, seq)
+        measured = trained.flip(1).cumsum(1).flip(1) > 0
+        config = self.model.config
+        losses = balance_loss(router_logits, config.num_experts_per_tok, measured)  # (rows,)
+        counts = trained.float() if weights is None else torch.where(trained, weights.abs(), 0.0)
+        counts = counts.sum(dim=1)  # (rows,)
+        total = (losses * counts).sum()
+        self.balance = torch.stack([total.detach(), counts.sum()])
+        return config.router_aux_loss_coef * total
 
     def outputs(
-        self, input_ids: Tensor, document_ids: Tensor | None, dtype: torch.dtype
+        self,
+        input_ids: Tensor,
+        document_ids: Tensor | None,
+        dtype: torch.dtype,
+        router_logits: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The last hidden states (rows * seq, hidden) and the output layer (vocab, hidden), whose
-        product is the logits."""
+        product is the logits; router_logits as in `Transformer.forward`."""
         with torch.autocast(input_ids.device.type, dtype, enabled=dtype != torch.float32):
-            hidden = self.model.model(input_ids, document_ids=document_ids)  # (rows, seq, hidden)
+            hidden = self.model.model(  # (rows, seq, hidden)
+                input_ids, document_ids=document_ids, router_logits=router_logits
+            )
         return output_product(self.model.lm_head, hidden.flatten(0, 1).to(dtype))
 
 

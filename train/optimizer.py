@@ -32,7 +32,9 @@ def build_optimizers(
         dtype: format of Muon's matrix products.
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    hidden = [n for n, p in parameters.items() if p.dim() == 2 and ".layers." in n]
+    # Not a router: its rows are the experts', and none of them should move as much as any other.
+    matrices = [n for n, p in parameters.items() if p.dim() >= 2 and ".mlp.gate." not in n]
+    hidden = [name for name in matrices if ".layers." in name]
     by_muon = hidden if config.optimizer == "muon" else []
     rest = [p for n, p in parameters.items() if n not in by_muon]
     # Decay pulls matrices towards zero; the weights of the norms belong near one.
@@ -49,9 +51,9 @@ def build_optimizers(
     )
     optimizers: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
     if by_muon:
-        matrices = [parameters[name] for name in by_muon]
-        rate = config.muon_learning_rate
-        optimizers["muon"] = Muon(matrices, lr=rate, weight_decay=config.weight_decay, dtype=dtype)
+        rate, decay = config.muon_learning_rate, config.weight_decay
+        chosen = [parameters[name] for name in by_muon]
+        optimizers["muon"] = Muon(chosen, lr=rate, weight_decay=decay, dtype=dtype)
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -111,10 +113,11 @@ class Muon(torch.optim.Optimizer):
         for buffer, gradient in zip(buffers, gradients, strict=True):
             # m <- m + (1 - momentum) * (g - m), an exponential moving average of the gradient
             buffer.lerp_(gradient, go * (1 - group["momentum"]))
-        # Nesterov: look one step of momentum ahead; (matrices, rows, columns).
+        # Nesterov: look one step of momentum ahead; (matrices, rows, columns), of experts (layers,
+        # experts, rows, columns).
         ahead = torch.stack(torch._foreach_lerp(gradients, buffers, group["momentum"]))
         updates = orthogonalize_parts(ahead, parameters[0], group["steps"], self.dtype)
-        rows, columns = parameters[0].shape
+        rows, columns = parameters[0].shape[-2:]
         # U V^T has entries of root mean square 1 / sqrt(max(rows, columns)); the factor makes that
         # 1 / sqrt(columns) for every shape, so that each output moves by about the learning rate.
         updates.mul_(go * -group["lr"] * max(1.0, rows / columns) ** 0.5)
@@ -138,11 +141,14 @@ def orthogonalize_parts(parts: Tensor, like: Tensor, steps: int, dtype: torch.dt
     work is shared, and nothing is computed twice.
 
     Args:
-        parts: (count, rows that this process holds, columns).
+        parts: (count, rows that this process holds, columns), or (count, experts that this process
+            holds, rows, columns).
         like: one of the parameters: how they are spread over the processes.
         steps: as in `orthogonalize`.
         dtype: likewise.
     """
+    if parts.dim() == 4:  # whole matrices, also where processes share them
+        return orthogonalize(parts.flatten(0, 1), steps, dtype).view_as(parts)
     if not isinstance(like, DTensor):
         return orthogonalize(parts, steps, dtype)
     mesh, by_row, by_matrix = like.device_mesh, [Shard(1)], [Shard(0)]

@@ -116,6 +116,9 @@ class StepGuard:
         return scale, torch.where(rise, 0.0, since)
 
 
+BALANCE = "router_aux_loss"
+"""The mean balance loss of a step's rows, without its coefficient, logged where there are experts
+beside the loss, which is without it."""
 RECORD = ("loss", "grad_norm", "skipped", "trained_tokens", "skipped_in_a_row", "skipped_steps")
 """What a step's record holds, in this order."""
 
@@ -137,9 +140,15 @@ class TrainingStep:
     dropout_seed: int | None = None
     """Of the step's random numbers, set before each one; None: it draws none."""
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What a record holds beyond RECORD."""
+        experts = self.model.config.num_experts > 0
+        return (*self.objective.metrics, *((BALANCE,) if experts else ()))
+
     def __call__(self, batches: Sequence[Batch]) -> Tensor:
         """Trains on this process's micro-batches; returns the step's record, float64 on the device:
-        the numbers of RECORD, then the objective's metrics."""
+        the numbers of RECORD, then those of `metrics`."""
         prepared = self.prepare(batches)
         loss, trained, metrics = self.compute_gradient(prepared)
         if "loss" in self.objective.metrics:
@@ -208,7 +217,7 @@ class TrainingStep:
         # Processes average their gradients; the step wants their sum. So with R processes
         # 1/R * sum of (R / normaliser * gradient) = sum of gradients / normaliser.
         weight = self.guard.loss_scale * self.world.size / normaliser
-        total = torch.zeros((), device=trained.device)
+        total, balances = torch.zeros((), device=trained.device), list[Tensor]()
         if self.dropout_seed is not None:  # so a step is the same in a run that is continued
             torch.manual_seed(self.dropout_seed)
         for number, batch in enumerate(batches, start=1):
@@ -216,8 +225,16 @@ class TrainingStep:
                 loss = self.module(*batch.inputs)
                 (loss * weight).backward()
             total += loss.detach()
+            summed: Any = getattr(self.module, "module", self.module)  # below DDP
+            balance: Tensor | None = summed.balance
+            if balance is not None:
+                balances.append(balance)
+                total -= self.model.config.router_aux_loss_coef * balance[0]
         sums = [metrics for _, metrics in prepared if metrics is not None]
-        metrics = (self.total(sums) / normaliser).unbind() if sums else ()
+        metrics = list((self.total(sums) / normaliser).unbind()) if sums else []
+        if balances:
+            found, weight_of_rows = self.total(balances).unbind()
+            metrics.append(found / weight_of_rows.clamp(min=1e-12))
         return self.world.sum(total) / normaliser, trained, metrics
 
     def total(self, parts: list[Tensor]) -> Tensor:

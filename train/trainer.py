@@ -118,7 +118,6 @@ class Run:
         self.checkpoints = stage.output_dir / "checkpoints"
         self.lock = take_output_dir(self.checkpoints) if world.is_main else None
         self.total, self.watched = stage.total_steps, watched
-        self.records = RecordQueue(world.device, stage.objective.metrics)
         self.begin()
 
     def begin(self) -> None:
@@ -172,6 +171,7 @@ class Run:
             self.stage.objective,
             compilation,
         )
+        self.records = RecordQueue(world.device, self.apply.metrics)
         self.prompts = sample_prompts(
             self.stage.validation, self.stage.tokenizer, self.stage.is_chat
         )

@@ -38,7 +38,6 @@ from inference.engine.answers import (
 from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
 from inference.engine.native import LIBRARY, NativeForward, QuantizedWeights
 from inference.engine.sampler import make_generator, sample, with_seed
-from model.families import model_type_of
 from model.kv_cache import KVCache
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -96,7 +95,6 @@ class Engine:
             name: TorchForward(each, self.cache) for name, each in self.models.items()
         }
         self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
-        self.native = self.native and model_type_of(model.config) == "llama"
         self.quantized, self.may_draft = quantized, drafts
         self.clock = 0
 

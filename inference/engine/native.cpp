@@ -45,13 +45,26 @@ struct Matrix {
     int rows, columns;
 };
 
+struct Expert {
+    Matrix gate, up, down;
+};
+
 struct Layer {
     const float *input_norm, *attention_norm;
+    const float *q_norm, *k_norm;          // (head_dim); null: none
+    const float *q_bias, *k_bias, *v_bias;  // null: none
     Matrix q, k, v, o, gate, up, down;
+    Matrix router;           // (experts, hidden)
+    const Expert *experts;  // in place of gate, up and down; null: none
+    int has_rope;
 };
 
 struct Network {
-    int hidden, intermediate, layers, heads, kv_heads, head_dim, vocab, slots, max_length, threads;
+    int hidden, intermediate, layers, heads, kv_heads, head_dim, vocab;
+    int experts, chosen, expert_size;  // chosen: experts that a token takes
+    int slots, max_length, threads;
+    int window;  // positions that a token looks at, its own included; 0: all
+    int norm_shares;
     float epsilon;
     const float *embedding;       // (vocab, hidden)
     const float *cosine, *sine;   // (positions, head_dim)
@@ -244,6 +257,23 @@ static void attend(const float *query, const float *keys, const float *values, i
     }
 }
 
+// The `chosen` largest of n probabilities, softmax of the logits, first the largest; experts gets
+// their numbers. Divided by their sum where that is asked for.
+static void choose(float *logits, int n, int chosen, bool norm_shares, int *experts, float *shares) {
+    float most = *std::max_element(logits, logits + n), total = 0, sum_of_chosen = 0;
+    for (int i = 0; i < n; i++) total += logits[i] = std::exp(logits[i] - most);
+    for (int j = 0; j < chosen; j++) {
+        experts[j] = std::max_element(logits, logits + n) - logits;
+        sum_of_chosen += shares[j] = logits[experts[j]] / total;
+        logits[experts[j]] = -1.0f;
+    }
+    for (int j = 0; norm_shares && j < chosen; j++) shares[j] /= sum_of_chosen;
+}
+
+static void add_to(float *x, const float *y, int n) {
+    for (int i = 0; y && i < n; i++) x[i] += y[i];
+}
+
 // gate = silu(gate) * up, where silu(x) = x / (1 + e^-x) (SwiGLU, arXiv 2002.05202).
 static void silu_times(float *gate, const float *up, int n) {
     int i = 0;
@@ -276,7 +306,14 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
     std::vector<float> x(static_cast<long>(count) * hidden), normed(x.size());
     std::vector<float> q(static_cast<long>(count) * q_size), attended(q.size());  // (count, q_size)
     std::vector<float> k(static_cast<long>(count) * kv_size), v(k.size());  // (count, kv_size)
-    std::vector<float> gate(static_cast<long>(count) * n.intermediate), up(gate.size());
+    // Of experts, gate, up and down are (count * chosen, ...): each token once for each of its own.
+    const int pairs = n.experts ? count * n.chosen : 0;
+    const long wide = std::max(static_cast<long>(count) * n.intermediate,
+                               static_cast<long>(pairs) * n.expert_size);
+    std::vector<float> gate(wide), up(wide);
+    std::vector<float> router(static_cast<long>(count) * n.experts), shares(pairs);
+    std::vector<int> experts(pairs);  // (count, chosen)
+    std::vector<float> rows(static_cast<long>(pairs) * hidden), down(rows.size());
     std::vector<float> last(static_cast<long>(outputs) * hidden);  // (outputs, hidden)
 
     // All threads go through the layers together: products are shared out by rows of the matrix,
@@ -287,6 +324,56 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
         const int begin = static_cast<long>(count) * thread / threads;
         const int end = static_cast<long>(count) * (thread + 1) / threads;
         std::vector<float> scores(n.max_length + LANES);
+        std::vector<int> first(n.experts + 1), next(n.experts), place(pairs);
+        // All experts' rows, then their sum by token. Every thread goes through all experts: each
+        // product is shared out by rows of its matrix, like any other.
+        auto run_experts = [&](const Layer &layer) {
+            product(layer.router, normed.data(), count, router.data(), n.experts, false, thread,
+                    threads);
+#pragma omp barrier
+            for (int t = begin; t < end; t++)
+                choose(&router[static_cast<long>(t) * n.experts], n.experts, n.chosen,
+                       n.norm_shares, &experts[t * n.chosen], &shares[t * n.chosen]);
+#pragma omp barrier
+            // Sorted by expert, in each thread for itself; place[i] is where pair i goes.
+            std::fill(first.begin(), first.end(), 0);
+            for (int i = 0; i < pairs; i++) first[experts[i] + 1]++;
+            for (int e = 0; e < n.experts; e++) first[e + 1] += first[e];
+            std::copy(first.begin(), first.end() - 1, next.begin());
+            for (int i = 0; i < pairs; i++) place[i] = next[experts[i]]++;
+            for (int i = begin * n.chosen; i < end * n.chosen; i++)
+                std::memcpy(&rows[static_cast<long>(place[i]) * hidden],
+                            &normed[static_cast<long>(i / n.chosen) * hidden],
+                            hidden * sizeof(float));
+#pragma omp barrier
+            const int size = n.expert_size, from = first_row(size, thread, threads);
+            const int mine = first_row(size, thread + 1, threads) - from;
+            for (int e = 0; e < n.experts; e++) {
+                const int tokens_here = first[e + 1] - first[e];
+                if (!tokens_here) continue;
+                const float *in = &rows[static_cast<long>(first[e]) * hidden];
+                const long at = static_cast<long>(first[e]) * size;
+                product(layer.experts[e].gate, in, tokens_here, &gate[at], size, false, thread,
+                        threads);
+                product(layer.experts[e].up, in, tokens_here, &up[at], size, false, thread,
+                        threads);
+                for (int t = 0; t < tokens_here; t++)
+                    silu_times(&gate[at + static_cast<long>(t) * size + from],
+                               &up[at + static_cast<long>(t) * size + from], mine);
+            }
+#pragma omp barrier
+            for (int e = 0; e < n.experts; e++)
+                if (first[e + 1] > first[e])
+                    product(layer.experts[e].down, &gate[static_cast<long>(first[e]) * size],
+                            first[e + 1] - first[e], &down[static_cast<long>(first[e]) * hidden],
+                            hidden, false, thread, threads);
+#pragma omp barrier
+            for (int i = begin * n.chosen; i < end * n.chosen; i++) {
+                float *target = &x[static_cast<long>(i / n.chosen) * hidden];
+                const float *made = &down[static_cast<long>(place[i]) * hidden];
+                for (int j = 0; j < hidden; j++) target[j] += shares[i] * made[j];
+            }
+        };
         auto norm_all = [&](const float *weight) {
             for (int t = begin; t < end; t++)
                 rms_norm(&x[static_cast<long>(t) * hidden], weight,
@@ -307,11 +394,18 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
             for (int t = begin; t < end; t++) {
                 const float *cosine = n.cosine + static_cast<long>(tokens[t].position) * dim;
                 const float *sine = n.sine + static_cast<long>(tokens[t].position) * dim;
-                for (int h = 0; h < heads; h++)
-                    rotate(&q[static_cast<long>(t) * q_size + h * dim], cosine, sine, dim);
+                add_to(&q[static_cast<long>(t) * q_size], layer.q_bias, q_size);
+                add_to(&k[static_cast<long>(t) * kv_size], layer.k_bias, kv_size);
+                add_to(&v[static_cast<long>(t) * kv_size], layer.v_bias, kv_size);
+                for (int h = 0; h < heads; h++) {
+                    float *query = &q[static_cast<long>(t) * q_size + h * dim];
+                    if (layer.q_norm) rms_norm(query, layer.q_norm, query, dim, n.epsilon);
+                    if (layer.has_rope) rotate(query, cosine, sine, dim);
+                }
                 for (int h = 0; h < kv_heads; h++) {
                     float *key = &k[static_cast<long>(t) * kv_size + h * dim];
-                    rotate(key, cosine, sine, dim);
+                    if (layer.k_norm) rms_norm(key, layer.k_norm, key, dim, n.epsilon);
+                    if (layer.has_rope) rotate(key, cosine, sine, dim);
                     long row = (static_cast<long>(l) * n.slots + tokens[t].slot) * kv_heads + h;
                     long place = row * row_size + static_cast<long>(tokens[t].position) * dim;
                     std::memcpy(n.keys + place, key, dim * sizeof(float));
@@ -324,12 +418,14 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
             // heads share a head of keys and values (GQA, arXiv 2305.13245).
             // Taken in turns: later tokens of a prompt look at more.
             for (long work = thread; work < static_cast<long>(count) * kv_heads; work += threads) {
-                int t = work / kv_heads, h = work % kv_heads;
+                int t = work / kv_heads, h = work % kv_heads, position = tokens[t].position;
+                int oldest = n.window ? std::max(0, position - n.window + 1) : 0;
+                long past = static_cast<long>(oldest) * dim;
                 long row = (static_cast<long>(l) * n.slots + tokens[t].slot) * kv_heads + h;
                 for (int g = 0; g < group; g++) {
                     long at = static_cast<long>(t) * q_size + (h * group + g) * dim;
-                    attend(&q[at], n.keys + row * row_size, n.values + row * row_size,
-                           tokens[t].position + 1, dim, scores.data(), &attended[at]);
+                    attend(&q[at], n.keys + row * row_size + past, n.values + row * row_size + past,
+                           position + 1 - oldest, dim, scores.data(), &attended[at]);
                 }
             }
 #pragma omp barrier
@@ -338,6 +434,11 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
 #pragma omp barrier
             norm_all(layer.attention_norm);
 #pragma omp barrier
+            if (layer.experts) {
+                run_experts(layer);
+#pragma omp barrier
+                continue;
+            }
             product(layer.gate, normed.data(), count, gate.data(), n.intermediate, false, thread,
                     threads);
             product(layer.up, normed.data(), count, up.data(), n.intermediate, false, thread,

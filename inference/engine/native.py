@@ -19,6 +19,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,34 +39,37 @@ FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fno-math-er
 
 @torch.no_grad()
 def quantize_model(model: Etude) -> QuantizedWeights:
-    """Rounds every matrix of a model to int8 times a scale a row, symmetrically.
+    """Rounds every matrix of a model to int8 times a scale a row, symmetrically; but a router,
+    which is small and decides by near ties.
 
     The model itself gets the rounded weights, so that torch and the native forward pass compute the
     same. A tied embedding is rounded as the output layer that it is too.
     """
     quantized = {}
     for name, parameter in model.named_parameters():
-        if parameter.dim() != 2:
+        if parameter.dim() < 2 or name.endswith(ROUTER):
             continue
         codes, scales = quantize_rows(parameter)
         quantized[name] = (codes, scales)
-        parameter.copy_(codes * scales[:, None])  # (rows, columns)
+        parameter.copy_(codes * scales[..., None])  # (rows, columns), of experts several
     return quantized
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (rows, columns) as int8 codes and one scale a row (rows,): weight is about codes *
-    scale."""
+    """A matrix (..., rows, columns) as int8 codes and one scale a row (..., rows): weight is about
+    codes * scale."""
     # The largest weight of a row becomes 127, so the error is at most half a step, scale / 2
     # (absmax quantization, as of the weights in LLM.int8, arXiv 2208.07339). One scale for the
     # whole matrix would let the row with the largest weight set the step of all.
-    scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (rows,)
-    return (weight / scales[:, None]).round().to(torch.int8), scales  # (rows, columns), (rows,)
+    scales = weight.abs().amax(dim=-1).clamp(min=1e-12) / 127  # (..., rows)
+    return (weight / scales[..., None]).round().to(torch.int8), scales
 
 
+ROUTER = ".mlp.gate.weight"
 SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "head_size", "vocab_size"),
+    *("num_experts", "num_experts_per_tok", "expert_size"),
 )
 """The sizes of a ModelConfig, in the order of native.cpp's Network."""
 
@@ -81,13 +85,21 @@ class Matrix(ctypes.Structure):
     )
 
 
+class Expert(ctypes.Structure):
+    """native.cpp's Expert."""
+
+    _fields_ = tuple((name, Matrix) for name in ("gate", "up", "down"))
+
+
 class Layer(ctypes.Structure):
     """native.cpp's Layer."""
 
     _fields_ = (
-        ("input_norm", ctypes.c_void_p),
-        ("attention_norm", ctypes.c_void_p),
-        *((name, Matrix) for name in ("q", "k", "v", "o", "gate", "up", "down")),
+        *((name, ctypes.c_void_p) for name in ("input_norm", "attention_norm")),
+        *((name, ctypes.c_void_p) for name in ("q_norm", "k_norm", "q_bias", "k_bias", "v_bias")),
+        *((name, Matrix) for name in ("q", "k", "v", "o", "gate", "up", "down", "router")),
+        ("experts", ctypes.POINTER(Expert)),
+        ("has_rope", ctypes.c_int),
     )
 
 
@@ -96,6 +108,7 @@ class Network(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int) for name in (*SIZES, "slots", "max_length", "threads")),
+        *((name, ctypes.c_int) for name in ("window", "norm_shares")),
         ("epsilon", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("embedding", "cosine", "sine", "norm")),
         ("layer", ctypes.POINTER(Layer)),
@@ -247,8 +260,8 @@ class NativeForward:
         self.quantized = quantized or {}
         self.weights = {name: p.detach() for name, p in model.named_parameters()}
         self.layers = adapted_layers(model)
-        self.panels: dict[str, Tensor] = base.panels if base else {}
-        """Matrices in native.cpp's layout, by name; those without an adapter."""
+        self.panels: dict[tuple[str, int | None], Tensor] = base.panels if base else {}
+        """Matrices in native.cpp's layout, by name and expert; those without an adapter."""
         self.vocab = model.config.vocab_size
         self.network = self.describe(model, cache)
 
@@ -258,7 +271,7 @@ class NativeForward:
         rotary = model.model.rotary_emb
         layers = (Layer * config.num_hidden_layers)()
         for number in range(config.num_hidden_layers):
-            layers[number] = self.layer(f"model.layers.{number}")
+            layers[number] = self.layer(f"model.layers.{number}", config.has_rope(number))
         self.kept.append(layers)
         return Network(
             **{name: getattr(config, name) for name in SIZES if name != "head_dim"},
@@ -266,6 +279,8 @@ class NativeForward:
             slots=cache.keys.shape[1],
             max_length=cache.keys.shape[3],
             threads=torch.get_num_threads(),  # as many as torch: OMP_NUM_THREADS decides both
+            window=config.sliding_window or 0,
+            norm_shares=config.norm_topk_prob,
             epsilon=config.rms_norm_eps,
             embedding=self.pointer(self.weights["model.embed_tokens.weight"]),
             cosine=self.pointer(rotary.cos),
@@ -283,30 +298,50 @@ class NativeForward:
         tied = config.tie_word_embeddings and "lm_head" not in self.layers
         return "model.embed_tokens.weight" if tied else "lm_head.weight"
 
-    def layer(self, prefix: str) -> Layer:
-        """One layer's weights."""
-        projections = {
-            name: self.matrix(f"{prefix}.{block}.{name}_proj.weight")
-            for block, names in (("self_attn", "qkvo"), ("mlp", ("gate", "up", "down")))
-            for name in names
+    def layer(self, prefix: str, has_rope: bool) -> Layer:
+        """One layer's weights; what a network does not have is null."""
+        attention, norm = f"{prefix}.self_attn", f"{prefix}.post_attention_layernorm.weight"
+        parts: dict[str, Any] = {
+            name: self.matrix(f"{attention}.{name}_proj.weight") for name in "qkvo"
         }
-        return Layer(
-            input_norm=self.pointer(self.weights[f"{prefix}.input_layernorm.weight"]),
-            attention_norm=self.pointer(self.weights[f"{prefix}.post_attention_layernorm.weight"]),
-            **projections,
-        )
+        vectors = {f"{name}_bias": f"{attention}.{name}_proj.bias" for name in "qkv"}
+        vectors |= {f"{name}_norm": f"{attention}.{name}_norm.weight" for name in "qk"}
+        vectors |= {"input_norm": f"{prefix}.input_layernorm.weight", "attention_norm": norm}
+        for part, name in vectors.items():
+            parts[part] = self.pointer(self.weights[name]) if name in self.weights else None
+        if f"{prefix}{ROUTER}" in self.weights:
+            parts["router"] = self.matrix(f"{prefix}{ROUTER}")
+            parts["experts"] = self.experts(f"{prefix}.mlp.experts")
+        else:
+            for name in ("gate", "up", "down"):
+                parts[name] = self.matrix(f"{prefix}.mlp.{name}_proj.weight")
+        return Layer(has_rope=has_rope, **parts)
 
-    def matrix(self, name: str) -> Matrix:
-        """A matrix in panels, as floats or, where it is quantized, as int8."""
+    def experts(self, prefix: str) -> ctypes.Array[Expert]:
+        """The experts of a layer."""
+        count = len(self.weights[f"{prefix}.gate_proj"])
+        found = (Expert * count)()
+        for number in range(count):
+            for name in ("gate", "up", "down"):
+                setattr(found[number], name, self.matrix(f"{prefix}.{name}_proj", number))
+        self.kept.append(found)
+        return found
+
+    def matrix(self, name: str, expert: int | None = None) -> Matrix:
+        """A matrix, or that of one expert, in panels, as floats or, where it is quantized, as
+        int8."""
         adapted = self.layers.get(name.removesuffix(".weight"))
         if adapted:
             weight, scales = adapted.merged(), None
             panels = panels_of(weight, LIBRARY.lanes)
         else:
             weight, scales = self.quantized.get(name) or (self.weights[name], None)
-            if name not in self.panels:
-                self.panels[name] = panels_of(weight, LIBRARY.lanes)
-            panels = self.panels[name]
+            if expert is not None:
+                weight, scales = weight[expert], None if scales is None else scales[expert]
+            place = (name, expert)
+            if place not in self.panels:
+                self.panels[place] = panels_of(weight, LIBRARY.lanes)
+            panels = self.panels[place]
         return Matrix(
             panels=self.pointer(panels),
             scales=self.pointer(scales) if scales is not None else None,

@@ -16,6 +16,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss
 
 from config import ModelConfig, SamplingConfig, UserError
 from inference.engine.engine import generate_batch
+from inference.engine.native import LIBRARY
 from model.blockwise_attention import blockwise_attention
 from model.directory.config_json import load_model_config
 from model.directory.pretrained import load_pretrained, save_pretrained, weights_of
@@ -85,6 +86,13 @@ def test_greedy_answers_of_other_shapes_too(
     greedy_answers_agree(tmp_path, shape_of(name), tokenizer)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    """The native forward pass, where there is a compiler."""
+    LIBRARY.prepare()
+    LIBRARY.wait()
+
+
 def greedy_answers_agree(directory: Path, config: ModelConfig, tokenizer: EtudeTokenizer) -> None:
     model = make(config)
     save_pretrained(directory, model, tokenizer, {}, is_chat=False)
@@ -93,8 +101,9 @@ def greedy_answers_agree(directory: Path, config: ModelConfig, tokenizer: EtudeT
         prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=256, do_sample=False
     )
     greedy = SamplingConfig(temperature=0.0, max_tokens=256)
-    (made,) = generate_batch(model, [prompt[0].tolist()], greedy, (), native=False)
-    assert made.ids == expected[0, 9:].tolist()
+    for native in (False, True):
+        (made,) = generate_batch(model, [prompt[0].tolist()], greedy, (), native=native)
+        assert made.ids == expected[0, 9:].tolist()
     assert len(set(made.ids)) > 4  # else a broken cache could go unseen
 
 

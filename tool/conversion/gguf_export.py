@@ -1,7 +1,7 @@
 """From an Etude model directory to one GGUF file, for llama.cpp and what is built on it.
 
-llama.cpp turns neighbouring channels of a head by the rotary angles, where transformers turns
-halves: so the rows of q_proj and k_proj are put in another order.
+In a Llama, llama.cpp turns neighbouring channels of a head by the rotary angles, where transformers
+turns halves: so the rows of q_proj and k_proj are put in another order.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import gguf
 from torch import Tensor
 
 from config import ModelConfig, RopeScaling, UserError
+from inference.engine.native import ROUTER
 from model.attention import rotary_frequencies
 from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
 from model.directory.storage import replace_file, text_writer
-from model.families import model_type_of
+from model.directory.tensors import EXPERTS
+from model.families import family_of
 from model.tokenizer import EtudeTokenizer, tokenizer_json
 from model.transformer import Etude
 from tool.settings import ConvertGgufConfig
@@ -92,20 +94,25 @@ def write_gguf(
     kind = gguf.GGMLQuantizationType[dtype.upper()]
     file_type = gguf.LlamaFileType[f"{'ALL' if dtype == 'f32' else 'MOSTLY'}_{dtype.upper()}"]
     config = model.config
-    if model_type_of(config) != "llama":
-        raise UserError(f"there is no way to GGUF yet for {model_type_of(config)}")
-    writer = gguf.GGUFWriter(path, "llama")
+    refuse_unknown_to_llama_cpp(config)
+    architecture = family_of(config).gguf
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
     writer.add_file_type(file_type)
     add_shape(writer, config)
     add_tokenizer(writer, tokenizer, is_chat)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    kinds = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
+    names = gguf.get_tensor_name_map(kinds[architecture], config.num_hidden_layers)
     kept = []
     for theirs, tensor in weights_of(model).items():
-        ours = names.get_name(theirs, try_suffixes=(".weight",))
+        whole = f"{theirs}.weight" if EXPERTS.fullmatch(theirs) else theirs
+        ours = names.get_name(whole, try_suffixes=(".weight", ".bias"))
         assert ours, theirs
-        array = reordered(theirs, tensor.detach().float().cpu(), config).numpy()
-        as_type = kind if array.ndim == 2 else gguf.GGMLQuantizationType.F32
+        weight = tensor.detach().float().cpu()
+        turns = architecture in TURNS_NEIGHBOURS
+        array = (reordered(theirs, weight, config) if turns else weight).numpy()
+        exact = array.ndim == 1 or theirs.endswith(ROUTER)
+        as_type = gguf.GGMLQuantizationType.F32 if exact else kind
         block, _ = gguf.GGML_QUANT_SIZES[as_type]
         if array.shape[-1] % block:
             as_type = gguf.GGMLQuantizationType.F16
@@ -119,9 +126,36 @@ def write_gguf(
     return kept
 
 
+TURNS_NEIGHBOURS = ("llama", "smollm3")
+"""Where llama.cpp's rotary positions turn neighbouring channels (its LLAMA_ROPE_TYPE_NORM)."""
+
+
+def refuse_unknown_to_llama_cpp(config: ModelConfig) -> None:
+    """Raises UserError when llama.cpp has constants in the place of what the network is made of."""
+    layers = range(config.num_hidden_layers)
+    said = ""
+    if config.no_rope_layer_interval not in (0, 4):
+        said = "no_rope_layer_interval is 4"
+    elif config.num_experts and not config.norm_topk_prob:
+        said = "norm_topk_prob is true"
+    elif config.num_experts and not all(map(config.has_experts, layers)):
+        said = "every block has experts"
+    if said:
+        raise UserError(
+            f"llama.cpp takes it that {said}, which is not so here: no file was written"
+        )
+
+
+def context_of(config: ModelConfig) -> int:
+    """The longest context in llama.cpp, which has no sliding window for this network: up to its
+    width the two are the same."""
+    context = config.max_position_embeddings
+    return min(context, config.sliding_window or context)
+
+
 def add_shape(writer: Any, config: ModelConfig) -> None:
     """Writes what config.json says."""
-    writer.add_context_length(config.max_position_embeddings)
+    writer.add_context_length(context_of(config))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
@@ -132,6 +166,13 @@ def add_shape(writer: Any, config: ModelConfig) -> None:
     writer.add_rope_dimension_count(config.head_size)
     add_rope_scaling(writer, config)
     writer.add_vocab_size(config.vocab_size)
+    if config.head_dim:
+        writer.add_key_length(config.head_size)
+        writer.add_value_length(config.head_size)
+    if config.num_experts:
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(config.expert_size)
 
 
 def add_rope_scaling(writer: Any, config: ModelConfig) -> None:

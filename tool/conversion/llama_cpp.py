@@ -22,6 +22,7 @@ from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
 from model.directory.pretrained import is_chat_model, load_pretrained
 from tool.benchmarks.measuring import Failure, run_apart
+from tool.conversion.gguf_export import context_of
 from tool.conversion.hf_proof import ProofFailed, make_prompts
 
 HARD_TEXTS = (
@@ -153,7 +154,7 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
     """
     model, tokenizer = load_pretrained(model_dir)
     is_chat = is_chat_model(model_dir)
-    context = model.config.max_position_embeddings
+    context = context_of(model.config)
     prompts = make_prompts(tokenizer, is_chat, context)
     try:
         ids, answers = run_apart(ask_llama_cpp, path, HARD_TEXTS, prompts, context)
@@ -163,7 +164,7 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
         if found != tokenizer.encode(hard):
             raise ProofFailed(f"llama.cpp splits {hard!r} into {found}: not as the tokenizer does")
     stops = tokenizer.end_ids(is_chat)
-    greedy = SamplingConfig(temperature=0.0, max_tokens=ANSWER_TOKENS)
+    greedy = SamplingConfig(temperature=0.0, max_tokens=min(ANSWER_TOKENS, context // 2))
     ours = [made.ids for made in generate_batch(model, prompts, greedy, stops)]
     equal = sum(common_prefix(a, b) for a, b in zip(ours, answers, strict=True))
     total = sum(map(len, ours))
@@ -178,4 +179,4 @@ def ask_llama_cpp(
     """The ids of texts and the greedy answers to prompts, by llama.cpp."""
     llama = LlamaCpp(path, torch.get_num_threads(), context, exact=True)
     ids = [llama.tokenize(text) for text in texts]
-    return ids, [llama.greedy(prompt, ANSWER_TOKENS) for prompt in prompts]
+    return ids, [llama.greedy(prompt, min(ANSWER_TOKENS, context // 2)) for prompt in prompts]

@@ -29,9 +29,11 @@ def announcement(stage: Stage, world: World, step: int, total: int, seconds: flo
     """What will happen: size, data, steps, memory, time; and where a run that continues stands,
     after so many seconds of training."""
     model, vocab_size = stage.model, stage.model.config.vocab_size
+    count, active = model.num_parameters(), model.active_parameters()
+    of_each = f", {active / 1e6:.2f}M of them for a token" if active < count else ""
     processes = f", {world.size} processes ({world.parallel})" if world.size > 1 else ""
     lines = [
-        f"{stage.name}: {model.num_parameters() / 1e6:.2f}M parameters, vocabulary {vocab_size}, "
+        f"{stage.name}: {count / 1e6:.2f}M parameters{of_each}, vocabulary {vocab_size}, "
         f"on {describe_machine(world.device)}{processes}",
         f"  data: {data_sentence(stage)}",
         f"  plan: {plan_sentence(stage, world, step, total, seconds)}",
@@ -133,7 +135,13 @@ def estimated_bytes(
     numbers = num_parameters + state * trained
     shared = world_size if training.parallel == "fsdp" else 1
     float_bytes = 2.4 if training.dtype in ("bfloat16", "float16") else 4.0  # some stay float32
-    activation = 10 * config.hidden_size + 4 * config.intermediate_size  # a token's, in one layer
+    heads = config.num_attention_heads * config.head_size
+    # A token's, in one layer; an expert's rows are copies, in and out.
+    activation = 10 * config.hidden_size + 4 * (heads - config.hidden_size)
+    activation += 4 * config.intermediate_size
+    if config.num_experts:
+        sizes = 4 * config.expert_size + 3 * config.hidden_size
+        activation += max(0, config.num_experts_per_tok * sizes - 4 * config.intermediate_size)
     # A CPU keeps the weights of attention, a little more than half of them with causal blocks.
     activation += round(0.6 * config.num_attention_heads * training.max_length)
     layers, kept = config.num_hidden_layers, 0
@@ -145,14 +153,20 @@ def estimated_bytes(
 
 
 def flops_per_token(config: ModelConfig, max_length: int) -> int:
-    """Floating-point operations to train on one token: 6 for each weight of a matrix product
-    (forward 2, backward 4; arXiv 2001.08361) and 6 * layers * hidden * length for attention's two
-    products over the half of the row that a position sees on average."""
-    kv_size = config.num_key_value_heads * config.head_size
-    per_layer = 2 * config.hidden_size * (config.hidden_size + kv_size)
-    per_layer += 3 * config.hidden_size * config.intermediate_size
-    weights = config.num_hidden_layers * per_layer + config.hidden_size * config.vocab_size
-    return 6 * weights + 6 * config.num_hidden_layers * config.hidden_size * max_length
+    """Floating-point operations to train on one token: 6 for each weight of a matrix product that
+    it takes part in (forward 2, backward 4; arXiv 2001.08361), of the experts those that it
+    chooses, and 12 * layers * width of the heads for each position that attention's two products
+    see, which is half of the row on average, less with a sliding window."""
+    layers, hidden = config.num_hidden_layers, config.hidden_size
+    heads = config.num_attention_heads * config.head_size
+    sparse = sum(config.has_experts(layer) for layer in range(layers))
+    weights = layers * 2 * hidden * (heads + config.num_key_value_heads * config.head_size)
+    weights += (layers - sparse) * 3 * hidden * config.intermediate_size
+    chosen = 3 * config.num_experts_per_tok * config.expert_size
+    weights += sparse * hidden * (chosen + config.num_experts) + hidden * config.vocab_size
+    window = min(max_length, config.sliding_window or max_length)
+    seen = window - window * window // (2 * max_length)
+    return 6 * weights + 12 * layers * heads * seen
 
 
 def duration(seconds: float) -> str:

@@ -16,12 +16,16 @@ from inference.engine.cache import Work
 from inference.engine.native import NativeForward, quantize_model, quantize_rows
 from model.kv_cache import KVCache
 from model.transformer import Etude
+from tests.model.families import SHAPES as FAMILIES
 
 SHAPES = {
     "grouped": ModelConfig(320, 64, 160, 2, 8, 2, 80),
     "all heads": ModelConfig(333, 48, 100, 3, 4, 4, 80),
     "one kv head, odd sizes": ModelConfig(37, 36, 50, 2, 6, 1, 80),
     "untied": ModelConfig(321, 64, 172, 2, 4, 2, 80, tie_word_embeddings=False),
+    **{f"{family} 0": shapes[0] for family, shapes in FAMILIES.items() if family != "llama"},
+    "qwen3_moe 1": FAMILIES["qwen3_moe"][1],
+    "qwen3_moe 3": FAMILIES["qwen3_moe"][3],
 }
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -32,7 +36,7 @@ def make(config: ModelConfig) -> Etude:
     model.initialize(torch.Generator().manual_seed(1))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(4) if parameter.dim() == 2 else parameter.uniform_(0.5, 1.5)
+            parameter.mul_(4) if parameter.dim() >= 2 else parameter.uniform_(0.5, 1.5)
     return model.eval()
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from model.directory.storage import MANIFEST
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tests.conftest import TEXTS
+from tests.model.families import SHAPES, make
 from tool.conversion.gguf_export import convert_gguf, gguf_path, write_modelfile
 from tool.conversion.gguf_import import import_gguf
 from tool.conversion.hf import convert, import_llama
@@ -76,6 +78,43 @@ def test_llama_cpp_reads_the_same_ids_and_answers_the_same(
     proof = prove_gguf(path, directory, exact=True)
     assert proof.tokens_equal == proof.tokens > 200
     assert proof.texts == 12
+
+
+OF_FAMILIES = [(name, n) for name, shapes in SHAPES.items() for n in range(len(shapes))]
+UNKNOWN = {
+    ("qwen3_moe", 1): "norm_topk_prob is true",
+    ("qwen3_moe", 3): "every block has experts",
+    ("qwen3_moe", 4): "every block has experts",
+    ("smollm3", 1): "no_rope_layer_interval is 4",
+    ("smollm3", 2): "no_rope_layer_interval is 4",
+    ("smollm3", 3): "no_rope_layer_interval is 4",
+}
+"""Shapes in whose place llama.cpp would run others."""
+
+
+@needs_llama_cpp
+@pytest.mark.parametrize(
+    "shape", [pytest.param(s, marks=[pytest.mark.full] * (s[1] > 0)) for s in OF_FAMILIES]
+)
+def test_llama_cpp_answers_the_same_for_every_family(
+    tmp_path: Path, tokenizer: EtudeTokenizer, shape: tuple[str, int]
+) -> None:
+    family, number = shape
+    directory = tmp_path / "m"
+    directory.mkdir()
+    config = replace(SHAPES[family][number], max_position_embeddings=256)
+    save_pretrained(directory, make(config), tokenizer, {}, is_chat=True)
+    if shape in UNKNOWN:
+        with pytest.raises(UserError, match=UNKNOWN[shape]):
+            convert_gguf(ConvertGgufConfig(directory, dtype="f32"))
+        assert not (tmp_path / "m.gguf").exists()
+        return
+    path, _ = convert_gguf(ConvertGgufConfig(directory, dtype="f32"))
+    proof = prove_gguf(path, directory, exact=True)
+    assert proof.tokens_equal == proof.tokens > 0
+    if number:
+        convert_gguf(ConvertGgufConfig(directory, dtype="q8_0", output=tmp_path / "q8.gguf"))
+        prove_gguf(tmp_path / "q8.gguf", directory, exact=False)
 
 
 @pytest.mark.full
