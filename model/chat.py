@@ -10,28 +10,15 @@ is not: `merge_turns` makes of it what the model has learned to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from config import TrainOnName, UserError
-from model.chat_renderer import renderer_of
+from model.chat_renderer import Rendered, renderer_of
+from model.conversation import Conversation, Message, Tool, arguments_of, as_conversation
 from model.tokenizer import EtudeTokenizer
 
-ROLES = ("system", "user", "assistant")
-
-
-class MessageOptions(TypedDict, total=False):
-    """What a turn may have."""
-
-    weight: int
-    """0: an assistant's turn that is not trained; 1, or left out: one that is."""
-
-
-class Message(MessageOptions):
-    """One turn of a conversation."""
-
-    role: str
-    content: str
+ROLES = ("system", "user", "assistant", "tool")
 
 
 def check_messages(messages: object) -> str | None:
@@ -41,36 +28,99 @@ def check_messages(messages: object) -> str | None:
 
 def message_problems(messages: object) -> Iterator[str]:
     """Everything that is wrong with a conversation: a system turn may come first, then user and
-    assistant alternate."""
+    assistant alternate; where an assistant calls tools, their results come before it goes on."""
     if not isinstance(messages, list) or not messages:
         yield "a conversation must be a non-empty list of messages"
         return
-    expected = "user"
+    expected: tuple[str, ...] = ("user",)
     for position, message in enumerate(messages):
         where = f"message {position + 1}"
         if not isinstance(message, dict):
             yield f"{where} must be an object with role and content, not {type(message).__name__}"
             continue
-        role, content = message.get("role"), message.get("content")
+        role = message.get("role")
         if role not in ROLES:
-            yield f"{where} has the role {role!r:.40}: use system, user or assistant"
+            yield f"{where} has the role {role!r:.40}: use {', '.join(ROLES[:-1])} or {ROLES[-1]}"
             continue
-        if not isinstance(content, str):
-            yield f"{where} needs a content that is text, not {type(content).__name__}"
-        elif not content.strip():
-            yield f"{where} has an empty content"
-        weight = message.get("weight")
-        if weight not in (None, 0, 1):
-            yield f"{where} has the weight {weight!r:.40}: use 0 (not trained) or 1"
-        elif weight and role != "assistant":
-            yield f"{where} has the weight 1, but only the assistant's turns can be trained"
+        yield from (f"{where} {problem}" for problem in turn_problems(message))
         if role == "system" and position == 0:
             continue
-        if role != expected:
-            yield (
-                f"{where} has the role {role}, but {expected} is due: user and assistant alternate"
-            )
-        expected = "assistant" if role == "user" else "user"
+        if role not in expected:
+            order = "user and assistant alternate"
+            if "tool" in (role, *expected):
+                order = "calls of tools are followed by their results"
+            yield f"{where} has the role {role}, but {' or '.join(expected)} is due: {order}"
+        expected = NEXT["call" if message.get("tool_calls") else role]
+
+
+NEXT: dict[str, tuple[str, ...]] = {
+    "user": ("assistant",),
+    "system": ("user",),
+    "assistant": ("user",),
+    "call": ("tool",),
+    "tool": ("assistant", "tool"),
+}
+"""The roles that may follow a turn; call: that of an assistant who calls tools."""
+
+
+def turn_problems(message: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a message by itself, as the end of a sentence about it."""
+    role, content = message["role"], message.get("content")
+    calls, thoughts = message.get("tool_calls"), message.get("reasoning_content")
+    if content is None and calls and role == "assistant":
+        pass
+    elif not isinstance(content, str):
+        yield f"needs a content that is text, not {type(content).__name__}"
+    elif not content.strip() and not calls and role != "tool":
+        yield "has an empty content"
+    weight = message.get("weight")
+    if weight not in (None, 0, 1):
+        yield f"has the weight {weight!r:.40}: use 0 (not trained) or 1"
+    elif weight and role != "assistant":
+        yield "has the weight 1, but only the assistant's turns can be trained"
+    for key in ("tool_calls", "reasoning_content"):
+        if message.get(key) and role != "assistant":
+            yield f"has {key}, which only the assistant's turns can have"
+    if not isinstance(thoughts, str | None):
+        yield f"needs a reasoning_content that is text, not {type(thoughts).__name__}"
+    yield from call_problems(calls)
+    for key in ("tool_call_id", "name"):
+        if not isinstance(message.get(key), str | None):
+            yield f"needs a {key} that is text"
+
+
+def call_problems(calls: object) -> Iterator[str]:
+    """What is wrong with an assistant's calls of tools, as the end of a sentence about it."""
+    if not isinstance(calls, list | None):
+        yield "needs tool_calls that are a list"
+        return
+    for call in calls or []:
+        found = call.get("function") if isinstance(call, dict) else None
+        function = found if isinstance(found, dict) else {}
+        name = function.get("name")
+        if not (name and isinstance(name, str) and isinstance(call.get("id"), str | None)):
+            yield f"has a call that is not {CALL_EXAMPLE}"
+            continue
+        try:
+            arguments_of(function)
+        except UserError as error:
+            yield f"calls {name!r:.40}, but {error}"
+
+
+CALL_EXAMPLE = '{"type": "function", "function": {"name": "...", "arguments": {...}}}'
+TOOL_EXAMPLE = '{"type": "function", "function": {"name": "...", "parameters": {...}}}'
+
+
+def tool_problems(tools: object) -> Iterator[str]:
+    """Everything that is wrong with the tools of a conversation."""
+    if not isinstance(tools, list):
+        yield f"tools must be a list of {TOOL_EXAMPLE}, not {type(tools).__name__}"
+        return
+    for number, tool in enumerate(tools, 1):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(name, str) or not name:
+            yield f"tool {number} must be {TOOL_EXAMPLE}"
 
 
 def trained_turns(messages: Sequence[Message], train_on: TrainOnName = "all") -> list[bool]:
@@ -84,55 +134,86 @@ def trained_turns(messages: Sequence[Message], train_on: TrainOnName = "all") ->
 
 
 class Rendering(NamedTuple):
-    """A conversation as it is trained."""
+    """A conversation, or a beginning of it, as it is trained."""
 
     ids: list[int]
     mask: list[bool]
     """Where a token is trained."""
     answers: str
-    """The contents that are trained, as they are rendered."""
+    """What is trained, without control tokens."""
+    owners: list[int]
+    """The message that each token belongs to, from 0; TEMPLATE: to none."""
 
 
 def render_batch(
     tokenizer: EtudeTokenizer,
-    conversations: Sequence[Sequence[Message]],
+    conversations: Sequence[Conversation | Sequence[Message]],
     train_on: TrainOnName = "all",
-) -> list[Rendering]:
-    """Conversations as ids, with the masks of their trained tokens: of `trained_turns` the content
-    and the token that ends it.
+) -> list[list[Rendering]]:
+    """Conversations as ids, with the masks of their trained tokens: of `trained_turns` all that is
+    generated, thoughts and calls of tools included, and the token that ends it.
+
+    Each comes whole or, where the chat template changes earlier answers when later turns come, up
+    to each of these too.
 
     Raises:
         UserError: a conversation is malformed; UnfitConversation: the model's chat template refuses
             one, or nothing can be trained with it.
     """
-    for messages in conversations:
-        if problem := check_messages(list(messages)):
-            raise UserError(problem)
+    refuse_malformed(conversations)
     return frame_batch(tokenizer, conversations, train_on)
+
+
+def refuse_malformed(conversations: Sequence[Conversation | Sequence[Message]]) -> None:
+    """Raises UserError for a conversation that is malformed."""
+    for conversation in map(as_conversation, conversations):
+        if problem := check_messages(list(conversation.messages)):
+            raise UserError(problem)
 
 
 def frame_batch(
     tokenizer: EtudeTokenizer,
-    conversations: Sequence[Sequence[Message]],
+    conversations: Sequence[Conversation | Sequence[Message]],
     train_on: TrainOnName = "all",
-) -> list[Rendering]:
+) -> list[list[Rendering]]:
     """The same as `render_batch`, whatever the order of the roles."""
-    results = []
-    rendered = renderer_of(tokenizer).render_batch(conversations)
-    for found, messages in zip(rendered, conversations, strict=True):
-        trained = trained_turns(messages, train_on)
-        mask = [owner >= 0 and trained[owner] for owner in found.owners]
-        answers = "".join(text for text, on in zip(found.contents, trained, strict=True) if on)
-        results.append(Rendering(found.ids, mask, answers))
-    return results
+    every = rendered_samples(tokenizer, conversations, train_on)
+    return [
+        [sample for sample in samples if True in sample.mask] or samples[:1] for samples in every
+    ]
+
+
+def rendered_samples(
+    tokenizer: EtudeTokenizer,
+    conversations: Sequence[Conversation | Sequence[Message]],
+    train_on: TrainOnName,
+) -> list[list[Rendering]]:
+    """Of each conversation the whole, also where nothing is trained in it, and more samples."""
+    given = [as_conversation(conversation) for conversation in conversations]
+    trained = [trained_turns(conversation.messages, train_on) for conversation in given]
+    return [
+        [rendering_of(rendered) for rendered in samples]
+        for samples in renderer_of(tokenizer).render_batch(given, trained)
+    ]
+
+
+def rendering_of(rendered: Rendered) -> Rendering:
+    """A rendered sample with its mask."""
+    draft = rendered.draft
+    mask = [owner in draft.answers for owner in rendered.owners]
+    return Rendering(rendered.ids, mask, draft.text, rendered.owners)
 
 
 def render(
-    tokenizer: EtudeTokenizer, messages: Sequence[Message], train_on: TrainOnName = "all"
+    tokenizer: EtudeTokenizer,
+    conversation: Conversation | Sequence[Message],
+    train_on: TrainOnName = "all",
 ) -> tuple[list[int], list[bool]]:
-    """Ids of one conversation and the mask of its trained tokens; see `render_batch`."""
-    ids, mask, _ = render_batch(tokenizer, [messages], train_on)[0]
-    return ids, mask
+    """Ids of one whole conversation and the mask of what is trained in it: not an answer that
+    later turns have changed; see `render_batch`."""
+    refuse_malformed([conversation])
+    sample = rendered_samples(tokenizer, [conversation], train_on)[0][0]
+    return sample.ids, sample.mask
 
 
 def merge_turns(messages: Sequence[Message]) -> list[Message]:
@@ -140,25 +221,39 @@ def merge_turns(messages: Sequence[Message]) -> list[Message]:
 
     Empty messages are left out; neighbours of one role become one turn, with an empty line between
     them, as on the web page. System messages at the beginning are the system turn; one that comes
-    later is read at its place, as a part of the user's turn.
+    later is read at its place, as a part of the user's turn. Calls of tools and their results stay
+    as they are.
     """
     turns: list[Message] = []
-    for message in messages:
-        role, content = message["role"], message["content"]
-        if not content.strip():
+    for given in messages:
+        role, content = given["role"], given.get("content") or ""
+        more = role == "tool" or any(given.get(k) for k in ("tool_calls", "reasoning_content"))
+        if not content.strip() and not more:
             continue
         if role == "system" and any(turn["role"] != "system" for turn in turns):
             role = "user"
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += f"\n\n{content}"
+        alone = more or not turns or turns[-1]["role"] != role or "tool_calls" in turns[-1]
+        if alone:
+            turns.append({**given, "role": role, "content": content})
         else:
-            turns.append({"role": role, "content": content})
+            turns[-1]["content"] += f"\n\n{content}"
     return turns
 
 
-def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:
+def render_prompt(
+    tokenizer: EtudeTokenizer,
+    messages: Sequence[Message],
+    tools: Sequence[Tool] = (),
+    options: Mapping[str, Any] = {},  # never changed
+) -> list[int]:
     """Ids of a conversation, merged by `merge_turns`, up to where the answer begins; where the last
     turn is the assistant's, that turn is what the answer continues.
+
+    Args:
+        tokenizer: with its chat template.
+        messages: the conversation.
+        tools: what may be called.
+        options: other variables of the template, such as enable_thinking.
 
     Raises:
         UserError: there is no text in it, or the model's chat template refuses it.
@@ -166,7 +261,8 @@ def render_prompt(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> lis
     turns = merge_turns(messages)
     if not turns:
         raise UserError("there is nothing to answer: no message has a text")
-    return renderer_of(tokenizer).prompt_ids(turns)
+    conversation = Conversation(turns, tools, tuple(options.items()))
+    return renderer_of(tokenizer).prompt_ids(conversation)
 
 
 def fit_turns(

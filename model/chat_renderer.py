@@ -1,12 +1,16 @@
 """Token ids of conversations by the chat template of the model, which no content can forge, and
 whose each token is: the template's, or a message's.
 
-A conversation is rendered twice: with its contents, and with a place holder (a number between
+A conversation is rendered twice: with its texts, and with a place holder (a number between
 private-use characters) for each. The second shows which control tokens are the template's own and
-where the contents stand; the first, whether they stand there as they are or trimmed. The text is
-cut at the template's own control tokens. What lies between two of them, contents included, is
+where the texts stand; the first, whether they stand there as they are, trimmed or escaped. The text
+is cut at the template's own control tokens. What lies between two of them, contents included, is
 encoded in one piece with all control tokens switched off, because a token may span the border of a
 content: so the ids are those of transformers wherever no content spells a control token.
+
+Some templates change earlier turns when later ones come (Qwen3 drops earlier thoughts). An answer
+that would not stand in the whole conversation as the model has to generate it is trained in a
+sample of its own, which ends with it.
 
 A template that looks into contents (splits or escapes them) cannot be trained with. It can still
 make prompts: what could be a piece of a control token is hidden from it and put back afterwards.
@@ -15,34 +19,38 @@ make prompts: what could be a piece of a control token is hidden from it and put
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby, pairwise, zip_longest
-from typing import NamedTuple
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
 
 from config import UserError
+from model.conversation import (
+    HOLDER,
+    TEMPLATE,
+    Conversation,
+    Leaf,
+    Outline,
+    outline_of,
+    with_texts,
+)
 from model.tokenizer import EtudeTokenizer
 
-TEMPLATE = -1
-"""The owner of what a template writes by itself."""
-HOLDER = "\ue000"
-"""Encloses the number of a place holder."""
-
-Turn = Mapping[str, object]
-"""A message with role and content."""
+HOLDERS = re.compile(f"{HOLDER}(\\d+){HOLDER}")
+PLAIN_KEYS = {"role", "content", "weight"}
 
 
 class Piece(NamedTuple):
     """A part of a rendering."""
 
     text: str
-    """What the template writes; empty where a content stands."""
+    """What the template writes; empty where a text of the conversation stands."""
     owner: int
     """The message it belongs to, from 0: its content and, of an answer, all that is generated (up
     to the token that ends it); else TEMPLATE."""
     content: int | None = None
-    """The number of the content that stands here."""
+    """Which of the texts stands here, by their order in the rendering."""
     control: int | None = None
     """The id, when it is a control token."""
 
@@ -72,16 +80,39 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What a template writes around the contents of messages that have certain roles."""
+    """What a template writes around the texts of a conversation."""
 
     pieces: list[Piece]
     stretches: list[Stretch]
     literals: list[str]
-    """The text before the first content, between two, and behind the last."""
-    contents: list[int]
-    """The messages whose contents stand between these."""
+    """What it writes before the first text, between two, and behind the last."""
+    leaves: list[int]
+    """The numbers of the texts between these."""
+    faithful: frozenset[int]
+    """The answers that stand here as they are generated."""
     problem: str | None
     """Why nothing can be trained with such a conversation."""
+
+
+class Draft(NamedTuple):
+    """A conversation, or a beginning of it, of which all is known but the tokens of its texts."""
+
+    stretches: Sequence[Stretch]
+    contents: list[str]
+    """The texts as they are rendered, in their order there."""
+    answers: frozenset[int] = frozenset()
+    """The messages that are trained in it."""
+
+    @property
+    def text(self) -> str:
+        """What is trained, without control tokens."""
+        return "".join(
+            piece.text if piece.content is None else self.contents[piece.content]
+            for stretch in self.stretches
+            for owner, run in stretch.parts
+            if owner in self.answers
+            for piece in run
+        )
 
 
 class Rendered(NamedTuple):
@@ -90,8 +121,7 @@ class Rendered(NamedTuple):
     ids: list[int]
     owners: list[int]
     """The owner of each token, as of a piece."""
-    contents: list[str]
-    """Of each message, as it is rendered."""
+    draft: Draft
 
 
 class UnfitConversation(UserError):
@@ -114,27 +144,49 @@ class ChatRenderer:
 
     def __init__(self, tokenizer: EtudeTokenizer) -> None:
         self.tokenizer, self.format = tokenizer, tokenizer.chat_format
-        self.skeletons: dict[tuple[tuple[str, ...], bool], Skeleton] = {}
+        self.skeletons: dict[tuple[object, ...], Skeleton] = {}
 
-    def render_batch(self, conversations: Sequence[Sequence[Turn]]) -> list[Rendered]:
-        """Conversations as they are trained.
+    def render_batch(
+        self, conversations: Sequence[Conversation], trained: Sequence[Sequence[bool]]
+    ) -> list[list[Rendered]]:
+        """Conversations as they are trained: each first whole and, for answers that do not stand
+        in it as they are generated, up to these.
+
+        Args:
+            conversations: well-formed ones.
+            trained: of each, which messages are trained.
 
         Raises:
             UnfitConversation: see there.
         """
-        every = []
-        for number, messages in enumerate(conversations):
+        drafts: list[list[Draft]] = []
+        for number, conversation in enumerate(conversations):
             try:
-                every.append(self.trainable(messages))
+                drafts.append(self.drafts(conversation, trained[number]))
             except UserError as error:
                 raise UnfitConversation(str(error), number) from error
-        return self.encode(every)
+        rendered = iter(self.encode([draft for some in drafts for draft in some]))
+        return [[next(rendered) for _ in some] for some in drafts]
 
-    def trainable(self, messages: Sequence[Turn]) -> tuple[list[Stretch], list[str]]:
-        """The stretches of a conversation, and its contents as they are rendered; UserError when it
-        cannot be known which tokens are the answers."""
-        skeleton = self.skeleton(messages, add_generation_prompt=False)
-        contents = self.aligned(messages, skeleton, add_generation_prompt=False)
+    def drafts(self, conversation: Conversation, trained: Sequence[bool]) -> list[Draft]:
+        """The samples of a conversation; UserError when it cannot be known which tokens are the
+        answers."""
+        found: list[Draft] = []
+        wanted, end = {number for number, on in enumerate(trained) if on}, len(trained)
+        while wanted or not found:
+            part = conversation._replace(messages=conversation.messages[:end])
+            skeleton, contents = self.trainable(part)
+            answers = skeleton.faithful & wanted
+            found.append(Draft(skeleton.stretches, contents, answers))
+            wanted -= answers
+            end = max(wanted, default=0) + 1
+        return found
+
+    def trainable(self, conversation: Conversation) -> tuple[Skeleton, list[str]]:
+        """The skeleton of a conversation, and its texts as they are rendered; UserError when they
+        do not stand in it."""
+        skeleton = self.skeleton(conversation, add_generation_prompt=False)
+        contents = self.aligned(conversation, skeleton, add_generation_prompt=False)
         problem = skeleton.problem
         if contents is None:
             problem = "changes what is said here (it looks into contents, or escapes them)"
@@ -144,133 +196,143 @@ class ChatRenderer:
                 "conversation; to train with Etude's own ChatML, bring the model in without its "
                 "template"
             )
-        return skeleton.stretches, contents
+        return skeleton, contents
 
-    def prompt_ids(self, messages: Sequence[Turn]) -> list[int]:
+    def prompt_ids(self, conversation: Conversation) -> list[int]:
         """Ids of a conversation up to where an answer begins or, where the last message is the
         assistant's, up to where that goes on.
 
         Raises:
             UserError: the template refuses the conversation.
         """
-        continued = messages[-1]["role"] == "assistant"
-        skeleton = self.skeleton(messages, not continued)
-        pieces, contents = skeleton.pieces, self.aligned(messages, skeleton, not continued)
+        last = conversation.messages[-1]
+        continued = last["role"] == "assistant"
+        if continued and last.get("tool_calls"):
+            raise UserError("the last message calls tools: their results must follow")
+        skeleton = self.skeleton(conversation, not continued)
+        pieces, leaves = skeleton.pieces, skeleton.leaves
+        contents = self.aligned(conversation, skeleton, not continued)
         if contents is None:
-            pieces, contents = self.disguised(messages, not continued)
+            pieces, leaves, contents = self.disguised(conversation, not continued)
         if continued:
-            last = [piece.content == len(contents) - 1 for piece in pieces]
-            if True not in last:
+            final = max(leaves, default=0)
+            ends = [p.content is not None and leaves[p.content] == final for p in pieces]
+            if True not in ends:
                 raise UserError("the model's chat template does not show the turn to be continued")
-            pieces = pieces[: len(last) - last[::-1].index(True)]
-        return self.encode([(self.stretches(pieces), contents)])[0].ids
+            pieces = pieces[: len(ends) - ends[::-1].index(True)]
+        return self.encode([Draft(self.stretches(pieces), contents)])[0].ids
 
     def aligned(
-        self, messages: Sequence[Turn], skeleton: Skeleton, add_generation_prompt: bool
+        self, conversation: Conversation, skeleton: Skeleton, add_generation_prompt: bool
     ) -> list[str] | None:
-        """The contents as they stand in a rendering, as they are or trimmed; None when that is not
-        the skeleton, filled with them."""
-        contents = [str(message["content"]) for message in messages]
-        if self.format.is_etudes:  # it trims: the second rendering takes a third of the time
-            return [content.strip() for content in contents]
-        plain = self.format.render(messages, add_generation_prompt)
+        """The texts as they stand in a rendering; None when that is not the skeleton, filled with
+        them."""
+        messages = conversation.messages
+        if self.format.is_etudes and is_plain(conversation):
+            # It trims: the second rendering takes a third of the time.
+            return [message["content"].strip() for message in messages]
+        turns, tools = with_texts(conversation, lambda leaf: leaf.text)
+        plain = self.format.render(turns, add_generation_prompt, tools, conversation.options)
         if not plain.startswith(skeleton.literals[0]):
             return None
-        place = len(skeleton.literals[0])
-        for number, after in zip(skeleton.contents, skeleton.literals[1:], strict=True):
-            whole = contents[number]
-            forms = (whole, whole.strip(), whole.rstrip(), whole.lstrip())
+        leaves = outline_of(conversation, self.tokenizer.control_pattern).leaves
+        place, contents = len(skeleton.literals[0]), []
+        for number, after in zip(skeleton.leaves, skeleton.literals[1:], strict=True):
+            leaf = leaves[number]
+            forms = leaf.forms(leaf.owner >= 0 and messages[leaf.owner]["role"] == "assistant")
             fitting = (form for form in forms if plain.startswith(form + after, place))
             if (form := next(fitting, None)) is None:
                 return None
-            contents[number] = form
+            contents.append(form)
             place += len(form + after)
         return contents if place == len(plain) else None
 
-    def skeleton(self, messages: Sequence[Turn], add_generation_prompt: bool) -> Skeleton:
-        """The skeleton of a conversation, which depends on its roles."""
-        key = tuple(str(message["role"]) for message in messages), add_generation_prompt
-        if key not in self.skeletons:
-            text = self.with_holders(*key)
-            pieces = list(self.pieces(text, HOLDER, list(self.owned(text, key[0]))))
-            literals, contents = [""], []
-            for piece in pieces:
-                if piece.content is None:
-                    literals[-1] += piece.text
-                else:
-                    literals.append("")
-                    contents.append(piece.content)
-            problem = problem_of(pieces, key[0])
-            stretches = self.stretches(pieces)
-            self.skeletons[key] = Skeleton(pieces, stretches, literals, contents, problem)
+    def skeleton(self, conversation: Conversation, add_generation_prompt: bool) -> Skeleton:
+        """The skeleton of a conversation, which depends on its roles alone where it is plain."""
+        roles = tuple(message["role"] for message in conversation.messages)
+        key = (roles, repr(conversation.options), add_generation_prompt)
+        plain = is_plain(conversation)
+        if not (plain and key in self.skeletons):
+            found = self.new_skeleton(conversation, add_generation_prompt)
+            if not plain:
+                return found
+            self.skeletons[key] = found
         return self.skeletons[key]
 
-    def with_holders(self, roles: tuple[str, ...], add_generation_prompt: bool) -> str:
-        """A conversation of some roles as text, with place holders for contents."""
-        contents = (f"{HOLDER}{number}{HOLDER}" for number in range(len(roles)))
-        turns = [{"role": r, "content": c} for r, c in zip(roles, contents, strict=True)]
-        return self.format.render(turns, add_generation_prompt)
-
-    def owned(self, text: str, roles: tuple[str, ...]) -> Iterator[tuple[int, int, int]]:
-        """Where in a text with place holders begins and ends what belongs to a message, and its
-        number. An answer begins where the prompt for it ends (Mistral puts a space behind that,
-        Qwen3 empty thoughts) and ends with the first control token behind its content."""
-        holders = list(re.finditer(f"{HOLDER}(\\d+){HOLDER}", text))
-        for holder, following in zip_longest(holders, holders[1:]):
-            (begin, end), number = holder.span(), int(holder[1])
-            if roles[number] == "assistant":
-                prompt = self.with_holders(roles[:number], True) if number else ""
-                if prompt and text.startswith(prompt):
-                    begin = len(prompt)
-                after = following.start() if following else len(text)
-                if control := self.tokenizer.control_pattern.search(text, end, after):
-                    end = control.end()
-            yield begin, end, number
+    def new_skeleton(self, conversation: Conversation, add_generation_prompt: bool) -> Skeleton:
+        """The skeleton of a conversation."""
+        outline = outline_of(conversation, self.tokenizer.control_pattern)
+        view = View(self, outline, conversation)
+        text = view.text(len(outline.turns), add_generation_prompt)
+        pieces, leaves = self.pieces(text, HOLDER, view.owned(text, len(outline.turns)))
+        literals = [""]
+        for piece in pieces:
+            if piece.content is None:
+                literals[-1] += piece.text
+            else:
+                literals.append("")
+        faithful = frozenset() if add_generation_prompt else view.faithful(text)
+        problem = problem_of(pieces, leaves, outline, faithful)
+        return Skeleton(pieces, self.stretches(pieces), literals, leaves, faithful, problem)
 
     def pieces(
         self, text: str, mark: str, owned: Sequence[tuple[int, int, int]] = ()
-    ) -> Iterator[Piece]:
+    ) -> tuple[list[Piece], list[int]]:
         """A rendering cut at its place holders (numbers between marks), at control tokens and where
-        an owner begins."""
+        an owner begins; and the numbers."""
         control = self.tokenizer.control_pattern.pattern
         places = re.compile(f"{mark}(\\d+){mark}|{control}").finditer(text)
         found = {place.start(): place for place in places}
         ends = (place.end() for place in found.values())
         borders = {0, *found, *ends, *(begin for begin, _, _ in owned), len(text)}
+        pieces: list[Piece] = []
+        numbers: list[int] = []
         for begin, end in pairwise(sorted(borders)):
             owners = (owner for first, last, owner in owned if first <= begin < last)
             owner, place, part = next(owners, TEMPLATE), found.get(begin), text[begin:end]
             if place and place[1]:
-                yield Piece("", owner, content=int(place[1]))
+                pieces.append(Piece("", owner, content=len(numbers)))
+                numbers.append(int(place[1]))
             elif place:
-                yield Piece(part, owner, control=self.tokenizer.backend.token_to_id(part))
+                control_id = self.tokenizer.backend.token_to_id(part)
+                pieces.append(Piece(part, owner, control=control_id))
             else:
-                yield Piece(part, owner)
+                pieces.append(Piece(part, owner))
+        return pieces, numbers
 
     def disguised(
-        self, messages: Sequence[Turn], add_generation_prompt: bool
-    ) -> tuple[list[Piece], list[str]]:
-        """The pieces of a rendering, and the contents that stand in it: of the messages' contents
+        self, conversation: Conversation, add_generation_prompt: bool
+    ) -> tuple[list[Piece], list[int], list[str]]:
+        """The pieces of a rendering, and the texts that stand in it: of the messages' contents
         the template does not see the control tokens that they spell, nor the characters at their
         ends, which could complete a token with its own text."""
-        texts = [str(message["content"]) for message in messages]
-        mark = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in "".join(texts))
+        every: list[str] = []
+
+        def see(leaf: Leaf) -> str:
+            every.append(leaf.text)
+            return leaf.text
+
+        with_texts(conversation, see)
+        mark = next(c for c in map(chr, range(0xE000, 0xF8FF)) if c not in "".join(every))
         hidden: list[str] = []
 
         def hide(text: str) -> str:
             hidden.append(text)
             return f"{mark}{len(hidden) - 1}{mark}"
 
-        turns = []
-        for message, text in zip(messages, texts, strict=True):
-            core = text.strip()
-            inner = core[1:-1]
-            shown = hide(core[0])
+        def disguise(leaf: Leaf) -> str:
+            core = leaf.text.strip()
+            has_ends = bool(core) and leaf.part in ("content", "reasoning_content")
+            inner = core[1:-1] if has_ends else core
+            shown = hide(core[0]) if has_ends else ""
             shown += self.tokenizer.control_pattern.sub(lambda found: hide(found[0]), inner)
-            shown += hide(core[-1]) if core[1:] else ""
-            turns.append({"role": message["role"], "content": text.replace(core, shown)})
-        rendered = self.format.render(turns, add_generation_prompt)
-        return list(self.pieces(rendered, mark)), hidden
+            shown += hide(core[-1]) if has_ends and core[1:] else ""
+            return leaf.text.replace(core, shown) if core else leaf.text
+
+        turns, tools = with_texts(conversation, disguise)
+        rendered = self.format.render(turns, add_generation_prompt, tools, conversation.options)
+        pieces, numbers = self.pieces(rendered, mark)
+        return pieces, numbers, [hidden[number] for number in numbers]
 
     def stretches(self, pieces: Sequence[Piece]) -> list[Stretch]:
         """Control tokens, each alone, and what lies between two of them together."""
@@ -297,30 +359,28 @@ class ChatRenderer:
             return Stretch(parts, None, [parts[0][0]] * len(head), head, strips)
         return stretch
 
-    def encode(
-        self, conversations: Sequence[tuple[Sequence[Stretch], list[str]]]
-    ) -> list[Rendered]:
-        """The tokens of conversations in stretches; texts of many are encoded at once."""
+    def encode(self, drafts: Sequence[Draft]) -> list[Rendered]:
+        """The tokens of conversations; texts of many are encoded at once."""
         texts = [
-            stretch.text(contents)
-            for stretches, contents in conversations
-            for stretch in stretches
+            stretch.text(draft.contents)
+            for draft in drafts
+            for stretch in draft.stretches
             if stretch.ids is None
         ]
         encoded = iter(self.tokenizer.encode_batch(texts))
         results = []
-        for stretches, contents in conversations:
+        for draft in drafts:
             ids: list[int] = []
             owners: list[int] = []
-            for stretch in stretches:
+            for stretch in draft.stretches:
                 if stretch.ids is not None:
                     ids += stretch.ids
                     owners += stretch.owners
                 else:
                     found = next(encoded)
                     ids += found
-                    owners += self.owners_of(found, stretch, contents)
-            results.append(Rendered(ids, owners, contents))
+                    owners += self.owners_of(found, stretch, draft.contents)
+            results.append(Rendered(ids, owners, draft))
         return results
 
     def owners_of(self, ids: Sequence[int], stretch: Stretch, contents: Sequence[str]) -> list[int]:
@@ -340,13 +400,98 @@ class ChatRenderer:
         return owners + [parts[-1][0]] * (len(ids) - len(owners))
 
 
-def problem_of(pieces: Sequence[Piece], roles: Sequence[str]) -> str | None:
-    """Why nothing can be trained with conversations of a skeleton."""
-    for number, role in enumerate(roles):
-        owned = [piece for piece in pieces if piece.owner == number]
-        if sum(piece.content == number for piece in owned) != 1:
-            return f"does not show message {number + 1} once"
-        if role == "assistant" and owned[-1].control is None:
+@dataclass(frozen=True)
+class View:
+    """A conversation with place holders, as the template of a renderer shows beginnings of it."""
+
+    renderer: ChatRenderer
+    outline: Outline
+    conversation: Conversation
+
+    def text(self, count: int, add_generation_prompt: bool) -> str:
+        """Its first messages as text, with place holders."""
+        turns, tools = self.outline.turns[:count], self.outline.tools
+        options = self.conversation.options
+        return self.renderer.format.render(turns, add_generation_prompt, tools, options)
+
+    def owned(self, text: str, count: int) -> list[tuple[int, int, int]]:
+        """Where in the text of its first messages begins and ends what belongs to a message, and
+        its number."""
+        places = [(*p.span(), self.outline.leaves[int(p[1])].owner) for p in HOLDERS.finditer(text)]
+        found = []
+        for number, turn in enumerate(self.outline.turns[:count]):
+            own = [place for place in places if place[2] == number]
+            if own and turn["role"] == "assistant":
+                found.append((*self.answer_span(text, number, own, places), number))
+            else:
+                found += own
+        return found
+
+    def answer_span(
+        self, text: str, number: int, own: list[tuple[int, int, int]], places: list[Any]
+    ) -> tuple[int, int]:
+        """Where an answer begins and ends in a text. It begins where the prompt for it ends
+        (Mistral puts a space behind that, Qwen3 empty thoughts), and ends with the first token
+        behind its texts that ends a turn (or, of other templates, the first control token)."""
+        begin, last = own[0][0], own[-1][1]
+        prompt = self.text(number, add_generation_prompt=True) if number else ""
+        if prompt and text.startswith(prompt):
+            begin = len(prompt)
+        following = [place[0] for place in places if place[0] >= last]
+        tokenizer = self.renderer.tokenizer
+        limit = following[0] if following else len(text)
+        controls = list(tokenizer.control_pattern.finditer(text, last, limit))
+        ends = [found.end() for found in controls if found[0] in tokenizer.end_tokens]
+        return begin, next(iter([*ends, *(found.end() for found in controls)]), last)
+
+    def faithful(self, text: str) -> frozenset[int]:
+        """The answers that stand in its whole text as the model generates them: as they do where
+        the conversation ends with them."""
+        found = set()
+        for number, turn in enumerate(self.outline.turns):
+            if turn["role"] == "assistant" and self.stands_in(text, number):
+                found.add(number)
+        return frozenset(found)
+
+    def stands_in(self, text: str, number: int) -> bool:
+        """Whether a text begins as the conversation does that ends with an answer."""
+        if number + 1 == len(self.outline.turns):
+            return True
+        try:
+            begun = self.text(number + 1, add_generation_prompt=False)
+            spans = self.owned(begun, number + 1)
+        except UserError:  # it is named when that is a sample
+            return False
+        end = max((end for _, end, owner in spans if owner == number), default=len(begun))
+        return text.startswith(begun[:end])
+
+
+def is_plain(conversation: Conversation) -> bool:
+    """Whether a conversation has nothing but contents."""
+    return not conversation.tools and all(
+        message.keys() <= PLAIN_KEYS and bool(message["content"])
+        for message in conversation.messages
+    )
+
+
+def problem_of(
+    pieces: Sequence[Piece], leaves: Sequence[int], outline: Outline, faithful: frozenset[int]
+) -> str | None:
+    """Why nothing can be trained with conversations of a skeleton: what it does not show."""
+    shown = [(p.owner, outline.leaves[leaves[p.content]]) for p in pieces if p.content is not None]
+    for leaf in outline.leaves:
+        times = sum(owner == leaf.owner and found is leaf for owner, found in shown)
+        message = f"message {leaf.owner + 1}"
+        if leaf.part == "content" and times != 1:
+            return f"does not show {message} once"
+        if leaf.part == "reasoning_content" and leaf.owner in faithful and times != 1:
+            return f"does not show the thoughts of {message}"
+        if leaf.part == "name" and not times:
+            return (
+                "does not show tools" if leaf.owner < 0 else f"does not show the calls of {message}"
+            )
+    for number in faithful:
+        if [piece for piece in pieces if piece.owner == number][-1].control is None:
             return "ends an answer without a control token of the model's tokenizer"
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,35 +29,86 @@ IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 """Ends a turn of a conversation."""
 
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if message['role'] not in ['system', 'user', 'assistant'] -%}"
-    "{{- raise_exception('a message has another role than system, user or assistant') -}}"
-    "{%- endif -%}"
-    "{%- set content = message['content'] -%}"
-    "{%- set joined = namespace(text='') -%}"
-    "{%- if content is string -%}{%- set joined.text = content -%}"
-    "{%- elif content and content is iterable and content is not mapping -%}"
-    "{%- for part in content -%}"
-    "{%- if part is mapping and part['type'] == 'text' and part['text'] is string -%}"
-    "{%- set joined.text = joined.text + part['text'] -%}"
-    "{%- else -%}"
-    "{{- raise_exception('a part of a content is not text, and text is all this model reads') -}}"
-    "{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- else -%}{{- raise_exception('a message needs a content that is text') -}}{%- endif -%}"
-    "{{- '<|im_start|>' + message['role'] + '\\n' + (joined.text | trim) + '<|im_end|>\\n' -}}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
-)
-"""ChatML, the template of every model that Etude trains from scratch.
+CHAT_TEMPLATE = r"""
+{%- macro text_of(content) -%}
+    {%- if content is string -%}{{- content -}}
+    {%- elif content and content is iterable and content is not mapping -%}
+        {%- for part in content -%}
+            {%- if part is mapping and part['type'] == 'text' and part['text'] is string -%}
+                {{- part['text'] -}}
+            {%- else -%}
+                {{- raise_exception('a part of a content is not text, which is all it may be') -}}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- else -%}{{- raise_exception('a message needs a content that is text') -}}{%- endif -%}
+{%- endmacro -%}
+{%- set ns = namespace(question=-1) -%}
+{%- for message in messages -%}
+    {%- if message['role'] == 'user' -%}{%- set ns.question = loop.index0 -%}{%- endif -%}
+{%- endfor -%}
+{%- if tools -%}
+    {{- '<|im_start|>system\n' -}}
+    {%- if messages and messages[0]['role'] == 'system' -%}
+        {{- (text_of(messages[0]['content']) | trim) + '\n\n' -}}
+    {%- endif -%}
+    {{- '<tools>\n' -}}
+    {%- for tool in tools -%}{{- (tool | tojson) + '\n' -}}{%- endfor -%}
+    {{- '</tools><|im_end|>\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+    {%- set role = message['role'] -%}
+    {%- if role == 'assistant' -%}
+        {%- set calls = message['tool_calls'] or [] -%}
+        {%- set content = message['content'] -%}
+        {%- set said = '' if calls and not content else text_of(content) | trim -%}
+        {%- set thoughts = message['reasoning_content'] if loop.index0 > ns.question else '' -%}
+        {{- '<|im_start|>assistant\n' -}}
+        {%- generation -%}
+            {%- if thoughts -%}
+                {{- '<think>\n' + (thoughts | trim) + '\n</think>\n\n' -}}
+            {%- endif -%}
+            {{- said -}}
+            {%- for call in calls -%}
+                {{- '\n' if said or not loop.first -}}
+                {%- set made = call['function'] -%}
+                {%- if made is not mapping or not made['name'] -%}
+                    {{- raise_exception('a message calls a tool without its name') -}}
+                {%- endif -%}
+                {%- set arguments = made['arguments'] -%}
+                {{- '<tool_call>\n{"name": ' + (made['name'] | tojson) + ', "arguments": ' -}}
+                {{- arguments if arguments is string else arguments | tojson -}}
+                {{- '}\n</tool_call>' -}}
+            {%- endfor -%}
+            {{- '<|im_end|>' -}}
+        {%- endgeneration -%}
+        {{- '\n' -}}
+    {%- elif role == 'tool' -%}
+        {{- '<|im_start|>tool\n<tool_response>\n' + (text_of(message['content']) | trim) -}}
+        {{- '\n</tool_response><|im_end|>\n' -}}
+    {%- elif role not in ['system', 'user'] -%}
+        {{- raise_exception('a message has another role than system, user, assistant or tool') -}}
+    {%- elif not (tools and loop.first and role == 'system') -%}
+        {{- '<|im_start|>' + role + '\n' + (text_of(message['content']) | trim) -}}
+        {{- '<|im_end|>\n' -}}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}
+"""
+"""ChatML, the template of every model that Etude trains from scratch; calls of tools and their
+results as in the Hermes models, thoughts as in Qwen3: shown from the last question on.
 
 Text may come as a string or as OpenAI's list of text parts, which are joined; what the model cannot
-read (a picture, no content, another role) is an error."""
+read (a picture, no content, another role) is an error. The marks of generation are transformers':
+they enclose what is trained. <think>, <tool_call> and <tool_response> are text, unless a tokenizer
+has them as added tokens: no trained tokenizer changes. They cannot forge a turn, because thoughts
+and calls stand in the assistant's turn, and results in one of the role tool."""
 
-EARLIER_TEMPLATE = "855053a7cfef6cc99fc87e43faf355356003a02823909ecdb59cddd3acb1c898"
-"""sha256 of the template that Etude wrote before it read parts; models that have it get the new
-one when they are converted."""
+EARLIER_TEMPLATES = (
+    "855053a7cfef6cc99fc87e43faf355356003a02823909ecdb59cddd3acb1c898",
+    "c15aea26a40889645757b8eb803496dbd29e1f5e60dfba1bc0203e9665e44f85",
+)
+"""sha256 of the templates that Etude wrote before: without lists of parts, and without tools. Of
+plain conversations they make the same, so a model that has one gets today's."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +135,33 @@ class ChatFormat:
         """The token that the template calls by a name."""
         return dict(self.special_tokens).get(name)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        tools: Sequence[Any] | None = None,
+        options: Iterable[tuple[str, Any]] = (),
+    ) -> str:
         """The text of a conversation.
+
+        Args:
+            messages: as templates read them; see `model/conversation.py`.
+            add_generation_prompt: end with what an answer begins behind.
+            tools: what may be called.
+            options: other variables of the template, by their names.
 
         Raises:
             UserError: the template refuses the conversation, or cannot be run.
         """
         template = compiled(self.template, self.date)
-        plain = [{"role": m["role"], "content": m["content"]} for m in messages]
         try:
             return template.render(
-                messages=plain,
-                tools=None,
+                **dict(self.special_tokens),
+                **dict(options),
+                messages=messages,
+                tools=tools,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
-                **dict(self.special_tokens),
             )
         except Exception as error:  # a template is a program: whatever it raises
             raise UserError(f"the model's chat template refuses this: {error}") from error
@@ -165,7 +228,7 @@ def read_chat_format(directory: Path) -> ChatFormat:
         template = {each.get("name"): each.get("template") for each in template}.get("default")
     if (directory / "chat_template.jinja").is_file():
         template = (directory / "chat_template.jinja").read_bytes().decode("utf-8")
-    if not template or hashlib.sha256(template.encode("utf-8")).hexdigest() == EARLIER_TEMPLATE:
+    if not template or hashlib.sha256(template.encode("utf-8")).hexdigest() in EARLIER_TEMPLATES:
         template = CHAT_TEMPLATE
     named = {"bos_token": END_OF_TEXT}
     for name in ("bos_token", "eos_token", "unk_token"):

@@ -135,6 +135,14 @@ class EtudeTokenizer:
         known = None if token is None else self.backend.token_to_id(token)
         return self.end_of_text_id if known is None else known
 
+    @cached_property
+    def end_tokens(self) -> frozenset[str]:
+        """The names of the tokens that end an answer, and of that which the template calls
+        eos_token."""
+        names = (self.backend.id_to_token(token) for token in self.end_ids(is_chat=True))
+        eos = self.chat_format.special_token("eos_token")
+        return frozenset(name for name in (*names, eos) if name)
+
     def end_ids(self, is_chat: bool) -> tuple[int, ...]:
         """Ids that end what a model generates: an answer of a chat (the end of the turn, that of
         the text, and what generation_config.json names), or a text."""

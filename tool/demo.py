@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
 from config import ROOT, Seed, Settings
-from model.chat import Message
+from model.conversation import Message
 from model.directory.storage import (
     SUMMARY,
     json_writer,

@@ -20,8 +20,9 @@ from config import TrainOnName, UserError
 from data_process.records.jsonl import read_conversations
 from inference.engine.answers import make_spell
 from inference.terminal.console import padded
-from model.chat import Message, render
-from model.chat_renderer import TEMPLATE, UnfitConversation, renderer_of
+from model.chat import render_batch
+from model.chat_renderer import UnfitConversation
+from model.conversation import TEMPLATE, Message
 from model.tokenizer import EtudeTokenizer
 from terminal import has_colours, output_is_the_result
 from tool.settings import ShowMaskConfig
@@ -134,10 +135,10 @@ def conversation_lines(
     tokenizer: EtudeTokenizer, messages: Sequence[Message], train_on: TrainOnName = "all"
 ) -> list[Line]:
     """A conversation as training renders it: position, id, + where trained, role, text."""
-    ids, mask = render(tokenizer, messages, train_on)
-    owners = renderer_of(tokenizer).render_batch([messages])[0].owners
+    sample = render_batch(tokenizer, [messages], train_on)[0][0]
     texts, lines = token_texts(tokenizer), []
-    for position, (token, trained, owner) in enumerate(zip(ids, mask, owners, strict=True)):
+    found = zip(sample.ids, sample.mask, sample.owners, strict=True)
+    for position, (token, trained, owner) in enumerate(found):
         role = "template" if owner == TEMPLATE else messages[owner]["role"]
         mark = "+" if trained else "-"
         text = f"{position:>6} {token:>7}  {mark}  {role:<9}  {texts[token]}"

@@ -35,7 +35,7 @@ from data_process.records.opening import BOM, is_pipe, look_into, opened, shown
 from data_process.records.recognition import advice
 from data_process.records.sources import NO_RECORD, PIECE_BYTES, lines_of
 from data_process.running.step import Part, PartOutput
-from model.chat import Message
+from model.conversation import Message
 
 LONGEST_LINE = 32 << 20
 """Bytes of a line; one that is longer would need more memory than a worker has."""

@@ -14,7 +14,8 @@ from inference.engine.answers import GenerationRequest
 from inference.engine.constraint import Grammar, json_grammar
 from inference.engine.loading import LoadedModel
 from inference.engine.sampler import with_seed
-from model.chat import Message, render_prompt
+from model.chat import render_prompt
+from model.conversation import Message
 
 COMPLETION_TOKENS = 16
 """Tokens of a continuation where the request does not say: OpenAI's number."""

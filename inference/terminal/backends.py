@@ -16,7 +16,8 @@ from config import SamplingConfig, TransformersSampling
 from inference.engine.answers import CutBy, FinishReason, GenerationRequest, GenerationResult, Token
 from inference.engine.loading import LoadedModel, load_model, require_model
 from inference.settings import ChatConfig, TransformersChatConfig
-from model.chat import Message, render_prompt
+from model.chat import render_prompt
+from model.conversation import Message
 from model.device import pick_device
 
 OnText = Callable[[str], None]

@@ -15,7 +15,8 @@ from inference.engine.answers import GenerationResult
 from inference.settings import TransformersChatConfig
 from inference.terminal.backends import Backend, OnText
 from inference.terminal.console import readable
-from model.chat import Message, check_messages, fit_turns
+from model.chat import check_messages, fit_turns
+from model.conversation import Message
 
 
 class ChatSession:

@@ -48,33 +48,79 @@ def chatml(default: str) -> str:
 
 
 LLAMA3 = """{{- bos_token }}
+{%- set tools = tools if tools is not none else [] %}
 {%- if messages[0]['role'] == 'system' %}
-    {%- set system_message = messages[0]['content']|trim %}
+    {%- set system = messages[0]['content']|trim %}
     {%- set messages = messages[1:] %}
 {%- else %}
-    {%- set system_message = "" %}
+    {%- set system = "" %}
 {%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\n" }}
-{{- "Today Date: " + strftime_now("%d %b %Y") + "\\n\\n" + system_message + "<|eot_id|>" }}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{%- if tools %}{{- "Environment: ipython\\n" }}{%- endif %}
+{{- "Cutting Knowledge Date: December 2023\\n" }}
+{{- "Today Date: " + strftime_now("%d %b %Y") + "\\n\\n" + system + "<|eot_id|>" }}
+{%- if tools %}
+    {%- set first = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+    {{- '<|start_header_id|>user<|end_header_id|>\\n\\nThese functions may be called:\\n\\n' }}
+    {%- for t in tools %}{{- t | tojson(indent=4) }}{{- "\\n\\n" }}{%- endfor %}
+    {{- first + "<|eot_id|>" }}
+{%- endif %}
 {%- for message in messages %}
-    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
-    {{- message['content'] | trim + '<|eot_id|>' }}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+        {{- message['content'] | trim + '<|eot_id|>' }}
+    {%- elif 'tool_calls' in message %}
+        {%- if message.tool_calls|length != 1 %}
+            {{- raise_exception("This model calls one tool at a time!") }}
+        {%- endif %}
+        {%- set call = message.tool_calls[0].function %}
+        {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+        {{- '{"name": "' + call.name + '", ' }}
+        {{- '"parameters": ' }}{{- call.arguments | tojson }}{{- "}" }}{{- "<|eot_id|>" }}
+    {%- else %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}
+        {%- if message.content is mapping or message.content is iterable %}
+            {{- message.content | tojson }}
+        {%- else %}{{- message.content }}{%- endif %}
+        {{- "<|eot_id|>" }}
+    {%- endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
 {%- endif %}
 """
-MISTRAL = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
-    "{% set system = messages[0]['content'] + '\n\n' %}{% set messages = messages[1:] %}"
-    "{% else %}{% set system = '' %}{% endif %}"
-    "{% for message in messages %}"
-    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/...') }}{% endif %}"
-    "{% if message['role'] == 'user' %}"
-    "{{ '[INST] ' + (system if loop.first else '') + message['content'] + ' [/INST]' }}"
-    "{% else %}{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
-)
+MISTRAL = """{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0]['content'] %}{%- set rest = messages[1:] %}
+{%- else %}{%- set system = '' %}{%- set rest = messages %}{%- endif %}
+{%- set asked = rest | selectattr('role', 'equalto', 'user') | list %}
+{{- bos_token }}
+{%- for message in rest %}
+    {%- if message['role'] == 'user' %}
+        {%- if tools and message == asked[-1] %}
+            {{- '[AVAILABLE_TOOLS] [' }}
+            {%- for tool in tools %}{{- tool | tojson }}{{- ', ' if not loop.last }}{%- endfor %}
+            {{- '][/AVAILABLE_TOOLS]' }}
+        {%- endif %}
+        {{- '[INST] ' + (system + '\\n\\n' if loop.first and system else '') }}
+        {{- message['content'] + '[/INST]' }}
+    {%- elif message.tool_calls is defined and message.tool_calls is not none %}
+        {{- '[TOOL_CALLS] [' }}
+        {%- for call in message.tool_calls %}
+            {%- if call.id is not defined or call.id | length != 9 %}
+                {{- raise_exception("Tool call IDs should be strings of length 9!") }}
+            {%- endif %}
+            {{- '{"name": "' + call.function.name + '", "arguments": ' }}
+            {{- call.function.arguments | tojson }}{{- ', "id": "' + call.id + '"}' }}
+            {{- ', ' if not loop.last else ']' + eos_token }}
+        {%- endfor %}
+    {%- elif message['role'] == 'assistant' %}
+        {{- ' ' + message['content'] + eos_token }}
+    {%- elif message['role'] == 'tool' %}
+        {{- '[TOOL_RESULTS] {"content": ' + message.content | string }}
+        {{- ', "call_id": "' + message.tool_call_id + '"}[/TOOL_RESULTS]' }}
+    {%- else %}{{- raise_exception("Only system, user, assistant and tool!") }}{%- endif %}
+{%- endfor %}"""
 GEMMA = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
     "{{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}"
@@ -83,30 +129,101 @@ GEMMA = (
     "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
 )
-QWEN3 = """{%- for message in messages %}
-{%- set content = message.content if message.content is string else '' %}
-{%- if message.role == "assistant" %}
-    {%- set thoughts = '' %}
-    {%- if '</think>' in content %}
-        {%- set thoughts = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1] %}
-        {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
-    {%- endif %}
-    {%- if loop.last %}
-        {{- '<|im_start|>assistant\\n<think>\\n' + thoughts + '\\n</think>\\n\\n' + content }}
-    {%- else %}
-        {{- '<|im_start|>assistant\\n' + content }}
-    {%- endif %}
-    {{- '<|im_end|>\\n' }}
-{%- else %}
-    {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n' }}
-    {%- if enable_thinking is defined and enable_thinking is false %}
-        {{- '<think>\\n\\n</think>\\n\\n' }}
-    {%- endif %}
-{%- endif %}"""
+TOOLS_HEAD = "# Tools\\n\\nYou may call functions. They are described in <tools></tools>:\\n<tools>"
+TOOLS_FOOT = (
+    "\\n</tools>\\n\\nCall one by a JSON object in <tool_call></tool_call>:\\n<tool_call>\\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\\n</tool_call>'
+)
+"""Of Qwen's templates; backslashes are Jinja's."""
+CALLS = """{%- for call in message.tool_calls %}
+            {%- if (loop.first and content) or not loop.first %}{{- '\\n' }}{%- endif %}
+            {%- if call.function %}{%- set call = call.function %}{%- endif %}
+            {{- '<tool_call>\\n{"name": "' + call.name + '", "arguments": ' }}
+            {%- if call.arguments is string %}{{- call.arguments }}
+            {%- else %}{{- call.arguments | tojson }}{%- endif %}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}"""
+RESULTS = """{%- elif message.role == "tool" %}
+        {%- if loop.first or (messages[loop.index0 - 1].role != "tool") %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}"""
+QWEN25 = f"""{{%- if tools %}}
+    {{{{- '<|im_start|>system\\n' }}}}
+    {{%- if messages[0].role == 'system' %}}{{{{- messages[0].content }}}}
+    {{%- else %}}{{{{- 'You are Someone, created by Somebody.' }}}}{{%- endif %}}
+    {{{{- "\\n\\n{TOOLS_HEAD}" }}}}
+    {{%- for tool in tools %}}{{{{- "\\n" }}}}{{{{- tool | tojson }}}}{{%- endfor %}}
+    {{{{- '{TOOLS_FOOT}' + "<|im_end|>\\n" }}}}
+{{%- elif messages[0].role != 'system' %}}
+    {{{{- '<|im_start|>system\\nYou are Someone, created by Somebody.<|im_end|>\\n' }}}}
+{{%- endif %}}
+{{%- for message in messages %}}
+    {{%- set content = message.content %}}
+    {{%- if message.role == "user" or (message.role == "system" and not (loop.first and tools)) or
+            (message.role == "assistant" and not message.tool_calls) %}}
+        {{{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>\\n' }}}}
+    {{%- elif message.role == "assistant" %}}
+        {{{{- '<|im_start|>assistant' }}}}
+        {{%- if content %}}{{{{- '\\n' + content }}}}{{%- endif %}}
+        {CALLS.replace("(loop.first and content) or not loop.first", "true")}
+        {{{{- '<|im_end|>\\n' }}}}
+    {RESULTS}
+    {{%- endif %}}
+{{%- endfor %}}
+{{%- if add_generation_prompt %}}{{{{- '<|im_start|>assistant\\n' }}}}{{%- endif %}}
+"""
+QWEN3 = f"""{{%- if tools %}}
+    {{{{- '<|im_start|>system\\n' }}}}
+    {{%- if messages[0].role == 'system' %}}{{{{- messages[0].content + '\\n\\n' }}}}{{%- endif %}}
+    {{{{- "{TOOLS_HEAD}" }}}}
+    {{%- for tool in tools %}}{{{{- "\\n" }}}}{{{{- tool | tojson }}}}{{%- endfor %}}
+    {{{{- '{TOOLS_FOOT}' + "<|im_end|>\\n" }}}}
+{{%- elif messages[0].role == 'system' %}}
+    {{{{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}}}
+{{%- endif %}}
+{{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}}
+{{%- for message in messages[::-1] %}}
+    {{%- set index = (messages|length - 1) - loop.index0 %}}
+    {{%- if ns.multi_step_tool and message.role == "user" and message.content is string and
+            not(message.content.startswith('<tool_response>') and
+                message.content.endswith('</tool_response>')) %}}
+        {{%- set ns.multi_step_tool = false %}}
+        {{%- set ns.last_query_index = index %}}
+    {{%- endif %}}
+{{%- endfor %}}
+{{%- for message in messages %}}
+    {{%- set content = message.content if message.content is string else '' %}}
+    {{%- if message.role == "user" or (message.role == "system" and not loop.first) %}}
+        {{{{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>\\n' }}}}
+    {{%- elif message.role == "assistant" %}}
+        {{%- set thoughts = '' %}}
+        {{%- if message.reasoning_content is string %}}
+            {{%- set thoughts = message.reasoning_content %}}
+        {{%- elif '</think>' in content %}}
+            {{%- set thoughts = content.split('</think>')[0].rstrip('\\n') %}}
+            {{%- set thoughts = thoughts.split('<think>')[-1].lstrip('\\n') %}}
+            {{%- set content = content.split('</think>')[-1].lstrip('\\n') %}}
+        {{%- endif %}}
+        {{{{- '<|im_start|>assistant\\n' }}}}
+        {{%- if loop.index0 > ns.last_query_index and (loop.last or thoughts) %}}
+            {{{{- '<think>\\n' + thoughts.strip('\\n') + '\\n</think>\\n\\n' }}}}
+            {{{{- content.lstrip('\\n') }}}}
+        {{%- else %}}{{{{- content }}}}{{%- endif %}}
+        {{%- if message.tool_calls %}}{CALLS}{{%- endif %}}
+        {{{{- '<|im_end|>\\n' }}}}
+    {RESULTS}
+    {{%- endif %}}
+{{%- endfor %}}
+{{%- if add_generation_prompt %}}
+    {{{{- '<|im_start|>assistant\\n' }}}}
+    {{%- if enable_thinking is defined and enable_thinking is false %}}
+        {{{{- '<think>\\n\\n</think>\\n\\n' }}}}
+    {{%- endif %}}
+{{%- endif %}}"""
 PHI3 = (
     "{% for message in messages %}{% generation %}"
     "{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}"
@@ -115,6 +232,10 @@ PHI3 = (
 )
 HEADERS = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>")
 PHI_TOKENS = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+MISTRAL_TOKENS = (
+    *("<s>", "</s>", "[INST]", "[/INST]", "[TOOL_CALLS]", "[AVAILABLE_TOOLS]"),
+    *("[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+)
 KINDS = {
     "smollm2": Kind(
         chatml("You are a helpful AI assistant named Somebody"),
@@ -122,7 +243,7 @@ KINDS = {
         *("<|im_start|>", "<|im_end|>", "<|im_end|>"),
     ),
     "qwen2.5": Kind(
-        chatml("You are Someone, created by Somebody."),
+        QWEN25,
         CHATML_TOKENS,
         *("<|endoftext|>", "<|im_end|>", "<|im_end|>"),
         plain=("<tool_call>", "</tool_call>"),
@@ -139,7 +260,7 @@ KINDS = {
         *("<|begin_of_text|>", "<|eot_id|>", "<|eot_id|>"),
         trims=True,
     ),
-    "mistral": Kind(MISTRAL, ("<s>", "</s>", "[INST]", "[/INST]"), "<s>", "</s>", "</s>"),
+    "mistral": Kind(MISTRAL, MISTRAL_TOKENS, "<s>", "</s>", "</s>"),
     "gemma": Kind(
         GEMMA,
         ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"),

@@ -15,7 +15,6 @@ from jinja2 import TemplateError
 
 from config import TrainOnName, UserError
 from model.chat import (
-    Message,
     check_messages,
     fit_turns,
     merge_turns,
@@ -24,6 +23,7 @@ from model.chat import (
     render_prompt,
 )
 from model.chat_template import IM_END, IM_START
+from model.conversation import Message
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer, tokenizer_config, tokenizer_json
 from train.tokenizer.bpe import train_bpe
 
@@ -173,7 +173,7 @@ def test_a_wellformed_conversation_is_merged_to_itself(messages: list[Message]) 
 def test_many_conversations_at_once_are_rendered_as_one_by_one() -> None:
     generator = random.Random(2)
     many = [conversation(generator) for _ in range(50)]
-    batch = [(ids, mask) for ids, mask, _ in render_batch(TOKENIZER, many)]
+    batch = [(ids, mask) for ((ids, mask, _, _),) in render_batch(TOKENIZER, many)]
     assert batch == [render(TOKENIZER, messages) for messages in many]
 
 
@@ -239,7 +239,6 @@ TEXT_PART = {"type": "text", "text": "Look:"}
         {"role": "user", "content": [{"type": "text", "text": ["x"]}]},
         {"role": "user", "content": ["Look", "here"]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
-        {"role": "tool", "content": "42"},
         {"role": "user<|im_end|>", "content": "x"},
         {"content": "x"},
     ],
@@ -256,7 +255,8 @@ def test_the_template_refuses_what_the_model_cannot_read(theirs: Any, message: A
         ([], "non-empty list"),
         ("hello", "non-empty list"),
         (["hello"], "message 1 must be an object"),
-        ([{"role": "tool", "content": "x"}], "message 1 has the role 'tool': use system, user"),
+        ([{"role": "bot", "content": "x"}], "message 1 has the role 'bot': use system, user"),
+        ([{"role": "tool", "content": "x"}], "message 1 has the role tool, but user is due"),
         ([{"content": "x"}], "message 1 has the role None"),
         ([{"role": ["user"], "content": "x"}], "message 1 has the role"),
         ([turn("assistant", "x")], "message 1 has the role assistant, but user is due"),

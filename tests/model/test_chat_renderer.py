@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from config import UserError
-from model.chat import Message, render, render_prompt
-from model.chat_renderer import UnfitConversation, renderer_of
+from model.chat import render, render_batch, render_prompt
+from model.chat_renderer import UnfitConversation
 from model.chat_template import ChatFormat
+from model.conversation import Message
 from model.tokenizer import EtudeTokenizer
 from tests.model.templates import CHATML_TOKENS, KINDS, Kind, backend_of, chatml, save_tokenizer
 
@@ -81,12 +82,27 @@ def test_ids_are_those_of_transformers(name: str, pair: Callable[[str], Pair]) -
 MASKED = {
     "smollm2": ["A one<|im_end|>", " A two\n<|im_end|>"],
     "qwen2.5": ["A one<|im_end|>", " A two\n<|im_end|>"],
-    "qwen3": ["A one<|im_end|>", "<think>\n\n</think>\n\n A two\n<|im_end|>"],
+    "qwen3": [
+        "<think>\n\n</think>\n\nA one<|im_end|>",
+        "<think>\n\n</think>\n\n A two\n<|im_end|>",
+    ],
     "llama3": ["A one<|eot_id|>", "A two<|eot_id|>"],
     "mistral": [" A one</s>", "  A two\n</s>"],
     "gemma": ["A one<end_of_turn>", "A two<end_of_turn>"],
     "phi3": ["A one<|end|>", "A two\n<|end|>"],
 }
+
+
+def trained(tokenizer: EtudeTokenizer, *what: Any) -> str:
+    """What is trained of a conversation, over all its samples."""
+    samples = render_batch(tokenizer, [what[0]], *what[1:])[0]
+    return "".join(
+        tokenizer.decode(
+            [token for token, on in zip(sample.ids, sample.mask, strict=True) if on],
+            skip_special_tokens=False,
+        )
+        for sample in sorted(samples, key=lambda sample: len(sample.ids))
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -97,16 +113,11 @@ def test_answers_and_what_ends_them_are_trained(name: str, pair: Callable[[str],
         ("user", "Q"), ("assistant", "A one"), ("user", "Q"), ("assistant", " A two\n")
     )
 
-    def trained(*what: Any) -> str:
-        ids, mask = render(tokenizer, *what)
-        chosen = [token for token, on in zip(ids, mask, strict=True) if on]
-        return tokenizer.decode(chosen, skip_special_tokens=False)
-
     one, two = MASKED[name]
-    assert trained(messages) == one + two
-    assert trained(messages, "last") == two
+    assert trained(tokenizer, messages) == one + two
+    assert trained(tokenizer, messages, "last") == two
     messages[1]["weight"] = 0
-    assert trained(messages) == two
+    assert trained(tokenizer, messages) == two
     ids, mask = render(tokenizer, messages)
     prompt = render_prompt(tokenizer, messages[:3])
     assert ids[: len(prompt)] == prompt
@@ -152,7 +163,7 @@ def test_what_a_template_looks_into_is_refused_for_training_and_still_serves(
     thought = turns(("user", "Q"), ("assistant", "<think>\nhm\n</think>\n\nA"), ("user", "R"))
     good = turns(("user", "Q"), ("assistant", "A"))
     with pytest.raises(UnfitConversation, match="changes what is said here") as caught:
-        renderer_of(tokenizer).render_batch([good, thought])
+        render_batch(tokenizer, [good, thought])
     assert caught.value.number == 1
     text = tokenizer.decode(render_prompt(tokenizer, thought), skip_special_tokens=False)
     assert text.count("<think>\nhm\n</think>\n\nA<|im_end|>") == 1

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from config import ModelConfig, SamplingConfig
 from inference.engine.engine import generate_batch
-from model.chat import Message, render, render_prompt
+from model.chat import render, render_prompt
+from model.conversation import Message
 from model.directory.pretrained import load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

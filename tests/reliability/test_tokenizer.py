@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from config import ROOT
-from model.chat import Message, render
+from model.chat import render
 from model.chat_template import IM_START
+from model.conversation import Message
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from tests.reliability.trials import Trials
 from tests.train.conftest import Workspace

@@ -13,7 +13,7 @@ import pytest
 
 from config import ROOT, EtudeConfig, PathConfig, SFTConfig, UserError
 from inference.engine.answers import byte_letters
-from model.chat import Message
+from model.conversation import Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

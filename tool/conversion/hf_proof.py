@@ -23,7 +23,8 @@ import transformers
 from config import SamplingConfig, UserError
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
-from model.chat import Message, render, render_prompt
+from model.chat import render, render_prompt
+from model.conversation import Message
 from model.families import family_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude

@@ -34,9 +34,10 @@ from data_process.records.jsonl import (
     read_texts,
 )
 from data_process.records.opening import shown
-from model.chat import Message, frame_batch, render_batch
+from model.chat import frame_batch, render_batch
 from model.chat_renderer import UnfitConversation
 from model.chat_template import ChatFormat
+from model.conversation import Message
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, script_of
 
@@ -110,15 +111,15 @@ class Document:
 
 KindName = Literal["pretrain", "sft", "preference", "labelled"]
 Read = Callable[[FilePart], Iterator[tuple[int, Any]]]
-Tokenise = Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[Document]]
+Tokenise = Callable[[EtudeTokenizer, Sequence[Any], np.dtype[Any]], Iterator[list[Document]]]
 
 
 def tokenise_texts(
     tokenizer: EtudeTokenizer, texts: Sequence[str], dtype: np.dtype[Any]
-) -> Iterator[Document]:
+) -> Iterator[list[Document]]:
     """Documents of texts."""
     for ids, text in zip(encode_texts(tokenizer, texts, dtype), texts, strict=True):
-        yield Document(ids, None, text)
+        yield [Document(ids, None, text)]
 
 
 def tokenise_conversations(
@@ -126,16 +127,19 @@ def tokenise_conversations(
     conversations: Sequence[Any],
     dtype: np.dtype[Any],
     train_on: TrainOnName = "all",
-) -> Iterator[Document]:
+) -> Iterator[list[Document]]:
     """Documents of conversations; trained are the assistant's answers and the tokens that end
-    them."""
-    for ids, mask, answers in render_batch(tokenizer, conversations, train_on):
-        yield Document(np.array(ids, dtype), np.array(mask, np.uint8), answers)
+    them. Where the chat template changes earlier answers, a conversation has several."""
+    for samples in render_batch(tokenizer, conversations, train_on):
+        yield [
+            Document(np.array(found.ids, dtype), np.array(found.mask, np.uint8), found.answers)
+            for found in samples
+        ]
 
 
 def tokenise_preferences(
     tokenizer: EtudeTokenizer, records: Sequence[Preference], dtype: np.dtype[Any]
-) -> Iterator[Document]:
+) -> Iterator[list[Document]]:
     """Documents of two answers each to a prompt, a border between them, so that they are packed as
     one piece: chosen and rejected; or a labelled answer, and for the KL term of KTO the answer to
     the prompt before."""
@@ -151,10 +155,10 @@ def tokenise_preferences(
     except UnfitConversation as error:
         raise UnfitConversation(str(error), error.number // 2) from error
     for record in records:
-        (first, first_mask, answer), (second, second_mask, _) = next(rendered), next(rendered)
-        ids = [*first, tokenizer.end_of_text_id, *second]
-        mask = np.array([*first_mask, BORDER, *second_mask], np.uint8)
-        yield Document(np.array(ids, dtype), mask, answer, record.wanted)
+        (first,), (second,) = next(rendered), next(rendered)  # one sample each: the last answer's
+        ids = [*first.ids, tokenizer.end_of_text_id, *second.ids]
+        mask = np.array([*first.mask, BORDER, *second.mask], np.uint8)
+        yield [Document(np.array(ids, dtype), mask, first.answers, record.wanted)]
 
 
 def functions_of(kind: KindName, train_on: TrainOnName) -> tuple[Read, Tokenise]:
@@ -222,12 +226,13 @@ class PartBuilder:
         for chunk in chunks(read(part.lines)):
             records = [record for _, record in chunk]
             try:
-                for document in tokenise(self.tokenizer, records, dtype):
+                for documents in tokenise(self.tokenizer, records, dtype):
                     count += 1
                     every = self.validation_every
                     held_back = part.is_validation or (every > 0 and count % every == 0)
-                    script = script_of(document.text) if held_back else ""
-                    writers[f"validation-{script}" if held_back else "train"].add(document)
+                    for document in documents:
+                        script = script_of(document.text) if held_back else ""
+                        writers[f"validation-{script}" if held_back else "train"].add(document)
             except UnfitConversation as error:
                 place = f"{shown(part.lines.path)}:{chunk[error.number][0]}"
                 raise UserError(f"{place}: {error}") from error

@@ -13,7 +13,8 @@ from data_process.records.jsonl import read_records
 from data_process.records.kinds import conversation_of, question_problems
 from data_process.sample.evaluation import is_right
 from inference.engine.engine import generate_batch
-from model.chat import Message, render_prompt
+from model.chat import render_prompt
+from model.conversation import Message
 from model.tokenizer import EtudeTokenizer, script_of
 from model.transformer import Etude
 from train.measures.likelihood import (

@@ -10,7 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from model.chat import Message, render, render_prompt
+from model.chat import render, render_prompt
+from model.conversation import Message
 from model.directory.storage import DamagedDirectory, verify
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer, script_of
 from train.tokenizer.bpe import untrained_bpe

@@ -63,7 +63,7 @@ def test_check_tells_all_that_is_wrong_with_one_conversation(tmp_path: Path) -> 
     assert [line.split(": ", 1)[1] for line in ran.out.splitlines() if f"{path}:2" in line] == [
         "message 1 has an empty content",
         "message 2 has the role user, but assistant is due: user and assistant alternate",
-        "message 3 has the role 'gpt': use system, user or assistant",
+        "message 3 has the role 'gpt': use system, user, assistant or tool",
     ]
     assert ran.count("bad records") == 1
 

@@ -13,7 +13,8 @@ from openai import OpenAI
 from config import ModelConfig, SamplingConfig
 from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.loading import LoadedModel
-from model.chat import Message, render_prompt
+from model.chat import render_prompt
+from model.conversation import Message
 from model.tokenizer import EtudeTokenizer
 from tests.inference.http_server import NAME, Server, offline, running, sampled, tiny_model
 

@@ -14,8 +14,8 @@ from inference.engine.answers import GenerationResult
 from inference.settings import ChatConfig
 from inference.terminal.backends import EtudeBackend, TransformersBackend
 from inference.terminal.session import open_session
-from model.chat import Message
 from model.chat_template import IM_START
+from model.conversation import Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer, token_id
 from model.transformer import Etude

@@ -19,7 +19,7 @@ from inference.terminal.session import (
     open_session,
     prompt_room,
 )
-from model.chat import Message
+from model.conversation import Message
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from config import ModelConfig, RopeScaling, SamplingConfig
 from inference.engine.engine import generate_batch
-from model.chat import Message, render, render_prompt
+from model.chat import render, render_prompt
+from model.conversation import Message
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
