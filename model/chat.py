@@ -42,28 +42,30 @@ def message_problems(messages: object) -> Iterator[str]:
         if role not in ROLES:
             yield f"{where} has the role {role!r:.40}: use {', '.join(ROLES[:-1])} or {ROLES[-1]}"
             continue
-        yield from (f"{where} {problem}" for problem in turn_problems(message))
+        yield from (f"{where} {problem}" for problem in problems_of(message))
         if role == "system" and position == 0:
             continue
         if role not in expected:
             order = "user and assistant alternate"
-            if "tool" in (role, *expected):
+            if "tool" in (role, expected[0]):
                 order = "calls of tools are followed by their results"
-            yield f"{where} has the role {role}, but {' or '.join(expected)} is due: {order}"
+            due = " or ".join(name for name in expected if name != "tool" or "user" not in expected)
+            yield f"{where} has the role {role}, but {due} is due: {order}"
         expected = NEXT["call" if message.get("tool_calls") else role]
 
 
 NEXT: dict[str, tuple[str, ...]] = {
     "user": ("assistant",),
     "system": ("user",),
-    "assistant": ("user",),
+    "assistant": ("user", "tool"),
     "call": ("tool",),
     "tool": ("assistant", "tool"),
 }
-"""The roles that may follow a turn; call: that of an assistant who calls tools."""
+"""The roles that may follow a turn; call: that of an assistant who calls tools. Some data has
+results of calls that nobody made."""
 
 
-def turn_problems(message: dict[str, Any]) -> Iterator[str]:
+def problems_of(message: dict[str, Any]) -> Iterator[str]:
     """What is wrong with a message by itself, as the end of a sentence about it."""
     role, content = message["role"], message.get("content")
     calls, thoughts = message.get("tool_calls"), message.get("reasoning_content")

@@ -62,6 +62,16 @@ def as_conversation(given: Conversation | Sequence[Message]) -> Conversation:
     return given if isinstance(given, Conversation) else Conversation(given)
 
 
+def said(message: Mapping[str, Any]) -> str:
+    """All that a message says: thoughts, content, and calls in JSON."""
+    calls = [call.get("function", call) for call in message.get("tool_calls") or []]
+    written = [json.dumps(call, ensure_ascii=False) for call in calls]
+    content = message.get("content") or ""
+    if not written and not message.get("reasoning_content"):
+        return str(content)
+    return "\n".join(filter(None, [message.get("reasoning_content"), content, *written]))
+
+
 PartName = Literal["content", "reasoning_content", "name", "other"]
 
 

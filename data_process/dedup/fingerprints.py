@@ -46,13 +46,14 @@ from data_process.records.kinds import conversation_of, described, document_prob
 from data_process.records.parts import FilesStep
 from data_process.running.step import PartOutput, done_parts, grouped, part_folder
 from model.chat import message_problems
+from model.conversation import said
 from model.directory.storage import replace_file
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 TEXT, USER, ASSISTANT, SYSTEM = range(4)
 """Who says a turn; a text has one turn of its own kind."""
-ROLES = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM}
+ROLES = {"user": USER, "tool": USER, "assistant": ASSISTANT, "system": SYSTEM}
 LONGEST = 1 << 20
 """Characters of a turn that are cut into units; of what follows only a hash is compared, so records
 with longer turns can be exact duplicates alone."""
@@ -165,7 +166,7 @@ def comparable_problems(record: dict[str, Any]) -> Iterator[str]:
 def turns_of(record: dict[str, Any]) -> list[tuple[int, str]]:
     """Role and content of what a record says."""
     if (turns := conversation_of(record)) is not None:
-        return [(ROLES[m["role"]], m["content"]) for m in turns]
+        return [(ROLES[m["role"]], said(m)) for m in turns]
     return [(TEXT, record["text"])]
 
 

@@ -23,19 +23,19 @@ from config import Settings, UserError
 from data_process.records.kinds import (
     PROBLEMS,
     BadLine,
-    conversation_of,
     described,
     label_of,
     labelled_problems,
     pair_problems,
     shortened,
     with_text_of,
+    with_tools,
 )
 from data_process.records.opening import BOM, is_pipe, look_into, opened, shown
 from data_process.records.recognition import advice
 from data_process.records.sources import NO_RECORD, PIECE_BYTES, lines_of
 from data_process.running.step import Part, PartOutput
-from model.conversation import Message
+from model.conversation import Conversation
 
 LONGEST_LINE = 32 << 20
 """Bytes of a line; one that is longer would need more memory than a worker has."""
@@ -228,17 +228,17 @@ def read_texts(source: Source) -> Iterator[tuple[int, str]]:
         yield record.line, record.value["text"]
 
 
-def read_conversations(source: Source) -> Iterator[tuple[int, list[Message]]]:
+def read_conversations(source: Source) -> Iterator[tuple[int, Conversation]]:
     """The conversations of an SFT file, {"conversations": [{"role", "content"}, ...]} a line (or
-    "messages"), each with an assistant's turn, with their line numbers."""
+    "messages"), maybe with "tools", each with an assistant's turn, with their line numbers."""
     for record in read_records(source, PROBLEMS["conversations"]):
-        yield record.line, conversation_of(record.value)
+        yield record.line, with_tools(record.value)
 
 
 class Preference(NamedTuple):
     """A prompt and two answers to it, or one that is labelled."""
 
-    prompt: list[Message]
+    prompt: Conversation
     answers: tuple[str, ...]
     """Chosen and rejected; or the one."""
     wanted: bool = True
@@ -250,15 +250,16 @@ def read_pairs(source: Source) -> Iterator[tuple[int, Preference]]:
     line numbers."""
     for record in read_records(source, pair_problems):
         answers = record.value["chosen"], record.value["rejected"]
-        yield record.line, Preference(conversation_of(record.value), answers)
+        yield record.line, Preference(with_tools(record.value), answers)
 
 
 def read_labelled(source: Source) -> Iterator[tuple[int, Preference]]:
     """The labelled answers (KTO) of a preference file, {"conversations", "label"} a line, with
     their line numbers."""
     for record in read_records(source, labelled_problems):
-        *prompt, answer = conversation_of(record.value)
-        yield record.line, Preference(prompt, (answer["content"],), bool(label_of(record.value)))
+        messages, tools, _ = with_tools(record.value)
+        prompt, answer = Conversation(messages[:-1], tools), messages[-1]["content"]
+        yield record.line, Preference(prompt, (answer,), bool(label_of(record.value)))
 
 
 def read_lines(source: Source, longest: int = LONGEST_LINE) -> Iterator[tuple[int, int, bytes]]:

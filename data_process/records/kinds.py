@@ -3,6 +3,8 @@
 {"text": "..."}                                                    a text
 {"conversations": [{"role": "user", "content": "..."}, ...]}       a conversation; "messages" is
                                                                    another name for its turns
+{"conversations": [{"role": "assistant", "tool_calls": [...],      one with tools: calls, results in
+    "reasoning_content": "..."}, {"role": "tool", ...}], "tools"}  the role tool, and thoughts
 {"conversations": [...], "chosen": "...", "rejected": "..."}       a preference: of two answers
 {"conversations": [...], "label": false}                           or of one, whether it is good
 {"conversations": [...], "answers": ["...", ["...", "..."]]}       a prompt for reinforcement
@@ -18,7 +20,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from model.chat import message_problems
+from model.chat import message_problems, problems_of, tool_problems
+from model.conversation import Conversation, said
 
 Kind = Literal["text", "conversations", "preference", "rl", "questions", "any"]
 QUESTION_FIELDS = ("id", "language", "category", "messages", "accepted")
@@ -47,12 +50,12 @@ PICTURE_KEYS = ("image", "images", "video", "videos", "audio", "audios")
 BESIDE = {"chosen", "rejected", "tools", "system", *LABELS, *PICTURE_KEYS}
 """What changes the meaning of turns that it stands beside."""
 TURN_KEYS = {"role", "content", "weight"}
+"""What most messages have."""
+KNOWN_KEYS = {*TURN_KEYS, "reasoning_content", "tool_calls", "tool_call_id"}
 """What training knows of a message."""
+ASKING = ("user", "tool")
+"""Roles of turns that an answer follows."""
 TOOL_KEYS = {"tool_calls", "tool_call_id", "function_call"}
-WITHOUT_TOOLS = (
-    "tools are not supported by training yet: leave such records out with process_jsonl.py filter "
-    "--without_roles tool --without_keys tools"
-)
 
 
 class BadLine(Exception):
@@ -66,6 +69,11 @@ class BadLine(Exception):
 def conversation_of(record: dict[str, Any]) -> Any:
     """The turns of a conversation, or None when a record has none."""
     return record.get("conversations", record.get("messages"))
+
+
+def with_tools(record: dict[str, Any]) -> Conversation:
+    """A well-formed conversation with its tools."""
+    return Conversation(conversation_of(record), record.get("tools") or ())
 
 
 def value_at(record: dict[str, Any], key: str) -> Any:
@@ -168,15 +176,18 @@ def is_ordinary(record: dict[str, Any], messages: list[dict[str, Any]]) -> bool:
 def turn_problems(record: dict[str, Any], messages: object) -> Iterator[str]:
     """What a conversation says that training does not see."""
     by_convert = "bring it in with process_jsonl.py convert"
-    if record.get("tools") or "tool" in roles_of(record):
-        yield WITHOUT_TOOLS
-        return
+    if isinstance(tools := record.get("tools") or [], str):
+        yield f"tools are JSON in a text; {by_convert}"
+    else:
+        yield from tool_problems(tools)
     if record.get("system"):
         yield f'"system" stands beside the turns, and would not be trained on; {by_convert}'
     if pictures := [key for key in PICTURE_KEYS if record.get(key)]:
         yield f'"{pictures[0]}": pictures and sounds cannot be trained on; {by_convert}'
     for number, message in enumerate(messages if isinstance(messages, list) else [], 1):
-        if isinstance(message, dict) and (unknown := message.keys() - TURN_KEYS):
+        if isinstance(message, dict) and (unknown := message.keys() - KNOWN_KEYS):
+            if message.get("role") == "tool":
+                unknown.discard("name")
             for key in sorted(key for key in unknown if message[key] not in (None, "", [], {})):
                 where = f"message {number} has the key {shortened(key)!r}"
                 yield f"{where}, which is not known; {by_convert}"
@@ -206,7 +217,7 @@ def preference_problems(record: dict[str, Any]) -> Iterator[str]:
     texts = [answer.strip() for answer in answers if isinstance(answer, str)]
     if len(texts) == 2 and texts[0] == texts[1]:  # stripped, as training reads them
         yield "chosen and rejected are the same, so nothing to learn"
-    if not found and messages[-1]["role"] != "user":
+    if not found and messages[-1]["role"] not in ASKING:
         yield "the turns must end with a user's, which chosen and rejected answer"
 
 
@@ -238,7 +249,7 @@ def rl_problems(record: dict[str, Any]) -> Iterator[str]:
         return
     found = [*turn_problems(record, messages)] or [*message_problems(messages)]
     yield from found
-    if not found and messages[-1]["role"] != "user":
+    if not found and messages[-1]["role"] not in ASKING:
         yield "the turns must end with a user's, which is to be answered"
     answers, rule = record.get("answers", []), record.get("rule", {})
     if not isinstance(answers, list) or not all(map(is_alternative, answers)):
@@ -304,8 +315,15 @@ def messages_of(record: dict[str, Any]) -> list[tuple[str, str]]:
     """Role and content of the turns of a conversation or a question; malformed ones are skipped."""
     messages = conversation_of(record)
     found = [m for m in messages if isinstance(m, dict)] if isinstance(messages, list) else []
-    pairs = [(message.get("role"), message.get("content")) for message in found]
+    pairs = [(message.get("role"), said_by(message)) for message in found]
     return [(r, c) for r, c in pairs if isinstance(r, str) and isinstance(c, str)]
+
+
+def said_by(message: dict[str, Any]) -> object:
+    """All that a message says, thoughts and calls included; its content when it is malformed."""
+    if message.keys() <= TURN_KEYS or next(problems_of({"role": "assistant", **message}), None):
+        return message.get("content")
+    return said(message)
 
 
 def text_of(record: dict[str, Any]) -> str:
@@ -321,7 +339,7 @@ def text_of(record: dict[str, Any]) -> str:
 def content_of(record: dict[str, Any]) -> bytes:
     """What makes two records the same: their text or turns, else all of them."""
     if messages := messages_of(record):
-        value: object = messages
+        value: object = [messages, record["tools"]] if record.get("tools") else messages
     else:
         value = record["text"] if isinstance(record.get("text"), str) else record
     return json.dumps(value, ensure_ascii=True, sort_keys=True).encode("ascii")

@@ -12,6 +12,8 @@ conversation cannot be kept as it is, this is done, and counted:
   invent.
 - Turns behind the last answer are left out: there is nothing to learn in them.
 - When nothing is left, the conversation is dropped, with the reason; so is one with pictures.
+- Thoughts that stand before an assistant's answer in <think> and </think> become its
+  reasoning_content.
 - Keys of messages that training knows nothing of are left out.
 """
 
@@ -36,8 +38,10 @@ ROLES = {
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names.split()}
 PICTURES = re.compile(r"image|video|audio|picture")
 """In the names of keys, and of the types of parts of a content."""
-KEPT_KEYS = ("weight", "tool_calls", "tool_call_id")
+KEPT_KEYS = ("weight", "reasoning_content", "tool_calls", "tool_call_id")
 KNOWN_KEYS = {"role", "content", "from", "value", "function_call", *KEPT_KEYS}
+THOUGHTS = re.compile(r"\s*<think>\s*(\S.*?)\s*</think>\s*(\S.*)", re.DOTALL)
+"""What DeepSeek-R1 and Qwen3 write before an answer."""
 HAS_PICTURES = "has pictures"
 MARKS = (
     re.compile(
@@ -128,12 +132,17 @@ def read_message(message: object, number: int) -> Iterator[Turn]:
         raise BadLine(f"message {number} has the role {wrong}: known are {', '.join(ROLE_OF)}")
     content = message.get("content", message.get("value"))
     more = {key: message[key] for key in KEPT_KEYS if message.get(key) is not None}
-    if call := message.get("function_call") or (content if role == "call" else None):
-        role, content, more = "assistant", None if role == "call" else content, called(call, number)
-    if role != "assistant":
-        more.pop("weight", None)  # they are never trained
-    left_out = tuple(k for k, v in message.items() if k not in KNOWN_KEYS and v not in (None, ""))
-    turn = with_text(role, content, number, bool(more.get("tool_calls")))
+    calls = message.get("function_call") or more.pop("tool_calls", None)
+    if call := calls or (content if role == "call" else None):
+        role, content = "assistant", None if role == "call" else content
+        more["tool_calls"] = called(call, number)
+    for key in ("weight", "reasoning_content") if role != "assistant" else ():
+        more.pop(key, None)  # they are never trained
+    if role == "tool" and message.get("name"):
+        more["name"] = message["name"]
+    known = {*KNOWN_KEYS, {"system": "tools", "tool": "name"}.get(role, "role")}
+    left_out = tuple(k for k, v in message.items() if k not in known and v not in (None, ""))
+    turn = with_text(role, content, number, role == "tool" or bool(more.get("tool_calls")))
     yield turn._replace(more={k: v for k, v in more.items() if v != []}, left_out=left_out)
 
 
@@ -146,8 +155,8 @@ def exchange_of(message: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(r, (WRAPPING.fullmatch(v) or [v, v])[1]) for r, v in pairs] if is_exchange else []
 
 
-def called(call: object, number: int) -> dict[str, Any]:
-    """The call of a tool, an object or its JSON, as OpenAI's API has it.
+def called(call: object, number: int) -> list[dict[str, Any]]:
+    """Calls of tools, objects or their JSON, as OpenAI's API has them.
 
     Raises:
         BadLine: it is not the call of a tool.
@@ -157,9 +166,9 @@ def called(call: object, number: int) -> dict[str, Any]:
     except ValueError as error:
         raise BadLine(f"message {number} must call a tool in JSON, not {call!r:.60}") from error
     calls = calls if isinstance(calls, list) else [calls]
-    if not all(isinstance(c, dict) and "name" in c for c in calls):
+    if not all(isinstance(c, dict) and ("name" in c or "function" in c) for c in calls):
         raise BadLine(f"message {number} must name the tool that it calls")
-    return {"tool_calls": [{"type": "function", "function": call} for call in calls]}
+    return [c if "function" in c else {"type": "function", "function": c} for c in calls]
 
 
 def with_text(role: str, content: object, number: int, may_be_empty: bool = False) -> Turn:
@@ -237,6 +246,8 @@ def tidy(turns: Sequence[Turn]) -> Tidied:
         last = rest.pop()
         what = what or f"a {last.role}'s turn without an answer"
     messages = joined(rest)
+    if sum(map(move_thoughts, messages)):
+        changes.append("changed: thoughts moved to reasoning_content")
     if not messages:
         return Tidied([], f"nothing to learn before {what}" if what else "no answer in it", [])
     if what:
@@ -247,6 +258,15 @@ def tidy(turns: Sequence[Turn]) -> Tidied:
         changes.append(f"changed: left out of messages: {shortened(key)}")
     system = [{"role": "system", "content": "\n\n".join(head)}] if head else []
     return Tidied([*system, *messages], None, changes)
+
+
+def move_thoughts(message: dict[str, Any]) -> bool:
+    """Moves the thoughts out of an assistant's content; whether there were any."""
+    found = THOUGHTS.fullmatch(message["content"]) if message["role"] == "assistant" else None
+    if not found or "reasoning_content" in message:
+        return False
+    message["reasoning_content"], message["content"] = found.groups()
+    return True
 
 
 def joined(turns: Sequence[Turn]) -> list[dict[str, Any]]:

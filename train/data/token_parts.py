@@ -37,7 +37,7 @@ from data_process.records.opening import shown
 from model.chat import frame_batch, render_batch
 from model.chat_renderer import UnfitConversation
 from model.chat_template import ChatFormat
-from model.conversation import Message
+from model.conversation import Message, said
 from model.directory.storage import DamagedDirectory, new_directory, verify
 from model.tokenizer import EtudeTokenizer, script_of
 
@@ -146,7 +146,9 @@ def tokenise_preferences(
     others = [records[number - 1].answers[0] for number in range(len(records))]
     pairs = [(*record.answers, other)[:2] for record, other in zip(records, others, strict=True)]
     conversations = [
-        [*record.prompt, Message(role="assistant", content=answer)]
+        record.prompt._replace(
+            messages=[*record.prompt.messages, Message(role="assistant", content=answer)]
+        )
         for record, pair in zip(records, pairs, strict=True)
         for answer in pair
     ]
@@ -271,7 +273,7 @@ def texts_of(record: Any) -> list[str]:
         return [record]
     if isinstance(record, Preference):
         return [*texts_of(record.prompt), *record.answers]
-    return [message["content"] for message in record]
+    return [said(message) for message in record.messages]
 
 
 class StreamWriter:

@@ -10,11 +10,11 @@ from typing import Any
 
 from config import SamplingConfig
 from data_process.records.jsonl import read_records
-from data_process.records.kinds import conversation_of, question_problems
+from data_process.records.kinds import question_problems, with_tools
 from data_process.sample.evaluation import is_right
 from inference.engine.engine import generate_batch
 from model.chat import render_prompt
-from model.conversation import Message
+from model.conversation import Conversation, Message, as_conversation
 from model.tokenizer import EtudeTokenizer, script_of
 from model.transformer import Etude
 from train.measures.likelihood import (
@@ -78,7 +78,7 @@ def ask(
 def greedy_answers(
     model: Etude,
     tokenizer: EtudeTokenizer,
-    conversations: Sequence[list[Message]],
+    conversations: Sequence[Conversation | Sequence[Message]],
     max_tokens: int,
     native: bool = True,
     stopped: Callable[[], bool] = lambda: False,
@@ -90,7 +90,10 @@ def greedy_answers(
         Stopped: it was stopped before its end; see `generate_batch`.
     """
     room = model.config.max_position_embeddings - 1
-    prompts = [render_prompt(tokenizer, turns)[-room:] for turns in conversations]
+    prompts = [
+        render_prompt(tokenizer, found.messages, found.tools)[-room:]
+        for found in map(as_conversation, conversations)
+    ]
     sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
     stops = tokenizer.end_ids(is_chat=True)
     made = generate_batch(model, prompts, sampling, stops, native=native, stopped=stopped)
@@ -106,7 +109,7 @@ def measure_questions(scorer: LikelihoodModel, records: list[Record]) -> list[Ou
 
 def measure_prompts(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
     """Whether the greedy answer to each prompt of reinforcement learning is accepted."""
-    return measure_answers(scorer, records, [conversation_of(r) for r in records], is_accepted)
+    return measure_answers(scorer, records, [with_tools(r) for r in records], is_accepted)
 
 
 def is_accepted(record: Record, answer: str) -> bool:
@@ -117,7 +120,7 @@ def is_accepted(record: Record, answer: str) -> bool:
 def measure_answers(
     scorer: LikelihoodModel,
     records: list[Record],
-    conversations: Sequence[list[Message]],
+    conversations: Sequence[Conversation | Sequence[Message]],
     is_right: Callable[[Record, str], bool],
 ) -> list[Outcome]:
     """Whether the greedy answer to each conversation is right, and ended by itself."""
@@ -130,8 +133,9 @@ def measure_answers(
         scorer.stopped,
     )
     outcomes = []
-    for record, turns, (text, ended) in zip(records, conversations, given, strict=True):
-        asked = turns[-1]["content"]
+    found = map(as_conversation, conversations)
+    for record, conversation, (text, ended) in zip(records, found, given, strict=True):
+        asked = conversation.messages[-1]["content"]
         group = str(record.get("category") or script_of(asked))
         right = float(ended and is_right(record, text))
         outcomes.append(Outcome(group, right, asked=asked, said=text))

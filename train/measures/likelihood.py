@@ -18,6 +18,7 @@ from torch import Tensor
 from config import QuantizeName
 from inference.engine.native import quantize_model
 from model.chat import render, render_prompt
+from model.conversation import Conversation, said
 from model.device import pick_device
 from model.directory.pretrained import is_chat_model, load_pretrained
 from model.tokenizer import EtudeTokenizer, script_of
@@ -187,14 +188,14 @@ def measure_conversations(scorer: LikelihoodModel, records: list[Record]) -> lis
     neither bits nor bytes. A record of which nothing is reached has no bytes."""
     spans, sizes = [], []
     for record in records:
-        messages = record["conversations"]
-        ids, mask = render(scorer.tokenizer, messages)
+        conversation = Conversation(record["conversations"], record.get("tools") or ())
+        ids, mask = render(scorer.tokenizer, conversation)
         ids, mask = ids[: scorer.context], mask[: scorer.context]
         turns = [turn for turn in runs(mask) if ids[turn[1] - 1] == scorer.tokenizer.end_of_turn_id]
         spans.append([Span(ids[: end - 1], begin) for begin, end in turns])
         answers = [scorer.tokenizer.decode(ids[begin : end - 1]) for begin, end in turns]
         sizes.append(sum(len(answer.encode("utf-8")) for answer in answers))
-    groups = [script_of("".join(m["content"] for m in r["conversations"])) for r in records]
+    groups = [script_of("".join(map(said, r["conversations"]))) for r in records]
     found = zip(groups, bits_of(scorer, spans), sizes, strict=True)
     return [Outcome(group, bits, size) for group, bits, size in found]
 

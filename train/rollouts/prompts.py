@@ -12,7 +12,7 @@ from typing import Any
 from config import RolloutConfig, UserError
 from data_process.records.files import find_files
 from data_process.records.jsonl import Record, read_records
-from data_process.records.kinds import PROBLEMS, conversation_of
+from data_process.records.kinds import PROBLEMS, conversation_of, with_tools
 from data_process.records.opening import shown
 from model.chat import render_prompt
 from model.tokenizer import EtudeTokenizer
@@ -122,4 +122,5 @@ def prompt_of(record: Record, tokenizer: EtudeTokenizer, rewards: Rewards | None
     where = f"{shown(record.path)}:{record.line}"
     if rewards and (problem := rewards.missing(record.value)):
         raise UserError(f"{where}: {problem}")
-    return Prompt(where, record.value, render_prompt(tokenizer, conversation_of(record.value)))
+    messages, tools, _ = with_tools(record.value)
+    return Prompt(where, record.value, render_prompt(tokenizer, messages, tools))

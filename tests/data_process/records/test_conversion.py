@@ -205,9 +205,7 @@ def test_whatever_a_conversation_is_its_result_is_one_of_ours() -> None:
     assert kept > 300
 
 
-def test_calls_of_tools_and_their_results_are_kept_and_training_refuses_them(
-    tmp_path: Path,
-) -> None:
+def test_calls_of_tools_and_their_results_are_kept(tmp_path: Path) -> None:
     call = {"name": "add", "arguments": {"a": 1}}
     openai = {"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
     calls = [{"type": "function", "function": call}]
@@ -250,15 +248,76 @@ def test_calls_of_tools_and_their_results_are_kept_and_training_refuses_them(
     }
     output = write(tmp_path / "tools.jsonl", [*found, kept])
     checked = run("check", output, "--workers", 1)
-    assert checked.code == 1
-    assert checked.out.count("tools are not supported by training yet") >= 3
+    assert checked.code == 0
     ran = run("filter", output, "--without_roles", "tool", "--without_keys", "tools")
     assert [json.loads(line) for line in ran.out.splitlines()] == [HI]
+
+
+CALL = {"name": "add", "arguments": {"a": 1}}
+TOOL = {"name": "add", "parameters": {}}
+AS_OPENAI = {"type": "function", "function": TOOL}
+
+
+@pytest.mark.parametrize(
+    ("record", "tools", "messages"),
+    [
+        ({"messages": [USER, ASSISTANT], "tools": json.dumps([TOOL])}, [AS_OPENAI], None),
+        ({"messages": [USER, ASSISTANT], "functions": [TOOL]}, [AS_OPENAI], None),
+        ({"messages": [USER, ASSISTANT], "tools": [AS_OPENAI]}, [AS_OPENAI], None),
+        (
+            {
+                "conversations": [
+                    {"role": "system", "content": "S", "tools": json.dumps([AS_OPENAI])},
+                    USER,
+                    {"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])},
+                    {"role": "tool", "content": "", "name": "add"},
+                    ASSISTANT,
+                ]
+            },
+            [AS_OPENAI],
+            [
+                {"role": "system", "content": "S"},
+                USER,
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{"type": "function", "function": CALL}],
+                },
+                {"role": "tool", "content": "", "name": "add"},
+                ASSISTANT,
+            ],
+        ),
+        (
+            {"messages": [USER, {**ASSISTANT, "content": "<think>\nHm.\n</think>\n\nYes."}]},
+            None,
+            [USER, {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}],
+        ),
+        (
+            {"messages": [USER, {**ASSISTANT, "reasoning_content": "Hm."}]},
+            None,
+            [USER, {**ASSISTANT, "reasoning_content": "Hm."}],
+        ),
+        (
+            {"messages": [USER, {**ASSISTANT, "content": "<think>cut"}]},
+            None,
+            [USER, {**ASSISTANT, "content": "<think>cut"}],
+        ),
+    ],
+)
+def test_tools_and_thoughts_come_to_openais_form(
+    record: dict[str, Any], tools: Any, messages: Any
+) -> None:
+    (found,), _ = convert(record)
+    assert found.get("tools") == tools
+    assert found["conversations"] == (messages or [USER, ASSISTANT])
+    assert list(conversation_problems(found)) == []
 
 
 @pytest.mark.parametrize(
     ("records", "sentence"),
     [
+        ([{"messages": [USER, ASSISTANT], "tools": "{"}], '"tools" must be JSON'),
+        ([{"messages": [USER, ASSISTANT], "tools": "3"}], '"tools" must be a list of objects'),
         ([{"conversations": [HUMAN], "messages": [USER]}], "may be sharegpt or messages"),
         ([{"text": "a", "question": "b", "answer": "c"}], "may be question or text"),
         ([{"text": "a"}, {"question": "b", "answer": "c"}], "text (line 1) and question (line 2)"),
@@ -433,7 +492,7 @@ def test_real_files_become_good_training_data(shared_data: Path, tmp_path: Path)
             assert ran.code == 2  # instances of several inputs: no format of ours
             continue
         assert ran.count("out") == ran.count("documents in")
-        assert run("check", output, "--workers", 1).code == (1 if "toolcall" in name else 0)
+        assert run("check", output, "--workers", 1).code == 0
 
 
 def test_every_format_has_an_example_and_refuses_what_is_none_of_it() -> None:

@@ -12,6 +12,7 @@ from config import PathConfig, UserError
 from data_process.records.formats import converter, formats_of
 from data_process.records.jsonl import read_conversations, read_texts
 from data_process.records.kinds import PROBLEMS, BadLine, Kind, kind_of
+from model.conversation import Conversation
 from tests.data_process.jsonl_command import chat, read, run, write
 
 
@@ -30,6 +31,7 @@ USER, GOOD, WORSE = (
 HUMAN, GPT = {"from": "human", "value": Q}, {"from": "gpt", "value": A}
 CHAT = chat(Q, A)
 SYSTEM = {"conversations": [{"role": "system", "content": "Be kind."}, *CHAT["conversations"]]}
+BAD_CALL = {"function": {"name": "f", "arguments": "3"}}
 PAIR = {"conversations": [USER], "chosen": A, "rejected": BAD}
 
 
@@ -327,14 +329,35 @@ def test_a_key_that_holds_something_else_is_named(
     [
         ("conversations", {**CHAT, "system": "Be kind."}, '"system" stands beside the turns'),
         ("conversations", {**CHAT, "image": "a.jpg"}, "pictures and sounds cannot be trained on"),
-        ("conversations", {**CHAT, "tools": [{"name": "f"}]}, "tools are not supported"),
+        ("conversations", {**CHAT, "tools": [{"name": "f"}]}, "tool 1 must be"),
+        ("conversations", {**CHAT, "tools": "[{}]"}, "bring it in with process_jsonl.py convert"),
         ("conversations", {"conversations": [{**USER, "name": "Ann"}, GOOD]}, "the key 'name'"),
         (
             "conversations",
             {"conversations": [USER, {**GOOD, "tool_calls": [{}]}]},
-            "tools are not supported",
+            "message 2 has a call that is not",
         ),
-        ("conversations", {"messages": [USER, {"role": "tool", "content": "1"}]}, "tools are not"),
+        (
+            "conversations",
+            {"messages": [USER, {"role": "tool", "content": "1"}]},
+            "message 2 has the role tool, but assistant is due: calls of tools are followed by",
+        ),
+        (
+            "conversations",
+            {"messages": [USER, {**GOOD, "tool_calls": [{"function": {"name": "f"}}]}, USER]},
+            "message 3 has the role user, but tool is due",
+        ),
+        (
+            "conversations",
+            {"messages": [USER, {**GOOD, "tool_calls": [BAD_CALL]}]},
+            "calls 'f', but the arguments of a call must be a JSON object",
+        ),
+        (
+            "conversations",
+            {"messages": [{**USER, "reasoning_content": "T"}, GOOD]},
+            "message 1 has reasoning_content, which only the assistant's turns can have",
+        ),
+        ("conversations", {"messages": [USER, {**GOOD, "function_call": {}, "x": 1}]}, "key 'x'"),
         ("conversations", {"messages": [USER, {**GOOD, "weight": 0.5}]}, "weight 0.5"),
         ("conversations", {**CHAT, "label": False}, "a preference, no conversation to learn"),
         ("conversations", PAIR, "a preference, no conversation to learn"),
@@ -360,7 +383,7 @@ def test_what_says_nothing_is_no_mistake() -> None:
 
 def test_messages_are_read_as_conversations_wherever_these_are(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"messages": [USER, GOOD]}])
-    assert list(read_conversations(path)) == [(1, [USER, GOOD])]
+    assert list(read_conversations(path)) == [(1, Conversation(CHAT["conversations"]))]
     checked = run("check", path, "--workers", 1)
     assert checked.code == 0
     assert f"{path}: checked as conversations" in checked.out

@@ -18,9 +18,10 @@ from data_process.records.jsonl import (
     read_texts,
 )
 from data_process.records.opening import is_pipe
+from model.conversation import Conversation
 
 GOOD = '{"text": "one"}\n'
-MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+MESSAGES: list[Any] = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
 
 def refusal(read: Callable[[Path], Any], path: Path) -> str:
@@ -150,9 +151,12 @@ def test_a_sentence_about_a_huge_record_stays_short(tmp_path: Path) -> None:
 
 
 def test_good_conversations_are_read(tmp_path: Path) -> None:
-    system = [{"role": "system", "content": "Be kind."}, *MESSAGES]
+    system: list[Any] = [{"role": "system", "content": "Be kind."}, *MESSAGES]
     path = conversation_file(tmp_path, system)
-    assert list(read_conversations(path)) == [(1, MESSAGES), (2, system)]
+    assert list(read_conversations(path)) == [
+        (1, Conversation(MESSAGES)),
+        (2, Conversation(system)),
+    ]
 
 
 @pytest.mark.parametrize(
