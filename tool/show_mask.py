@@ -22,7 +22,7 @@ from inference.engine.answers import make_spell
 from inference.terminal.console import padded
 from model.chat import render_batch
 from model.chat_renderer import UnfitConversation
-from model.conversation import TEMPLATE, Message
+from model.conversation import Conversation
 from model.tokenizer import EtudeTokenizer
 from terminal import has_colours, output_is_the_result
 from tool.settings import ShowMaskConfig
@@ -41,21 +41,26 @@ def main() -> None:
     config = parse_flags(ShowMaskConfig(), __doc__)
     tokenizer = EtudeTokenizer.load(config.tokenizer_dir)
     if config.row is None:
-        place, messages = find_conversation(split_weights(config.sft_files)[0], config.record)
+        files, _ = split_weights(config.sft_files)
+        place, conversation = find_conversation(files, config.record)
         try:
-            lines = conversation_lines(tokenizer, messages, config.train_on)
+            samples = conversation_lines(tokenizer, conversation, config.train_on)
         except UnfitConversation as error:
             raise UserError(f"{place}: {error}") from error
-        head, total = CONVERSATION_HEAD, conversation_total(lines, config.max_length)
-        head = f"{place}\n{head}"
+        shown = [(lines, conversation_total(lines, config.max_length)) for lines in samples]
+        head = f"{place}\n{CONVERSATION_HEAD}"
+        if len(samples) > 1:
+            head = f"{place}: {len(samples)} samples, as later turns change earlier ones\n{head}"
     else:
         rows = open_rows(config, tokenizer)
         batch = read_row(rows, config.row)
-        lines = row_lines(tokenizer, batch)
-        head, total = ROW_HEAD, row_total(tokenizer, batch, len(rows))
+        head = ROW_HEAD
+        shown = [(row_lines(tokenizer, batch), row_total(tokenizer, batch, len(rows)))]
     output_is_the_result()
     in_colour = has_colours(sys.stdout)
-    print(head, *(line.painted(in_colour) for line in lines), total, sep="\n")
+    print(head)
+    for lines, total in shown:
+        print(*(line.painted(in_colour) for line in lines), total, sep="\n")
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,8 @@ def visible_form(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def find_conversation(files: Sequence[Path], record: int) -> tuple[str, list[Message]]:
-    """Where a conversation stands (file:line), and its messages.
+def find_conversation(files: Sequence[Path], record: int) -> tuple[str, Conversation]:
+    """Where a conversation stands (file:line), and what it is.
 
     Args:
         files: SFT files, read one after the other.
@@ -122,28 +127,36 @@ def find_conversation(files: Sequence[Path], record: int) -> tuple[str, list[Mes
     """
     count = 0
     for file in files:
-        for number, messages in read_conversations(file):
+        for number, conversation in read_conversations(file):
             count += 1
             if count == record:
-                return f"{file}:{number}", messages
+                return f"{file}:{number}", conversation
     raise UserError(
         f"--record {record}: there are {count:,} conversations in --sft_files; use 1 to {count}"
     )
 
 
 def conversation_lines(
-    tokenizer: EtudeTokenizer, messages: Sequence[Message], train_on: TrainOnName = "all"
-) -> list[Line]:
-    """A conversation as training renders it: position, id, + where trained, role, text."""
-    sample = render_batch(tokenizer, [messages], train_on)[0][0]
-    texts, lines = token_texts(tokenizer), []
-    found = zip(sample.ids, sample.mask, sample.owners, strict=True)
-    for position, (token, trained, owner) in enumerate(found):
-        role = "template" if owner == TEMPLATE else messages[owner]["role"]
-        mark = "+" if trained else "-"
-        text = f"{position:>6} {token:>7}  {mark}  {role:<9}  {texts[token]}"
-        lines.append(Line(text, trained, token in tokenizer.control_ids))
-    return lines
+    tokenizer: EtudeTokenizer, conversation: Conversation, train_on: TrainOnName = "all"
+) -> list[list[Line]]:
+    """The samples of a conversation as training renders it: position, id, + where trained, role,
+    text."""
+    texts = token_texts(tokenizer)
+    roles = {n: message["role"] for n, message in enumerate(conversation.messages)}
+    return [
+        [
+            Line(
+                f"{position:>6} {token:>7}  {'+' if trained else '-'}  "
+                f"{roles.get(owner, 'template'):<9}  {texts[token]}",
+                trained,
+                token in tokenizer.control_ids,
+            )
+            for position, (token, trained, owner) in enumerate(
+                zip(sample.ids, sample.mask, sample.owners, strict=True)
+            )
+        ]
+        for sample in render_batch(tokenizer, [conversation], train_on)[0]
+    ]
 
 
 def conversation_total(lines: Sequence[Line], max_length: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from config import ROOT, EtudeConfig, PathConfig, SFTConfig, UserError
 from inference.engine.answers import byte_letters
-from model.conversation import Message
+from model.conversation import Conversation, Message
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -101,8 +101,9 @@ def test_what_is_marked_is_what_the_batches_of_train_sft_train(
     trained_by_records = []
     for record in range(1, 31):
         if record % shown.validation_every:
-            _, messages = find_conversation(shown.sft_files, record)
-            trained_by_records += ids_of(conversation_lines(tokenizer, messages), True)
+            _, found = find_conversation(shown.sft_files, record)
+            (lines,) = conversation_lines(tokenizer, found)
+            trained_by_records += ids_of(lines, True)
     assert sorted(trained_by_records) == sorted(trained_by_rows)
     own = replace(shown, sft_files=shown.sft_files[:1], validation_files=shown.sft_files[1:])
     sft, paths = (
@@ -114,7 +115,7 @@ def test_what_is_marked_is_what_the_batches_of_train_sft_train(
 
 
 def test_answers_and_their_ends_are_marked_and_nothing_else(tokenizer: EtudeTokenizer) -> None:
-    lines = conversation_lines(tokenizer, MESSAGES)
+    (lines,) = conversation_lines(tokenizer, Conversation(MESSAGES))
     trained = tokenizer.decode(ids_of(lines, True), skip_special_tokens=False)
     assert trained == "Hello,\nfox 🦊!<|im_end|>从前。<|im_end|>"
     roles = [line.text.split()[3] for line in lines if line.trained]

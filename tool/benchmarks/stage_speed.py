@@ -62,7 +62,7 @@ def compare(config: StageSpeedConfig) -> int:
 
 def pairs_of(config: StageSpeedConfig) -> list[dict[str, Any]]:
     """A pair of each conversation: its last answer, and that of the conversation before it."""
-    chats = [chat for path in config.sft_files for _, chat in read_conversations(path)]
+    chats = [chat.messages for path in config.sft_files for _, chat in read_conversations(path)]
     return [
         {"conversations": chat[:-1], "chosen": chat[-1]["content"], "rejected": other}
         for before, chat in itertools.pairwise(chats)

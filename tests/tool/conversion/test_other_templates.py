@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from config import EtudeConfig, PathConfig, SFTConfig, UserError
 from inference.engine.loading import load_model
 from model.chat import render, render_prompt
+from model.conversation import Conversation
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained
 from model.tokenizer import EtudeTokenizer
 from tests.model.templates import KINDS, save_tokenizer
@@ -97,7 +98,7 @@ def test_fine_tuning_trains_and_keeps_the_template(tmp_path: Path, name: str) ->
     _, tokenizer = load_pretrained(tmp_path / "sft")
     assert tokenizer.chat_format.template == KINDS[name].template
     assert render(tokenizer, CHAT) == (ids, mask)
-    shown = [line.text.split()[3] for line in conversation_lines(tokenizer, CHAT)]
+    shown = [line.text.split()[3] for line in conversation_lines(tokenizer, Conversation(CHAT))[0]]
     assert set(shown) == {"template", "user", "assistant"}
 
 
