@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from config import TrainOnName, UserError
 from model.chat_renderer import Rendered, renderer_of
-from model.conversation import Conversation, Message, Tool, arguments_of, as_conversation
+from model.conversation import Conversation, Tool, arguments_of, as_conversation
+from model.conversation import Message as Message  # also from here
 from model.tokenizer import EtudeTokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
