@@ -90,10 +90,10 @@ def load_model(
     """
     device = ready_device(directory, device_name)
     if adapter:
-        model, tokenizer = load_adapted(directory, adapter, device)
+        model, tokenizer = load_adapted(directory, adapter, device, known=True)
         merge_adapter(model)
     else:
-        model, tokenizer = load_pretrained(directory, device)
+        model, tokenizer = load_pretrained(directory, device, known=True)
     quantized = quantize_model(model) if quantize == "int8" else None
     engine = Engine(model, tokenizer, slots, quantized=quantized)
     return describe(engine, tokenizer, adapter or directory)
@@ -116,7 +116,7 @@ def load_adapters(
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--adapter: two models are called {twice[0]}: rename a directory")
     device = ready_device(directory, device_name)
-    model, tokenizer = load_pretrained(directory, device)
+    model, tokenizer = load_pretrained(directory, device, known=True)
     adapted, tokenizers = {}, []
     for name, path in zip(names, adapters, strict=False):
         adapted[name] = sharing_copy(model)

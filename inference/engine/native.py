@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -384,9 +385,9 @@ def panels_of(weight: Tensor, lanes: int) -> Tensor:
     """A matrix (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes); missing rows
     of the last panel are zero."""
     rows, columns = weight.shape
-    # (rows rounded up to a multiple of lanes, columns)
-    padded = torch.zeros(-(-rows // lanes) * lanes, columns, dtype=weight.dtype)
-    padded[:rows] = weight
+    if missing := -rows % lanes:
+        weight = torch.cat([weight, weight.new_zeros(missing, columns)])
     # One vector load then brings one column of `lanes` rows: as many dot products grow at once.
-    # (panels, lanes, columns) -> (panels, columns, lanes)
-    return padded.view(-1, lanes, columns).transpose(1, 2).contiguous()
+    # (panels, lanes, columns) -> (panels, columns, lanes), by numpy, which is several times faster
+    panels = weight.numpy().reshape(-1, lanes, columns).transpose(0, 2, 1)
+    return torch.from_numpy(np.ascontiguousarray(panels))

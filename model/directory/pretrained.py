@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from config import ModelConfig, UserError
 from model.adapters import MARK, adapter_weights, attach, linear_layers, merge_adapter
-from model.attention import RotaryEmbedding
 from model.directory.adapter_files import BASE_LAYER, base_directory, is_adapter, read_adapter
 from model.directory.config_json import (
     config_json,
@@ -116,10 +116,16 @@ def save_pretrained(
 
 
 def load_pretrained(
-    directory: Path, device: torch.device | str = "cpu"
+    directory: Path, device: torch.device | str = "cpu", known: bool = False
 ) -> tuple[Etude, EtudeTokenizer]:
     """Reads a model directory, Etude's or one that transformers has saved; of an adapter's, the
     base beside which it was trained, with the adapter merged into it.
+
+    Args:
+        directory: the model's or the adapter's.
+        device: where the model goes.
+        known: checksums of files that have not changed since they were last compared are not
+            compared again; for a model that is only used.
 
     Returns:
         The model in float32 on the device, in evaluation mode, and its tokenizer.
@@ -128,12 +134,12 @@ def load_pretrained(
         UserError: the directory is missing, damaged, or holds something that is not an Etude.
     """
     if is_adapter(directory):
-        model, tokenizer = load_adapted(base_directory(directory), directory)
+        model, tokenizer = load_adapted(base_directory(directory), directory, known=known)
         merge_adapter(model)
         return model.to(device), tokenizer
     config = load_model_config(directory)
     if (directory / MANIFEST).exists():
-        verify(directory)
+        verify(directory, known=known)
     tokenizer = EtudeTokenizer.load(directory)
     if len(tokenizer) != config.vocab_size:
         raise UserError(
@@ -145,9 +151,23 @@ def load_pretrained(
     return model.to(device).eval(), tokenizer
 
 
+class WithoutMemory(TorchFunctionMode):
+    """Tensors that are made to be filled get no memory, and no initial values. (On the device meta
+    all would be, also what is computed, for which torch first imports its compiler: a second.)"""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any | None = None
+    ) -> Any:
+        """Calls a function of torch, unless it is one of torch.nn.init."""
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given | ({"device": "meta"} if func is torch.empty else {}))
+
+
 def empty_model(config: ModelConfig) -> Etude:
     """A model of a shape whose weights take no memory and hold nothing."""
-    with torch.device("meta"):
+    with WithoutMemory():
         return Etude(config)
 
 
@@ -163,14 +183,14 @@ def model_with(config: ModelConfig, weights: Mapping[str, Tensor], path: Path) -
     model.load_state_dict(weights, strict=False, assign=True)
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
-    model.model.rotary_emb = RotaryEmbedding(config)
     return model
 
 
 def load_adapted(
-    base: Path, adapter: Path, device: torch.device | str = "cpu"
+    base: Path, adapter: Path, device: torch.device | str = "cpu", known: bool = False
 ) -> tuple[Etude, EtudeTokenizer]:
-    """Reads a base and an adapter of it, which stays apart from the base's weights.
+    """Reads a base and an adapter of it, which stays apart from the base's weights;
+    arguments as of `load_pretrained`.
 
     Returns:
         The model as of `load_pretrained`, and the adapter's tokenizer, or where it has none the
@@ -179,7 +199,7 @@ def load_adapted(
     Raises:
         UserError: one of them is missing or damaged, or the adapter is that of another base.
     """
-    model, tokenizer = load_pretrained(base, device)
+    model, tokenizer = load_pretrained(base, device, known)
     tokenizer = put_adapter(model, adapter, base, tokenizer)
     return model, tokenizer
 

@@ -27,6 +27,7 @@ from typing import IO, Any
 from safetensors import SafetensorError
 
 from config import UserError
+from model.directory.stamps import is_known, remember, stamp_of
 
 MANIFEST = "MANIFEST.json"
 SUMMARY = "training_summary.json"
@@ -216,8 +217,13 @@ def replace_file(path: Path, write: Writer) -> None:
             aside.unlink(missing_ok=True)
 
 
-def verify(directory: Path, *names: str) -> None:
+def verify(directory: Path, *names: str, known: bool = False) -> None:
     """Compares a directory, or only the named files of it, with its manifest.
+
+    Args:
+        directory: it.
+        names: its files; none: all.
+        known: a file with the stamp that it had when it was last compared is not read again.
 
     Raises:
         DamagedDirectory: a file differs, or the manifest itself is missing or unreadable; the file
@@ -235,8 +241,13 @@ def verify(directory: Path, *names: str) -> None:
             raise DamagedDirectory(f"{file} is missing, though {MANIFEST} names it")
         if (found := file.stat().st_size) != size:
             raise DamagedDirectory(f"{file} has {found} bytes in place of {size} (by {MANIFEST})")
+        if known and is_known(file, digest):
+            continue
+        stamp = stamp_of(file)
         if sha256_of(file) != digest:
             raise DamagedDirectory(f"{file} is damaged: its checksum differs from {MANIFEST}")
+        if known:
+            remember(file, digest, stamp)
 
 
 def read_object(path: Path) -> dict[str, Any]:
