@@ -44,6 +44,11 @@ class TransformersChatConfig(Settings):
     """Answer this (or continue it, with a pretrained model) and end; only the answer is printed."""
     system: str | None = None
     """A system prompt: what the model should be or keep to."""
+    tools: Path | None = None
+    """A JSON file with what the model may call, a list of tools in OpenAI's form; after a call, the
+    next message is its result."""
+    enable_thinking: bool | None = None
+    """Whether the model should think before it answers, where its chat template has that choice."""
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
     json: bool = False

@@ -276,7 +276,7 @@ def fit_turns(
 
     Args:
         render: makes the prompt ids of a conversation.
-        messages: a conversation that ends with a user's turn.
+        messages: a conversation that ends with a user's turn, or the result of a tool.
         max_tokens: the most tokens the prompt may have.
 
     Returns:
@@ -292,9 +292,11 @@ def fit_turns(
         ids = render([*system, *turns[dropped:]])
         if len(ids) <= max_tokens:
             return ids, dropped
-        if len(turns) - dropped < 2:
+        later = (n for n in range(dropped + 1, len(turns)) if turns[n]["role"] == "user")
+        following = next(later, None)
+        if following is None:
             raise UserError(
                 f"the message has {len(ids)} tokens with its frame, but only {max_tokens} fit: "
                 "shorten it"
             )
-        dropped += 2
+        dropped = following

@@ -7,7 +7,7 @@ program: nothing of Etude's network or engine is used in it, and nothing is ever
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,10 @@ from inference.engine.answers import CutBy, FinishReason, GenerationRequest, Gen
 from inference.engine.loading import LoadedModel, load_model, require_model
 from inference.settings import ChatConfig, TransformersChatConfig
 from model.chat import render_prompt
-from model.conversation import Message
+from model.conversation import Conversation, Message, Tool, with_texts
 from model.device import pick_device
 
-OnText = Callable[[str], None]
+OnText = Callable[[str], object]
 """Takes the pieces of an answer as they come."""
 
 CONVERT = (
@@ -57,9 +57,23 @@ class EtudeBackend:
         )
         return cls(model, config.sampling, config.logprobs)
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The ids of a conversation, up to where the answer begins."""
-        return render_prompt(self.model.tokenizer, messages)
+    @property
+    def template(self) -> str:
+        """The chat template."""
+        return self.model.tokenizer.chat_format.template
+
+    def render_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        options: Mapping[str, Any] = {},  # never changed
+    ) -> list[int]:
+        """The ids of a conversation, up to where the answer begins; see `render_prompt`."""
+        return render_prompt(self.model.tokenizer, messages, tools, options)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens included."""
+        return self.model.tokenizer.decode(ids, skip_special_tokens=False)
 
     def generate(self, prompt: list[int], on_text: OnText) -> GenerationResult:
         """Continues a prompt until the end or Ctrl-C; `on_text` gets the text as it comes, never
@@ -98,15 +112,41 @@ class TransformersBackend:
         self.model: Any = model.to(device).eval()  # type: ignore[arg-type]  # a decorator hides it
         self.sampling = config.sampling
         self.context = self.model.config.max_position_embeddings
-        self.is_chat = self.tokenizer.eos_token == "<|im_end|>"
+        self.template: str = self.tokenizer.chat_template or ""
+        self.is_chat = bool(self.template) and self.ends_turns()
         self.title = f"{config.model_dir.resolve().name}, through transformers, on {device}"
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
+    def ends_turns(self) -> bool:
+        """Whether the model was trained on conversations: a token that ends what it generates ends
+        an answer by its chat template."""
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "answer"}]
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        after = self.tokenizer.encode(text.rpartition("answer")[2], add_special_tokens=False)
+        return not self.end_ids.isdisjoint(after)
+
+    @property
+    def end_ids(self) -> set[int]:
+        """The tokens that end what the model generates."""
+        found = self.model.generation_config.eos_token_id
+        return {found} if isinstance(found, int) else set(found or ())
+
+    def render_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        options: Mapping[str, Any] = {},  # never changed
+    ) -> list[int]:
         """The ids of a conversation, up to where the answer begins."""
-        safe = [{**m, "content": self.without_control_tokens(m["content"])} for m in messages]
-        return self.tokenizer.apply_chat_template(
-            safe, add_generation_prompt=True, return_dict=False
+        safe, safe_tools = with_texts(
+            Conversation(messages, tools), lambda leaf: self.without_control_tokens(leaf.text)
         )
+        return self.tokenizer.apply_chat_template(
+            safe, tools=safe_tools, add_generation_prompt=True, return_dict=False, **options
+        )
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens included."""
+        return str(self.tokenizer.decode(ids))
 
     def render_text(self, text: str) -> list[int]:
         """The ids of a text; <|endoftext|> comes first, as before every document in training."""
@@ -116,7 +156,7 @@ class TransformersBackend:
     def without_control_tokens(self, text: str) -> str:
         """A text that cannot forge a turn: transformers would read a written <|im_end|> as the
         control token."""
-        tokens = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+        tokens = [token for token in self.tokenizer.get_added_vocab() if token.strip()]
         while any(token in text for token in tokens):
             for token in tokens:
                 text = text.replace(token, "")
@@ -140,7 +180,7 @@ class TransformersBackend:
                 max_new_tokens=min(most, room),
                 **generation_flags(self.sampling),
             )
-            ended = ids[-1] in self.model.generation_config.eos_token_id
+            ended = ids[-1] in self.end_ids
             reason = "stop" if ended else "length"
         except KeyboardInterrupt:
             pass

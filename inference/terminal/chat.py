@@ -26,6 +26,7 @@ from inference.terminal.console import (
     prepare_streams,
     readable,
     show,
+    show_note,
     view_tokens,
 )
 from inference.terminal.session import (
@@ -35,6 +36,8 @@ from inference.terminal.session import (
     open_session,
     save_conversation,
 )
+from model.answer_parts import Part
+from model.conversation import said
 from terminal import output_is_the_result
 
 ALTERNATIVES = 5
@@ -137,17 +140,43 @@ def respond(state: ChatState, text: str, as_json: bool) -> None:
 
 def answer_in_text(state: ChatState, text: str) -> None:
     """Writes an answer as it comes."""
-    state.last = state.session.ask(text, show)
-    print(flush=True)
+    if not state.session.keep_result(text):
+        state.last = state.session.ask(text, AnswerView().show)
+        print(flush=True)
     notify(*state.session.notes)
+
+
+@dataclass
+class AnswerView:
+    """Shows the parts of an answer: text as output, thoughts and calls as notes."""
+
+    last: str = ""
+
+    def show(self, part: Part) -> None:
+        """Shows what has come."""
+        if part.kind == "call":
+            notify(f"calls {part.name}({part.text})")
+        elif part.kind == "reasoning_content":
+            show_note(part.text)
+        else:
+            if self.last == "reasoning_content":
+                notify("")
+            show(part.text)
+        self.last = part.kind
 
 
 def answer_in_json(state: ChatState, text: str) -> None:
     """Writes an answer as a line of JSON when it is complete."""
     session = state.session
+    if session.keep_result(text):
+        print(json.dumps({"notes": session.notes}, ensure_ascii=False), flush=True)
+        return
     result = state.last = session.ask(text, lambda _: None)
+    answer = session.answer if isinstance(session, ChatSession) else {"content": result.text}
+    more = {key: answer[key] for key in ("reasoning_content", "tool_calls") if key in answer}
     reply = {
-        "text": result.text,
+        "text": answer["content"],
+        **more,
         "finish_reason": result.finish_reason,
         "usage": {
             "prompt_tokens": result.prompt_tokens,
@@ -249,7 +278,7 @@ def number_of(name: str, value: str) -> Any:
 
 def regenerate(state: ChatState, argument: str) -> None:
     """/regenerate         another answer in the place of the last one"""
-    state.last = state.session.regenerate(show)
+    state.last = state.session.regenerate(AnswerView().show)
     print(flush=True)
     notify(*state.session.notes)
     if state.session.backend.sampling.seed is not None:
@@ -267,6 +296,11 @@ def show_tokens(state: ChatState, argument: str) -> None:
         raise UserError(f"nothing is known about the tokens of the last answer: {remedy}")
     notify(*view_tokens(tokens, state.session.backend.token_bytes), style="")
     notify(f"{len(tokens)} tokens, {state.last.tokens_per_second:.0f} tokens/s")
+
+
+def give_up_calls(state: ChatState, argument: str) -> None:
+    """/none               no result for a call: forget the question that led to it"""
+    notify(chat_of(state).give_up_calls())
 
 
 def save(state: ChatState, argument: str) -> None:
@@ -292,7 +326,7 @@ def load(state: ChatState, argument: str) -> None:
     chat.resume(messages[1:] if has_system else messages)
     state.last, state.own_files = None, {path.resolve()}
     for message in chat.messages:
-        notify(f"{message['role']}: {message['content']}")
+        notify(f"{message['role']}: {said(message)}")
 
 
 def path_of(argument: str, command: str) -> Path:
@@ -311,6 +345,7 @@ COMMANDS: dict[str, Callable[[ChatState, str], None]] = {
     "/set": set_value,
     "/regenerate": regenerate,
     "/tokens": show_tokens,
+    "/none": give_up_calls,
     "/save": save,
     "/load": load,
     "/clear": clear,

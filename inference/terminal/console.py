@@ -56,6 +56,11 @@ def show(text: str) -> None:
     sys.stdout.flush()
 
 
+def show_note(text: str) -> None:
+    """Writes a piece of what is no answer, such as a thought, at once; on a terminal dim."""
+    print(paint(text.translate(CONTROL), "2"), end="", file=sys.stderr, flush=True)
+
+
 def notify(*lines: str, style: str = "2") -> None:
     """Writes lines about the chat, on a terminal dim or in another style."""
     for line in lines:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +21,12 @@ from inference.terminal.session import (
     CompletionSession,
     open_session,
     prompt_room,
+    read_tools,
 )
-from model.conversation import Message
+from model.answer_parts import Part
+from model.chat import check_messages
+from model.chat_template import CHAT_TEMPLATE
+from model.conversation import Message, Tool, said
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 
@@ -34,8 +41,18 @@ class ScriptedBackend(EtudeBackend):
         self.reason: FinishReason = "stop"
         self.prompts: list[str] = []
 
-    def render_chat(self, messages: Sequence[Message]) -> list[int]:
-        return self.render_text("".join(f"{m['role'][0]}:{m['content']};" for m in messages))
+    @property
+    def template(self) -> str:
+        return CHAT_TEMPLATE
+
+    def render_chat(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), options: Any = None
+    ) -> list[int]:
+        names = "".join(f"{tool['function']['name']};" for tool in tools)
+        return self.render_text(names + "".join(f"{m['role'][0]}:{said(m)};" for m in messages))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
 
     def render_text(self, text: str) -> list[int]:
         return [ord(character) for character in text]
@@ -54,16 +71,16 @@ class ScriptedBackend(EtudeBackend):
         return chr(token).encode()
 
 
-def ignore(text: str) -> None:
+def ignore(part: Part) -> None:
     pass
 
 
 def test_turns_are_remembered() -> None:
     backend = ScriptedBackend(["one", "two"])
     session = ChatSession(backend, "be kind")
-    written: list[str] = []
+    written: list[Part] = []
     assert session.ask("first", written.append).text == "one"
-    assert written == ["o", "n", "e"]
+    assert written == [Part("content", character) for character in "one"]
     session.ask("second", ignore)
     assert backend.prompts[1] == "s:be kind;u:first;a:one;u:second;"
 
@@ -216,6 +233,78 @@ def test_a_long_chat_never_outgrows_a_real_context(model: Etude, tokenizer: Etud
     assert len(ids) < 300  # far less than twelve turns have
     cached, prompt = reused[1]
     assert cached > prompt / 2  # what the first turn has read is not read again
+
+
+ADD: dict[str, Any] = {"type": "function", "function": {"name": "add", "parameters": {}}}
+
+
+def tagged(arguments: str) -> str:
+    return f'<tool_call>\n{{"name": "add", "arguments": {arguments}}}\n</tool_call>'
+
+
+def test_calls_wait_for_their_results_and_thoughts_are_kept() -> None:
+    calls = "\n".join(map(tagged, ('{"a": 1}', '{"a": 2}')))
+    first = f"<think>\nHm.\n</think>\n\nWell.\n{calls}"
+    backend = ScriptedBackend([first, "Three.", "Yes."])
+    session = ChatSession(backend, None, [ADD])
+    shown: list[Part] = []
+    session.ask("q", shown.append)
+    assert [part for part in shown if part.kind == "call"] == [
+        Part("call", '{"a": 1}', "add"),
+        Part("call", '{"a": 2}', "add"),
+    ]
+    assert "".join(part.text for part in shown if part.kind == "reasoning_content") == "Hm."
+    answer = session.turns[-1]
+    assert (answer["content"], answer["reasoning_content"]) == ("Well.", "Hm.")
+    assert session.notes == ["the next message is the result of add (/none: there is none)"]
+    assert session.keep_result("1")
+    assert not session.keep_result("2")
+    assert session.ask("2", ignore).text == "Three."
+    assert backend.prompts[1].endswith("t:1;t:2;")
+    assert check_messages(session.messages) is None
+    ids = [call["id"] for call in answer["tool_calls"]]
+    assert [turn["tool_call_id"] for turn in session.turns if turn["role"] == "tool"] == ids
+    assert session.regenerate(ignore).text == "Yes."
+    assert [turn["role"][0] for turn in session.turns] == list("uatta")
+
+
+def test_a_call_without_a_result_takes_its_question_with_it() -> None:
+    session = ChatSession(ScriptedBackend(["a", tagged("{}"), "b"]), None, [ADD])
+    session.ask("one", ignore)
+    with pytest.raises(UserError, match="no call of a tool waits"):
+        session.give_up_calls()
+    session.ask("two", ignore)
+    session.give_up_calls()
+    assert [turn["content"] for turn in session.turns] == ["one", "a"]
+    session.ask("three", ignore)
+    assert session.backend.prompts[-1] == "add;u:one;a:a;u:three;"  # type: ignore[union-attr]
+
+
+def test_without_tools_a_call_is_text() -> None:
+    session = ChatSession(ScriptedBackend([tagged("{}")]), None)
+    session.ask("q", ignore)
+    assert session.turns[-1] == {"role": "assistant", "content": tagged("{}")}
+
+
+def test_the_oldest_exchange_goes_with_its_calls() -> None:
+    session = ChatSession(ScriptedBackend([tagged("{}"), "b", "c"], context=300), None, [ADD])
+    session.ask("1" * 40, ignore)
+    session.ask("2" * 40, ignore)
+    session.ask("3" * 100, ignore)
+    assert [turn["role"] for turn in session.turns] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [("{", "this is no list of tools in JSON"), ("3", "tools must be a list"), ("[{}]", "tool 1")],
+)
+def test_a_file_of_tools_is_checked(content: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=f"{path.name}: {sentence}"):
+        read_tools(path)
+    path.write_text(json.dumps([ADD]), encoding="utf-8")
+    assert read_tools(path) == [ADD]
 
 
 def ask(text: str) -> list[Message]:
