@@ -22,7 +22,7 @@ CallForm = Literal["tagged", "bare"]
 
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 THOUGHT, THOUGHT_END = "<think>", "</think>"
-BARE_MARKS = ("<|python_tag|>", "[TOOL_CALLS]")
+BARE_MARKS = ("<|python_tag|>", "[TOOL_CALLS]", '"parameters": ')
 """What the templates of bare calls write before or about them."""
 
 

@@ -88,7 +88,8 @@ class Leaf(NamedTuple):
         """How a template may write it: as it is, trimmed or, where it is no answer's text, which
         would be made so too, escaped as in JSON."""
         text = self.text
-        forms = (text, text.strip(), text.rstrip(), text.lstrip())
+        trimmed = (text.strip(), text.rstrip(), text.lstrip())
+        forms = (text, *trimmed, text.strip("\n"), text.rstrip("\n"), text.lstrip("\n"))
         if is_answer and self.part in ("content", "reasoning_content"):
             return forms
         return (*forms, *(json.dumps(form, ensure_ascii=False)[1:-1] for form in forms[:2]))

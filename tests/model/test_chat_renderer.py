@@ -26,6 +26,7 @@ CONTENTS = [
     "Hello!",
     "  what is it?\n",
     "\n\nline\n\nbreaks\r\n",
+    "\n kept inside \n",
     "\u3000你好，世界！",
     "I don't know 3 + 8 = 11.",
     "user\nassistant\nsystem",

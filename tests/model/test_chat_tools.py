@@ -15,6 +15,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from config import UserError
+from model.answer_parts import AnswerParser, call_form, has_thoughts
 from model.chat import check_messages, render, render_batch, render_prompt
 from model.chat_template import CHAT_TEMPLATE
 from model.conversation import Conversation, template_turns
@@ -185,6 +186,28 @@ def test_calls_and_thoughts_are_trained_and_results_are_not(name: str, pair: Any
         on = [i for i, trained in zip(sample.ids, sample.mask, strict=True) if trained]
         found.append(tokenizer.decode(on, skip_special_tokens=False))
     assert "".join(found) == "".join(TRAINED[name])
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_trained_is_read_back_as_the_message_that_it_was(name: str, pair: Any) -> None:
+    tokenizer, _ = pair(name)
+    template = tokenizer.chat_format.template
+    form, thinks = call_form(template), has_thoughts(template)
+    for text, message in zip(TRAINED[name], (TALK[1], TALK[3], TALK[5]), strict=True):
+        for token in EVERY[name].special:  # a decoder leaves them out
+            text = text.replace(token, "")
+        parser = AnswerParser(form, ["calculate"], thinks)
+        parts = [part for c in text for part in parser.step(c)] + list(parser.finish())
+        found = {
+            kind: "".join(p.text for p in parts if p.kind == kind).strip()
+            for kind in ("content", "reasoning_content")
+        }
+        assert found["content"] == (message["content"] or "")
+        if thinks:
+            assert found["reasoning_content"] == message.get("reasoning_content", "")
+        calls = [(p.name, json.loads(p.text)) for p in parts if p.kind == "call"]
+        made = [call["function"] for call in message.get("tool_calls", [])]
+        assert calls == [(call["name"], call["arguments"]) for call in made]
 
 
 def test_thoughts_that_a_template_drops_later_are_trained_in_samples_of_their_own(

@@ -14,6 +14,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from config import EtudeConfig, PathConfig, SFTConfig, UserError
 from inference.engine.loading import load_model
+from inference.settings import TransformersChatConfig
+from inference.terminal.backends import TransformersBackend
 from model.chat import render, render_prompt
 from model.conversation import Conversation
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained
@@ -72,6 +74,12 @@ def test_a_chat_model_comes_in_and_goes_out_with_its_template(tmp_path: Path, na
     theirs: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert theirs.chat_template == KINDS[name].template
     assert (theirs.bos_token, theirs.eos_token) == (KINDS[name].bos, KINDS[name].eos)
+    backend = TransformersBackend(TransformersChatConfig(output))
+    assert backend.is_chat
+    assert backend.without_control_tokens(f"a{''.join(KINDS[name].special)}b") == "ab"
+    if "strftime_now" not in KINDS[name].template:  # transformers writes today's date
+        asked: list[Any] = [{"role": "user", "content": "Who are you?"}]
+        assert backend.render_chat(asked) == render_prompt(loaded.tokenizer, asked)
     again = EtudeTokenizer.load(output)
     assert render_prompt(again, CHAT[:1]) == render_prompt(loaded.tokenizer, CHAT[:1])
 
