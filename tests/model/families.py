@@ -20,14 +20,15 @@ START = ModelConfig(
 )
 QWEN3 = replace(START, use_qk_norm=True)
 EXPERTS = replace(QWEN3, num_experts=6, moe_intermediate_size=24)
-YARN = RopeScaling("yarn", 4.0, 64, beta_fast=8.0, beta_slow=0.5)
+YARN = RopeScaling("yarn", 4.0, 64)
+BETAS = RopeScaling("yarn", 4.0, 64, beta_fast=8.0, beta_slow=0.5)
 
 SHAPES = {
     "llama": [
         replace(START, num_key_value_heads=4),
         replace(START, head_dim=20),
         replace(START, head_dim=8, tie_word_embeddings=False, num_key_value_heads=1),
-        replace(START, hidden_size=64, head_dim=32, rope_scaling=YARN),
+        replace(START, hidden_size=64, head_dim=32, rope_scaling=BETAS),
     ],
     "mistral": [
         replace(START, sliding_window=8),

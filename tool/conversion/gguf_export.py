@@ -133,8 +133,11 @@ TURNS_NEIGHBOURS = ("llama", "smollm3")
 def refuse_unknown_to_llama_cpp(config: ModelConfig) -> None:
     """Raises UserError when llama.cpp has constants in the place of what the network is made of."""
     layers = range(config.num_hidden_layers)
-    said = ""
-    if config.no_rope_layer_interval not in (0, 4):
+    said, yarn = "", config.rope_scaling
+    usual = (RopeScaling.beta_fast, RopeScaling.beta_slow)
+    if yarn.rope_type == "yarn" and (yarn.beta_fast, yarn.beta_slow) != usual:
+        said = "beta_fast is 32 and beta_slow 1"
+    elif config.no_rope_layer_interval not in (0, 4):
         said = "no_rope_layer_interval is 4"
     elif config.num_experts and not config.norm_topk_prob:
         said = "norm_topk_prob is true"

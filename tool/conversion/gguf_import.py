@@ -22,6 +22,7 @@ from model.attention import rotary_frequencies
 from model.directory.config_json import shape_of
 from model.directory.pretrained import empty_model, weights_of
 from model.families import FAMILIES
+from tool.conversion.gguf_export import TURNS_NEIGHBOURS
 from tool.conversion.gguf_tokenizer import read_chat_format, read_tokenizer
 from tool.conversion.import_proof import prove_gguf_import
 from tool.conversion.importing import Arrival, Imported, bring_in, fitted, refuse_to_replace
@@ -30,8 +31,6 @@ from tool.settings import ConvertGgufConfig
 ARCHITECTURES = {family.gguf: name for name, family in reversed(FAMILIES.items())}
 """transformers' model_type for llama.cpp's name of a network (llama: a Mistral's window is not in
 the file, and not in llama.cpp)."""
-REORDERED = ("llama", "smollm3")
-"""Architectures with rows in an order of llama.cpp's."""
 ROPE_FACTORS = "rope_freqs.weight"
 """By how much Llama 3's scaling divides the angle of each channel, in place of its settings."""
 IGNORED = (ROPE_FACTORS,)
@@ -187,7 +186,7 @@ def read_weights(
             raise UserError(f"{path}: the tensor {name} {what}: such a model cannot be used")
     for name, tensor in tensors.items():
         weight = dequantised(path, tensor)
-        reordered = architecture in REORDERED
+        reordered = architecture in TURNS_NEIGHBOURS
         yield ours[name], restored(ours[name], weight, shape) if reordered else weight
 
 

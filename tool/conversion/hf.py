@@ -67,7 +67,10 @@ def convert(config: ConvertConfig) -> tuple[Path, Proof]:
         for name, write in files.items():
             write(aside / name)
         if config.max_shard_mb:
-            shards = split_experts(weights)
+            shards = {  # huggingface_hub takes no parts of a tensor
+                name: tensor if name in weights else tensor.clone()
+                for name, tensor in split_experts(weights).items()
+            }
             save_torch_state_dict(shards, aside, max_shard_size=config.max_shard_mb * 1_000_000)
         proof = prove(aside, model, tokenizer, is_chat, dtype)
         report = {"converted_from": config.model_dir.resolve().name, "dtype": config.dtype}

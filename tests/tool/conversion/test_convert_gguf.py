@@ -82,6 +82,7 @@ def test_llama_cpp_reads_the_same_ids_and_answers_the_same(
 
 OF_FAMILIES = [(name, n) for name, shapes in SHAPES.items() for n in range(len(shapes))]
 UNKNOWN = {
+    ("llama", 3): "beta_fast is 32 and beta_slow 1",
     ("qwen3_moe", 1): "norm_topk_prob is true",
     ("qwen3_moe", 3): "every block has experts",
     ("qwen3_moe", 4): "every block has experts",
@@ -112,9 +113,16 @@ def test_llama_cpp_answers_the_same_for_every_family(
     path, _ = convert_gguf(ConvertGgufConfig(directory, dtype="f32"))
     proof = prove_gguf(path, directory, exact=True)
     assert proof.tokens_equal == proof.tokens > 0
-    if number:
-        convert_gguf(ConvertGgufConfig(directory, dtype="q8_0", output=tmp_path / "q8.gguf"))
-        prove_gguf(tmp_path / "q8.gguf", directory, exact=False)
+    if not number:
+        return
+    if family != "mistral":  # whose window no GGUF file has
+        back = import_gguf(path, ConvertGgufConfig(output=tmp_path / "back")).output_dir
+        (one, _), (other, _) = map(load_pretrained, (directory, back))
+        assert other.config == one.config
+        for name, weight in weights_of(one).items():
+            assert torch.equal(weight, weights_of(other)[name])
+    convert_gguf(ConvertGgufConfig(directory, dtype="q8_0", output=tmp_path / "q8.gguf"))
+    prove_gguf(tmp_path / "q8.gguf", directory, exact=False)
 
 
 @pytest.mark.full
