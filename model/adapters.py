@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from config import LoraConfig, UserError
+from model.frozen import linear, unpacked
 from model.transformer import Etude
 
 MARK = ".lora_"
@@ -38,6 +39,8 @@ class LoRALinear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = base.in_features, base.out_features
         self.weight, self.bias = base.weight, base.bias
+        self.register_buffer("scales", getattr(base, "scales", None), persistent=False)
+        self.scales: Tensor | None
         self.scaling = lora.lora_alpha / (math.sqrt(rank) if lora.use_rslora else rank)
         self.dropout = lora.lora_dropout
         device = base.weight.device
@@ -53,23 +56,29 @@ class LoRALinear(nn.Linear):
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5), generator=generator)
         nn.init.zeros_(self.lora_B.weight)
         if self.lora_magnitude_vector is not None:
-            self.lora_magnitude_vector.copy_(self.weight.norm(dim=1))
+            self.lora_magnitude_vector.copy_(self.whole().norm(dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) -> (..., out). Dropout acts where gradients are recorded."""
-        result = F.linear(x, self.weight, self.bias)  # (..., out)
+        result = linear(x, self.weight, self.scales, self.bias)  # (..., out)
         dropped = self.dropped(x)  # (..., in)
         low = self.lora_B(self.lora_A(dropped)) * self.scaling  # (..., out)
         if self.lora_magnitude_vector is None:
             return result + low
         gain = self.gain()  # (out,)
-        kept = result if dropped is x else F.linear(dropped, self.weight, self.bias)  # (..., out)
+        kept = result  # (..., out)
+        if dropped is not x:
+            kept = linear(dropped, self.weight, self.scales, self.bias)
         kept = kept if self.bias is None else kept - self.bias
         return result + (gain - 1) * kept + gain * low
 
     def dropped(self, x: Tensor) -> Tensor:
         """The adapter's input, with dropout where gradients are recorded."""
         return F.dropout(x, self.dropout) if self.dropout and torch.is_grad_enabled() else x
+
+    def whole(self) -> Tensor:
+        """The base's weight (out, in), in float32 however it is kept."""
+        return unpacked(self.weight, self.scales)
 
     def change(self) -> Tensor:
         """s B A, (out, in), in float32 whatever the products are in."""
@@ -80,13 +89,13 @@ class LoRALinear(nn.Linear):
         """DoRA's factor of each output, (out,)."""
         assert self.lora_magnitude_vector is not None
         with torch.no_grad():
-            norms = (self.weight + self.change()).norm(dim=1)  # (out,)
+            norms = (self.whole() + self.change()).norm(dim=1)  # (out,)
         return self.lora_magnitude_vector / norms
 
     @torch.no_grad()
     def merged(self) -> Tensor:
         """The one weight (out, in) that does what base and adapter do."""
-        weight = self.weight + self.change()
+        weight = self.whole() + self.change()
         return weight if self.lora_magnitude_vector is None else weight * self.gain()[:, None]
 
     def as_product(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import LoraConfig, RolloutConfig, TrainConfig
+from config import LoraConfig, RolloutConfig, TrainConfig, UserError
 from model.adapters import add_adapter, trained_parameters
 from model.directory.adapter_files import adapter_files
 from model.directory.pretrained import WEIGHTS, base_sha256, model_files
 from model.directory.storage import Writer
+from model.frozen import freeze_weights
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import FREE_SETTINGS, Identity
@@ -48,9 +49,11 @@ class Adapter:
         """What is trained, for the start of a run."""
         lora, count = self.lora, trained_parameters(model)
         kind = "DoRA" if lora.use_dora else "LoRA"
+        kept = "" if lora.weights == "float32" else f", in {lora.weights}"
         return (
             f"adapter: {kind} of rank {lora.lora_rank} on {', '.join(lora.lora_targets)}: "
             f"{count:,} weights are trained, {model.num_parameters() - count:,} stay as they are"
+            f"{kept}"
         )
 
 
@@ -226,7 +229,10 @@ def with_adapter(stage: Stage, lora: LoraConfig, base: Path) -> Stage:
     if not lora.lora_rank:
         return stage
     config, model = stage.config, stage.model
+    if lora.weights != "float32" and config.parallel == "fsdp":
+        raise UserError(f"--weights {lora.weights} does not go with --parallel fsdp: leave one out")
     adapter = Adapter(lora, base, base_sha256(model))
+    freeze_weights(model, lora.weights)
     add_adapter(model, lora, torch.Generator().manual_seed(config.seed))
     return dataclasses.replace(
         stage,

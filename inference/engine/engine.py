@@ -38,6 +38,7 @@ from inference.engine.answers import (
 from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
 from inference.engine.native import LIBRARY, NativeForward, QuantizedWeights
 from inference.engine.sampler import make_generator, sample, with_seed
+from model.frozen import saved_bytes
 from model.kv_cache import KVCache
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -95,6 +96,7 @@ class Engine:
             name: TorchForward(each, self.cache) for name, each in self.models.items()
         }
         self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
+        self.native = self.native and not saved_bytes(model)  # it would copy them in float32
         self.quantized, self.may_draft = quantized, drafts
         self.clock = 0
 

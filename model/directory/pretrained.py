@@ -116,7 +116,7 @@ def save_pretrained(
 
 
 def load_pretrained(
-    directory: Path, device: torch.device | str = "cpu", known: bool = False
+    directory: Path, device: torch.device | str = "cpu", known: bool = False, stored: bool = False
 ) -> tuple[Etude, EtudeTokenizer]:
     """Reads a model directory, Etude's or one that transformers has saved; of an adapter's, the
     base beside which it was trained, with the adapter merged into it.
@@ -126,6 +126,7 @@ def load_pretrained(
         device: where the model goes.
         known: checksums of files that have not changed since they were last compared are not
             compared again; for a model that is only used.
+        stored: the weights stay in the format of the file.
 
     Returns:
         The model in float32 on the device, in evaluation mode, and its tokenizer.
@@ -147,7 +148,7 @@ def load_pretrained(
             f"{config.vocab_size}: they do not belong together; restore the files that were saved "
             f"with the model, or if it is not Etude's, {import_command(directory)}"
         )
-    model = model_with(config, read_weights(directory, config), directory)
+    model = model_with(config, read_weights(directory, config, stored), directory)
     return model.to(device).eval(), tokenizer
 
 
@@ -282,10 +283,11 @@ def weight_files(directory: Path) -> list[Path]:
         raise UserError(f"{index}: not an index of safetensors files ({error})") from error
 
 
-def read_weights(directory: Path, shape: ModelConfig) -> dict[str, Tensor]:
-    """The weights of a directory, in float32; an output layer that is tied to the embedding is left
-    out."""
-    weights = {name: tensor.float() for name, tensor in stored_weights(directory, shape)}
+def read_weights(directory: Path, shape: ModelConfig, stored: bool = False) -> dict[str, Tensor]:
+    """The weights of a directory, in float32 or as they are stored; an output layer that is tied to
+    the embedding is left out."""
+    found = stored_weights(directory, shape)
+    weights = {name: tensor if stored else tensor.float() for name, tensor in found}
     return join_experts(weights)
 
 

@@ -182,3 +182,30 @@ def test_rates_and_optimizers_of_whole_models_are_remarked_on() -> None:
     assert "--learning_rate 3e-05 is low for an adapter" in rate
     (muon,) = adapter_notes(SFTConfig(learning_rate=1e-3, optimizer="muon"))
     assert "trained by AdamW" in muon
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["int8", "bfloat16"])
+def test_a_run_over_frozen_weights_learns_the_same_and_continues_to_the_bit(
+    workspace: Workspace, kind: str
+) -> None:
+    assert workspace.run("pretrain", output="base").returncode == 0
+    start = ("--pretrained_model_dir=base", "--save_total_limit=9")
+    flags = ("--lora_rank=4", "--learning_rate=0.01", *start)
+
+    plain = workspace.run("sft", *flags, output="plain")
+    frozen = workspace.run("sft", *flags, f"--weights={kind}", output="frozen")
+    assert f"stay as they are, in {kind}" in frozen.stdout, frozen.stderr
+    directory = workspace.path / "frozen"
+    expected = result_of(directory)
+    assert expected[1] == pytest.approx(result_of(workspace.path / "plain")[1], rel=0.05)
+    back_to(directory, 10)
+    again = workspace.run("sft", *flags, f"--weights={kind}", output="frozen")
+    assert "continuing at step 10 of 24" in again.stdout, again.stderr
+    assert result_of(directory) == expected
+    other = workspace.run("sft", *flags, output="frozen")
+    assert f"weights was {kind} and is float32" in other.stderr
+    model, _ = load_pretrained(directory)  # over the weights in float32, which it was made for
+    assert model.num_parameters() > 0
+    assert "weights" in workspace.run("sft", f"--weights={kind}", output="x").stderr
+    assert plain.returncode == 0

@@ -16,6 +16,7 @@ import torch
 
 from config import LoraConfig, ModelConfig, TrainConfig, UserError, divisors
 from model.adapters import attach, target_names, trained_parameters
+from model.frozen import freeze_weights, saved_bytes
 from model.transformer import Etude
 from train.checkpoint import list_checkpoints, step_of
 from train.distributed import World
@@ -51,8 +52,11 @@ def refuse_too_large(
     with torch.device("meta"):
         model = Etude(shape)
     if lora and lora.lora_rank:
+        freeze_weights(model, lora.weights)
         attach(model, dict.fromkeys(target_names(model, lora.lora_targets), lora.lora_rank), lora)
-    parameters, trained = model.num_parameters(), trained_parameters(model)
+    parameters, trained, saved = model.num_parameters(), trained_parameters(model), 0
+    if lora and lora.lora_rank:
+        saved = saved_bytes(model)
     free, where = free_memory(world.device)
     if world.device.type == "cpu":
         free //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
@@ -60,12 +64,12 @@ def refuse_too_large(
 
     def fits(pieces: int, times: float = 1.0) -> bool:
         cut = replace(config, gradient_accumulation_steps=pieces)
-        needed = estimated_bytes(shape, cut, parameters, world.size, trained)
+        needed = estimated_bytes(shape, cut, parameters, world.size, trained) - saved
         return needed - here <= times * free
 
     if fits(config.gradient_accumulation_steps, SURELY):
         return
-    needed = estimated_bytes(shape, config, parameters, world.size, trained) / 1e9
+    needed = (estimated_bytes(shape, config, parameters, world.size, trained) - saved) / 1e9
     ways = [n for n in divisors(max(1, config.batch_size // world.size)) if fits(n)]
     raise UserError(
         f"a step needs about {needed:,.1f} GB and {free / 1e9:,.1f} GB {where}: "

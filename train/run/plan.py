@@ -9,6 +9,7 @@ import torch
 
 from config import ModelConfig, TrainConfig
 from model.adapters import trained_parameters
+from model.frozen import saved_bytes
 from model.transformer import Etude
 from train.data.batches import TokenRows
 from train.distributed import World
@@ -68,6 +69,7 @@ def plan_sentence(stage: Stage, world: World, step: int, total: int, seconds: fl
         return f"{stage.rollouts.plan(total)}, {config.optimizer}, {config.dtype}"
     parameters, trained = stage.model.num_parameters(), trained_parameters(stage.model)
     memory = estimated_bytes(shape, config, parameters, world.size, trained)
+    memory -= saved_bytes(stage.model)
     steps, time = steps_and_time(stage, world, step, total, seconds)
     passes = steps * config.batch_size / stage.rows.epoch_rows
     about = "about " if steps < total else ""

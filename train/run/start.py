@@ -25,7 +25,7 @@ def starting_model(
             or in memory.
     """
     refuse_own_directory(start, output_dir)
-    model, tokenizer = load_pretrained(start)
+    model, tokenizer = load_pretrained(start, stored=lora.weights != "float32")
     refuse_long_rows(settings.max_length, model.config)
     refuse_too_large(model.config, settings, world, lora)
     return model, tokenizer
