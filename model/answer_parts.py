@@ -71,7 +71,7 @@ class AnswerParser:
             self.state = "thought"
         self.held = ""
         """Text that is not certain yet."""
-        self.trims = thinks or is_thought
+        self.trims = is_thought
         """Whether white space that comes next is left out."""
 
     def step(self, text: str) -> Iterator[Part]:
@@ -156,6 +156,9 @@ class AnswerParser:
 
     def calls(self, text: str) -> list[Part]:
         """The calls that a JSON text says; none where it is no JSON, or calls no tool there is."""
+        text = text.strip()
+        for mark in BARE_MARKS:
+            text = text.removeprefix(mark)
         with suppress(ValueError, RecursionError):
             found = json.loads(text)
             calls = [self.call(one) for one in (found if isinstance(found, list) else [found])]

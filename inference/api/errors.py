@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from inference.api.schema import FIELDS, NOT_SUPPORTED
+from inference.api.schema import NOT_SUPPORTED, field_names
 
 BODY = "body"
 NAME_CHARACTERS = 100
@@ -22,6 +22,8 @@ UNKNOWN = "none_required"
 """Pydantic's type of error for a field that may only be null, as an unknown one may."""
 REMEDIES = {
     "tools": "leave it out, and say in a message what the model may answer",
+    "previous_response_id": "no conversation is kept here, send all of it as input",
+    "conversation": "no conversation is kept here, send all of it as input",
     "logit_bias": "leave it out, or let it be empty",
 }
 """What to do without a field, where there is more to say than to leave it out."""
@@ -80,7 +82,8 @@ def of_http(status: int, path: str, method: str, headers: Mapping[str, str] | No
     """A refusal of the router: unknown paths and wrong methods."""
     if status == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {path}: this server has /v1/chat/completions, "
-        message += "/v1/completions and /v1/models, so a client's base URL ends with /v1"
+        message += "/v1/responses, /v1/completions, /v1/embeddings and /v1/models, so a client's "
+        message += "base URL ends with /v1"
         return ApiError(404, message, code="unknown_url")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{path} does not take {method}"
@@ -120,7 +123,7 @@ def field_path(location: Sequence[str | int], kind: str) -> str:
     for number, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step in FIELDS or (kind == UNKNOWN and number == len(location) - 1):
+        elif step in field_names() or (kind == UNKNOWN and number == len(location) - 1):
             path += f".{step[:NAME_CHARACTERS]}" if path else step[:NAME_CHARACTERS]
     return path or BODY
 

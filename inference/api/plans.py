@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 from config import SamplingConfig, UserError
 from inference.api import schema
 from inference.api.errors import ApiError
 from inference.api.service import Service
+from inference.api.tools import has_tools, must_call, offered, tool_grammar
 from inference.engine.answers import GenerationRequest
 from inference.engine.constraint import Grammar, json_grammar
 from inference.engine.loading import LoadedModel
@@ -19,6 +21,9 @@ from model.conversation import Message
 
 COMPLETION_TOKENS = 16
 """Tokens of a continuation where the request does not say: OpenAI's number."""
+
+TEMPLATE_VARIABLES = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}
+"""What a chat template is given by other fields."""
 
 
 def named(service: Service, body: schema.GenerateRequest) -> tuple[str, LoadedModel]:
@@ -52,13 +57,37 @@ def checked_name(service: Service, name: str | None) -> tuple[str, LoadedModel]:
     return name or service.name, service.models[name or service.name]
 
 
-def check_chat(service: Service, body: schema.ChatCompletionRequest) -> None:
-    """The same, for a conversation."""
+def check_chat(
+    service: Service, body: schema.ChatCompletionRequest, field: str = "messages"
+) -> None:
+    """The same, for a conversation, which is in a field."""
     check_request(service, body)
     if body.top_logprobs and not body.logprobs:
         raise ApiError(400, "top_logprobs is only for logprobs: true", "top_logprobs")
-    check_ending(body)
-    require_chat(*named(service, body))
+    check_ending(body, field)
+    name, model = named(service, body)
+    require_chat(name, model)
+    check_tools(name, model, body)
+    for option in TEMPLATE_VARIABLES & set(body.chat_template_kwargs or ()):
+        where = f"chat_template_kwargs.{option}"
+        raise ApiError(400, f"{where} is said by another field", where)
+
+
+def check_tools(name: str, model: LoadedModel, body: schema.ChatCompletionRequest) -> None:
+    """Refuses tools that the model cannot know of, and a choice of none of them."""
+    if not body.tools:
+        if must_call(body):
+            raise ApiError(400, "tool_choice: there are no tools to choose from", "tool_choice")
+        return
+    if not has_tools(model):
+        message = f"tools: the chat template of {name} has none: describe them in a message"
+        raise ApiError(400, message, "tools", "unsupported_parameter")
+    names = [tool.function.name for tool in body.tools]
+    if twice := sorted({one for one in names if names.count(one) > 1}):
+        raise ApiError(400, f"tools: two are called {twice[0]}", "tools")
+    if must_call(body) and not offered(body):
+        where = "tool_choice.function.name"
+        raise ApiError(400, f"{where}: there is no tool of this name in tools", where)
 
 
 def require_chat(name: str, model: LoadedModel) -> None:
@@ -68,14 +97,14 @@ def require_chat(name: str, model: LoadedModel) -> None:
         raise ApiError(400, message, "model", "model_not_chat")
 
 
-def check_ending(body: schema.ChatCompletionRequest) -> None:
+def check_ending(body: schema.ChatCompletionRequest, field: str) -> None:
     """Refuses a conversation whose end leaves open whether the model should answer or go on: an
     assistant's turn at the end is continued, which the fields of vLLM may not deny."""
     last = body.messages[-1]
-    roles = [message.role for message in body.messages if message.text.strip()]
+    roles = [message.role for message in body.messages if not message.is_empty]
     continues = roles[-1:] == ["assistant"]
     if continues and last.role != "assistant":
-        where = f"messages[{len(body.messages) - 1}]"
+        where = f"{field}[{len(body.messages) - 1}]"
         raise ApiError(400, f"{where} is empty: there is nothing to answer", where)
     for name, value in (
         ("continue_final_message", continues),
@@ -110,31 +139,40 @@ def check_limit(name: str, value: int, most: int) -> None:
         raise ApiError(400, message, name, "above_limit")
 
 
-def plan_chat(service: Service, body: schema.ChatCompletionRequest) -> list[GenerationRequest]:
+def plan_chat(
+    service: Service, body: schema.ChatCompletionRequest, field: str = "messages"
+) -> list[GenerationRequest]:
     """The engine's requests for a conversation, one for each answer.
 
     Raises:
         ApiError: there is no text in the conversation.
     """
-    prompt = render_messages(named(service, body)[1], body.messages)
+    model = named(service, body)[1]
+    options = body.chat_template_kwargs or {}
+    prompt = render_messages(model, body.messages, field, body.tools or (), options)
     top = (body.top_logprobs or 0) if body.logprobs else None
     limits = (body.max_tokens, body.max_completion_tokens)
     return requests_for(service, body, [prompt], limits, top)
 
 
-def render_messages(model: LoadedModel, messages: Sequence[schema.ChatMessage]) -> list[int]:
-    """The ids of a conversation that is to be answered.
+def render_messages(
+    model: LoadedModel,
+    messages: Sequence[schema.ChatMessage],
+    field: str = "messages",
+    tools: Sequence[schema.Tool] = (),
+    options: Mapping[str, Any] = {},  # never changed
+) -> list[int]:
+    """The ids of a conversation that is to be answered; it is in a field of the request.
 
     Raises:
-        ApiError: there is no text in it.
+        ApiError: there is no text in it, or the chat template refuses it.
     """
-    turns: list[Message] = [
-        {"role": "system" if m.role == "developer" else m.role, "content": m.text} for m in messages
-    ]
+    turns = [cast(Message, message.turn()) for message in messages]
+    described = [tool.model_dump(exclude_none=True) for tool in tools]
     try:
-        return render_prompt(model.tokenizer, turns)
+        return render_prompt(model.tokenizer, turns, described, options)
     except UserError as error:
-        raise ApiError(400, f"messages: {error}", "messages", "invalid_value") from error
+        raise ApiError(400, f"{field}: {error}", field, "invalid_value") from error
 
 
 def plan_completion(service: Service, body: schema.CompletionRequest) -> list[GenerationRequest]:
@@ -231,17 +269,24 @@ def grammar_of(model: LoadedModel, body: schema.GenerateRequest) -> Grammar | No
     Raises:
         ApiError: a schema that cannot be kept to.
     """
-    wanted = body.response_format
-    if wanted is None or isinstance(wanted, schema.TextFormat):
-        return None
-    text = json_grammar({"type": "object"})
-    if isinstance(wanted, schema.JsonSchemaFormat):
-        text = json_grammar(wanted.json_schema.schema_, lenient=not wanted.json_schema.strict)
+    wanted, where = answer_schema(body.response_format), "response_format.json_schema.schema"
+    text = None if wanted is None else json_grammar(*wanted)
+    if isinstance(body, schema.ChatCompletionRequest) and offered(body):
+        text, where = tool_grammar(model, body, wanted and wanted[0]), "tools"
     try:
-        return Grammar(model.vocabulary, text)
+        return Grammar(model.vocabulary, text) if text else None
     except UserError as error:
-        where = "response_format.json_schema.schema"
         raise ApiError(400, f"{where}: {error}", where, "invalid_value") from error
+
+
+def answer_schema(wanted: schema.ResponseFormat | None) -> tuple[dict[str, Any], bool] | None:
+    """The JSON schema of an answer, and whether keywords that cannot be kept to are left out of
+    account; None: any text."""
+    if isinstance(wanted, schema.JsonObjectFormat):
+        return {"type": "object"}, False
+    if isinstance(wanted, schema.JsonSchemaFormat):
+        return wanted.json_schema.schema_, not wanted.json_schema.strict
+    return None
 
 
 def sampling_of(

@@ -9,13 +9,14 @@ import hashlib
 import struct
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from config import UserError
 from inference.api import schema
@@ -35,8 +36,10 @@ from inference.api.plans import (
     plan_completion,
     require_chat,
 )
+from inference.api.responses import ResponseForm, ResponseObject, ResponsesRequest
 from inference.api.service import Service
 from inference.api.stream import ChatForm, CompletionForm, GenerateResponse
+from inference.api.tools import parser_for
 from inference.engine.answers import token_text
 
 REASONS = {
@@ -112,8 +115,30 @@ async def answer_chat(body: schema.ChatCompletionRequest, service: Served) -> Re
     """Answers a conversation, whole or as a stream of server-sent events."""
     check_chat(service, body)
     name, model = named(service, body)
-    form = ChatForm(name, model.token_bytes, with_logprobs=bool(body.logprobs))
-    return GenerateResponse(service, body, form, lambda: plan_chat(service, body), body.n or 1)
+    new_parser = partial(parser_for, model, body)
+    form = ChatForm(name, model.token_bytes, bool(body.logprobs), new_parser)
+    return GenerateResponse(
+        service,
+        form,
+        lambda: plan_chat(service, body),
+        count=body.n or 1,
+        stream=bool(body.stream),
+        with_usage=body.wants_usage,
+    )
+
+
+@router.post("/v1/responses", responses=generated(ResponseObject))
+async def respond(body: ResponsesRequest, service: Served) -> Response:
+    """Answers a conversation in the form of OpenAI's responses API."""
+    try:
+        chat = body.as_chat()
+    except ValidationError as error:
+        raise ApiError(400, f"input: {error.errors()[0]['msg']}", "input") from error
+    check_chat(service, chat, "input")
+    name, model = named(service, chat)
+    form = ResponseForm(name, body, partial(parser_for, model, chat))
+    plan = partial(plan_chat, service, chat, "input")
+    return GenerateResponse(service, form, plan, count=1, stream=bool(body.stream))
 
 
 @router.post("/v1/completions", responses=generated(schema.Completion))
@@ -127,7 +152,14 @@ async def continue_text(body: schema.CompletionRequest, service: Served) -> Resp
     with_logprobs = body.top_logprobs is not None
     form = CompletionForm(name, model.token_bytes, with_logprobs, implicit, alone)
     count = len(texts) * (body.n or 1)
-    return GenerateResponse(service, body, form, lambda: plan_completion(service, body), count)
+    return GenerateResponse(
+        service,
+        form,
+        lambda: plan_completion(service, body),
+        count=count,
+        stream=bool(body.stream),
+        with_usage=body.wants_usage,
+    )
 
 
 @router.post("/tokenize", responses=refusals(*REASONS))

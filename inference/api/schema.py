@@ -9,6 +9,7 @@ nothing, whatever the field.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -55,34 +56,108 @@ class TextPart(Strict):
     text: str | None
 
     annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
     cache_control: dict[str, Any] | None = None
+
+
+def joined(content: str | list[TextPart] | None) -> str:
+    """A content as one text."""
+    if isinstance(content, list):
+        return "".join(part.text or "" for part in content)
+    return content or ""
+
+
+class CalledFunction(Strict):
+    """What is called."""
+
+    name: str = Field(min_length=1)
+    arguments: str
+    """An object in JSON."""
+
+
+class ToolCall(Strict):
+    """A call of a tool."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = None
 
 
 class ChatMessage(Strict):
     """A turn of a conversation; what this API, or another one of its form, sent can be sent back.
     An empty one is left out."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     refusal: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
 
     name: str | None = None
     annotations: list[Any] | None = None
     reasoning: str | None = None
-    reasoning_content: str | None = None
     prefix: bool | None = None
     cache_control: dict[str, Any] | None = None
 
     audio: None = None
     function_call: None = None
-    tool_calls: Nothing | None = None
 
     @property
     def text(self) -> str:
         """Its content, parts joined; where there is none, a refusal."""
-        if isinstance(self.content, list):
-            return "".join(part.text or "" for part in self.content)
-        return self.content or self.refusal or ""
+        return joined(self.content) or self.refusal or ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        return not (self.text.strip() or self.tool_calls or self.role == "tool")
+
+    def turn(self) -> dict[str, Any]:
+        """As chat templates read it."""
+        role = "system" if self.role == "developer" else self.role
+        found: dict[str, Any] = {"role": role, "content": self.text}
+        if self.reasoning_content and role == "assistant":
+            found["reasoning_content"] = self.reasoning_content
+        if self.tool_calls and role == "assistant":
+            found["tool_calls"] = [
+                call.model_dump(include={"id", "type", "function"}, exclude_none=True)
+                for call in self.tool_calls
+            ]
+        if role == "tool":
+            given = {"tool_call_id": self.tool_call_id, "name": self.name}
+            found |= {name: value for name, value in given.items() if value}
+        return found
+
+
+class FunctionOptions(Strict):
+    """A function that may be called."""
+
+    name: str = Field(min_length=1, max_length=64)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Strict):
+    """A tool that may be called."""
+
+    type: Literal["function"]
+    function: FunctionOptions
+
+
+class FunctionName(Strict):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedTool(Strict):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: FunctionName
 
 
 class StreamOptions(Strict):
@@ -179,12 +254,15 @@ class ChatCompletionRequest(GenerateRequest):
 
     continue_final_message: bool | None = Field(None, description="As in vLLM; found by itself.")
     add_generation_prompt: bool | None = Field(None, description="Its contrary.")
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None, description="Variables of the model's chat template, such as enable_thinking."
+    )
     reasoning_effort: str | None = None
     prediction: dict[str, Any] | None = None
 
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     functions: Nothing | None = None
     function_call: Literal["none", "auto"] | None = None
     modalities: list[Literal["text"]] | None = None
@@ -255,24 +333,29 @@ class EmbeddingRequest(Strict):
     user: str | None = None
 
 
-REQUESTS = (*Strict.__subclasses__(), *GenerateRequest.__subclasses__())
-FIELDS = frozenset(
-    field.alias or name for model in REQUESTS for name, field in model.model_fields.items()
-)
-"""All names of fields, to tell them from the branches of unions in pydantic's errors."""
+@cache
+def field_names() -> frozenset[str]:
+    """All names of fields, to tell them from the branches of unions in pydantic's errors."""
+    models, found = [Strict], set()
+    while models:
+        model = models.pop()
+        models += model.__subclasses__()
+        found |= {field.alias or name for name, field in model.model_fields.items()}
+    return frozenset(found)
+
 
 NOT_SUPPORTED = frozenset(
     {
-        *("logit_bias", "tools", "tool_choice", "functions", "function_call"),
+        *("logit_bias", "functions", "function_call"),
         *("modalities", "verbosity", "audio", "web_search_options"),
-        *("suffix", "tool_calls"),
+        *("suffix", "previous_response_id", "conversation", "background"),
     }
 )
 """Fields whose only accepted values ask for nothing."""
 
 # Responses
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 class BaseResponse(BaseModel):
@@ -321,12 +404,31 @@ class ChatLogprobs(BaseModel):
     refusal: None = None
 
 
+class MadeFunction(BaseModel):
+    """What is called."""
+
+    name: str
+    arguments: str
+    """An object in JSON."""
+
+
+class MadeCall(BaseModel):
+    """A call of a tool."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: MadeFunction
+
+
 class AssistantMessage(BaseModel):
     """An answer."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    reasoning_content: str | None = None
+    """Not OpenAI's, but vLLM's: what the model thought before."""
+    tool_calls: list[MadeCall] | None = None
 
 
 class ChatChoice(BaseModel):
@@ -348,11 +450,19 @@ class ChatCompletion(BaseResponse):
     usage: Usage
 
 
+class CallDelta(MadeCall):
+    """A call, in a stream: whole."""
+
+    index: int
+
+
 class Delta(TypedDict, total=False):
     """What is new since the last chunk."""
 
     role: Literal["assistant"]
     content: str
+    reasoning_content: str
+    tool_calls: list[CallDelta]
 
 
 class ChatChunkChoice(BaseModel):

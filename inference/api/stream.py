@@ -29,13 +29,17 @@ from inference.engine.answers import (
     chat_logprobs,
     token_text,
 )
+from model.answer_parts import AnswerParser, Part
 
 STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would collect the stream
 )
-DONE = b"data: [DONE]\n\n"
+
+
+NewParser = Callable[[Sequence[int]], AnswerParser]
+"""Makes what takes apart the answer to a prompt, given its ids."""
 
 
 class Form(ABC):
@@ -44,8 +48,8 @@ class Form(ABC):
     id_prefix: str
     prompt_field: str
     """The field of the request that holds the prompt."""
-    chunk: type[schema.ChatCompletionChunk] | type[schema.Completion]
-    """The type of a stream's events."""
+    end = b"data: [DONE]\n\n"
+    """What a stream ends with."""
 
     def __init__(self, model: str, spell: Spell, with_logprobs: bool) -> None:
         """Takes what clients call the model, and what gives the bytes of its tokens."""
@@ -53,63 +57,129 @@ class Form(ABC):
         self.head: dict[str, Any] = {"id": name, "created": now, "model": model}
         self.spell, self.with_logprobs = spell, with_logprobs
 
-    def start(self, index: int) -> Iterator[Any]:
-        """The choices of a stream before the text of an answer."""
+    def begin(self, requests: Sequence[GenerationRequest]) -> None:
+        """Takes the requests, before any answer."""
+        return
+
+    def start(self, index: int) -> Iterator[BaseModel]:
+        """The events of a stream before the text of an answer."""
         yield from ()
 
     @abstractmethod
-    def choice(self, delta: OutputDelta) -> Any:
-        """A choice of a stream: a piece of text, or, with a result, the end of an answer."""
+    def events(self, delta: OutputDelta) -> Iterator[BaseModel]:
+        """The events of a delta."""
 
     @abstractmethod
     def full(self, results: Sequence[GenerationResult], usage: schema.Usage) -> BaseModel:
         """The response with all answers."""
 
+    def counts(self, usage: schema.Usage) -> Iterator[BaseModel]:
+        """The event with token counts, where one was asked for."""
+        yield from ()
+
+
+class ChoiceForm(Form):
+    """The form of completions: an event has choices, pieces of answers."""
+
+    chunk: type[schema.ChatCompletionChunk] | type[schema.Completion]
+    """The type of a stream's events."""
+
+    @abstractmethod
     def choices(self, delta: OutputDelta) -> Iterator[Any]:
         """The choices of a delta."""
-        if delta.text or (self.with_logprobs and delta.tokens):
-            yield self.choice(replace(delta, result=None))
-        if delta.result and delta.result.finish_reason != "failed":
-            yield self.choice(replace(delta, tokens=(), text=""))
 
-    def event(self, *choices: Any, usage: schema.Usage | None = None) -> BaseModel:
-        """An event of a stream."""
-        return self.chunk(**self.head, choices=list(choices), usage=usage)
+    def events(self, delta: OutputDelta) -> Iterator[BaseModel]:
+        """See Form."""
+        yield from map(self.event, self.choices(delta))
+
+    def counts(self, usage: schema.Usage) -> Iterator[BaseModel]:
+        """See Form."""
+        yield self.chunk(**self.head, choices=[], usage=usage)
+
+    def event(self, choice: Any) -> BaseModel:
+        """An event with a choice."""
+        return self.chunk(**self.head, choices=[choice])
 
 
-class ChatForm(Form):
+class ChatForm(ChoiceForm):
     """The form of /v1/chat/completions."""
 
     id_prefix, prompt_field, chunk = "chatcmpl", "messages", schema.ChatCompletionChunk
 
-    def start(self, index: int) -> Iterator[schema.ChatChunkChoice]:
-        """The choice that names the role."""
-        delta = schema.Delta(role="assistant", content="")
-        yield schema.ChatChunkChoice(index=index, delta=delta)
+    def __init__(
+        self, model: str, spell: Spell, with_logprobs: bool, new_parser: NewParser
+    ) -> None:
+        """new_parser: makes what takes apart the answer to a prompt."""
+        super().__init__(model, spell, with_logprobs)
+        self.new_parser = new_parser
+        self.parsers: list[AnswerParser] = []
+        self.calls: Counter[int] = Counter()
+        """Calls of tools in each answer."""
 
-    def choice(self, delta: OutputDelta) -> schema.ChatChunkChoice:
-        """A choice of a stream: a piece of text, or, with a result, the end of an answer."""
-        return schema.ChatChunkChoice(
-            index=delta.index,
-            delta=schema.Delta() if delta.result else schema.Delta(content=delta.text),
-            logprobs=self.logprobs(delta.tokens) if delta.tokens else None,
-            **ending(delta.result),
-        )
+    def begin(self, requests: Sequence[GenerationRequest]) -> None:
+        """See Form."""
+        self.parsers = [self.new_parser(request.prompt) for request in requests]
+
+    def start(self, index: int) -> Iterator[BaseModel]:
+        """The event that names the role."""
+        delta = schema.Delta(role="assistant", content="")
+        yield self.event(schema.ChatChunkChoice(index=index, delta=delta))
+
+    def choices(self, delta: OutputDelta) -> Iterator[schema.ChatChunkChoice]:
+        """The choices of a delta: its parts, and its end."""
+        new = [self.delta_of(delta.index, part) for part in parts_of(self.parsers, delta)]
+        logprobs = self.logprobs(delta.tokens) if delta.tokens else None
+        if logprobs and not new:
+            new = [schema.Delta(content="")]
+        for one in new:
+            yield schema.ChatChunkChoice(index=delta.index, delta=one, logprobs=logprobs)
+            logprobs = None
+        result = delta.result
+        if result and result.finish_reason != "failed":
+            fields = ending(result, self.calls[delta.index])
+            yield schema.ChatChunkChoice(index=delta.index, delta=schema.Delta(), **fields)
+
+    def delta_of(self, index: int, part: Part) -> schema.Delta:
+        """A part of an answer in a stream."""
+        if part.kind == "content":
+            return schema.Delta(content=part.text)
+        if part.kind == "reasoning_content":
+            return schema.Delta(reasoning_content=part.text)
+        self.calls[index] += 1
+        call = made_call(part)
+        number = self.calls[index] - 1
+        return schema.Delta(tool_calls=[schema.CallDelta(index=number, **dict(call))])
 
     def full(
         self, results: Sequence[GenerationResult], usage: schema.Usage
     ) -> schema.ChatCompletion:
         """The response with all answers."""
-        choices = [
-            schema.ChatChoice(
-                index=index,
-                message=schema.AssistantMessage(content=result.text),
-                logprobs=self.logprobs(result.tokens),
-                **ending(result),
+        choices = []
+        for index, result in enumerate(results):
+            message = self.message(index, result)
+            choices.append(
+                schema.ChatChoice(
+                    index=index,
+                    message=message,
+                    logprobs=self.logprobs(result.tokens),
+                    **ending(result, len(message.tool_calls or ())),
+                )
             )
-            for index, result in enumerate(results)
-        ]
         return schema.ChatCompletion(**self.head, choices=choices, usage=usage)
+
+    def message(self, index: int, result: GenerationResult) -> schema.AssistantMessage:
+        """A whole answer."""
+        parts = list(parts_of(self.parsers, OutputDelta(index, (), result.text, result)))
+        texts = {
+            kind: "".join(part.text for part in parts if part.kind == kind)
+            for kind in ("content", "reasoning_content")
+        }
+        calls = [made_call(part) for part in parts if part.kind == "call"]
+        return schema.AssistantMessage(
+            content=texts["content"] or (None if calls else ""),
+            reasoning_content=texts["reasoning_content"] or None,
+            tool_calls=calls or None,
+        )
 
     def logprobs(self, tokens: Sequence[Token]) -> schema.ChatLogprobs | None:
         """The log-probabilities of tokens, where they were requested."""
@@ -119,7 +189,7 @@ class ChatForm(Form):
         return schema.ChatLogprobs.model_validate({"content": content})
 
 
-class CompletionForm(Form):
+class CompletionForm(ChoiceForm):
     """The form of /v1/completions."""
 
     id_prefix, prompt_field, chunk = "cmpl", "prompt", schema.Completion
@@ -142,8 +212,12 @@ class CompletionForm(Form):
         """Characters of each answer that were sent."""
 
     def choices(self, delta: OutputDelta) -> Iterator[Any]:
-        """The choices of a delta."""
-        yield from super().choices(self.with_prompt(delta))
+        """The choices of a delta: its text, and its end."""
+        delta = self.with_prompt(delta)
+        if delta.text or (self.with_logprobs and delta.tokens):
+            yield self.choice(replace(delta, result=None))
+        if delta.result and delta.result.finish_reason != "failed":
+            yield self.choice(replace(delta, tokens=(), text=""))
 
     def with_prompt(self, delta: OutputDelta) -> OutputDelta:
         """A delta with the prompt, where it has one, before its text."""
@@ -170,7 +244,7 @@ class CompletionForm(Form):
             self.with_prompt(OutputDelta(i, result.tokens, result.text, result, result.prompt))
             for i, result in enumerate(results)
         ]
-        return self.event(*map(self.choice, deltas), usage=usage)
+        return self.chunk(**self.head, choices=[*map(self.choice, deltas)], usage=usage)
 
     def logprobs(self, tokens: Sequence[Token], offset: int) -> schema.TextLogprobs:
         """The log-probabilities of the tokens of a piece that has so many characters before it."""
@@ -190,11 +264,26 @@ class CompletionForm(Form):
         )
 
 
-def ending(result: GenerationResult | None) -> dict[str, Any]:
-    """The fields for what ended an answer, in OpenAI's words; None: it goes on."""
+def parts_of(parsers: Sequence[AnswerParser], delta: OutputDelta) -> Iterator[Part]:
+    """The parts of an answer that a delta brings."""
+    yield from parsers[delta.index].step(delta.text)
+    if delta.result and delta.result.finish_reason != "failed":
+        yield from parsers[delta.index].finish()
+
+
+def made_call(part: Part) -> schema.MadeCall:
+    """A call, with an id of its own."""
+    function = schema.MadeFunction(name=part.name, arguments=part.text)
+    return schema.MadeCall(id=f"call_{secrets.token_hex(12)}", function=function)
+
+
+def ending(result: GenerationResult | None, calls: int = 0) -> dict[str, Any]:
+    """The fields for what ended an answer with so many calls, in OpenAI's words; None: it goes
+    on."""
     if result is None:
         return {}
     reason = "stop" if result.finish_reason == "stop" else "length"
+    reason = "tool_calls" if calls and reason == "stop" else reason
     return {"finish_reason": reason, "cut_by": result.cut_by}
 
 
@@ -204,23 +293,25 @@ class GenerateResponse(Response):
     def __init__(
         self,
         service: Service,
-        body: schema.GenerateRequest,
         form: Form,
         plan: Callable[[], Sequence[GenerationRequest]],
         count: int,
+        stream: bool,
+        with_usage: bool = False,
     ) -> None:
         """What to do, when it is sent.
 
         Args:
             service: the model.
-            body: what was asked; it may want a stream.
             form: how answers are written.
             plan: makes the engine's requests, which may take time: it encodes the prompt.
             count: how many there will be.
+            stream: whether pieces are sent as they come.
+            with_usage: whether a stream ends with token counts.
         """
         super().__init__()
         self.service, self.form, self.plan, self.count = service, form, plan, count
-        self.stream, self.with_usage = bool(body.stream), body.wants_usage
+        self.stream, self.with_usage = stream, with_usage
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or stops when the client goes away.
@@ -234,6 +325,7 @@ class GenerateResponse(Response):
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Asks the engine and sends what it generates."""
         requests = await asyncio.to_thread(self.plan)
+        self.form.begin(requests)
         # The prompts of n answers are one; a request is counted as OpenAI does.
         prompts = {id(request.prompt): len(request.prompt) for request in requests}
         self.prompt_tokens = sum(prompts.values())
@@ -266,10 +358,9 @@ class GenerateResponse(Response):
         check_started([delta.result for delta in deltas])
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         results: dict[int, GenerationResult] = {}
-        choices = [choice for n in range(self.count) for choice in self.form.start(n)]
+        events = [event for n in range(self.count) for event in self.form.start(n)]
         while True:
-            choices += [choice for delta in deltas for choice in self.form.choices(delta)]
-            events = [self.form.event(choice) for choice in choices]
+            events += [event for delta in deltas for event in self.form.events(delta)]
             results |= {delta.index: delta.result for delta in deltas if delta.result}
             if any(result.finish_reason == "failed" for result in results.values()):
                 events.append(engine_failure().body)
@@ -277,11 +368,10 @@ class GenerateResponse(Response):
             if call.ended:
                 if self.with_usage:
                     answers = [results[index] for index in range(self.count)]
-                    usage = usage_of(self.prompt_tokens, answers)
-                    events.append(self.form.event(usage=usage))
-                return await send(body_of(events, DONE, more=False))
+                    events += self.form.counts(usage_of(self.prompt_tokens, answers))
+                return await send(body_of(events, self.form.end, more=False))
             await send(body_of(events, b"", more=True))
-            deltas, choices = await call.deltas(), []
+            deltas, events = await call.deltas(), []
 
 
 async def run_until_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -337,6 +427,12 @@ def usage_of(prompt_tokens: int, results: Sequence[GenerationResult]) -> schema.
 
 def body_of(events: Sequence[BaseModel], end: bytes, more: bool) -> Message:
     """A piece of a stream of server-sent events."""
-    written = "".join(f"data: {event.model_dump_json()}\n\n" for event in events)
+    written = "".join(f"{kind_of(event)}data: {event.model_dump_json()}\n\n" for event in events)
     body = written.encode("utf-8") + end
     return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def kind_of(event: BaseModel) -> str:
+    """The line that names the type of an event, where it has one."""
+    kind = getattr(event, "type", None)
+    return f"event: {kind}\n" if kind else ""

@@ -50,6 +50,12 @@ class Vocabulary:
         )
         self.spell, self.size, self.stop_ids = spell, size, list(stop_ids)
         self.known = len(tokenizer)
+        self.special = {
+            token.content: number
+            for number, token in tokenizer.backend.get_added_tokens_decoder().items()
+            if self.tokenizer.is_special_token(number)
+        }
+        """By their names, the tokens that no text of a grammar holds."""
 
     @cached_property
     def rank(self) -> Tensor:

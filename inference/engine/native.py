@@ -275,8 +275,7 @@ class NativeForward:
             layers[number] = self.layer(f"model.layers.{number}", config.has_rope(number))
         self.kept.append(layers)
         return Network(
-            **{name: getattr(config, name) for name in SIZES if name != "head_dim"},
-            head_dim=config.head_size,
+            **{name: getattr(config, name) for name in SIZES},
             slots=cache.keys.shape[1],
             max_length=cache.keys.shape[3],
             threads=torch.get_num_threads(),  # as many as torch: OMP_NUM_THREADS decides both

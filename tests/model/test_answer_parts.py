@@ -46,6 +46,7 @@ ANSWERS: dict[str, tuple[CallForm | None, str, list[Part]]] = {
             Part("call", ARGUMENTS, "add"),
         ],
     ),
+    "no thoughts": ("tagged", " <thin air </think> ", [Part("content", " <thin air </think> ")]),
     "thoughts alone": ("tagged", "<think>\nso", [Part("reasoning_content", "so")]),
     "empty thoughts": ("tagged", "<think>\n\n</think>\n\nYes.", [Part("content", "Yes.")]),
     "bare": ("bare", BARE, [Part("call", '{"a": 1}', "add")]),

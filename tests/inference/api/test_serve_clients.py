@@ -155,16 +155,12 @@ def test_lm_eval_begins_the_answer(client: httpx.Client) -> None:
     assert whole(client, {"model": NAME, "messages": messages, **fields})["content"]
 
 
-FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
 REFUSED: dict[str, tuple[str, Body, str | None]] = {
-    "tools of pydantic-ai": (CHAT, {"tools": [FUNCTION], "tool_choice": "required"}, "tools"),
-    "tools of openai-agents": (CHAT, {"tools": [FUNCTION]}, "tools"),
-    "tools of instructor": (
-        CHAT,
-        {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "f"}}},
-        "tools",
+    "the second of a chain of responses": (
+        "/v1/responses",
+        {"input": "Hello", "previous_response_id": "resp_1"},
+        "previous_response_id",
     ),
-    "responses of openai-agents": ("/v1/responses", {"input": "Hello", "tools": []}, None),
 }
 
 
@@ -176,8 +172,8 @@ def test_what_a_client_cannot_have_is_named(
     reply = client.post(path, json={"model": NAME, **messages, **fields})
     error = reply.json()["error"]
     assert (reply.status_code, error["param"]) == (400 if param else 404, param)
-    remedy = "leave it out" if param else "/v1/chat/completions"
-    assert remedy in error["message"]
+    remedies = {None: "/v1/chat/completions", "previous_response_id": "send all of it"}
+    assert remedies.get(param, "leave it out") in error["message"]
 
 
 def test_open_webui_finds_the_model(client: httpx.Client) -> None:

@@ -50,6 +50,14 @@ def message(**fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": "Hello", **fields}]}
 
 
+def function(name: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    fields = {"name": name, "parameters": parameters or {}, "strict": True}
+    return {"type": "function", "function": fields}
+
+
+FUNCTION = function("f")
+
+
 def json_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
 
@@ -75,8 +83,17 @@ WRONG_FIELDS = [
     ({"stream_options": {"include": True}}, "stream_options.include"),
     ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     ({"top_logprobs": 2}, "top_logprobs"),
-    ({"tools": [{"type": "function"}]}, "tools"),
-    ({"tools": [{"type": "function"}], "max_tokens": 0}, "tools"),
+    ({"tools": [{"type": "function"}]}, "tools[0].function"),
+    ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+    ({"tools": [FUNCTION, FUNCTION]}, "tools"),
+    ({"tools": [function("")]}, "tools[0].function.name"),
+    ({"tools": [function("f", {"type": "objekt"})]}, "tools"),
+    ({"tools": [FUNCTION], "tool_choice": "always"}, "tool_choice"),
+    (
+        {"tools": [FUNCTION], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+        "tool_choice.function.name",
+    ),
+    ({"chat_template_kwargs": {"tools": []}}, "chat_template_kwargs.tools"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
     ({"response_format": {"type": "xml"}}, "response_format.type"),
@@ -106,8 +123,8 @@ WRONG_FIELDS = [
     (message(content=None), "messages"),
     (message(content="  "), "messages"),
     (message(content=5), "messages[0].content"),
-    (message(role="tool"), "messages[0].role"),
-    (message(tool_calls=[{}]), "messages[0].tool_calls"),
+    (message(role="robot"), "messages[0].role"),
+    (message(tool_calls=[{}]), "messages[0].tool_calls[0].function"),
     (message(mood="good"), "messages[0].mood"),
     (message(content=[{"type": "image_url"}]), "messages[0].content[0].type"),
     (message(content=[{"type": "text"}]), "messages[0].content[0].text"),
@@ -218,7 +235,7 @@ def test_bodies_are_taken_up_to_the_limit_and_not_beyond(client: httpx.Client) -
 
 def test_other_refusals_have_the_same_form(client: httpx.Client) -> None:
     asked = {"messages": USER}
-    for path in ("/v1/responses", "/chat/completions", "/v1/v1/models", "/v1"):
+    for path in ("/v1/audio/speech", "/chat/completions", "/v1/v1/models", "/v1"):
         reply = client.post(path, json=asked)
         assert error_of(reply) == (404, None, "unknown_url")
         assert "/v1/chat/completions" in reply.json()["error"]["message"]
