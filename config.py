@@ -171,7 +171,8 @@ class ModelConfig(Settings):
     num_hidden_layers: Annotated[int, Interval(ge=1, le=1_000)] = 12
     """Number of transformer blocks."""
     num_attention_heads: Size = 12
-    """Number of query heads; must divide hidden_size into an even head size."""
+    """Number of query heads; must divide hidden_size into an even head size, unless there is a
+    head_dim."""
     num_key_value_heads: Size = 4
     """Number of key and value heads; must divide num_attention_heads (fewer heads: a smaller
     cache)."""
@@ -263,6 +264,13 @@ class ModelConfig(Settings):
             found.append(
                 f"num_experts_per_tok is {self.num_experts_per_tok}, and there are "
                 f"{self.num_experts} experts: use that many or fewer"
+            )
+        layers = range(self.num_hidden_layers)
+        if not any(map(self.has_experts, layers)) or not {*self.mlp_only_layers} <= {*layers}:
+            found.append(
+                f"mlp_only_layers is {list(self.mlp_only_layers)} and decoder_sparse_step "
+                f"{self.decoder_sparse_step}: of the blocks 0 to {len(layers) - 1}, leave one with "
+                "experts"
             )
         for name, size in (("hidden_size", self.hidden_size), ("expert", self.expert_size)):
             if size % 8 or not size:  # the grouped products of GPUs take rows of 16 bytes

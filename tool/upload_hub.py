@@ -122,6 +122,7 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
 
     from model.directory.config_json import load_model_config
     from model.directory.pretrained import is_chat_model
+    from model.families import family_of
     from model.transformer import Etude
 
     shape, summary = load_model_config(directory), read_object_if_there(directory / SUMMARY)
@@ -142,6 +143,7 @@ def model_card(directory: Path, repo_id: str, license: str | None) -> str:
         repo_id=repo_id,
         is_chat=is_chat_model(directory),
         parameters=parameters,
+        architecture=family_of(shape).architecture,
         shape=shape,
         summary=summary,
         evaluation=read_object_if_there(directory / "evaluation.json"),

@@ -135,6 +135,8 @@ def test_the_table_has_every_row_once_and_refuses_what_is_no_row() -> None:
         ("qwen3", {"layer_types": ["sliding_attention"]}, "layer_types has sliding_attention"),
         ("qwen3_moe", {"num_experts_per_tok": 9}, "num_experts_per_tok is 9, and there are 6"),
         ("qwen3_moe", {"mlp_only_layers": [0, "1"]}, "mlp_only_layers is [0, '1'], not a list"),
+        ("qwen3_moe", {"mlp_only_layers": [0, 1]}, "of the blocks 0 to 1, leave one with"),
+        ("qwen3_moe", {"mlp_only_layers": [7]}, "mlp_only_layers is [7]"),
         ("qwen3_moe", {"moe_intermediate_size": 12}, "moe_intermediate_size is 12"),
         ("qwen3_moe", {"num_local_experts": None, "norm_topk_prob": None}, ""),
         ("smollm3", {"no_rope_layers": [1, 0, 1, 1]}, "no_rope_layers is not every 4th layer"),
@@ -289,8 +291,14 @@ def test_the_grouped_product_and_its_gradient_hold_for_experts_without_tokens() 
     rows = torch.randn(12, 8, dtype=torch.float64, generator=seeded(1), requires_grad=True)
     weights = torch.randn(4, 16, 8, dtype=torch.float64, generator=seeded(2), requires_grad=True)
     ends = torch.tensor([0, 5, 5, 12], dtype=torch.int32)
-    torch.library.opcheck(grouped_product, (rows, weights, ends))
     assert torch.autograd.gradcheck(grouped_product, (rows, weights, ends))
+
+
+@pytest.mark.full
+def test_the_grouped_product_is_what_a_compiler_takes_it_for() -> None:
+    rows, weights = torch.randn(12, 8), torch.randn(4, 16, 8, requires_grad=True)
+    ends = torch.tensor([0, 5, 5, 12], dtype=torch.int32)
+    torch.library.opcheck(grouped_product, (rows, weights, ends))
 
 
 def test_the_balance_loss_is_that_of_transformers() -> None:
