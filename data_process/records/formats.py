@@ -20,7 +20,6 @@ with the key "label" (KTO) says whether its answer is good.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -40,6 +39,7 @@ from data_process.records.turns import (
     exchange_of,
     read_turns,
     tidy,
+    tools_of,
     with_text,
     written_out,
 )
@@ -123,34 +123,12 @@ def conversation(record: dict[str, Any], turns: list[Turn], *known: str) -> Conv
     if reason:
         return record, reason, []
     rest = others(record, *known, *SYSTEMS, *LABELS, "functions")
-    tools = tools_of(record)
+    lists = (record[name] for name in TURNS if isinstance(record.get(name), list))
+    tools = tools_of(record, next(lists, []))
     if tools or "tools" in rest:
         rest["tools"] = tools
     label = {} if label_of(record) is None else {"label": label_of(record)}
     return {"conversations": messages, **rest, **label}, None, changes
-
-
-TOOLS = ("tools", "functions")
-
-
-def tools_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a record says may be called, or (minimind) its system turn, as OpenAI's API has it.
-
-    Raises:
-        BadLine: it is not a list of tools, nor the JSON of one.
-    """
-    turns: list[Any] = next(
-        (record[name] for name in TURNS if isinstance(record.get(name), list)), []
-    )
-    first = turns[0] if turns and isinstance(turns[0], dict) else {}
-    given: Any = next((found for key in TOOLS if (found := record.get(key) or first.get(key))), [])
-    try:
-        tools = json.loads(given) if isinstance(given, str) else given
-    except ValueError as error:
-        raise BadLine(f'"tools" must be JSON, not {given!r:.60}') from error
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise BadLine('"tools" must be a list of objects')
-    return [t if "function" in t else {"type": "function", "function": t} for t in tools]
 
 
 def with_system(record: dict[str, Any], turns: list[Turn]) -> list[Turn]:

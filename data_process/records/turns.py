@@ -43,6 +43,7 @@ KNOWN_KEYS = {"role", "content", "from", "value", "function_call", *KEPT_KEYS}
 THOUGHTS = re.compile(r"\s*<think>\s*(\S.*?)\s*</think>\s*(\S.*)", re.DOTALL)
 """What DeepSeek-R1 and Qwen3 write before an answer."""
 HAS_PICTURES = "has pictures"
+TOOLS = ("tools", "functions")
 MARKS = (
     re.compile(
         r"(?:\s*Below is an instruction[^#]*)?### ?(Human|User|Instruction|Assistant|Response):"
@@ -169,6 +170,24 @@ def called(call: object, number: int) -> list[dict[str, Any]]:
     if not all(isinstance(c, dict) and ("name" in c or "function" in c) for c in calls):
         raise BadLine(f"message {number} must name the tool that it calls")
     return [c if "function" in c else {"type": "function", "function": c} for c in calls]
+
+
+def tools_of(record: dict[str, Any], messages: list[Any]) -> list[dict[str, Any]]:
+    """What a record, or (minimind) the first of its messages, says may be called, as OpenAI's API
+    has it.
+
+    Raises:
+        BadLine: it is not a list of tools, nor the JSON of one.
+    """
+    first = messages[0] if messages and isinstance(messages[0], dict) else {}
+    given: Any = next((found for key in TOOLS if (found := record.get(key) or first.get(key))), [])
+    try:
+        tools = json.loads(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise BadLine(f'"tools" must be JSON, not {given!r:.60}') from error
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise BadLine('"tools" must be a list of objects')
+    return [t if "function" in t else {"type": "function", "function": t} for t in tools]
 
 
 def with_text(role: str, content: object, number: int, may_be_empty: bool = False) -> Turn:
