@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from config import PreferenceLoss
 from data_process.records.jsonl import Preference, read_pairs
+from model.conversation import Conversation
 from model.directory.pretrained import load_pretrained, weights_sha256
 from model.directory.storage import jsonl_text, replace_file, text_writer
 from tool.benchmarks.measuring import report, run_repository_script
@@ -202,15 +203,21 @@ def train_fold(
 def as_pairs(pairs: Sequence[Preference]) -> Iterator[dict[str, Any]]:
     """Records of pairs."""
     for prompt, (chosen, rejected), _ in pairs:
-        yield {"conversations": prompt, "chosen": chosen, "rejected": rejected}
+        yield {**prompt_fields(prompt), "chosen": chosen, "rejected": rejected}
 
 
 def as_labelled(pairs: Sequence[Preference]) -> Iterator[dict[str, Any]]:
     """Each pair as two labelled answers."""
     for prompt, answers, _ in pairs:
         for answer, label in zip(answers, (True, False), strict=True):
-            turns = [*prompt, {"role": "assistant", "content": answer}]
-            yield {"conversations": turns, "label": label}
+            turns = [*prompt.messages, {"role": "assistant", "content": answer}]
+            yield {**prompt_fields(prompt), "conversations": turns, "label": label}
+
+
+def prompt_fields(prompt: Conversation) -> dict[str, Any]:
+    """The fields of a record that hold a prompt."""
+    tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+    return {"conversations": list(prompt.messages), **tools}
 
 
 def write(path: Path, records: Iterator[dict[str, Any]]) -> None:
