@@ -96,6 +96,9 @@ def answer_files(config: AnswerConfig) -> Counts:
         UserError: there is no such model or file, a record is malformed (file:line), the output is
             there, or an interrupted run was one of other settings.
     """
+    part = config.output.with_name(f"{config.output.name}.part")
+    if config.output.exists() and not part.exists():  # what a kill at the very end leaves
+        state_of(part).unlink(missing_ok=True)
     if config.output.exists() and not config.overwrite:
         raise UserError(f"{config.output} is there: name another --output, or use --overwrite")
     files = find_files(config.input_files)
@@ -104,7 +107,6 @@ def answer_files(config: AnswerConfig) -> Counts:
         raise UserError(f"{config.model_dir}: this model only continues texts: name a chat model")
     if model.engine.native:  # else answers would change in the middle of a run
         LIBRARY.wait()
-    part = config.output.with_name(f"{config.output.name}.part")
     with explained(config.output):
         config.output.parent.mkdir(parents=True, exist_ok=True)
         work = Work(config, model, part)
@@ -119,6 +121,11 @@ def answer_files(config: AnswerConfig) -> Counts:
     return work.counts
 
 
+def state_of(part: Path) -> Path:
+    """The file that says how far the answers in another one go."""
+    return part.with_name(f"{part.name}.json")
+
+
 @dataclass
 class Work:
     """A start of the work."""
@@ -130,7 +137,7 @@ class Work:
 
     def __post_init__(self) -> None:
         """Finds out where an earlier start was interrupted."""
-        self.state = self.part.with_name(f"{self.part.name}.json")
+        self.state = state_of(self.part)
         free = {"output", "overwrite", "slots", "device", "model_dir", "input_files"}
         kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
         prints = [sha256_of(path) for path in find_files(self.config.input_files)]
