@@ -7,6 +7,10 @@ lengths are padded on the right, run in one forward pass, and then `advance`d by
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,8 +38,7 @@ class KVCache:
             config.head_size,
         )
         # (layers, batch, kv_heads, max_length, head_dim) each
-        self.keys = torch.zeros(shape, device=device, dtype=dtype)
-        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.keys, self.values = (empty_cache(shape, device, dtype) for _ in range(2))
         self.window = config.sliding_window
         self.lengths = [0] * batch_size
         """Tokens held in each row."""
@@ -92,6 +95,18 @@ class KVCache:
         """Gives a row the first `length` tokens of another."""
         for tensor in (self.keys, self.values):  # (layers, kv_heads, length, head_dim) is copied
             tensor[:, target, :, :length] = tensor[:, source, :, :length]
+
+
+def empty_cache(shape: Sequence[int], device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """Zeros, for what lies beyond a row's end is multiplied by weights of 0, and must be finite.
+
+    On a CPU by numpy, which takes pages that the system has cleared when they are first touched;
+    torch would write them all, and most rows end long before max_length.
+    """
+    if torch.device(device).type != "cpu":
+        return torch.zeros(*shape, device=device, dtype=dtype)
+    size = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(size, np.uint8)).view(dtype).view(*shape)
 
 
 class LayerCache:

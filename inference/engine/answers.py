@@ -124,9 +124,11 @@ class GenerationOutput:
 
     def append(self, token: Token) -> None:
         """Appends a token; its text is decoded here."""
-        text = self.stream.step(token.id) if self.stream else ""
-        self.tokens.append(replace(token, text=text))
-        if self.stream and self.stream.stopped:
+        if not self.stream:
+            self.tokens.append(token)
+            return
+        self.tokens.append(replace(token, text=self.stream.step(token.id)))
+        if self.stream.stopped:
             self.finish("stop")
 
     def append_prompt(self, token: Token) -> None:

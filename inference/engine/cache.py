@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from config import SamplingConfig
 from inference.engine.answers import GenerationOutput
 from inference.engine.constraint import Constraint
 from model.kv_cache import KVCache
@@ -41,6 +42,8 @@ class Slot:
         self.limit = 0
         """Most tokens of the output."""
         self.generator = torch.Generator()
+        self.settings = SamplingConfig()
+        """Those of the output that slots may share: they are sampled together."""
         self.seen: Tensor | None = None
         """(vocab,) of bool: tokens of prompt and output, for the repetition penalty."""
         self.counts: Tensor | None = None

@@ -243,7 +243,9 @@ class Engine:
         # The last token is always run: its logits choose the first new one.
         most = len(prompt) - 1 if request.prompt_logprobs is None else 0
         shared = {
-            s.number: min(most, common_prefix(s.cached, prompt) * (s.adapter == request.adapter))
+            s.number: min(most, common_prefix(s.cached, prompt))
+            if s.cached and s.adapter == request.adapter
+            else 0
             for s in self.slots
         }
         slot = max(free, key=lambda s: (shared[s.number], -s.used))
@@ -258,6 +260,7 @@ class Engine:
         slot.cached, slot.pending = prompt[: output.cached_tokens], prompt[output.cached_tokens :]
         slot.limit = min(request.sampling.max_tokens, self.context - len(prompt))
         slot.generator = make_generator(request.sampling.seed)
+        slot.settings = replace(request.sampling, seed=None, max_tokens=1)
         slot.constraint = request.grammar.start(slot.limit) if request.grammar else None
         self.prepare_penalties(slot, request)
 
@@ -322,8 +325,7 @@ class Engine:
             if drafted:
                 self.verify_drafts(slot, logits, drafted)
                 continue
-            settings = replace(slot.output.request.sampling, seed=None, max_tokens=1)
-            groups.setdefault(settings, []).append((slot, logits))
+            groups.setdefault(slot.settings, []).append((slot, logits))
         for sampling, members in groups.items():
             slots = [slot for slot, _ in members]
             logits = torch.cat([rows for _, rows in members]).float()  # (members, vocab)

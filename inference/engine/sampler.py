@@ -128,7 +128,7 @@ def draw(ids: Tensor, logits: Tensor, generators: Sequence[torch.Generator]) -> 
         Token ids (batch,).
     """
     # In float64: a sum near 1 in float32 loses tokens of less than 6e-8.
-    cumulative = logits.softmax(dim=-1).double().cumsum(dim=-1)  # (batch, candidates)
+    cumulative = logits.softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64)  # (batch, candidates)
     # (batch,), in [0, 1)
     uniform = torch.cat([torch.rand(1, generator=generator) for generator in generators])
     # Scaled by the last sum, which is 1 but for rounding, so that a point always lies inside.
