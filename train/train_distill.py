@@ -18,7 +18,12 @@ from config import EtudeConfig
 from train.run.script import run_stage
 
 if TYPE_CHECKING:
+    from model.tokenizer import EtudeTokenizer
+    from train.data.batches import TokenRows
+    from train.data.packing import PackingReport
+    from train.data.token_files import TokenisedData
     from train.distributed import World
+    from train.objectives.teacher import Teacher
     from train.stage import Stage
 
 PARTS = ("model", "distill", "lora", "paths")
@@ -32,11 +37,7 @@ def main() -> int:
 
 def distilling(config: EtudeConfig, world: World) -> Stage:
     """What distillation brings to the loop: a student, and rows with what the teacher says."""
-    from train.data.packing import concatenate, pack
-    from train.data.token_files import tokenised_data
-    from train.distributed import main_first
     from train.objectives.distillation import Distillation
-    from train.objectives.taught import taught_rows
     from train.objectives.teacher import Teacher
     from train.rollouts.on_policy import OnPolicy
     from train.rollouts.prompts import read_prompts
@@ -64,6 +65,34 @@ def distilling(config: EtudeConfig, world: World) -> Stage:
             config.lora,
             start,
         )
+    data, packed = taught_data(config, tokenizer, teacher, world)
+    return make_stage(
+        "distill",
+        settings,
+        model,
+        tokenizer,
+        data,
+        packed,
+        paths.distilled_model_dir,
+        is_chat=settings.data == "conversations",
+        objective=objective,
+        built_on=built_on,
+        settings=text,
+        lora=config.lora,
+        base=start,
+    )
+
+
+def taught_data(
+    config: EtudeConfig, tokenizer: EtudeTokenizer, teacher: Teacher, world: World
+) -> tuple[TokenisedData, tuple[TokenRows, PackingReport]]:
+    """The texts or conversations, and their rows with what the teacher says about them."""
+    from train.data.packing import concatenate, pack
+    from train.data.token_files import tokenised_data
+    from train.distributed import main_first
+    from train.objectives.taught import taught_rows
+
+    settings, paths = config.distill, config.paths
     is_chat = settings.data == "conversations"
     with main_first(world):
         data = tokenised_data(
@@ -78,21 +107,7 @@ def distilling(config: EtudeConfig, world: World) -> Stage:
     rows, report = (pack if is_chat else concatenate)(
         data.train, settings.max_length, tokenizer.end_of_text_id, settings.cross_document_attention
     )
-    return make_stage(
-        "distill",
-        settings,
-        model,
-        tokenizer,
-        data,
-        (taught_rows(rows, data.fingerprint, teacher, paths.cache_dir), report),
-        paths.distilled_model_dir,
-        is_chat=is_chat,
-        objective=objective,
-        built_on=built_on,
-        settings=text,
-        lora=config.lora,
-        base=start,
-    )
+    return data, (taught_rows(rows, data.fingerprint, teacher, paths.cache_dir), report)
 
 
 if __name__ == "__main__":
