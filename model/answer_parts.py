@@ -22,8 +22,10 @@ CallForm = Literal["tagged", "bare"]
 
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 THOUGHT, THOUGHT_END = "<think>", "</think>"
-BARE_MARKS = ("<|python_tag|>", "[TOOL_CALLS]", '"parameters": ')
-"""What the templates of bare calls write before or about them."""
+BARE_MARKS = ("<|python_tag|>", "[TOOL_CALLS]")
+"""What may stand before bare calls."""
+BARE_SIGNS = (*BARE_MARKS, '"parameters": ')
+"""What tells from a template that its calls are bare."""
 
 
 class Part(NamedTuple):
@@ -38,7 +40,11 @@ class Part(NamedTuple):
 
 def call_form(template: str) -> CallForm:
     """The form in which the model of a chat template calls tools."""
-    return "bare" if CALL not in template and any(m in template for m in BARE_MARKS) else "tagged"
+    return (
+        "bare"
+        if CALL not in template and any(sign in template for sign in BARE_SIGNS)
+        else "tagged"
+    )
 
 
 def has_thoughts(template: str) -> bool:

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 from inference.api import schema
 from inference.api.schema import Strict
 from inference.api.service import OutputDelta
-from inference.api.stream import Form, NewParser, parts_of
-from inference.engine.answers import GenerationRequest, GenerationResult
-from model.answer_parts import AnswerParser, Part, PartKind
+from inference.api.stream import NewParser, PartsForm, new_call_id
+from inference.engine.answers import GenerationResult
+from model.answer_parts import Part, PartKind
 
 # Requests
 
@@ -234,17 +234,15 @@ ITEMS: dict[PartKind, tuple[str, str]] = {
 """Types of items, and how their ids begin."""
 
 
-class ResponseForm(Form):
+class ResponseForm(PartsForm):
     """The form of /v1/responses."""
 
     id_prefix, prompt_field = "resp", "input"
     end = b""
 
     def __init__(self, model: str, body: ResponsesRequest, new_parser: NewParser) -> None:
-        super().__init__(model, lambda _: b"", with_logprobs=False)
+        super().__init__(model, lambda _: b"", False, new_parser)
         self.head["created_at"] = self.head.pop("created")
-        self.new_parser = new_parser
-        self.parsers: list[AnswerParser] = []
         self.items: list[dict[str, Any]] = []
         self.sent = 0
         asked = body.model_dump(by_alias=True, exclude_none=True)
@@ -256,10 +254,6 @@ class ResponseForm(Form):
         for name in ("instructions", "max_output_tokens", "temperature", "top_p", "metadata"):
             self.head[name] = asked.get(name)
 
-    def begin(self, requests: Sequence[GenerationRequest]) -> None:
-        """See Form."""
-        self.parsers = [self.new_parser(request.prompt) for request in requests]
-
     def start(self, index: int) -> Iterator[BaseModel]:
         """The events before the first item."""
         for name in ("created", "in_progress"):
@@ -267,7 +261,7 @@ class ResponseForm(Form):
 
     def events(self, delta: OutputDelta) -> Iterator[BaseModel]:
         """See Form."""
-        for part in parts_of(self.parsers, delta):
+        for part in self.parts_of(delta):
             is_next = self.items and self.items[-1]["type"] == ITEMS[part.kind][0]
             if part.kind == "call" or not is_next:
                 yield from self.close()
@@ -287,8 +281,7 @@ class ResponseForm(Form):
         item: dict[str, Any] = {"type": kind, "id": f"{prefix}_{secrets.token_hex(12)}"}
         item["status"] = "in_progress"
         if kind == "function_call":
-            call_id = f"call_{secrets.token_hex(12)}"
-            item |= {"call_id": call_id, "name": part.name, "arguments": ""}
+            item |= {"call_id": new_call_id(), "name": part.name, "arguments": ""}
         elif kind == "reasoning":
             item |= {"summary": [], "content": []}
         else:

@@ -78,6 +78,28 @@ class Form(ABC):
         yield from ()
 
 
+class PartsForm(Form):
+    """A form that takes answers apart: what is said, thought and called."""
+
+    def __init__(
+        self, model: str, spell: Spell, with_logprobs: bool, new_parser: NewParser
+    ) -> None:
+        """new_parser: makes what takes apart the answer to a prompt."""
+        super().__init__(model, spell, with_logprobs)
+        self.new_parser = new_parser
+        self.parsers: list[AnswerParser] = []
+
+    def begin(self, requests: Sequence[GenerationRequest]) -> None:
+        """See Form."""
+        self.parsers = [self.new_parser(request.prompt) for request in requests]
+
+    def parts_of(self, delta: OutputDelta) -> Iterator[Part]:
+        """The parts of an answer that a delta brings."""
+        yield from self.parsers[delta.index].step(delta.text)
+        if delta.result and delta.result.finish_reason != "failed":
+            yield from self.parsers[delta.index].finish()
+
+
 class ChoiceForm(Form):
     """The form of completions: an event has choices, pieces of answers."""
 
@@ -101,7 +123,7 @@ class ChoiceForm(Form):
         return self.chunk(**self.head, choices=[choice])
 
 
-class ChatForm(ChoiceForm):
+class ChatForm(PartsForm, ChoiceForm):
     """The form of /v1/chat/completions."""
 
     id_prefix, prompt_field, chunk = "chatcmpl", "messages", schema.ChatCompletionChunk
@@ -109,16 +131,9 @@ class ChatForm(ChoiceForm):
     def __init__(
         self, model: str, spell: Spell, with_logprobs: bool, new_parser: NewParser
     ) -> None:
-        """new_parser: makes what takes apart the answer to a prompt."""
-        super().__init__(model, spell, with_logprobs)
-        self.new_parser = new_parser
-        self.parsers: list[AnswerParser] = []
+        super().__init__(model, spell, with_logprobs, new_parser)
         self.calls: Counter[int] = Counter()
         """Calls of tools in each answer."""
-
-    def begin(self, requests: Sequence[GenerationRequest]) -> None:
-        """See Form."""
-        self.parsers = [self.new_parser(request.prompt) for request in requests]
 
     def start(self, index: int) -> Iterator[BaseModel]:
         """The event that names the role."""
@@ -127,7 +142,7 @@ class ChatForm(ChoiceForm):
 
     def choices(self, delta: OutputDelta) -> Iterator[schema.ChatChunkChoice]:
         """The choices of a delta: its parts, and its end."""
-        new = [self.delta_of(delta.index, part) for part in parts_of(self.parsers, delta)]
+        new = [self.delta_of(delta.index, part) for part in self.parts_of(delta)]
         logprobs = self.logprobs(delta.tokens) if delta.tokens else None
         if logprobs and not new:
             new = [schema.Delta(content="")]
@@ -169,7 +184,7 @@ class ChatForm(ChoiceForm):
 
     def message(self, index: int, result: GenerationResult) -> schema.AssistantMessage:
         """A whole answer."""
-        parts = list(parts_of(self.parsers, OutputDelta(index, (), result.text, result)))
+        parts = list(self.parts_of(OutputDelta(index, (), result.text, result)))
         texts = {
             kind: "".join(part.text for part in parts if part.kind == kind)
             for kind in ("content", "reasoning_content")
@@ -264,17 +279,15 @@ class CompletionForm(ChoiceForm):
         )
 
 
-def parts_of(parsers: Sequence[AnswerParser], delta: OutputDelta) -> Iterator[Part]:
-    """The parts of an answer that a delta brings."""
-    yield from parsers[delta.index].step(delta.text)
-    if delta.result and delta.result.finish_reason != "failed":
-        yield from parsers[delta.index].finish()
+def new_call_id() -> str:
+    """The id of a call: nine letters and digits, since Mistral's templates refuse others."""
+    return secrets.token_hex(5)[:9]
 
 
 def made_call(part: Part) -> schema.MadeCall:
     """A call, with an id of its own."""
     function = schema.MadeFunction(name=part.name, arguments=part.text)
-    return schema.MadeCall(id=f"call_{secrets.token_hex(12)}", function=function)
+    return schema.MadeCall(id=new_call_id(), function=function)
 
 
 def ending(result: GenerationResult | None, calls: int = 0) -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import BadRequestError
 from pydantic import BaseModel
 
-from config import ModelConfig
-from model.tokenizer import EtudeTokenizer
-from tests.inference.http_server import NAME, Server, running, tiny_model
+from tests.inference.http_server import NAME
 
 PARTS = [{"type": "input_text", "text": "Who are"}, {"type": "input_text", "text": " you?"}]
 HISTORY: list[dict[str, Any]] = [
@@ -27,18 +24,6 @@ HISTORY: list[dict[str, Any]] = [
     {"type": "reasoning", "id": "rs_1", "summary": [], "content": None},
     {"role": "user", "content": "Where is Paris?"},
 ]
-
-
-@pytest.fixture(scope="module")
-def server(tokenizer: EtudeTokenizer, model_config: ModelConfig) -> Iterator[Server]:
-    with running(tiny_model(tokenizer, model_config)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Any]:
-    with OpenAI(base_url=f"{server.address}/v1", api_key="-", max_retries=0) as client:
-        yield client
 
 
 def chat(client: Any, max_tokens: int) -> Any:

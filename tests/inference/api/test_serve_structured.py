@@ -11,13 +11,11 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from openai import LengthFinishReasonError, OpenAI
+from openai import LengthFinishReasonError
 from pydantic import BaseModel
 
-from config import ModelConfig
 from model.chat import render_prompt
-from model.tokenizer import EtudeTokenizer
-from tests.inference.http_server import Server, running, tiny_model
+from tests.inference.http_server import Server
 
 USER = [{"role": "user", "content": "Who are you?"}]
 PERSON = {
@@ -26,18 +24,6 @@ PERSON = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def server(tokenizer: EtudeTokenizer, model_config: ModelConfig) -> Iterator[Server]:
-    with running(tiny_model(tokenizer, model_config)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Any]:
-    with OpenAI(base_url=f"{server.address}/v1", api_key="-", max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ and its arguments keep to their schema; calls and results are read back in the m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -46,12 +47,6 @@ def server(tokenizer: EtudeTokenizer, model_config: ModelConfig) -> Iterator[Ser
         yield server
 
 
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Any]:
-    with OpenAI(base_url=f"{server.address}/v1", api_key="-", max_retries=0) as client:
-        yield client
-
-
 def check_call(function: Any) -> None:
     """A call is of a tool, with arguments of its schema."""
     arguments = json.loads(function.arguments)
@@ -86,7 +81,7 @@ def test_an_answer_that_must_call(client: Any, choice: Any, stream: bool) -> Non
             assert message.content is None
         (call,) = calls
         check_call(call.function)
-        assert call.id.startswith("call_")
+        assert re.fullmatch("[0-9a-zA-Z]{9}", call.id)  # others Mistral's templates refuse
         assert ending in ("tool_calls", "length")
         if choice != "required":
             assert call.function.name == "add"
