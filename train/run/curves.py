@@ -228,7 +228,7 @@ def draw_panel(panel: Panel, axes_of: Mapping[str, Axes], runs: Sequence[Run]) -
         limited = list(chosen.values()) if not panel.one_scale else runs
         if (limits := y_limits(panel, limited)) is not None:
             axes.set_ylim(*limits)
-            mark_cut(panel, axes, limited, limits[1])
+            mark_cut(panel, axes, list(chosen.values()), limits[1])
         style_ticks(panel, axes)
         if axes is not first and panel.one_scale:
             axes.tick_params(labelleft=False, which="both")
