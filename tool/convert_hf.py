@@ -50,11 +50,11 @@ def main() -> int:
 
 def bring_in(directory: Path, config: ConvertConfig) -> int:
     """Brings a transformers directory in, and prints the result."""
-    from tool.conversion.hf import import_llama
+    from tool.conversion.hf import import_hf
     from tool.conversion.hf_proof import ProofFailed
 
     try:
-        imported = import_llama(directory, config)
+        imported = import_hf(directory, config)
     except ProofFailed as error:
         print(f"error: the proof failed, so nothing was written: {error}", file=sys.stderr)
         return 1

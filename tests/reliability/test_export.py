@@ -23,7 +23,7 @@ from tests.conftest import TEXTS
 from tests.model.test_chat import conversation
 from tests.model.test_transformer import SHAPES
 from tests.reliability.trials import Trials
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.settings import ConvertConfig
 from train.tokenizer.bpe import train_bpe
 
@@ -87,7 +87,7 @@ def differences(tmp_path: Path, config: ModelConfig, draw: random.Random) -> lis
         if not gap <= 1e-4:
             found.append(f"logits differ by {gap}")
     found += filter(None, [greedy_difference(model, llama, draw.choices(range(3, 250), k=9))])
-    import_llama(out, ConvertConfig(back))
+    import_hf(out, ConvertConfig(back))
     again, same_tokenizer = load_pretrained(back)
     if again.config != model.config or same_tokenizer.fingerprint != tokenizer.fingerprint:
         found.append("shape or tokenizer came back changed")

@@ -25,7 +25,7 @@ from model.directory.storage import MANIFEST, SUMMARY, json_text, sha256_of
 from model.tokenizer import EtudeTokenizer
 from tests.reliability.runs import LENGTH, Finished, Run
 from tests.reliability.trials import Trials
-from tool.conversion.hf import import_llama
+from tool.conversion.hf import import_hf
 from tool.settings import ConvertConfig
 from train.checkpoint import OPTIMIZER, STATE, list_checkpoints
 
@@ -87,7 +87,7 @@ def doors(run: Run, folder: Path) -> list[Door]:
     data, cut = folder / "data.jsonl", folder / "half"
 
     def brought_in(directory: Path) -> Callable[[], object]:
-        return lambda: import_llama(directory, ConvertConfig(output_dir=folder / "brought in"))
+        return lambda: import_hf(directory, ConvertConfig(output_dir=folder / "brought in"))
 
     def command(*words: str) -> Callable[[], object]:
         return lambda: run_script(folder, *words)

@@ -167,7 +167,7 @@ def llama3_scaling(path: Path, shape: ModelConfig, factors: Tensor) -> RopeScali
 def read_weights(
     path: Path, reader: gguf.GGUFReader, shape: ModelConfig, architecture: str
 ) -> Iterator[tuple[str, Tensor]]:
-    """The weights in float32 by their Llama names, one after the other.
+    """The weights in float32 by the names of its stock class, one after the other.
 
     Raises:
         UserError: one is missing, or there is one that the network does not have.

@@ -128,7 +128,7 @@ def last_name(word: str) -> str:
     return flag + equals + (PureWindowsPath(value).name or value)  # it knows both slashes
 
 
-def import_llama(directory: Path, config: ConvertConfig) -> Imported:
+def import_hf(directory: Path, config: ConvertConfig) -> Imported:
     """Writes an Etude model directory of one of transformers.
 
     Args:

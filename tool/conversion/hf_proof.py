@@ -94,17 +94,17 @@ def prove(
         ProofFailed: they disagree, or transformers cannot load the directory.
     """
     architecture = family_of(model.config).architecture
-    llama, auto_tokenizer = load_with_transformers(directory, architecture, dtype)
+    stock, auto_tokenizer = load_with_transformers(directory, architecture, dtype)
     check_for_older_readers(directory, model.config.rope_theta)
-    check_ends(llama, auto_tokenizer, tokenizer, is_chat)
+    check_ends(stock, auto_tokenizer, tokenizer, is_chat)
     if auto_tokenizer.chat_template != tokenizer.chat_format.template:
         raise ProofFailed("the chat template is not that of the model")
     renderings = check_template(auto_tokenizer, tokenizer)
     prompts = make_prompts(tokenizer, is_chat, model.config.max_position_embeddings)
-    difference, largest = check_logits(llama, model, prompts)
+    difference, largest = check_logits(stock, model, prompts)
     stop_ids = tokenizer.end_ids(is_chat)
     greedy = check_greedy(
-        llama, auto_tokenizer, model, prompts, stop_ids, TOLERANCE * max(1.0, largest)
+        stock, auto_tokenizer, model, prompts, stop_ids, TOLERANCE * max(1.0, largest)
     )
     return Proof(transformers.__version__, difference, largest, len(prompts), *greedy, renderings)
 
@@ -117,7 +117,7 @@ def load_with_transformers(
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        llama: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        stock: Any = transformers.AutoModelForCausalLM.from_pretrained(
             directory, dtype="auto", local_files_only=True
         )
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
@@ -126,10 +126,10 @@ def load_with_transformers(
     except Exception as error:  # whatever a stranger would meet
         reason = str(error).partition("\n")[0]
         raise ProofFailed(f"transformers cannot load the result: {reason}") from error
-    found = (type(llama).__name__, llama.dtype)
+    found = (type(stock).__name__, stock.dtype)
     if found != (architecture, dtype):
         raise ProofFailed(f"transformers loads {found} in place of {architecture} in {dtype}")
-    return llama.float().eval(), tokenizer
+    return stock.float().eval(), tokenizer
 
 
 def check_for_older_readers(directory: Path, rope_theta: float) -> None:
@@ -147,13 +147,13 @@ def check_for_older_readers(directory: Path, rope_theta: float) -> None:
         raise ProofFailed("tokenizer_config.json has no bos_token")
 
 
-def check_ends(llama: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:
+def check_ends(stock: Any, auto_tokenizer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None:
     """transformers' own generate must stop at the token that ends an answer."""
     end = tokenizer.end_ids(is_chat)[0]
     inputs = auto_tokenizer("Hello", return_tensors="pt")
     if inputs["input_ids"][0].tolist() != tokenizer.backend.encode("Hello").ids:
         raise ProofFailed(f"transformers' tokenizer reads Hello as {inputs['input_ids'].tolist()}")
-    output = llama.generate(
+    output = stock.generate(
         **inputs, max_new_tokens=4, prefix_allowed_tokens_fn=lambda batch, ids: [end]
     )
     if output[0, inputs["input_ids"].shape[1] :].tolist() != [end]:
@@ -225,12 +225,12 @@ def make_prompts(tokenizer: EtudeTokenizer, is_chat: bool, context: int) -> list
 
 
 @torch.no_grad()
-def check_logits(llama: Any, model: Etude, prompts: list[list[int]]) -> tuple[float, float]:
+def check_logits(stock: Any, model: Etude, prompts: list[list[int]]) -> tuple[float, float]:
     """Logits at every position of the prompts; the largest difference and the largest logit."""
     difference = largest = 0.0
     for prompt in prompts:
         input_ids = torch.tensor([prompt])
-        ours, theirs = model(input_ids), llama(input_ids).logits
+        ours, theirs = model(input_ids), stock(input_ids).logits
         largest = max(largest, ours.abs().max().item())
         # not max(): it would lose a NaN
         gap = (ours - theirs).abs().max().item()
@@ -245,7 +245,7 @@ def check_logits(llama: Any, model: Etude, prompts: list[list[int]]) -> tuple[fl
 
 @torch.no_grad()
 def check_greedy(
-    llama: Any,
+    stock: Any,
     auto_tokenizer: Any,
     model: Etude,
     prompts: list[list[int]],
@@ -263,10 +263,10 @@ def check_greedy(
     greedy = SamplingConfig(temperature=0.0, max_tokens=min(GREEDY_TOKENS, context // 2))
     ours = [made.ids for made in generate_batch(model, prompts, greedy, stop_ids)]
     alone = [
-        answers(llama, auto_tokenizer, [prompt], greedy.max_tokens, stop_ids)[0]
+        answers(stock, auto_tokenizer, [prompt], greedy.max_tokens, stop_ids)[0]
         for prompt in prompts
     ]
-    batched = answers(llama, auto_tokenizer, prompts, greedy.max_tokens, stop_ids)
+    batched = answers(stock, auto_tokenizer, prompts, greedy.max_tokens, stop_ids)
     equal = [0, 0]
     for way, theirs in enumerate((alone, batched)):
         for prompt, our, their in zip(prompts, ours, theirs, strict=True):
@@ -280,7 +280,7 @@ def check_greedy(
 
 
 def answers(
-    llama: Any,
+    stock: Any,
     auto_tokenizer: Any,
     prompts: list[list[int]],
     max_tokens: int,
@@ -288,7 +288,7 @@ def answers(
 ) -> list[list[int]]:
     """What transformers' generate answers to a batch that the tokenizer pads, without its end."""
     inputs = auto_tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
-    output = llama.generate(**inputs, max_new_tokens=max_tokens)
+    output = stock.generate(**inputs, max_new_tokens=max_tokens)
     rows = output[:, inputs["input_ids"].shape[1] :].tolist()
     return [list(takewhile(lambda token: token not in stop_ids, row)) for row in rows]
 

@@ -41,7 +41,7 @@ class Arrival:
     """Where it lies."""
     shape: ModelConfig
     weights: Iterable[tuple[str, Tensor]]
-    """Its weights, by their Llama names."""
+    """Its weights, by the names of its stock class."""
     tokenizer: EtudeTokenizer
     added: tuple[str, ...]
     """Tokens of the chat format that its tokenizer did not have."""

@@ -26,7 +26,7 @@ from tests.conftest import TEXTS
 from tests.model.families import SHAPES, make
 from tool.conversion.gguf_export import convert_gguf, gguf_path, write_modelfile
 from tool.conversion.gguf_import import import_gguf
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.conversion.hf_proof import ProofFailed
 from tool.conversion.llama_cpp import HARD_TEXTS, is_installed, prove_gguf
 from tool.settings import ConvertConfig, ConvertGgufConfig
@@ -233,7 +233,7 @@ def test_an_imported_model_goes_out_with_its_own_splits_and_template(
     tmp_path: Path, kind: str
 ) -> None:
     source = stranger(tmp_path / "source", kind)
-    imported = import_llama(source, ConvertConfig(tmp_path / "etude"))
+    imported = import_hf(source, ConvertConfig(tmp_path / "etude"))
     assert imported.renderings > 50
     path, _ = convert_gguf(ConvertGgufConfig(tmp_path / "etude", dtype="f32"))
     fields = gguf.GGUFReader(path).fields
@@ -249,7 +249,7 @@ def test_an_imported_model_goes_out_with_its_own_splits_and_template(
     output, _ = convert(ConvertConfig(tmp_path / "etude"))
     auto: Any = AutoTokenizer.from_pretrained(output, local_files_only=True)
     assert (auto.chat_template, auto.bos_token) == (OWN_TEMPLATE, "<|im_start|>")
-    assert import_llama(output, ConvertConfig(tmp_path / "again")).renderings > 50
+    assert import_hf(output, ConvertConfig(tmp_path / "again")).renderings > 50
     back = import_gguf(path, ConvertGgufConfig(output=tmp_path / "back"))
     assert back.proof is None or back.proof.texts == 12
     (one, tokens), (other, same) = map(load_pretrained, (tmp_path / "etude", back.output_dir))

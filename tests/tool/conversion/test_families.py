@@ -12,7 +12,7 @@ from model.directory.pretrained import load_pretrained, save_pretrained, weights
 from model.families import family_of
 from model.tokenizer import EtudeTokenizer
 from tests.model.families import SHAPES, make
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.settings import ConvertConfig
 
 CHOSEN = [
@@ -32,7 +32,7 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     output, proof = convert(ConvertConfig(directory, max_shard_mb=1))
     assert proof.largest_logit_difference < 1e-4
     assert proof.greedy_tokens_equal == proof.greedy_tokens
-    back = import_llama(output, ConvertConfig(tmp_path / "back"))
+    back = import_hf(output, ConvertConfig(tmp_path / "back"))
     (one, _), (other, _) = map(load_pretrained, (directory, back.output_dir))
     assert other.config == one.config == config
     assert family_of(other.config) == family_of(config)

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from config import ROOT, UserError
 from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.settings import ConvertConfig
 
 YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}
@@ -59,7 +59,7 @@ def test_a_strangers_llama_computes_the_same_here(tmp_path: Path, changes: dict[
     source = a_llama(tmp_path / "llama", **changes)
     assert len(list(source.glob("model-*.safetensors"))) > 1
     target = tmp_path / "etude"
-    imported = import_llama(source, ConvertConfig(target))
+    imported = import_hf(source, ConvertConfig(target))
     assert imported.added_tokens == ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     model, tokenizer = load_pretrained(target)
     assert len(tokenizer) == 260
@@ -89,7 +89,7 @@ def test_out_and_in_again_is_the_same_to_the_bit(
     output, _ = convert(ConvertConfig(model_dir, max_shard_mb=max_shard_mb))
     files = len(list(output.glob("*.safetensors")))
     assert files > 1 if max_shard_mb else files == 1
-    back = import_llama(output, ConvertConfig(tmp_path / "back"))
+    back = import_hf(output, ConvertConfig(tmp_path / "back"))
     assert back.added_tokens == ()
     assert is_chat_model(back.output_dir)
     (one, tokens), (other, same_tokens) = map(load_pretrained, (model_dir, back.output_dir))
@@ -121,7 +121,7 @@ def test_what_is_no_llama_of_ours_is_refused_by_name(
     fields = {**json.loads(path.read_text(encoding="utf-8")), **changes}
     path.write_text(json.dumps(fields), encoding="utf-8")
     with pytest.raises(UserError, match=named):
-        import_llama(source, ConvertConfig(tmp_path / "etude"))
+        import_hf(source, ConvertConfig(tmp_path / "etude"))
     assert not (tmp_path / "etude").exists()
 
 
@@ -130,15 +130,15 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     shard = next(source.glob("model-*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:50])
     with pytest.raises(UserError, match=shard.name):
-        import_llama(source, ConvertConfig(tmp_path / "etude"))
+        import_hf(source, ConvertConfig(tmp_path / "etude"))
     shard.unlink()
     with pytest.raises(UserError, match=f"{shard.name} is missing"):
-        import_llama(source, ConvertConfig(tmp_path / "etude"))
+        import_hf(source, ConvertConfig(tmp_path / "etude"))
     (source / "tokenizer.json").unlink()
     a_llama(tmp_path / "other")
     (tmp_path / "other" / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"tokenizer\.json is missing"):
-        import_llama(tmp_path / "other", ConvertConfig(tmp_path / "etude"))
+        import_hf(tmp_path / "other", ConvertConfig(tmp_path / "etude"))
 
 
 def test_a_directory_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_directory_that_holds_something_is_not_replaced(tmp_path: Path) -> Non
     target.mkdir()
     (target / "mine.txt").write_text("x", encoding="utf-8")
     with pytest.raises(UserError, match="not empty"):
-        import_llama(source, ConvertConfig(target))
-    import_llama(source, ConvertConfig(target, overwrite=True))
+        import_hf(source, ConvertConfig(target))
+    import_hf(source, ConvertConfig(target, overwrite=True))
     assert (target / "mine.txt").exists()
 
 

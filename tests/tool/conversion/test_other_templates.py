@@ -21,7 +21,7 @@ from model.conversation import Conversation
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained
 from model.tokenizer import EtudeTokenizer
 from tests.model.templates import KINDS, save_tokenizer
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.settings import ConvertConfig
 from tool.show_mask import conversation_lines
 from train.data.batches import IGNORED
@@ -62,7 +62,7 @@ def published(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_chat_model_comes_in_and_goes_out_with_its_template(tmp_path: Path, name: str) -> None:
     source = published(tmp_path / "source", name)
-    imported = import_llama(source, ConvertConfig(tmp_path / "etude"))
+    imported = import_hf(source, ConvertConfig(tmp_path / "etude"))
     assert imported.renderings > 20
     assert imported.added_tokens == ()
     assert is_chat_model(tmp_path / "etude")
@@ -86,7 +86,7 @@ def test_a_chat_model_comes_in_and_goes_out_with_its_template(tmp_path: Path, na
 
 @pytest.mark.parametrize("name", ["llama3", "mistral", "gemma"])
 def test_fine_tuning_trains_and_keeps_the_template(tmp_path: Path, name: str) -> None:
-    import_llama(published(tmp_path / "source", name), ConvertConfig(tmp_path / "etude"))
+    import_hf(published(tmp_path / "source", name), ConvertConfig(tmp_path / "etude"))
     line = json.dumps({"conversations": CHAT}) + "\n"
     (tmp_path / "a.jsonl").write_text(line * 10, encoding="utf-8")
     paths = PathConfig(
@@ -128,7 +128,7 @@ def test_the_line_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
 
 def test_a_template_that_prints_the_date_keeps_the_day_of_its_import(tmp_path: Path) -> None:
     source = published(tmp_path / "source", "llama3")
-    import_llama(source, ConvertConfig(tmp_path / "etude"))
+    import_hf(source, ConvertConfig(tmp_path / "etude"))
     path = tmp_path / "etude" / "tokenizer_config.json"
     stated = json.loads(path.read_text(encoding="utf-8"))
     assert stated["chat_date"] == EtudeTokenizer.load(tmp_path / "etude").chat_format.date
@@ -143,5 +143,5 @@ def test_a_template_that_transformers_reads_otherwise_is_refused(
     source = published(tmp_path / "source", "mistral")
     monkeypatch.setattr("tool.conversion.hf_proof.render_prompt", lambda tokenizer, chat: [1])
     with pytest.raises(UserError, match="do not agree about its chat template"):
-        import_llama(source, ConvertConfig(tmp_path / "etude"))
+        import_hf(source, ConvertConfig(tmp_path / "etude"))
     assert not (tmp_path / "etude").exists()

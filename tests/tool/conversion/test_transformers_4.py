@@ -29,7 +29,7 @@ from model.conversation import Message
 from model.directory.pretrained import is_chat_model, load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.conversion.hf_proof import CONVERSATIONS, QUESTIONS, make_prompts
 from tool.settings import ConvertConfig
 
@@ -241,7 +241,7 @@ def test_version_4_reads_a_conversion_and_says_the_same(
             token for token in found if token not in tokenizer.end_ids(is_chat=True)
         ] == answered.ids
 
-    back = import_llama(tmp_path / "saved", ConvertConfig(tmp_path / "back")).output_dir
+    back = import_hf(tmp_path / "saved", ConvertConfig(tmp_path / "back")).output_dir
     again, same_tokens = load_pretrained(back)
     assert is_chat_model(back)
     assert again.config == model.config
@@ -257,7 +257,7 @@ def test_a_llama_that_version_4_wrote_computes_the_same_here(
     run(python_4, WRITE, source, tmp_path / "logits.safetensors")
     shutil.copy(model_dir / "tokenizer.json", source)
     tokens = len(EtudeTokenizer.load(model_dir))
-    model, _ = load_pretrained(import_llama(source, ConvertConfig(tmp_path / "etude")).output_dir)
+    model, _ = load_pretrained(import_hf(source, ConvertConfig(tmp_path / "etude")).output_dir)
     assert model.config.rope_theta == 5e5
     assert model.config.rope_scaling == RopeScaling("linear", factor=2.0)
     for name, weight in load_file(source / "model.safetensors").items():
