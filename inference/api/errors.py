@@ -74,7 +74,7 @@ class ApiError(Exception):
 
 def overloaded(message: str, seconds: int) -> ApiError:
     """A refusal for now (503), such as a full queue (`Service.admit`), with the time to come back
-    after; routes.REASONS and chat.js know the number too."""
+    after; routes.REASONS and drawing.js know the number too."""
     return ApiError(503, message, code="overloaded", headers={"Retry-After": str(seconds)})
 
 

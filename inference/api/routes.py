@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import struct
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -59,11 +59,16 @@ STREAM = {"text/event-stream": {"schema": EVENT}}
 
 
 FOLDER = Path(__file__).parents[1] / "page"
-"""The web page, in three files."""
+"""The web page."""
+SCRIPTS = (
+    *("texts.js", "elements.js", "state.js", "server.js", "answers.js", "markdown.js"),
+    *("tokens.js", "drawing.js", "conversations.js", "chat.js"),
+)
+"""In the order in which the page runs them."""
 PAGE_FILES = {
     "/": ("chat.html", "text/html"),
     "/chat.css": ("chat.css", "text/css"),
-    "/chat.js": ("chat.js", "text/javascript"),
+    **{f"/{name}": (name, "text/javascript") for name in SCRIPTS},
 }
 """Path of the address: file in the folder, media type."""
 
@@ -237,9 +242,14 @@ async def show_metrics(service: Served) -> Response:
     return Response(page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
-@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-@router.api_route("/chat.css", methods=["GET", "HEAD"], include_in_schema=False)
-@router.api_route("/chat.js", methods=["GET", "HEAD"], include_in_schema=False)
+def at_page_files(show: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    """Serves every file of the page by one function."""
+    for path in PAGE_FILES:
+        router.add_api_route(path, show, methods=["GET", "HEAD"], include_in_schema=False)
+    return show
+
+
+@at_page_files
 async def show_page(request: Request) -> Response:
     """A file of the web page."""
     return page_file(request.url.path, request.headers.get("if-none-match", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from config import ModelConfig
 from inference.api.app import HALF_A_PAIR, whole_or_replaced
+from inference.api.routes import FOLDER, SCRIPTS
 from model.tokenizer import EtudeTokenizer
 from tests.inference.http_server import CONFIG, Server, running, tiny_model
 
@@ -287,7 +289,10 @@ def test_the_page_may_run_its_own_script_alone(client: httpx.Client) -> None:
     assert reply.status_code == 200
     assert "<!DOCTYPE html>" in reply.text
     assert "<style" not in reply.text
-    assert reply.text.count("<script") == reply.text.count('<script src="chat.js"') == 1
+    scripts = re.findall(r'<script src="(\w+\.js)" defer blocking="render"></script>', reply.text)
+    assert tuple(scripts) == SCRIPTS
+    assert sorted(scripts) == sorted(path.name for path in FOLDER.glob("*.js"))
+    assert reply.text.count("<script") == len(scripts)
     assert "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'" in policy
     assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
     assert "unsafe" not in policy
