@@ -1,10 +1,11 @@
 """Makes the built-in training sample: a small invented world, in English and Chinese.
 
-Writes four files under the output folder: pretrain/pretrain_sample.jsonl (texts),
+Writes six files under the output folder: pretrain/pretrain_sample.jsonl (texts),
 sft/sft_sample.jsonl (conversations), rl/rl_sample.jsonl (prompts with accepted answers) and
 eval/eval_sample.jsonl (held-out questions; the fields are explained in
-data_process/sample/evaluation.py). The same seed gives the same bytes. Its words and
-sentences are text files in data_process/sample/texts/.
+data_process/sample/evaluation.py); {sft,eval}/messages_sample.jsonl are messages to be turned into
+JSON, for docs/real_models.md. The same seed gives the same bytes. Its words and sentences are text
+files in data_process/sample/texts/.
 """
 
 import sys
@@ -27,7 +28,7 @@ class SampleConfig(Settings):
     """Makes the built-in training sample."""
 
     output_dir: Path = ROOT / "training_data"
-    """Where the four files go."""
+    """Where the files go."""
     seed: int = 1
     """Another seed gives another sample with another split."""
     size: Annotated[float, Interval(gt=0, le=1_000)] = 1.0

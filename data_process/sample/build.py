@@ -1,4 +1,4 @@
-"""The four files of the sample, made from one seed, and how much of everything they hold."""
+"""The files of the sample, made from one seed, and how much of everything they hold."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from config import UserError
 from data_process.sample.conversations import CATEGORIES, ConversationWriter, make_records
 from data_process.sample.evaluation import make_evaluation
+from data_process.sample.messages import make_messages
 from data_process.sample.pretraining import KINDS, make_texts
 from data_process.sample.questions import make_holdout
 from data_process.sample.reinforcement import PromptWriter
@@ -78,7 +79,8 @@ def build_sample(amounts: Amounts, seed: int) -> dict[Path, list[dict[str, Any]]
     evaluation = make_evaluation(holdout, amounts.questions, training_text, rng)
     rng = random.Random(f"rl {seed}")
     prompts = make_records(PromptWriter, holdout, amounts.prompts, rng)
-    return {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
+    made = {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
+    return made | make_messages()
 
 
 def to_jsonl(records: list[dict[str, Any]]) -> bytes:

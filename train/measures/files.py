@@ -9,6 +9,7 @@
 {"messages", "accepted", "category", ...}    questions: right answers, see
                                              data_process/sample/evaluation.py
 {"conversations", "answers"}                 prompts of reinforcement learning: right answers
+{"conversations", "json"}                    answers that must be this JSON object: whole, by field
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from train.measures.generations import (
     measure_questions,
     measure_repetition,
 )
+from train.measures.json_answers import field_judges, measure_parsed, measure_whole
 from train.measures.likelihood import (
     LikelihoodModel,
     Outcome,
@@ -93,10 +95,13 @@ def chance_of_choices(records: list[Record]) -> float:
 
 BITS, RIGHT = "bits per byte", "right answers"
 PROMPT, CHOICE = ("prompt",), ("question", "choices", "answer")
+OBJECT = ("conversations", "json")
 REFERENCE = ("question", "reference")
 MEASURES = (
     Measure(RIGHT, QUESTION_FIELDS, "higher", measure_questions, question_problems),
     Measure(RIGHT, ("conversations", "answers"), "higher", measure_prompts, rl_problems),
+    Measure("exact JSON", OBJECT, "higher", measure_whole, rl_problems),
+    Measure("parsed as JSON", OBJECT, "higher", measure_parsed, rl_problems),
     Measure(BITS, ("text",), "lower", measure_texts, texts("text")),
     Measure(BITS, ("conversations",), "lower", measure_conversations, conversation_problems),
     Measure(
@@ -151,7 +156,11 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Re
     assert measure  # read_records refuses an empty file
     if limit and limit < len(records):
         records = [records[n * len(records) // limit] for n in range(limit)]
-    return [m for m in MEASURES if m.keys == measure.keys], records
+    measures = [m for m in MEASURES if m.keys == measure.keys]
+    if measure.keys == OBJECT:
+        judges = field_judges(records).items()
+        measures += [Measure(name, OBJECT, "higher", run, rl_problems) for name, run in judges]
+    return measures, records
 
 
 def refuse_same_names(flag: str, files: Sequence[Path]) -> None:
