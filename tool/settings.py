@@ -288,9 +288,12 @@ class BenchmarkConfig(Settings):
 class TrainingSpeedConfig(BenchmarkConfig):
     """Measures the speed of training against transformers, eager and tuned."""
 
-    shapes: Annotated[tuple[Literal["T", "S"], ...], MinLen(1)] = ("T", "S")
+    shapes: Annotated[tuple[Literal["T", "S", "SmolLM2"], ...], MinLen(1)] = ("T", "S")
     """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
-    6400, batch 8 x 512."""
+    6400, batch 8 x 512. SmolLM2: that of SmolLM2-135M, batch 4 x 512."""
+    lora_rank: Annotated[int, Ge(0)] = 0
+    """Train adapters of this rank on all linear layers, against peft on transformers; 0: train
+    whole models."""
     rounds: Count = 10
     """Times that the contenders take turns; all of them are in memory at once, each in a process of
     its own."""
@@ -325,11 +328,15 @@ class CleaningBenchmarkConfig(Settings):
 class DecodingSpeedConfig(BenchmarkConfig):
     """Measures the speed of answering against transformers' generate and llama.cpp."""
 
+    shape: Literal["S", "llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "smollm3"] = "S"
+    """S: hidden 512, 8 layers, vocabulary 6400. Or that of SmolLM2-135M as a model of a family."""
+    contenders: tuple[str, ...] = ()
+    """Those to measure, such as "etude int8"; none: all."""
     prompt_tokens: Count = 64
     """Tokens of a prompt."""
     new_tokens: Count = 256
     """Tokens of an answer."""
-    long_prompt_tokens: Annotated[int, Interval(ge=8, lt=512)] = 448
+    long_prompt_tokens: Annotated[int, Ge(8)] = 448
     """Tokens of the prompt whose reading is measured."""
     streams: Count = 8
     """Answers at once, in the measurement of many."""
@@ -340,8 +347,10 @@ class DecodingSpeedConfig(BenchmarkConfig):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        if self.prompt_tokens + self.new_tokens > 512:
-            return ["prompt_tokens and new_tokens are more than the context of 512: lower one"]
+        context = 512 if self.shape == "S" else 8_192
+        longest = max(self.prompt_tokens + self.new_tokens, self.long_prompt_tokens + 1)
+        if longest > context:
+            return [f"prompts and new_tokens are more than the context of {context}: lower one"]
         return []
 
 

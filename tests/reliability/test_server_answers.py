@@ -16,9 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from config import ModelConfig, SamplingConfig
+from config import ModelConfig, QuantizeName, SamplingConfig
 from inference.engine.answers import GenerationRequest
-from inference.engine.engine import Engine
 from inference.engine.loading import LoadedModel, load_model
 from inference.engine.native import LIBRARY
 from model.chat import render_prompt
@@ -48,9 +47,20 @@ class Question:
     expected: Said
 
 
-def draw_body(rng: random.Random) -> tuple[str, dict[str, Any]]:
-    """A request of any kind whose answer is determined."""
-    body: dict[str, Any] = {"max_tokens": rng.randint(1, 50), "seed": rng.randrange(2**31)}
+@dataclass(frozen=True)
+class Size:
+    """How much is asked."""
+
+    questions: int
+    longest: int
+    """Tokens of an answer."""
+    clients: int
+    seconds: int
+
+
+def draw_body(rng: random.Random, longest: int = 50) -> tuple[str, dict[str, Any]]:
+    """A request of any kind whose answer, of `longest` tokens at most, is determined."""
+    body: dict[str, Any] = {"max_tokens": rng.randint(1, longest), "seed": rng.randrange(2**31)}
     body["temperature"] = rng.choice((0, 0.7, 1.3))
     for name, values in (
         ("top_p", (1.0, 0.5)),
@@ -75,19 +85,19 @@ def draw_body(rng: random.Random) -> tuple[str, dict[str, Any]]:
 
 
 def ask_alone(model: LoadedModel, body: dict[str, Any]) -> Said:
-    """What an engine says that has nothing else to do."""
-    tokenizer = model.tokenizer
+    """What an engine says that has nothing else to do, and nothing in its cache."""
+    tokenizer, engine = model.tokenizer, model.engine
     if "messages" in body:
         prompt = render_prompt(tokenizer, body["messages"])
     else:
-        prompt = [tokenizer.end_of_text_id, *tokenizer.encode(body["prompt"])]
+        prompt = model.render_text(body["prompt"])
     names = set(SamplingConfig.__dataclass_fields__)
     sampling = SamplingConfig(**{name: body[name] for name in names & set(body)})
     stop = body.get("stop", ())
     stop = (stop,) if isinstance(stop, str) else tuple(stop)
     said = []
     for index in range(body.get("n", 1)):
-        engine = Engine(model.engine.model, tokenizer, slots=1)
+        engine.slots[0].cached = []
         seeded = replace(sampling, seed=body["seed"] + index)
         answer = engine.submit(GenerationRequest(prompt, seeded, model.stop_ids, stop))
         while engine.busy:
@@ -158,22 +168,23 @@ async def visit_all(
     return await asyncio.gather(*(visit(server, questions, rng, until) for rng in rngs))
 
 
-def test_every_answer_is_the_one_an_engine_gives_alone(
-    tmp_path: Path, tokenizer: EtudeTokenizer, model_config: ModelConfig, trials: Trials
+def check_answers(
+    trials: Trials, directory: Path, size: Size, quantize: QuantizeName = "none"
 ) -> None:
-    save_tiny(tmp_path / "tiny", tokenizer, model_config, context=256, endless=False)
-    model = load_model(tmp_path / "tiny", "cpu")
+    """Lets clients ask a server of a model, and compares."""
+    model = load_model(directory, "cpu", quantize=quantize)
     if not LIBRARY.wait():
         pytest.skip("there is no C++ compiler: texts could differ where two tokens are as likely")
     rng = random.Random(trials.book.settings.seed)
-    bodies = [draw_body(rng) for _ in range(trials.size(30, 400))]
+    bodies = [draw_body(rng, size.longest) for _ in range(size.questions)]
     questions = [Question(where, body, ask_alone(model, body)) for where, body in bodies]
-    clients, seconds = trials.size(8, 64), trials.size(5, 600)
-    drawn = dict(trials.draws(clients))
-    with serving(tmp_path / "tiny", "--max_queue", "1000") as server:
-        warm = asyncio.run(visit_all(server, questions, list(drawn.values()), 0.2 * seconds))
+    del model
+    drawn = dict(trials.draws(size.clients))
+    with serving(directory, "--max_queue", "1000", "--quantize", quantize) as server:
+        rngs = list(drawn.values())
+        warm = asyncio.run(visit_all(server, questions, rngs, 0.2 * size.seconds))
         before = server.memory()
-        all_visits = asyncio.run(visit_all(server, questions, list(drawn.values()), seconds))
+        all_visits = asyncio.run(visit_all(server, questions, rngs, size.seconds))
         growth = server.memory() / before - 1
         failures = httpx.get(f"{server.address}/metrics").text.count('status="5')
     assert not any(visits.wrong for visits in warm), warm
@@ -182,3 +193,20 @@ def test_every_answer_is_the_one_an_engine_gives_alone(
         facts = {"answers": visits.count, "wrong": visits.wrong, "growth": round(growth, 4)}
         trials.record(seed, passed, **facts)
     trials.verdict()
+
+
+def test_every_answer_is_the_one_an_engine_gives_alone(
+    tmp_path: Path, tokenizer: EtudeTokenizer, model_config: ModelConfig, trials: Trials
+) -> None:
+    save_tiny(tmp_path / "tiny", tokenizer, model_config, context=256, endless=False)
+    size = Size(trials.size(30, 400), 50, trials.size(8, 64), trials.size(5, 600))
+    check_answers(trials, tmp_path / "tiny", size)
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_a_real_model_answers_many_as_each_alone(
+    smollm2: Path, quantize: QuantizeName, trials: Trials
+) -> None:
+    """Prompts come back, so that many are cached, in another slot than before."""
+    size = Size(trials.size(12, 60), 16, trials.size(6, 32), trials.size(10, 300))
+    check_answers(trials, smollm2, size, quantize)

@@ -48,13 +48,19 @@ class Workspace:
         text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (self.path / name).write_text(text, encoding="utf-8")
 
-    def add_start(self, tokenizer: EtudeTokenizer) -> None:
-        """Writes a chat model with random weights, `start`."""
-        shape = ModelConfig(len(tokenizer), 32, 64, 2, 2, 1, 128)
+    def add_start(
+        self,
+        tokenizer: EtudeTokenizer,
+        shape: ModelConfig | None = None,
+        name: str = "start",
+        seed: int = 1,
+    ) -> None:
+        """Writes a chat model with random weights."""
+        shape = shape or ModelConfig(len(tokenizer), 32, 64, 2, 2, 1, 128)
         model = Etude(shape)
-        model.initialize(torch.Generator().manual_seed(1))
+        model.initialize(torch.Generator().manual_seed(seed))
         files = model_files(shape, weights_of(model), tokenizer, {}, is_chat=True)
-        write_directory(self.path / "start", files)
+        write_directory(self.path / name, files)
 
     def command(self, stage: str, *flags: str, output: str | None = None) -> list[str]:
         """The command line of a stage (pretrain, sft, dpo, grpo or distill), writing to the model

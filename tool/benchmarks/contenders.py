@@ -10,6 +10,7 @@ freed memory kept). Everything here runs in processes of its own (`measuring.py`
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 import time
 from collections.abc import Callable
@@ -22,7 +23,18 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from config import DtypeName, ModelConfig, PretrainConfig, TrainConfig, UserError, mini, nano, rung
+from config import (
+    DtypeName,
+    LoraConfig,
+    ModelConfig,
+    PretrainConfig,
+    TrainConfig,
+    UserError,
+    mini,
+    nano,
+    rung,
+)
+from model.adapters import add_adapter
 from model.device import pick_device
 from model.directory.pretrained import load_pretrained
 from model.tokenizer import EtudeTokenizer
@@ -71,11 +83,24 @@ class Shape:
         )
 
 
+SMOLLM2 = ModelConfig(49_152, 576, 1_536, 30, 9, 3, 8_192, rope_theta=1e5)
 SHAPES = {
     "T": Shape(dataclasses.replace(rung(256, 6), max_position_embeddings=256), 32, 256),
     "S": Shape(dataclasses.replace(mini().model, max_position_embeddings=512), 8, 512),
+    "SmolLM2": Shape(SMOLLM2, 4, 512),
 }
-"""By name: T as a tiny model on a CPU, S as a small one."""
+"""By name: T as a tiny model on a CPU, S as a small one, and SmolLM2-135M."""
+OF_FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 256},
+    "qwen2": {"attention_bias": True},
+    "qwen3": {"use_qk_norm": True},
+    "qwen3_moe": {"use_qk_norm": True, "num_experts": 16, "num_experts_per_tok": 4}
+    | {"moe_intermediate_size": 384},
+    "smollm3": {"no_rope_layer_interval": 4},
+}
+"""What makes SmolLM2-135M one of each family. A token's experts have the weights of its own
+feed-forward layer, all of them four times as many."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,9 @@ class Contender:
     """Etude's --optimizer."""
     whole: bool = False
     """Etude's --compile_whole."""
+    lora_rank: int = 0
+    """Rank of an adapter on all linear layers, which is trained alone (transformers: by peft); 0:
+    the whole model is trained."""
 
 
 @dataclass(frozen=True)
@@ -199,13 +227,36 @@ def build(job: SpeedJob, device: torch.device) -> Train:
         max_length=shape.max_length,
         seed=job.seed,
     )
+    lora = LoraConfig(contender.lora_rank)
     model = Etude(shape.model)
     model.initialize(torch.Generator().manual_seed(job.seed))
     if contender.attention is None:
+        if lora.lora_rank:
+            add_adapter(model, lora, torch.Generator().manual_seed(job.seed))
         return build_etude(model.to(device), config, device)
     llama = build_llama(shape.model, contender.attention, device)
     llama.load_state_dict(model.state_dict())
-    return LlamaTraining(llama, contender, config)
+    return LlamaTraining(with_peft(llama, lora) if lora.lora_rank else llama, contender, config)
+
+
+def with_peft(llama: LlamaForCausalLM, lora: LoraConfig) -> LlamaForCausalLM:
+    """transformers' model with an adapter on all linear layers, by peft.
+
+    Raises:
+        UserError: peft is not installed.
+    """
+    try:
+        peft: Any = importlib.import_module("peft")
+    except ImportError:
+        raise UserError("--lora_rank compares with peft: pip install peft") from None
+    settings = peft.LoraConfig(
+        r=lora.lora_rank,
+        lora_alpha=lora.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    adapted: LlamaForCausalLM = peft.get_peft_model(llama, settings)
+    return adapted
 
 
 def probe(device_name: str, dtype: DtypeName) -> tuple[dict[str, Any], DtypeName]:

@@ -1,6 +1,6 @@
 """How fast Etude answers, against transformers' generate and llama.cpp on the same machine.
 
-All run the same network (shape S, random weights) on the same prompts, greedily, and never stop
+All run the same network (of random weights) on the same prompts, greedily, and never stop
 early. Contenders take turns, each time in a process of its own; the median of the rounds counts.
 """
 
@@ -19,22 +19,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import models, pre_tokenizers
 
-from config import SamplingConfig
+from config import ModelConfig, SamplingConfig
 from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY, quantize_model
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
-from tool.benchmarks.contenders import SHAPES, build_llama, probe
-from tool.benchmarks.measuring import aligned, take_turns
+from tool.benchmarks.contenders import OF_FAMILIES, SHAPES, SMOLLM2, Shape, build_llama, probe
+from tool.benchmarks.measuring import aligned, chosen, take_turns
 from tool.conversion.gguf_export import write_gguf
 from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
+from train.tokenizer.bpe import untrained_bpe
 
 LLAMA_TYPES = ("f32", "f16", "q8_0")
-SHAPE = SHAPES["S"]
 
 Generate = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
 """Continues prompts by so many tokens each, greedily."""
@@ -48,6 +48,11 @@ class DecodingJob:
     folder: str
     """Where llama.cpp's files are."""
     config: DecodingSpeedConfig
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network."""
+        return network(self.config)
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,16 @@ def compare(config: DecodingSpeedConfig) -> int:
         0, or 1 when a contender failed.
     """
     machine, _ = probe(config.device, "float32")
-    names = list(CONTENDERS)
+    names = list(chosen(config.contenders, CONTENDERS, "contenders"))
+    if config.shape not in ("S", "llama"):
+        names = [name for name in names if name != "transformers"]
     if not is_installed():
         print("llama.cpp is left out: pip install xllamacpp to measure it too")
         names = [name for name in names if not name.startswith("llama.cpp")]
     with TemporaryDirectory() as folder:
         if is_installed():
-            write_llama_files(Path(folder), config.seed)
+            kinds = [name.split()[-1] for name in names if name.startswith("llama.cpp")]
+            write_llama_files(Path(folder), make_model(network(config), config.seed), kinds)
         jobs = {
             name: partial(CONTENDERS[name], DecodingJob(name, folder, config)) for name in names
         }
@@ -89,7 +97,7 @@ def compare(config: DecodingSpeedConfig) -> int:
         "benchmark": "decode",
         "machine": machine,
         "settings": dataclasses.asdict(config),
-        "shape": dataclasses.asdict(SHAPE.model),
+        "shape": dataclasses.asdict(network(config)),
         "tokens_per_second": {n: dataclasses.asdict(m) for n, m in medians.items()},
         "rounds": {n: [dataclasses.asdict(r) for r in rounds] for n, rounds in results.items()},
         "failures": failures,
@@ -105,12 +113,13 @@ def measure(job: DecodingJob, generate: Generate) -> DecodingSpeed:
         AssertionError: it did not make as many tokens as it was asked for.
     """
     config = job.config
-    prompts = [make_prompt(config.prompt_tokens, n) for n in range(config.streams)]
+    draw = partial(make_prompt, job.model.vocab_size)
+    prompts = [draw(config.prompt_tokens, n) for n in range(config.streams)]
     generate(prompts[:1], 8)
     generate(prompts, 2)
     one = timed(generate, prompts[:1], config.new_tokens)
     many = timed(generate, prompts, config.new_tokens)
-    long = [make_prompt(config.long_prompt_tokens, n) for n in range(100, 105)]
+    long = [draw(config.long_prompt_tokens, n) for n in range(100, 105)]
     reading = min(timed(generate, [prompt], 1) for prompt in long)
     return DecodingSpeed(
         config.new_tokens / one,
@@ -128,15 +137,22 @@ def timed(generate: Generate, prompts: Sequence[Sequence[int]], count: int) -> f
     return seconds
 
 
-def make_prompt(length: int, seed: int) -> list[int]:
+def network(config: DecodingSpeedConfig) -> ModelConfig:
+    """The network of the settings."""
+    if config.shape == "S":
+        return SHAPES["S"].model
+    return dataclasses.replace(SMOLLM2, **OF_FAMILIES[config.shape])
+
+
+def make_prompt(vocab_size: int, length: int, seed: int) -> list[int]:
     """Random ids."""
     draw = torch.Generator().manual_seed(seed)
-    return torch.randint(3, SHAPE.model.vocab_size, (length,), generator=draw).tolist()
+    return torch.randint(3, vocab_size, (length,), generator=draw).tolist()
 
 
-def make_model(seed: int) -> Etude:
+def make_model(shape: ModelConfig, seed: int) -> Etude:
     """The network, with random weights."""
-    model = Etude(SHAPE.model)
+    model = Etude(shape)
     model.initialize(torch.Generator().manual_seed(seed))
     return model.eval()
 
@@ -146,10 +162,11 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
     torch.set_num_threads(job.config.threads)
     LIBRARY.prepare()
     LIBRARY.wait()
-    model = make_model(job.config.seed)
+    model = make_model(job.model, job.config.seed)
     quantized = quantize_model(model) if job.name.endswith("int8") else None
     # A random network soon repeats itself, which drafts would be too good at.
-    engine = Engine(model, slots=job.config.streams, quantized=quantized, drafts=False)
+    slots, length = job.config.streams, context_of(job.config)
+    engine = Engine(model, slots=slots, max_length=length, quantized=quantized, drafts=False)
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         for slot in engine.slots:
@@ -166,7 +183,7 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
 def measure_transformers(job: DecodingJob) -> DecodingSpeed:
     """transformers' generate."""
     torch.set_num_threads(job.config.threads)
-    model: Any = build_llama(SHAPE.model, "sdpa", torch.device("cpu"))
+    model: Any = build_llama(job.model, "sdpa", torch.device("cpu"))
     model.eval()
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
@@ -188,8 +205,8 @@ def measure_transformers(job: DecodingJob) -> DecodingSpeed:
 def measure_llama_cpp(job: DecodingJob) -> DecodingSpeed:
     """llama.cpp, asked over HTTP on this machine."""
     path = Path(job.folder) / f"{job.name.split()[-1]}.gguf"
-    context = SHAPE.model.max_position_embeddings
-    llama = LlamaCpp(path, job.config.threads, context, job.config.streams)
+    slots = job.config.streams
+    llama = LlamaCpp(path, job.config.threads, context_of(job.config), slots)
     pool = ThreadPoolExecutor(job.config.streams)
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
@@ -199,16 +216,22 @@ def measure_llama_cpp(job: DecodingJob) -> DecodingSpeed:
     return measure(job, generate)
 
 
-def write_llama_files(folder: Path, seed: int) -> None:
-    """Writes the same network for llama.cpp, with a made-up tokenizer that is never used."""
-    model = make_model(seed)
+def context_of(config: DecodingSpeedConfig) -> int:
+    """Tokens of the longest prompt with its answer."""
+    longest = max(config.prompt_tokens + config.new_tokens, config.long_prompt_tokens + 1)
+    return -(-longest // 256) * 256
+
+
+def write_llama_files(folder: Path, model: Etude, kinds: Sequence[str]) -> None:
+    """Writes a network for llama.cpp, with a made-up tokenizer that is never used."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*SPECIAL_TOKENS, *letters, "ab"]
     words += [f"w{number}" for number in range(model.config.vocab_size - len(words))]
-    backend = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate(words)}, merges=[("a", "b")]))
+    backend = untrained_bpe()
+    backend.model = models.BPE(vocab={w: i for i, w in enumerate(words)}, merges=[("a", "b")])
     backend.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer = EtudeTokenizer(backend)
-    for kind in LLAMA_TYPES:
+    for kind in kinds:
         write_gguf(folder / f"{kind}.gguf", model, tokenizer, False, kind, "benchmark")
 
 
@@ -231,8 +254,9 @@ def table(
     medians: Mapping[str, DecodingSpeed], failures: Mapping[str, str], config: DecodingSpeedConfig
 ) -> str:
     """The medians as a table; in brackets, how many times the first contender's."""
+    shape = Shape(network(config), 1, 1)
     title = (
-        f"\nshape S: {SHAPE.sentence().rsplit(', ', 1)[0]}; prompts of "
+        f"\nshape {config.shape}: {shape.sentence().rsplit(', ', 1)[0]}; prompts of "
         f"{config.prompt_tokens} tokens, answers of {config.new_tokens}, {config.threads} threads; "
         f"tokens/s of whole calls; in brackets: times {next(iter(medians), '')}\n"
     )

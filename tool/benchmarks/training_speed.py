@@ -140,7 +140,7 @@ def compare(config: TrainingSpeedConfig) -> int:
         UserError: there is no such device.
     """
     machine, dtype = probe(config.device, config.dtype)
-    contenders = make_contenders(dtype)
+    contenders = make_contenders(dtype, config.lora_rank)
     results = {name: run_rounds(name, contenders, config) for name in config.shapes}
     for name, group in results.items():
         print(table(name, group))
@@ -161,8 +161,15 @@ def compare(config: TrainingSpeedConfig) -> int:
     return int(any(result.failure for group in results.values() for result in group))
 
 
-def make_contenders(dtype: DtypeName) -> list[Contender]:
-    """All that are measured; of the tuned transformers, the faster one counts."""
+def make_contenders(dtype: DtypeName, lora_rank: int) -> list[Contender]:
+    """All that are measured; of the tuned transformers, the faster one counts. With a rank, those
+    that train adapters; none of them is tuned, for peft is not compiled."""
+    if lora_rank:
+        found = [Contender(EAGER, "float32", "sdpa", lora_rank=lora_rank)]
+        if dtype != "float32":
+            found.append(Contender(f"{EAGER}, {dtype}", dtype, "sdpa", lora_rank=lora_rank))
+            found.append(Contender("etude, float32", "float32", lora_rank=lora_rank))
+        return [*found, Contender(f"etude, {dtype}", dtype, lora_rank=lora_rank)]
     return [
         Contender(EAGER, "float32", "sdpa"),
         Contender("transformers tuned, sdpa attention", dtype, "sdpa", tuned=True),
@@ -223,6 +230,8 @@ def numbers(result: Result, results: Sequence[Result]) -> dict[str, Any]:
     if speed is None or result.facts is None:
         return {"error": result.failure}
     flops = speed * flops_per_token(result.shape.model, result.shape.max_length)
+    if result.contender.lora_rank:  # weights that stay take no gradient, a third of the products
+        flops *= 2 / 3
     return {
         "tokens_per_second": speed,
         "times_eager": ratio(result, [r for r in results if r.contender.name == EAGER]),

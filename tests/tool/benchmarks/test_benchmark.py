@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import math
 import multiprocessing
@@ -16,9 +17,10 @@ import pytest
 import torch
 
 from config import ROOT, ModelConfig, UserError
+from model.families import model_type_of
 from model.tokenizer import EtudeTokenizer
-from tool.benchmarks import training_speed
-from tool.benchmarks.contenders import SHAPES, Contender, Shape, SpeedJob, build
+from tool.benchmarks import decoding_speed, training_speed
+from tool.benchmarks.contenders import OF_FAMILIES, SHAPES, Contender, Shape, SpeedJob, build
 from tool.benchmarks.measuring import Failure, RemoteObject, run_apart
 from tool.benchmarks.training_speed import (
     Facts,
@@ -28,7 +30,7 @@ from tool.benchmarks.training_speed import (
     random_batch,
     same_loss,
 )
-from tool.settings import TrainingSpeedConfig
+from tool.settings import DecodingSpeedConfig, TrainingSpeedConfig
 from train.run.plan import flops_per_token
 
 pytestmark = pytest.mark.full
@@ -114,6 +116,28 @@ def test_all_contenders_take_the_same_steps(shape: Shape) -> None:
     assert losses[0][0] != pytest.approx(losses[0][3], rel=1e-4)
 
 
+def test_adapters_begin_with_the_loss_of_their_base_and_learn(
+    shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contenders = training_speed.make_contenders("float32", 4)
+    assert [c.name for c in contenders] == ["transformers", "etude, float32"]
+    assert [c.lora_rank for c in contenders] == [4, 4]
+    whole = [float(build(job(ETUDE, shape), CPU)(random_batch(job(ETUDE, shape), 0, CPU)))]
+    for contender in contenders:
+        this = job(contender, shape)
+        if contender.attention:
+            monkeypatch.setitem(sys.modules, "peft", None)
+            with pytest.raises(UserError, match="compares with peft: pip install peft"):
+                build(this, CPU)
+            monkeypatch.delitem(sys.modules, "peft")
+            if importlib.util.find_spec("peft") is None:
+                continue
+        train, batch = build(this, CPU), random_batch(this, 0, CPU)
+        losses = [float(train(batch)) for _ in range(30)]
+        assert losses[0] == pytest.approx(whole[0], rel=1e-5)
+        assert losses[-1] < losses[0] - 1e-3
+
+
 def test_a_failing_contender_is_named_and_the_others_are_measured(
     shape: Shape, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +210,22 @@ def test_a_loss_that_is_not_finite_ends_a_contender(
     monkeypatch.setattr(worker, "train", lambda batch: torch.tensor(math.nan))
     with pytest.raises(ArithmeticError, match="step 1 is not finite"):
         worker.steps(2)
+
+
+def test_decoding_is_measured_on_a_network_of_every_family(
+    shape: Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OF_FAMILIES:
+        config = DecodingSpeedConfig(shape=name)  # type: ignore[arg-type]
+        assert model_type_of(decoding_speed.network(config)) == name
+    monkeypatch.setattr(decoding_speed, "SMOLLM2", shape.model)
+    config = DecodingSpeedConfig(shape="qwen3")
+    model = decoding_speed.make_model(decoding_speed.network(config), 1)
+    decoding_speed.write_llama_files(tmp_path, model, ("f32",))
+    assert (tmp_path / "f32.gguf").stat().st_size > 4 * model.num_parameters()
+    with pytest.raises(UserError, match="contenders: there is no 'vllm'"):
+        decoding_speed.compare(DecodingSpeedConfig(contenders=("vllm",)))
+    assert DecodingSpeedConfig(new_tokens=500).problems()
 
 
 @pytest.mark.parametrize("name", ["train", "quality", "data"])

