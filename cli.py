@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
 
 from config import PRESETS, EtudeConfig, PathConfig, Settings, UserError
@@ -260,6 +262,26 @@ def settings_text(config: EtudeConfig, parts: Sequence[str]) -> str:
     sections = {name: plain(getattr(config, name)) for name in ("preset", *parts)}
     head = "# The settings of this run, for --config. Paths count from where it was started.\n"
     return head + yaml.safe_dump(sections, sort_keys=False, allow_unicode=True)
+
+
+def run_file(flag: str, path: Path) -> ModuleType:
+    """Runs a person's own Python file, and returns it as a module.
+
+    Raises:
+        UserError: it is missing, or cannot be run; the flag is named.
+    """
+    if not path.is_file():
+        raise UserError(f"{flag} {path}: there is no such file")
+    spec = importlib.util.spec_from_file_location(flag.strip("-"), path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{flag} {path}: not a Python file; its name must end with .py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # for dataclasses
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"{flag} {path}: cannot be run ({reason})") from error
+    return module
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:

@@ -1,11 +1,11 @@
 """Makes the built-in training sample: a small invented world, in English and Chinese.
 
-Writes six files under the output folder: pretrain/pretrain_sample.jsonl (texts),
-sft/sft_sample.jsonl (conversations), rl/rl_sample.jsonl (prompts with accepted answers) and
-eval/eval_sample.jsonl (held-out questions; the fields are explained in
-data_process/sample/evaluation.py); {sft,eval}/messages_sample.jsonl are messages to be turned into
-JSON, for docs/real_models.md. The same seed gives the same bytes. Its words and sentences are text
-files in data_process/sample/texts/.
+Writes to the output folder pretrain/pretrain_sample.jsonl (texts), sft/sft_sample.jsonl
+(conversations), rl/rl_sample.jsonl (prompts with accepted answers) and eval/eval_sample.jsonl
+(held-out questions; the fields are explained in data_process/sample/evaluation.py); and of a world
+with tools tools_sample.jsonl beside the first, the second and the last, and tools.json for a chat
+(data_process/sample/tool_use.py). The same seed gives the same bytes. Its words and sentences are
+text files in data_process/sample/texts/.
 """
 
 import sys
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cli import parse_flags, run_script
 from config import ROOT, Settings
 from data_process.running.work_dir import open_output
-from data_process.sample.build import build_sample, is_written, read_amounts, to_jsonl
+from data_process.sample.build import build_sample, is_written, read_amounts, to_bytes
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def main() -> None:
     """Builds everything first, then writes: a file that is in the way stops all."""
     config = parse_flags(SampleConfig(), __doc__ or "")
     sample = build_sample(read_amounts(config.size), config.seed)
-    contents = {config.output_dir / path: to_jsonl(records) for path, records in sample.items()}
+    contents = {
+        config.output_dir / path: to_bytes(path, records) for path, records in sample.items()
+    }
     written = [p for p, content in contents.items() if is_written(p, content, config.overwrite)]
     for (path, content), records in zip(contents.items(), sample.values(), strict=True):
         if path not in written:

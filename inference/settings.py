@@ -46,7 +46,10 @@ class TransformersChatConfig(Settings):
     """A system prompt: what the model should be or keep to."""
     tools: Path | None = None
     """A JSON file with what the model may call, a list of tools in OpenAI's form; after a call, the
-    next message is its result."""
+    next message is its result, unless there is a tool_file."""
+    tool_file: Path | None = None
+    """A Python file with a function for each tool, of its name: it is called with the arguments of
+    a call, and what it returns is the result."""
     enable_thinking: bool | None = None
     """Whether the model should think before it answers, where its chat template has that choice."""
     device: DeviceName = "auto"
@@ -56,6 +59,12 @@ class TransformersChatConfig(Settings):
     counts and time."""
     sampling: TransformersSampling = field(default_factory=TransformersSampling)
     """How the next token is chosen."""
+
+    def conflicts(self) -> list[str]:
+        """What is wrong between fields, a sentence each."""
+        if self.tools or not self.tool_file:
+            return []
+        return ["tool_file is for --tools, which says what the model may call"]
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,10 @@ class ChatConfig(TransformersChatConfig):
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        if self.logprobs is None or self.json:
-            return []
-        return ["logprobs is only for --json; in a chat, /tokens shows them"]
+        found = super().conflicts()
+        if self.logprobs is not None and not self.json:
+            found.append("logprobs is only for --json; in a chat, /tokens shows them")
+        return found
 
 
 @dataclass(frozen=True)

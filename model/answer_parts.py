@@ -17,7 +17,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
-PartKind = Literal["content", "reasoning_content", "call"]
+PartKind = Literal["content", "reasoning_content", "call", "result"]
+"""result: no part of an answer, but what a call has given, where a chat runs it."""
 CallForm = Literal["tagged", "bare"]
 
 CALL, CALL_END = "<tool_call>", "</tool_call>"

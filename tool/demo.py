@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import parse_flags, run_script
-from config import ROOT, Seed, Settings
-from model.conversation import Message
+from config import ROOT, SamplingConfig, Seed, Settings
+from inference.settings import ChatConfig
+from model.conversation import Message, said
 from model.directory.storage import (
     SUMMARY,
     json_writer,
@@ -29,6 +30,8 @@ from model.directory.storage import (
 )
 from tool.benchmarks.measuring import machine_facts
 
+TOOLS_FILE, FUNCTIONS_FILE = "training_data/tools.json", "data_process/sample/functions.py"
+SPOKEN = {"user": "you  ", "assistant": "etude", "tool": "tool "}
 TRANSCRIPT = (
     ("Hello! My name is Mira.", "What is the capital of France?", "What is my name?"),
     ("Tell me a story about a fox named Karo.",),
@@ -36,6 +39,10 @@ TRANSCRIPT = (
     ("请讲一只叫诗宁的狐狸的故事。",),
 )
 """Conversations, a tuple of the user's turns each."""
+TRANSCRIPT_WITH_TOOLS = (
+    ("What is 482 * 37?", "I was born on 9 November 1989. What day of the week was that?"),
+    ("法国的首都是哪里？", "从2026年3月1日到2026年12月25日有多少天？"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class DemoConfig(Settings):
             name: f"training_data/{folder}/{folder}_sample.jsonl"
             for name, folder in (("texts", "pretrain"), ("chats", "sft"), ("prompts", "rl"))
         }
+        for name, folder in (("texts", "pretrain"), ("chats", "sft"), ("questions", "eval")):
+            files[f"tool_{name}"] = f"training_data/{folder}/tools_sample.jsonl"
         questions = "training_data/eval/eval_sample.jsonl"
         return {"demo": demo, "questions": questions, "seed": str(self.seed), **models, **files}
 
@@ -89,15 +98,15 @@ STAGES = (
     DemoStage(
         "tokenizer",
         "Train and verify the tokenizer",
-        "train/train_tokenizer.py all --preset nano --vocab_size 3072 --pretrain_files {texts} "
-        "--tokenizer_dir {demo}/tokenizer",
+        "train/train_tokenizer.py all --preset nano --vocab_size 3072 "
+        "--pretrain_files {texts} {tool_texts} --tokenizer_dir {demo}/tokenizer",
         "{demo}/tokenizer/tokenizer.json",
     ),
     DemoStage(
         "pretrain",
         "Pretrain on texts",
         "train/train_pretrain.py --preset nano --num_train_epochs 1 --seed {seed} "
-        "--pretrain_files {texts} --tokenizer_dir {demo}/tokenizer "
+        "--pretrain_files {texts} {tool_texts} --tokenizer_dir {demo}/tokenizer "
         "--pretrained_model_dir {pretrained}",
         "{pretrained}/model.safetensors",
     ),
@@ -105,13 +114,13 @@ STAGES = (
         "sft",
         "Fine-tune on conversations",
         "train/train_sft.py --preset nano --num_train_epochs 2 --seed {seed} --sft_files {chats} "
-        "--pretrained_model_dir {pretrained} --sft_model_dir {sft}",
+        "{tool_chats} --pretrained_model_dir {pretrained} --sft_model_dir {sft}",
         "{sft}/model.safetensors",
     ),
     DemoStage(
         "examine",
         "Ask the held-out questions",
-        "tool/evaluate.py --model_dir {sft}",
+        "tool/evaluate.py --model_dir {sft} --questions {questions} --eval_files {tool_questions}",
         "{sft}/evaluation.json",
     ),
     DemoStage(
@@ -125,7 +134,7 @@ STAGES = (
     DemoStage(
         "evaluate",
         "Ask the held-out questions again",
-        "tool/evaluate.py --model_dir {grpo}",
+        "tool/evaluate.py --model_dir {grpo} --questions {questions} --eval_files {tool_questions}",
         "{grpo}/evaluation.json",
     ),
     DemoStage(
@@ -205,8 +214,8 @@ def finish(config: DemoConfig, report: dict[str, Any]) -> None:
     report["bits_per_byte"] = {n: s["bits_per_byte"] for n, s in summaries.items() if n != "grpo"}
     report["tokens"] = {n: s["tokens_seen"] for n, s in summaries.items()}
     report["machine"] = machine_facts("auto") | {"device": summaries["sft"]["machine"]}
-    print("\nA conversation with the new model (greedy):\n")
-    report["transcript"] = converse(config.path("{grpo}"))
+    print("\nConversations with the new model (greedy):\n")
+    report["transcript"] = converse(config)
     report["total_seconds"] = round(sum(report["seconds"].values()), 1)
     replace_file(config.report, json_writer(report))
     unended = round((1 - evaluation["ended"]) * evaluation["questions"])
@@ -214,9 +223,21 @@ def finish(config: DemoConfig, report: dict[str, Any]) -> None:
     print(
         f"\n{evaluation['right']:.1%} of {evaluation['questions']} held-out questions right, "
         f"{before['right']:.1%} before the rewards; {unended} answers did not end by themselves\n"
+        f"{tool_use(evaluation)}\n"
         f"{report['total_seconds'] / 60:.1f} minutes; report: {config.report.relative_to(ROOT)}, "
-        f"curves: {curves}\nTalk to it: {talk(config)}"
+        f"curves: {curves}\nTalk to it: {talk(config)}\nWith a calculator and a calendar: "
+        f"python inference/inference.py --model_dir {config.places['grpo']} --tools {TOOLS_FILE} "
+        f"--tool_file {FUNCTIONS_FILE}"
     )
+
+
+def tool_use(evaluation: dict[str, Any]) -> str:
+    """What the held-out questions with tools gave, in a line."""
+    calls, restraint = (
+        f"{row['value']:.1%} of {row['records']} (95%: {row['low']:.1%} to {row['high']:.1%})"
+        for row in evaluation["files"]
+    )
+    return f"with tools: right call and answer {calls}, no call where none is needed {restraint}"
 
 
 def talk(config: DemoConfig) -> str:
@@ -226,21 +247,25 @@ def talk(config: DemoConfig) -> str:
     return f"python inference/inference.py --model_dir {config.places['grpo']}"
 
 
-def converse(model_dir: Path) -> list[list[Message]]:
+def converse(config: DemoConfig) -> list[list[Message]]:
     """Holds the scripted conversations with the model and prints them."""
-    from model.directory.pretrained import load_pretrained
-    from train.measures.generations import answer_turns
+    from inference.terminal.backends import EtudeBackend
+    from inference.terminal.session import ChatSession, read_tools
+    from inference.terminal.tool_calls import load_functions
 
-    model, tokenizer = load_pretrained(model_dir)
-    held = []
-    for turns in TRANSCRIPT:
-        messages = answer_turns(model, tokenizer, turns)
-        for message in messages:
-            role = "you  " if message["role"] == "user" else "etude"
-            print(f"  {role}  {message['content']}")
+    sampling = SamplingConfig(temperature=0.0, max_tokens=200)
+    backend = EtudeBackend.load(ChatConfig(model_dir=config.path("{grpo}"), sampling=sampling))
+    tools = read_tools(ROOT / TOOLS_FILE)
+    functions = load_functions(ROOT / FUNCTIONS_FILE, tools)
+    sessions = [ChatSession(backend, None) for _ in TRANSCRIPT]
+    sessions += [ChatSession(backend, None, tools, {}, functions) for _ in TRANSCRIPT_WITH_TOOLS]
+    for session, turns in zip(sessions, TRANSCRIPT + TRANSCRIPT_WITH_TOOLS, strict=True):
+        for turn in turns:
+            session.ask(turn, lambda _: None)
+        for message in session.messages:
+            print(f"  {SPOKEN[message['role']]}  {said(message)}")
         print()
-        held.append(messages)
-    return held
+    return [session.messages for session in sessions]
 
 
 if __name__ == "__main__":

@@ -6,22 +6,35 @@ import json
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from config import UserError
 from data_process.sample.conversations import CATEGORIES, ConversationWriter, make_records
 from data_process.sample.evaluation import make_evaluation
-from data_process.sample.messages import make_messages
 from data_process.sample.pretraining import KINDS, make_texts
-from data_process.sample.questions import make_holdout
+from data_process.sample.questions import Holdout, make_holdout
 from data_process.sample.reinforcement import PromptWriter
+from data_process.sample.tasks import HeldNumbers
 from data_process.sample.templates import AMOUNTS, LANGUAGES, Row, TextFile
+from data_process.sample.tool_use import (
+    TOOL_CATEGORIES,
+    ToolQuestionWriter,
+    ToolTextWriter,
+    ToolWriter,
+    all_tools,
+)
 
 PRETRAIN_FILE = Path("pretrain", "pretrain_sample.jsonl")
 SFT_FILE = Path("sft", "sft_sample.jsonl")
 RL_FILE = Path("rl", "rl_sample.jsonl")
 EVAL_FILE = Path("eval", "eval_sample.jsonl")
+TOOL_TEXT_FILE, TOOL_SFT_FILE, TOOL_EVAL_FILE = (
+    Path(folder, "tools_sample.jsonl") for folder in ("pretrain", "sft", "eval")
+)
+TOOLS_FILE = Path("tools.json")
+TOOL_COLUMNS = ("category", "training", "texts", "held_out")
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Amounts:
     conversations: dict[str, int]  # category -> conversations of the SFT file
     prompts: dict[str, int]  # category -> prompts of the RL file
     questions: dict[str, int]  # category -> held-out questions of the eval file
+    tools: dict[str, dict[str, int]]  # texts, training, held_out -> category -> of the tools' files
 
 
 def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
@@ -46,6 +60,8 @@ def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
     columns = ("category", "training", "rl", "held_out")
     chats = by_name(file.table("conversations", *columns), "category", CATEGORIES)
 
+    uses = by_name(file.table("tools", *TOOL_COLUMNS), "category", (*TOOL_CATEGORIES, "dates"))
+
     def scaled(row: Row, column: str) -> int:
         return max(1, round(row.count(column) * size))
 
@@ -54,6 +70,14 @@ def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
         conversations={name: scaled(row, "training") for name, row in chats.items()},
         prompts={name: scaled(row, "rl") for name, row in chats.items() if row.count("rl")},
         questions={name: row.count("held_out") for name, row in chats.items()},
+        tools={
+            column: {
+                name: row.count(column) if column == "held_out" else scaled(row, column)
+                for name, row in uses.items()
+                if row.count(column)
+            }
+            for column in TOOL_COLUMNS[1:]
+        },
     )
 
 
@@ -79,8 +103,31 @@ def build_sample(amounts: Amounts, seed: int) -> dict[Path, list[dict[str, Any]]
     evaluation = make_evaluation(holdout, amounts.questions, training_text, rng)
     rng = random.Random(f"rl {seed}")
     prompts = make_records(PromptWriter, holdout, amounts.prompts, rng)
-    made = {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
-    return made | make_messages()
+    files = {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
+    return files | build_tool_use(amounts.tools, holdout, seed)
+
+
+def build_tool_use(
+    amounts: dict[str, dict[str, int]], holdout: Holdout, seed: int
+) -> dict[Path, list[dict[str, Any]]]:
+    """The records with tools, by relative path."""
+    held = HeldNumbers.drawn(random.Random(f"tools split {seed}"))
+    files = {}
+    for path, column, kind in (
+        (TOOL_TEXT_FILE, "texts", ToolTextWriter),
+        (TOOL_SFT_FILE, "training", ToolWriter),
+        (TOOL_EVAL_FILE, "held_out", ToolQuestionWriter),
+    ):
+        rng = random.Random(f"tools {column} {seed}")
+        files[path] = make_records(partial(kind, held=held), holdout, amounts[column], rng)
+    return {**files, TOOLS_FILE: all_tools()}
+
+
+def to_bytes(path: Path, records: list[dict[str, Any]]) -> bytes:
+    """The content of a file of the sample."""
+    if path.suffix == ".json":
+        return (json.dumps(records, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
+    return to_jsonl(records)
 
 
 def to_jsonl(records: list[dict[str, Any]]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -288,7 +288,10 @@ class ConversationWriter(TrainingWriter):
 
 
 def make_records(
-    kind: type[ConversationWriter], holdout: Holdout, amounts: Mapping[str, int], rng: random.Random
+    kind: Callable[[Holdout, str, random.Random], ConversationWriter],
+    holdout: Holdout,
+    amounts: Mapping[str, int],
+    rng: random.Random,
 ) -> list[dict[str, Any]]:
     """All records of the file that such writers make, shuffled; `amounts` are those of each
     language."""

@@ -203,6 +203,7 @@ class Language:
         self.stories = TextFile(TEXTS / f"{code}_stories.txt")
         self.prose = TextFile(TEXTS / f"{code}_prose.txt")  # other pretraining texts
         self.names = TextFile(TEXTS / f"{code}_names.txt")
+        self.tools = TextFile(TEXTS / f"{code}_tools.txt")  # what needs a calculator or a calendar
         animals = world().table("animals of stories", f"animal_{code}")
         self.story_animals = [row[f"animal_{code}"] for row in animals]
 

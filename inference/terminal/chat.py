@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -156,6 +156,8 @@ class AnswerView:
         """Shows what has come."""
         if part.kind == "call":
             notify(f"calls {part.name}({part.text})")
+        elif part.kind == "result":
+            notify(f"its result: {part.text}")
         elif part.kind == "reasoning_content":
             show_note(part.text)
         else:
@@ -171,9 +173,12 @@ def answer_in_json(state: ChatState, text: str) -> None:
     if session.keep_result(text):
         print(json.dumps({"notes": session.notes}, ensure_ascii=False), flush=True)
         return
-    result = state.last = session.ask(text, lambda _: None)
+    parts: list[Part] = []
+    result = state.last = session.ask(text, parts.append)
     answer = session.answer if isinstance(session, ChatSession) else {"content": result.text}
     more = {key: answer[key] for key in ("reasoning_content", "tool_calls") if key in answer}
+    if calls := calls_that_ran(parts):
+        more["calls"] = calls
     reply = {
         "text": answer["content"],
         **more,
@@ -191,6 +196,15 @@ def answer_in_json(state: ChatState, text: str) -> None:
     if session.backend.top_logprobs is not None and result.tokens:
         reply["tokens"] = chat_logprobs(result.tokens, session.backend.token_bytes)
     print(json.dumps(reply, ensure_ascii=False), flush=True)
+
+
+def calls_that_ran(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """The calls of an answer that have results, with them."""
+    calls, results = ([p for p in parts if p.kind == kind] for kind in ("call", "result"))
+    return [
+        {"name": call.name, "arguments": json.loads(call.text), "result": result.text}
+        for call, result in zip(calls, results, strict=False)
+    ]
 
 
 def run_command(state: ChatState, line: str) -> None:

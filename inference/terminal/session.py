@@ -16,6 +16,7 @@ from inference.engine.answers import GenerationResult
 from inference.settings import TransformersChatConfig
 from inference.terminal.backends import Backend
 from inference.terminal.console import readable
+from inference.terminal.tool_calls import MOST_ROUNDS, Functions, load_functions, run_call
 from model.answer_parts import THOUGHT, AnswerParser, Part, call_form, has_thoughts
 from model.chat import check_messages, fit_turns, tool_problems
 from model.conversation import Message, Tool
@@ -33,10 +34,11 @@ class ChatSession:
         system: str | None,
         tools: Sequence[Tool] = (),
         options: Mapping[str, Any] = {},  # never changed
+        functions: Functions | None = None,
     ) -> None:
         self.backend = backend
         self.system = system or ""
-        self.tools, self.options = tools, options
+        self.tools, self.options, self.functions = tools, options, functions or {}
         self.waiting: list[dict[str, Any]] = []
         """Calls of the last answer that have no result yet: the next messages are theirs."""
         self.turns: list[Message] = []
@@ -77,6 +79,20 @@ class ChatSession:
         return self.respond(result_of(self.waiting[0], text) if self.waiting else message, on_part)
 
     def respond(self, message: Message, on_part: OnPart) -> GenerationResult:
+        """Answers the turns with a message behind them; calls that can be run are run, and the
+        model goes on with their results."""
+        result = self.respond_once(message, on_part)
+        for _ in range(MOST_ROUNDS):
+            if not (self.functions and self.waiting) or result.finish_reason == "cancelled":
+                break
+            *earlier, last = [run_call(self.functions, call) for call in self.waiting]
+            for found in (*earlier, last):
+                on_part(Part("result", found["content"]))
+            self.turns = [*self.turns, *earlier]
+            result = self.respond_once(last, on_part)
+        return result
+
+    def respond_once(self, message: Message, on_part: OnPart) -> GenerationResult:
         """Answers the turns with a message behind them."""
         room = prompt_room(self.backend)
         prompt, dropped = fit_turns(self.render, [*self.messages, message], room)
@@ -242,7 +258,8 @@ def open_session(backend: Backend, config: TransformersChatConfig) -> Session:
     thinking = config.enable_thinking
     options = {} if thinking is None else {"enable_thinking": thinking}
     tools = read_tools(config.tools) if config.tools else []
-    return ChatSession(backend, readable(system), tools, options)
+    functions = load_functions(config.tool_file, tools) if config.tool_file else {}
+    return ChatSession(backend, readable(system), tools, options, functions)
 
 
 def read_tools(path: Path) -> list[Tool]:

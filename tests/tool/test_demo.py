@@ -12,11 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from cli import parse_config
+from cli import parse_config, parse_flags
 from config import ROOT, TRAINING_DATA
-from data_process.sample.build import RL_FILE
+from data_process.sample.build import (
+    EVAL_FILE,
+    RL_FILE,
+    TOOL_EVAL_FILE,
+    TOOL_SFT_FILE,
+    TOOL_TEXT_FILE,
+)
+from data_process.sample.tool_use import all_tools
+from inference.terminal.tool_calls import load_functions
 from tool import demo
-from tool.demo import DemoConfig, DemoStage
+from tool.demo import DemoConfig, DemoStage, tool_use
+from tool.settings import EvaluateConfig
 
 
 def test_every_stage_is_a_script_of_the_repository() -> None:
@@ -40,6 +49,27 @@ def test_the_training_flags_are_valid_and_the_paths_fit_together(seed: int) -> N
     assert ROOT / grpo.paths.grpo_model_dir == config.path("{grpo}")
     assert [pretrain.pretrain.seed, sft.sft.seed, grpo.grpo.seed] == [seed] * 3
     assert (ROOT / grpo.paths.rl_files[0]) == TRAINING_DATA / RL_FILE
+
+
+def test_the_tools_of_the_sample_are_trained_measured_and_shown() -> None:
+    config = DemoConfig()
+    commands = {stage.name: stage.arguments(config) for stage in demo.STAGES}
+    for name, file in (
+        ("tokenizer", TOOL_TEXT_FILE),
+        ("pretrain", TOOL_TEXT_FILE),
+        ("sft", TOOL_SFT_FILE),
+        ("examine", TOOL_EVAL_FILE),
+        ("evaluate", TOOL_EVAL_FILE),
+    ):
+        assert (TRAINING_DATA / file).relative_to(ROOT).as_posix() in commands[name]
+    for name in ("examine", "evaluate"):
+        asked = parse_flags(EvaluateConfig(), "", commands[name][1:])
+        assert ROOT / str(asked.questions) == TRAINING_DATA / EVAL_FILE
+    rows = [{"value": 0.975, "low": 0.95, "high": 1.0, "records": n} for n in (200, 80)]
+    line = tool_use({"files": rows})
+    assert "97.5% of 200 (95%: 95.0% to 100.0%)" in line
+    tools = [tool["function"]["name"] for tool in all_tools()]
+    assert load_functions(ROOT / demo.FUNCTIONS_FILE, all_tools()).keys() == set(tools)
 
 
 def test_another_seed_shares_the_data_and_nothing_that_was_trained() -> None:

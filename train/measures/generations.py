@@ -12,7 +12,6 @@ from config import SamplingConfig
 from data_process.records.jsonl import read_records
 from data_process.records.kinds import question_problems, with_tools
 from data_process.sample.evaluation import is_right
-from inference.engine.constraint import Grammar
 from inference.engine.engine import generate_batch
 from model.chat import render_prompt
 from model.conversation import Conversation, Message, as_conversation
@@ -83,10 +82,9 @@ def greedy_answers(
     max_tokens: int,
     native: bool = True,
     stopped: Callable[[], bool] = lambda: False,
-    grammar: Grammar | None = None,
 ) -> list[tuple[str, bool]]:
     """The likeliest answer to each conversation, and whether it ended by itself. One that fills
-    the context is cut at its beginning. With a grammar all answers are held to it.
+    the context is cut at its beginning.
 
     Raises:
         Stopped: it was stopped before its end; see `generate_batch`.
@@ -98,9 +96,7 @@ def greedy_answers(
     ]
     sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
     stops = tokenizer.end_ids(is_chat=True)
-    made = generate_batch(
-        model, prompts, sampling, stops, native=native, stopped=stopped, grammar=grammar
-    )
+    made = generate_batch(model, prompts, sampling, stops, native=native, stopped=stopped)
     if len(made) < len(prompts):
         raise Stopped
     return [(tokenizer.decode(found.ids), found.finish_reason == "stop") for found in made]
@@ -144,21 +140,6 @@ def measure_answers(
         right = float(ended and is_right(record, text))
         outcomes.append(Outcome(group, right, asked=asked, said=text))
     return outcomes
-
-
-def answer_turns(
-    model: Etude, tokenizer: EtudeTokenizer, turns: Sequence[str], max_tokens: int = 200
-) -> list[Message]:
-    """A conversation of the given user's turns and the model's greedy answers."""
-    sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
-    messages: list[Message] = []
-    for turn in turns:
-        messages.append({"role": "user", "content": turn})
-        prompt = render_prompt(tokenizer, messages)
-        generation = generate_batch(model, [prompt], sampling, tokenizer.end_ids(is_chat=True))[0]
-        answer = tokenizer.decode(generation.ids).strip()
-        messages.append({"role": "assistant", "content": answer or "…"})
-    return messages
 
 
 def report(answers: Sequence[Answer]) -> dict[str, Any]:

@@ -4,7 +4,6 @@
                 occur), and none of the rule's "rejected" texts
     exact       is one of them, but for case and white space around it
     number      its last number is that of the rule "number", else of the first of "answers"
-    json        is the JSON object "json"; the order of its keys does not matter
     format      the rule "format", a regular expression, matches all of it
     length      has at least "min_characters" and at most "max_characters" of the rule
     language    is in the language of the question, or in the rule's "language" (zh, en)
@@ -15,14 +14,13 @@ Each is 1 or 0. Texts occur as in the sample's questions: see data_process/sampl
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli import run_file
 from config import GRPOConfig, UserError
 from data_process.records.kinds import conversation_of
 from data_process.sample.evaluation import occurs
@@ -82,25 +80,6 @@ def number_of(record: Record) -> float | None:
     return last_number(texts_of(record["answers"][0])[-1])
 
 
-def object_of(answer: str) -> dict[str, Any] | None:
-    """The JSON object that an answer is; None: it is none."""
-    try:
-        found = json.loads(answer)
-    except (ValueError, RecursionError):  # a model may well write a thousand brackets
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def is_same(one: object, other: object) -> bool:
-    """Whether two JSON values are the same: 1 is not 1.0, nor true; keys have no order."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def is_object(answer: str, record: Record) -> float:
-    """The reward "json"."""
-    return float(is_same(object_of(answer), record["json"]))
-
-
 def matches(answer: str, record: Record) -> float:
     """The reward "format"."""
     return float(bool(re.fullmatch(rule_of(record, "format"), answer.strip(), re.DOTALL)))
@@ -124,7 +103,6 @@ VERDICTS: dict[str, Verdict] = {
     "answer": contains,
     "exact": is_exact,
     "number": has_number,
-    "json": is_object,
     "format": matches,
     "length": fits,
     "language": is_in_language,
@@ -138,7 +116,6 @@ def missing_of(name: str, record: Record) -> str:
         "answer": not record.get("answers") and 'no "answers"',
         "exact": not record.get("answers") and 'no "answers"',
         "number": number_of(record) is None and 'no number in its "answers", nor a rule "number"',
-        "json": "json" not in record and 'no "json"',
         "format": "format" not in rule and 'no rule "format"',
         "length": not {"min_characters", "max_characters"} & rule.keys()
         and 'no rule "min_characters" or "max_characters"',
@@ -211,17 +188,7 @@ def load_reward(path: Path) -> OwnReward:
     Raises:
         UserError: the file is missing, cannot be run, or has no such function.
     """
-    if not path.is_file():
-        raise UserError(f"--reward_file {path}: there is no such file")
-    spec = importlib.util.spec_from_file_location("reward_file", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--reward_file {path}: not a Python file; its name must end with .py")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UserError(f"--reward_file {path}: cannot be run ({reason})") from error
+    module = run_file("--reward_file", path)
     function: OwnReward | None = getattr(module, "reward", None)
     if not callable(function):
         raise UserError(f"--reward_file {path}: it has no function reward(prompt, answer, record)")

@@ -20,6 +20,7 @@ from data_process.sample.build import (
     SFT_FILE,
     build_sample,
     read_amounts,
+    to_bytes,
     to_jsonl,
 )
 from data_process.sample.conversations import ConversationWriter
@@ -100,10 +101,10 @@ def run_script(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str
 
 def test_same_seed_gives_the_same_bytes_whatever_the_hash_order(tmp_path: Path) -> None:
     small = read_amounts(0.02)
-    here = {str(path): to_jsonl(records) for path, records in build_sample(small, 5).items()}
+    here = {str(path): to_bytes(path, found) for path, found in build_sample(small, 5).items()}
     result = run_script("--seed", 5, "--size", 0.02, "--output_dir", tmp_path, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    there = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*.jsonl")}
+    there = {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*.json*")}
     assert here == there
     other = build_sample(small, 6)
     assert to_jsonl(other[PRETRAIN_FILE]) != there[str(PRETRAIN_FILE)]
@@ -114,7 +115,7 @@ def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path: P
     assert run_script(*arguments, cwd=tmp_path).returncode == 0
     again = run_script(*arguments, cwd=tmp_path)
     assert again.returncode == 0
-    assert again.stdout.count("already there") == 6
+    assert again.stdout.count("already there") == 8
     (tmp_path / SFT_FILE).write_text("mine\n", encoding="utf-8")
     refused = run_script(*arguments, cwd=tmp_path)
     assert refused.returncode != 0

@@ -114,7 +114,7 @@ def test_the_sample_names_the_file_that_lacks_a_section(
 
 
 def test_every_text_file_explains_itself_and_is_used() -> None:
-    subjects = ("facts", "chat", "stories", "prose", "names")
+    subjects = ("facts", "chat", "stories", "prose", "names", "tools")
     named = {f"{code}_{subject}.txt" for code in LANGUAGES for subject in subjects}
     assert set(FILES) == named | {"world.txt", "amounts.txt"}
     for name in FILES:

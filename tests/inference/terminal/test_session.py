@@ -23,6 +23,7 @@ from inference.terminal.session import (
     prompt_room,
     read_tools,
 )
+from inference.terminal.tool_calls import MOST_ROUNDS, load_functions
 from model.answer_parts import Part
 from model.chat import check_messages
 from model.chat_template import CHAT_TEMPLATE
@@ -278,6 +279,59 @@ def test_a_call_without_a_result_takes_its_question_with_it() -> None:
     assert [turn["content"] for turn in session.turns] == ["one", "a"]
     session.ask("three", ignore)
     assert session.backend.prompts[-1] == "add;u:one;a:a;u:three;"  # type: ignore[union-attr]
+
+
+def adding(a: int, b: int = 0) -> int:
+    """What a person's file may hold."""
+    return a + b
+
+
+def test_calls_that_can_be_run_are_run() -> None:
+    calls = "\n".join(map(tagged, ('{"a": 1}', '{"a": 2, "b": 3}')))
+    backend = ScriptedBackend([calls, tagged('{"c": 1}'), "Done."])
+    session = ChatSession(backend, None, [ADD], {}, {"add": adding})
+    shown: list[Part] = []
+    assert session.ask("q", shown.append).text == "Done."
+    results = [part.text for part in shown if part.kind == "result"]
+    assert results[:2] == ["1", "5"]
+    assert results[2].startswith("error: ")  # the model made up an argument
+    assert backend.prompts[1].endswith("t:1;t:5;")
+    assert [turn["role"][0] for turn in session.turns] == list("uattata")
+    assert check_messages(session.messages) is None
+    assert session.waiting == []
+
+
+def test_a_model_that_only_calls_is_stopped() -> None:
+    backend = ScriptedBackend([tagged('{"a": 1}')] * 20, context=10_000)
+    session = ChatSession(backend, None, [ADD], {}, {"add": adding})
+    session.ask("q", ignore)
+    assert len(backend.prompts) == 1 + MOST_ROUNDS
+    assert session.waiting  # for the user
+
+
+def test_a_stopped_answer_calls_nothing() -> None:
+    backend = ScriptedBackend([tagged('{"a": 1}')])
+    backend.reason = "cancelled"
+    session = ChatSession(backend, None, [ADD], {}, {"add": adding})
+    session.ask("q", ignore)
+    assert len(backend.prompts) == 1
+
+
+def test_a_file_of_functions_must_have_those_of_the_tools(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass\nclass Sum:\n    a: int\n"
+        "def add(a): return Sum(a).a\nother = 3\n",
+        encoding="utf-8",
+    )
+    assert load_functions(path, [ADD])["add"](a=4) == 4
+    other = {"type": "function", "function": {"name": "other"}}
+    with pytest.raises(UserError, match=r"own\.py: it has no function other"):
+        load_functions(path, [ADD, other])
+    with pytest.raises(UserError, match=r"none\.py: there is no such file"):
+        load_functions(tmp_path / "none.py", [ADD])
+    assert ChatConfig(tool_file=path).conflicts()
 
 
 def test_without_tools_a_call_is_text() -> None:

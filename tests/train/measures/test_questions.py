@@ -15,7 +15,7 @@ from config import ROOT, UserError
 from model.chat import render_prompt
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
-from train.measures.generations import Answer, answer_turns, ask, read_questions, report, table
+from train.measures.generations import Answer, ask, read_questions, report, table
 
 
 def question(number: int, **changes: Any) -> dict[str, Any]:
@@ -70,12 +70,6 @@ def test_the_answer_is_the_greedy_one(model: Etude, tokenizer: EtudeTokenizer) -
     prompt = render_prompt(tokenizer, question(1)["messages"])
     logits = model(torch.tensor([prompt]))[0, -1]
     assert judged.answer == tokenizer.decode([int(logits.argmax())])
-
-
-def test_turns_are_answered_in_a_row(model: Etude, tokenizer: EtudeTokenizer) -> None:
-    messages = answer_turns(model, tokenizer, ("Hello!", "Who are you?"), max_tokens=3)
-    assert [m["role"] for m in messages] == ["user", "assistant", "user", "assistant"]
-    assert messages[2]["content"] == "Who are you?"
 
 
 def test_shares_are_counted_by_category_and_language() -> None:
