@@ -7,6 +7,7 @@ python tool/benchmark.py data       speed and quality of the wikitext cleaner
 python tool/benchmark.py preference what preferences bring on pairs that are kept out, in folds
 python tool/benchmark.py forgetting a new domain against what was known: whole, replay, adapters
 python tool/benchmark.py stages     speed of SFT, adapters, DPO and GRPO beside each other
+python tool/benchmark.py networks   dense, QK-norm and experts, trained for equal minutes
 
 `python tool/benchmark.py train --help` lists the options of each. The last line is one JSON object.
 """
@@ -26,6 +27,7 @@ from tool.settings import (
     CleaningBenchmarkConfig,
     DecodingSpeedConfig,
     ForgettingConfig,
+    NetworksConfig,
     PreferenceFoldsConfig,
     StageSpeedConfig,
     TimeToQualityConfig,
@@ -40,6 +42,7 @@ BENCHMARKS: dict[str, tuple[Settings, str]] = {
     "preference": (PreferenceFoldsConfig(), "preference_folds"),
     "forgetting": (ForgettingConfig(), "forgetting"),
     "stages": (StageSpeedConfig(), "stage_speed"),
+    "networks": (NetworksConfig(), "networks"),
 }
 """Defaults, and the module of tool/benchmarks."""
 

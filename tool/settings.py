@@ -439,6 +439,37 @@ class ForgettingConfig(BenchmarkConfig):
 
 
 @dataclass(frozen=True)
+class NetworksConfig(BenchmarkConfig):
+    """Measures which network learns most in equal minutes: dense, with norms on queries and keys,
+    with experts. One that is stopped goes on where it was."""
+
+    preset: Literal["nano", "mini"] = "nano"
+    """Size, recipe and batch."""
+    pretrain_files: Files = PathConfig.pretrain_files
+    """JSONL files of {"text": ...}; every 30th record is kept out of training to measure with."""
+    steps: Count = 600
+    """Steps of the dense network; the others make as many as fit in the same time."""
+    batch_size: Size | None = None
+    """Rows in a step. None: the preset's."""
+    networks: tuple[str, ...] = ()
+    """Those to train beside the dense one, by their names in the table; none: all."""
+    seeds: tuple[Seed, ...] = (1, 2, 3)
+    """Each network is trained with each of them."""
+    rate_factors: Annotated[tuple[Above0, ...], MinLen(1)] = (1.0,)
+    """Each network is trained with the preset's learning rates times each of them."""
+    validation_bytes: Count = 500_000
+    """Most bytes of the records kept out that are measured."""
+    rounds: Count = 5
+    """Times that the networks take turns at the training steps whose speed is measured."""
+    speed_steps: Count = 3
+    """Training steps of a turn."""
+    decoding_rounds: Annotated[int, Ge(0)] = 0
+    """Times that the networks take turns at answering, in float32 and int8."""
+    output_dir: Path = WEIGHT / "networks"
+    """Where tokenizer, speeds and models go."""
+
+
+@dataclass(frozen=True)
 class StageSpeedConfig(BenchmarkConfig):
     """Measures how fast fine-tuning, adapters, preferences and rewards train the same model, taking
     turns: tokens a second, and tokens a second of the processor."""

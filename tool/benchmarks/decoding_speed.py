@@ -48,11 +48,8 @@ class DecodingJob:
     folder: str
     """Where llama.cpp's files are."""
     config: DecodingSpeedConfig
-
-    @property
-    def model(self) -> ModelConfig:
-        """The network."""
-        return network(self.config)
+    model: ModelConfig
+    """The network."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,7 @@ def compare(config: DecodingSpeedConfig) -> int:
         0, or 1 when a contender failed.
     """
     machine, _ = probe(config.device, "float32")
+    model = network(config)
     names = list(chosen(config.contenders, CONTENDERS, "contenders"))
     if config.shape not in ("S", "llama"):
         names = [name for name in names if name != "transformers"]
@@ -86,9 +84,10 @@ def compare(config: DecodingSpeedConfig) -> int:
     with TemporaryDirectory() as folder:
         if is_installed():
             kinds = [name.split()[-1] for name in names if name.startswith("llama.cpp")]
-            write_llama_files(Path(folder), make_model(network(config), config.seed), kinds)
+            write_llama_files(Path(folder), make_model(model, config.seed), kinds)
         jobs = {
-            name: partial(CONTENDERS[name], DecodingJob(name, folder, config)) for name in names
+            name: partial(CONTENDERS[name], DecodingJob(name, folder, config, model))
+            for name in names
         }
         results, failures = take_turns(jobs, config.rounds)
     medians = {name: median_of(rounds) for name, rounds in results.items() if rounds}
@@ -97,7 +96,7 @@ def compare(config: DecodingSpeedConfig) -> int:
         "benchmark": "decode",
         "machine": machine,
         "settings": dataclasses.asdict(config),
-        "shape": dataclasses.asdict(network(config)),
+        "shape": dataclasses.asdict(model),
         "tokens_per_second": {n: dataclasses.asdict(m) for n, m in medians.items()},
         "rounds": {n: [dataclasses.asdict(r) for r in rounds] for n, rounds in results.items()},
         "failures": failures,

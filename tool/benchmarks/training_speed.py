@@ -13,7 +13,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +62,9 @@ class Worker:
         self.number = 0
         self.first_loss = self.first_seconds = 0.0
 
-    def steps(self, count: int) -> tuple[float, ...]:
+    def steps(
+        self, count: int, clock: Callable[[], float] = time.perf_counter
+    ) -> tuple[float, ...]:
         """Seconds of each of the next steps.
 
         Raises:
@@ -72,10 +74,10 @@ class Worker:
         for _ in range(count):
             batch = random_batch(self.job, self.number, self.device)
             synchronize(self.device)
-            began = time.perf_counter()
+            began = clock()
             loss = self.train(batch)
             synchronize(self.device)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(clock() - began)
             if not math.isfinite(float(loss)):
                 raise ArithmeticError(f"the loss of step {self.number + 1} is not finite")
             if not self.number:
