@@ -38,7 +38,7 @@ WriterName = Literal["tensorboard", "wandb"]
 TrainOnName = Literal["all", "last"]
 PreferenceLoss = Literal["dpo", "ipo", "kto", "orpo", "simpo"]
 PolicyLoss = Literal["grpo", "cispo", "gspo"]
-RewardName = Literal["answer", "exact", "number", "format", "length", "language", "ended"]
+RewardName = Literal["answer", "exact", "number", "json", "format", "length", "language", "ended"]
 AverageName = Literal["answer", "token", "length"]
 DistillLoss = Literal["forward_kl", "reverse_kl", "jsd"]
 DistillData = Literal["conversations", "texts"]
@@ -587,9 +587,9 @@ class GRPOConfig(RolloutConfig):
     keeps a gradient), or gspo (2507.18071: one ratio for a whole answer)."""
     rewards: tuple[RewardName, ...] = ("answer",)
     """What an answer is rewarded for, each 0 or 1: it contains an accepted answer, is exactly one,
-    ends with the right number, matches the regular expression of its record, has a length within
-    its record's bounds, is in the language of the question, ended by itself. The first one says
-    whether an answer passes."""
+    ends with the right number, is its record's JSON object, matches the regular expression of its
+    record, has a length within its record's bounds, is in the language of the question, ended by
+    itself. The first one says whether an answer passes."""
     reward_weights: tuple[float, ...] = ()
     """The factor of each reward in their sum, that of reward_file last; none: all 1."""
     reward_file: Path | None = None

@@ -4,8 +4,9 @@ Writes to the output folder pretrain/pretrain_sample.jsonl (texts), sft/sft_samp
 (conversations), rl/rl_sample.jsonl (prompts with accepted answers) and eval/eval_sample.jsonl
 (held-out questions; the fields are explained in data_process/sample/evaluation.py); and of a world
 with tools tools_sample.jsonl beside the first, the second and the last, and tools.json for a chat
-(data_process/sample/tool_use.py). The same seed gives the same bytes. Its words and sentences are
-text files in data_process/sample/texts/.
+(data_process/sample/tool_use.py). {sft,eval}/messages_sample.jsonl are messages to be turned into
+JSON, for docs/real_models.md. The same seed gives the same bytes. Its words and sentences are text
+files in data_process/sample/texts/.
 """
 
 import sys

@@ -167,6 +167,9 @@ class EvaluateConfig(Settings):
     questions: Path | None = None
     """JSONL file of questions with accepted answers, for a chat model; None: the built-in sample's,
     if there are no eval_files and no lm_eval."""
+    json_schema: Path | None = None
+    """Hold the answers that must be JSON objects to the JSON schema in this file, as the server
+    does with response_format; needs an output_dir. None: the model may say anything."""
     lm_eval: tuple[str, ...] = ()
     """Tasks that lm-eval is to run on the (converted) model, where it is installed."""
     lm_eval_dir: Path | None = None
@@ -198,6 +201,11 @@ class EvaluateConfig(Settings):
                 )
             if self.engine == "transformers" or self.lm_eval:
                 found.append("quantize does not go with transformers and lm_eval: leave one out")
+        if self.json_schema is not None and self.output_dir is None:
+            found.append(
+                "json_schema is given and output_dir is not: name a directory of its own for these "
+                "results"
+            )
         if self.lm_eval_dir is not None and not self.lm_eval:
             found.append("lm_eval_dir is given and lm_eval is not: name the tasks with --lm_eval")
         if self.lm_eval_dir is not None and not self.lm_eval_dir.is_dir():

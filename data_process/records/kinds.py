@@ -10,6 +10,7 @@
 {"conversations": [...], "answers": ["...", ["...", "..."]]}       a prompt for reinforcement
                                                                    learning, with accepted answers
 {"conversations": [...], "rule": {"number": 42}}                   or a rule for them, or both
+{"conversations": [...], "json": {"kind": "order", ...}}           or the JSON object it must be
 {"id", "language", "category", "messages", "accepted"}             a question with its answers
 """
 
@@ -33,6 +34,8 @@ PAIR_EXAMPLE = '{"conversations": [..., {"role": "user", ...}], "chosen": "...",
 LABELLED_EXAMPLE = '{"conversations": [..., {"role": "assistant", ...}], "label": true}'
 BY_CONVERT = "; bring other forms in with process_jsonl.py convert --to preference"
 RL_EXAMPLE = '{"conversations": [..., {"role": "user", ...}], "answers": ["..."]}'
+RL_KEYS = {"answers", "rule", "json"}
+"""What makes a conversation a prompt for reinforcement learning."""
 RULES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "format": (str,),
@@ -127,7 +130,7 @@ def kind_of(record: dict[str, Any]) -> Kind:
             return "any"
         if is_pair or label_of(record) is not None:
             return "preference"
-        return "rl" if "answers" in record or "rule" in record else "conversations"
+        return "conversations" if RL_KEYS.isdisjoint(record) else "rl"
     return "text" if "text" in record else "any"
 
 
@@ -256,6 +259,8 @@ def rl_problems(record: dict[str, Any]) -> Iterator[str]:
         yield '"answers" must be a list of accepted answers, each a text or several to occur in it'
     elif "answers" in record and not answers:
         yield '"answers" is empty; name at least one accepted answer, or give a "rule"'
+    if not isinstance(wanted := record.get("json", {"": ""}), dict) or not wanted:
+        yield f'"json" is {type_name(wanted)}; it must be the object that the answer is to be'
     yield from rule_problems(rule)
 
 

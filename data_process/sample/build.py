@@ -13,6 +13,7 @@ from typing import Any
 from config import UserError
 from data_process.sample.conversations import CATEGORIES, ConversationWriter, make_records
 from data_process.sample.evaluation import make_evaluation
+from data_process.sample.messages import make_messages
 from data_process.sample.pretraining import KINDS, make_texts
 from data_process.sample.questions import Holdout, make_holdout
 from data_process.sample.reinforcement import PromptWriter
@@ -104,7 +105,7 @@ def build_sample(amounts: Amounts, seed: int) -> dict[Path, list[dict[str, Any]]
     rng = random.Random(f"rl {seed}")
     prompts = make_records(PromptWriter, holdout, amounts.prompts, rng)
     files = {PRETRAIN_FILE: pretrain, SFT_FILE: sft, RL_FILE: prompts, EVAL_FILE: evaluation}
-    return files | build_tool_use(amounts.tools, holdout, seed)
+    return files | build_tool_use(amounts.tools, holdout, seed) | make_messages()
 
 
 def build_tool_use(

@@ -36,6 +36,7 @@ from inference.engine.answers import (
     Token,
 )
 from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
+from inference.engine.constraint import Grammar
 from inference.engine.native import LIBRARY, NativeForward, QuantizedWeights
 from inference.engine.sampler import make_generator, sample, with_seed
 from model.frozen import saved_bytes
@@ -404,12 +405,13 @@ def generate_batch(
     native: bool = True,
     stopped: Callable[[], bool] = lambda: False,
     top_logprobs: int | None = None,
+    grammar: Grammar | None = None,
 ) -> list[GenerationResult]:
     """Continues many prompts, batch_size at a time, by an engine of their own; results in the
     prompts' order, or none when it was stopped before its end.
 
     With a seed, prompt i is continued with the seed seed + i. See GenerationRequest for
-    top_logprobs.
+    top_logprobs and grammar.
 
     Raises:
         UserError: a prompt fills the context.
@@ -422,7 +424,11 @@ def generate_batch(
     outputs = [
         engine.submit(
             GenerationRequest(
-                prompt, with_seed(sampling, number), stop_ids, top_logprobs=top_logprobs
+                prompt,
+                with_seed(sampling, number),
+                stop_ids,
+                top_logprobs=top_logprobs,
+                grammar=grammar,
             )
         )
         for number, prompt in enumerate(prompts)

@@ -5,10 +5,14 @@ by its records' keys (train/measures/files.py).
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from config import QuantizeName, UserError
+from inference.engine.answers import make_spell
+from inference.engine.constraint import Grammar, Vocabulary, json_grammar
 from model.directory.storage import (
     json_text,
     json_writer,
@@ -20,7 +24,7 @@ from model.directory.storage import (
 from tool.settings import EvaluateConfig
 from train.measures.files import read_measures, refuse_same_names
 from train.measures.intervals import paired_interval, verdict
-from train.measures.likelihood import load_likelihood_model
+from train.measures.likelihood import LikelihoodModel, load_likelihood_model
 from train.measures.scores import Score
 
 RESULTS = "evaluation.json"
@@ -51,7 +55,10 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
     """
     refuse_same_names("--eval_files", config.eval_files)
     readings = [(path, *read_measures(path, config.limit)) for path in config.eval_files]
+    schema = read_schema(config.json_schema) if config.json_schema else None
     scorer = load_likelihood_model(config.model_dir, config.device, config.engine, config.quantize)
+    if schema is not None:
+        scorer = replace(scorer, grammar=grammar_of(scorer, schema, config.json_schema))
     rows, kept = [], {}
     for path, measures, records in readings:
         for measure in measures:
@@ -67,10 +74,33 @@ def measure_files(config: EvaluateConfig) -> list[dict[str, Any]]:
                 "records_sha256": hashlib.sha256(json_text(records).encode()).hexdigest(),
                 "values": [outcome.value for outcome in outcomes],
                 "weights": [outcome.weight for outcome in outcomes],
+                "said": [outcome.said for outcome in outcomes if outcome.said],
             }
             print(line(row), flush=True)
     replace_file((config.output_dir or config.model_dir) / RECORDS, json_writer(kept))
     return rows
+
+
+def read_schema(path: Path) -> dict[str, Any]:
+    """A JSON schema; raises UserError when the file is missing or holds something else."""
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--json_schema {path}: it cannot be read as JSON ({error})") from error
+    if not isinstance(schema, dict):
+        raise UserError(f"--json_schema {path}: a schema is an object, and this is another value")
+    return schema
+
+
+def grammar_of(scorer: LikelihoodModel, schema: dict[str, Any], path: Path | None) -> Grammar:
+    """What answers of a JSON schema are held to; raises UserError when it cannot be kept to."""
+    tokenizer, size = scorer.tokenizer, scorer.model.lm_head.weight.shape[0]
+    stops = tokenizer.end_ids(is_chat=True)
+    try:
+        vocabulary = Vocabulary(tokenizer, make_spell(tokenizer), size, stops)
+        return Grammar(vocabulary, json_grammar(schema))
+    except UserError as error:
+        raise UserError(f"--json_schema {path}: {error}") from error
 
 
 HEADER = (

@@ -11,6 +11,7 @@
 the same and "tools", "call", "result"       right calls of tools, and none where none is needed:
                                              see data_process/sample/tool_use.py
 {"conversations", "answers"}                 prompts of reinforcement learning: right answers
+{"conversations", "json"}                    answers that must be this JSON object: whole, by field
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from train.measures.generations import (
     measure_questions,
     measure_repetition,
 )
+from train.measures.json_answers import field_judges, measure_parsed, measure_whole
 from train.measures.likelihood import (
     LikelihoodModel,
     Outcome,
@@ -101,12 +103,15 @@ def chance_of_choices(records: list[Record]) -> float:
 
 BITS, RIGHT = "bits per byte", "right answers"
 PROMPT, CHOICE = ("prompt",), ("question", "choices", "answer")
+OBJECT = ("conversations", "json")
 REFERENCE = ("question", "reference")
 MEASURES = (
     Measure("right calls", TOOL_FIELDS, "higher", measure_calls, tool_question_problems),
     Measure("no needless calls", TOOL_FIELDS, "higher", measure_restraint, tool_question_problems),
     Measure(RIGHT, QUESTION_FIELDS, "higher", measure_questions, question_problems),
     Measure(RIGHT, ("conversations", "answers"), "higher", measure_prompts, rl_problems),
+    Measure("exact JSON", OBJECT, "higher", measure_whole, rl_problems),
+    Measure("parsed as JSON", OBJECT, "higher", measure_parsed, rl_problems),
     Measure(BITS, ("text",), "lower", measure_texts, texts("text")),
     Measure(BITS, ("conversations",), "lower", measure_conversations, conversation_problems),
     Measure(
@@ -161,7 +166,11 @@ def read_measures(path: Path, limit: int | None) -> tuple[list[Measure], list[Re
     assert measure  # read_records refuses an empty file
     if limit and limit < len(records):
         records = [records[n * len(records) // limit] for n in range(limit)]
-    return [m for m in MEASURES if m.keys == measure.keys], records
+    measures = [m for m in MEASURES if m.keys == measure.keys]
+    if measure.keys == OBJECT:
+        judges = field_judges(records).items()
+        measures += [Measure(name, OBJECT, "higher", run, rl_problems) for name, run in judges]
+    return measures, records
 
 
 def refuse_same_names(flag: str, files: Sequence[Path]) -> None:

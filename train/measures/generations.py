@@ -12,6 +12,7 @@ from config import SamplingConfig
 from data_process.records.jsonl import read_records
 from data_process.records.kinds import question_problems, with_tools
 from data_process.sample.evaluation import is_right
+from inference.engine.constraint import Grammar
 from inference.engine.engine import generate_batch
 from model.chat import render_prompt
 from model.conversation import Conversation, Message, as_conversation
@@ -82,9 +83,10 @@ def greedy_answers(
     max_tokens: int,
     native: bool = True,
     stopped: Callable[[], bool] = lambda: False,
+    grammar: Grammar | None = None,
 ) -> list[tuple[str, bool]]:
     """The likeliest answer to each conversation, and whether it ended by itself. One that fills
-    the context is cut at its beginning.
+    the context is cut at its beginning. With a grammar all answers are held to it.
 
     Raises:
         Stopped: it was stopped before its end; see `generate_batch`.
@@ -96,7 +98,9 @@ def greedy_answers(
     ]
     sampling = SamplingConfig(temperature=0.0, max_tokens=max_tokens)
     stops = tokenizer.end_ids(is_chat=True)
-    made = generate_batch(model, prompts, sampling, stops, native=native, stopped=stopped)
+    made = generate_batch(
+        model, prompts, sampling, stops, native=native, stopped=stopped, grammar=grammar
+    )
     if len(made) < len(prompts):
         raise Stopped
     return [(tokenizer.decode(found.ids), found.finish_reason == "stop") for found in made]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from config import QuantizeName
+from inference.engine.constraint import Grammar
 from inference.engine.native import quantize_model
 from model.chat import render, render_prompt
 from model.conversation import Conversation, said
@@ -46,6 +47,10 @@ class LikelihoodModel:
     device: torch.device
     written: dict[tuple[str, ...], list[list[int]]] = field(default_factory=dict)
     """The continuations of prompts, so that two measures of them need one generation."""
+    answered: dict[tuple[str, ...], list[tuple[str, bool]]] = field(default_factory=dict)
+    """The same of answers that must be JSON, and whether each ended by itself."""
+    grammar: Grammar | None = None
+    """What these answers are held to; None: any text."""
     native: bool = True
     """Generate with the C++ forward pass where it can be."""
     stopped: Callable[[], bool] = lambda: False

@@ -4,6 +4,7 @@
                 occur), and none of the rule's "rejected" texts
     exact       is one of them, but for case and white space around it
     number      its last number is that of the rule "number", else of the first of "answers"
+    json        is the JSON object "json"; the order of its keys does not matter
     format      the rule "format", a regular expression, matches all of it
     length      has at least "min_characters" and at most "max_characters" of the rule
     language    is in the language of the question, or in the rule's "language" (zh, en)
@@ -14,6 +15,7 @@ Each is 1 or 0. Texts occur as in the sample's questions: see data_process/sampl
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -80,6 +82,25 @@ def number_of(record: Record) -> float | None:
     return last_number(texts_of(record["answers"][0])[-1])
 
 
+def object_of(answer: str) -> dict[str, Any] | None:
+    """The JSON object that an answer is; None: it is none."""
+    try:
+        found = json.loads(answer)
+    except (ValueError, RecursionError):  # a model may well write a thousand brackets
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two JSON values are the same: 1 is not 1.0, nor true; keys have no order."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def is_object(answer: str, record: Record) -> float:
+    """The reward "json"."""
+    return float(is_same(object_of(answer), record["json"]))
+
+
 def matches(answer: str, record: Record) -> float:
     """The reward "format"."""
     return float(bool(re.fullmatch(rule_of(record, "format"), answer.strip(), re.DOTALL)))
@@ -103,6 +124,7 @@ VERDICTS: dict[str, Verdict] = {
     "answer": contains,
     "exact": is_exact,
     "number": has_number,
+    "json": is_object,
     "format": matches,
     "length": fits,
     "language": is_in_language,
@@ -116,6 +138,7 @@ def missing_of(name: str, record: Record) -> str:
         "answer": not record.get("answers") and 'no "answers"',
         "exact": not record.get("answers") and 'no "answers"',
         "number": number_of(record) is None and 'no number in its "answers", nor a rule "number"',
+        "json": "json" not in record and 'no "json"',
         "format": "format" not in rule and 'no rule "format"',
         "length": not {"min_characters", "max_characters"} & rule.keys()
         and 'no rule "min_characters" or "max_characters"',

@@ -115,7 +115,7 @@ def test_script_refuses_to_replace_other_content_and_accepts_its_own(tmp_path: P
     assert run_script(*arguments, cwd=tmp_path).returncode == 0
     again = run_script(*arguments, cwd=tmp_path)
     assert again.returncode == 0
-    assert again.stdout.count("already there") == 8
+    assert again.stdout.count("already there") == 10
     (tmp_path / SFT_FILE).write_text("mine\n", encoding="utf-8")
     refused = run_script(*arguments, cwd=tmp_path)
     assert refused.returncode != 0
