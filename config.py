@@ -996,6 +996,17 @@ def auto() -> EtudeConfig:
     return dataclasses.replace(plain, pretrain=timed)
 
 
+@preset
+def adapter() -> EtudeConfig:
+    """LoRA of rank 16 on a real model that was brought in, from some hundred examples."""
+    return EtudeConfig(
+        lora=LoraConfig(lora_rank=16),
+        sft=SFTConfig(batch_size=2, learning_rate=1e-3),
+        dpo=DPOConfig(batch_size=2, learning_rate=5e-5),
+        grpo=GRPOConfig(learning_rate=1e-5),
+    )
+
+
 def divisors(number: int) -> list[int]:
     """The divisors of a positive number, ascending."""
     small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]

@@ -5,6 +5,8 @@ What is proved for our own models is proved for it. `make test-all` installs the
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from config import QuantizeName, SamplingConfig
+from config import ROOT, QuantizeName, SamplingConfig
+from data_process.sample.build import to_jsonl
+from data_process.sample.messages import HELD_OUT_FILE, TRAINING_FILE, make_messages
 from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.loading import LoadedModel, load_model
 from inference.engine.native import LIBRARY
 from model.chat import render_prompt
 from model.directory.pretrained import load_pretrained, weights_of
+from model.directory.storage import read_object
 from tool.conversion.gguf_export import convert_gguf
 from tool.conversion.gguf_import import import_gguf
 from tool.conversion.hf import convert
@@ -85,6 +90,25 @@ def test_it_goes_out_to_gguf_in_seconds_and_in_again_without_a_difference(
 def test_it_goes_out_to_transformers(smollm2: Path, tmp_path: Path) -> None:
     _, proof = convert(ConvertConfig(smollm2, tmp_path / "hf"))
     assert proof.greedy_tokens_equal == proof.greedy_tokens
+
+
+def test_an_adapter_learns_to_answer_in_json(smollm2: Path, tmp_path: Path) -> None:
+    """The commands of docs/real_models.md, in a few steps."""
+    records = make_messages()
+    for name, file in (("train.jsonl", TRAINING_FILE), ("held_out.jsonl", HELD_OUT_FILE)):
+        (tmp_path / name).write_bytes(to_jsonl(records[file][:64]))
+    command = [sys.executable, str(ROOT / "train" / "train_sft.py"), "--preset", "adapter"]
+    command += ["--pretrained_model_dir", str(smollm2), "--sft_model_dir", "adapter"]
+    command += ["--sft_files", "train.jsonl", "--watch_files", "held_out.jsonl"]
+    command += ["--cache_dir", "cache", "--max_steps", "16", "--max_length", "256"]
+    command += ["--watch_records", "8", "--no_compile", "--sample_tokens", "0"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=900)
+    report = read_object(tmp_path / "adapter" / "post_training_report.json")
+    found = {row["measure"]: (row["before"], row["after"]) for row in report["rows"]}
+    assert found["exact JSON"][0] == 0
+    assert found["parsed as JSON"][1] >= 0.75
+    assert found["field kind"][1] >= 0.5
+    assert found["bits per byte"][1] < found["bits per byte"][0] / 2
 
 
 @pytest.fixture(scope="module", params=["none", "int8"])
