@@ -32,6 +32,7 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 // Sums of this many tokens and two panels fit the registers: AVX2 has 16, AVX-512 and NEON 32.
+constexpr int MOST_QUERIES = 4;
 constexpr int MOST_TOKENS = LANES == 8 ? 4 : 8;
 
 // Vectors as gcc and clang have them; no alignment is assumed.
@@ -94,6 +95,9 @@ static Vec load(const int8_t *p) {
 static void store(float *p, Vec v) { *reinterpret_cast<Vec *>(p) = v; }
 
 static float sum(Vec v) {
+#ifdef __AVX512F__  // in the order of the loop below
+    return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#endif
     float lanes[LANES];
     store(lanes, v);
     for (int width = LANES / 2; width; width /= 2)
@@ -230,16 +234,71 @@ static void rotate(float *head, const float *cosine, const float *sine, int head
     }
 }
 
-// out = the values, weighed by softmax(query . keys / sqrt(head_dim)). keys and values are (count,
-// head_dim), query and out (head_dim); scores has room for count rounded up to LANES. The largest
-// score is subtracted first, which changes no weight and keeps e^x from overflowing.
-static void attend(const float *query, const float *keys, const float *values, int count,
-                   int head_dim, float *scores, float *out) {
-    float scale = 1.0f / std::sqrt(static_cast<float>(head_dim)), most = -INFINITY;
-    for (int i = 0; i < count; i++) {
-        scores[i] = dot(query, keys + static_cast<long>(i) * head_dim, head_dim) * scale;
-        most = std::max(most, scores[i]);
+// A head of a token that looks at the keys and values from `first` to before `end` of its sequence.
+struct Query {
+    const float *vector;  // (head_dim)
+    float *out;           // (head_dim)
+    float *scores;        // room for `end` of them, and LANES
+    int first, end;
+};
+
+// G queries' products with the keys (positions, head_dim) from begin to end; a key that is loaded
+// serves them all. Each is summed up as by `dot`, however many there are.
+template <int G>
+static void score(const Query *queries, const float *keys, int begin, int end, int head_dim) {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    for (int i = begin; i < end; i++) {
+        const float *key = keys + static_cast<long>(i) * head_dim;
+        Vec total[G] = {};
+        int j = 0;
+        for (; j + LANES <= head_dim; j += LANES)
+            for (int g = 0; g < G; g++) total[g] += load(queries[g].vector + j) * load(key + j);
+        for (int g = 0; g < G; g++) {
+            float rest = sum(total[g]);
+            for (int k = j; k < head_dim; k++) rest += queries[g].vector[k] * key[k];
+            queries[g].scores[i] = rest * scale;
+        }
     }
+}
+
+// G queries' out += scores times the values (positions, head_dim) from begin to end, P vectors of
+// each value from `at` on.
+template <int G, int P>
+static void weigh(const Query *queries, const float *values, int begin, int end, int head_dim,
+                  int at) {
+    Vec total[G][P];
+    for (int g = 0; g < G; g++)
+        for (int p = 0; p < P; p++) total[g][p] = load(queries[g].out + at + p * LANES);
+    for (int i = begin; i < end; i++) {
+        const float *value = values + static_cast<long>(i) * head_dim + at;
+        for (int p = 0; p < P; p++) {
+            Vec part = load(value + p * LANES);
+            for (int g = 0; g < G; g++) total[g][p] += part * queries[g].scores[i];
+        }
+    }
+    for (int g = 0; g < G; g++)
+        for (int p = 0; p < P; p++) store(queries[g].out + at + p * LANES, total[g][p]);
+}
+
+template <int G>
+static void weigh_all(const Query *queries, const float *values, int begin, int end, int head_dim) {
+    constexpr int P = LANES == 16 ? 4 : 2;
+    int at = 0;
+    for (; at + P * LANES <= head_dim; at += P * LANES)
+        weigh<G, P>(queries, values, begin, end, head_dim, at);
+    for (; at + LANES <= head_dim; at += LANES)
+        weigh<G, 1>(queries, values, begin, end, head_dim, at);
+    for (int g = 0; g < G; g++)
+        for (int i = begin; i < end; i++)
+            for (int j = at; j < head_dim; j++)
+                queries[g].out[j] +=
+                    queries[g].scores[i] * values[static_cast<long>(i) * head_dim + j];
+}
+
+// Scores become their softmax. The largest is subtracted first, which changes no weight and keeps
+// e^x from overflowing.
+static void softmax(float *scores, int count) {
+    float most = *std::max_element(scores, scores + count);
     for (int i = count; i % LANES; i++) scores[i] = -INFINITY;
     Vec total = {};
     for (int i = 0; i < count; i += LANES) {
@@ -249,11 +308,33 @@ static void attend(const float *query, const float *keys, const float *values, i
     }
     // What fills the last vector up got e^-87, not 0.
     float share = 1.0f / sum(total);
-    std::fill(out, out + head_dim, 0.0f);
-    for (int i = 0; i < count; i++) {
-        const float *value = values + static_cast<long>(i) * head_dim;
-        float weight = scores[i] * share;
-        for (int j = 0; j < head_dim; j++) out[j] += weight * value[j];
+    for (int i = 0; i < count; i++) scores[i] *= share;
+}
+
+// Attention of G queries to the keys and values (positions, head_dim) of one sequence: out = the
+// values, weighed by softmax(query . keys / sqrt(head_dim)). What all look at is read once for all.
+template <int G>
+static void attend(const Query *queries, const float *keys, const float *values, int head_dim) {
+    int begin = 0, end = queries[0].end;
+    for (int g = 0; g < G; g++) {
+        begin = std::max(begin, queries[g].first);
+        end = std::min(end, queries[g].end);
+    }
+    end = std::max(begin, end);
+    for (int g = 0; g < G; g++)
+        score<1>(queries + g, keys, queries[g].first, std::min(begin, queries[g].end), head_dim);
+    score<G>(queries, keys, begin, end, head_dim);
+    for (int g = 0; g < G; g++) {
+        const Query &q = queries[g];
+        score<1>(&q, keys, std::max(end, q.first), q.end, head_dim);
+        softmax(q.scores + q.first, q.end - q.first);
+        std::fill(q.out, q.out + head_dim, 0.0f);
+        weigh_all<1>(&q, values, q.first, std::min(begin, q.end), head_dim);
+    }
+    weigh_all<G>(queries, values, begin, end, head_dim);
+    for (int g = 0; g < G; g++) {
+        int rest = std::max(end, queries[g].first);
+        weigh_all<1>(queries + g, values, rest, queries[g].end, head_dim);
     }
 }
 
@@ -316,6 +397,11 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
     std::vector<float> rows(static_cast<long>(pairs) * hidden), down(rows.size());
     std::vector<float> last(static_cast<long>(outputs) * hidden);  // (outputs, hidden)
 
+    long all_seen = 0;  // positions that all heads of all tokens look at
+    for (int t = 0; t < count; t++) {
+        int stop = tokens[t].position + 1;
+        all_seen += static_cast<long>(heads) * (n.window ? std::min(stop, n.window) : stop);
+    }
     // All threads go through the layers together: products are shared out by rows of the matrix,
     // the rest by tokens (begin to end); a barrier stands where one needs what another wrote.
 #pragma omp parallel num_threads(n.threads)
@@ -323,7 +409,8 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
         const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
         const int begin = static_cast<long>(count) * thread / threads;
         const int end = static_cast<long>(count) * (thread + 1) / threads;
-        std::vector<float> scores(n.max_length + LANES);
+        const int room = n.max_length + LANES;
+        std::vector<float> scores(static_cast<long>(MOST_QUERIES) * room);
         std::vector<int> first(n.experts + 1), next(n.experts), place(pairs);
         // All experts' rows, then their sum by token. Every thread goes through all experts: each
         // product is shared out by rows of its matrix, like any other.
@@ -415,19 +502,38 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
             }
 #pragma omp barrier
             // Causal without a mask: a token looks at the positions up to its own; `group` query
-            // heads share a head of keys and values (GQA, arXiv 2305.13245).
-            // Taken in turns: later tokens of a prompt look at more.
-            for (long work = thread; work < static_cast<long>(count) * kv_heads; work += threads) {
-                int t = work / kv_heads, h = work % kv_heads, position = tokens[t].position;
-                int oldest = n.window ? std::max(0, position - n.window + 1) : 0;
-                long past = static_cast<long>(oldest) * dim;
-                long row = (static_cast<long>(l) * n.slots + tokens[t].slot) * kv_heads + h;
-                for (int g = 0; g < group; g++) {
-                    long at = static_cast<long>(t) * q_size + (h * group + g) * dim;
-                    attend(&q[at], n.keys + row * row_size + past, n.values + row * row_size + past,
-                           position + 1 - oldest, dim, scores.data(), &attended[at]);
-                }
-            }
+            // heads share a head of keys and values (GQA, arXiv 2305.13245). The threads share the
+            // positions that are looked at evenly: later tokens of a prompt look at more.
+            Query queries[MOST_QUERIES];
+            int waiting = 0;
+            long row = -1;  // of keys and values that the waiting queries look at
+            auto attend_all = [&] {
+                if (!waiting) return;
+                const float *keys = n.keys + row * row_size, *values = n.values + row * row_size;
+                if (waiting == 4) attend<4>(queries, keys, values, dim);
+                if (waiting == 3) attend<3>(queries, keys, values, dim);
+                if (waiting == 2) attend<2>(queries, keys, values, dim);
+                if (waiting == 1) attend<1>(queries, keys, values, dim);
+                waiting = 0;
+            };
+            long seen = 0;
+            for (int h = 0; h < kv_heads; h++)
+                for (int t = 0; t < count; t++)
+                    for (int g = 0; g < group; g++) {
+                        int stop = tokens[t].position + 1;
+                        int oldest = n.window ? std::max(0, stop - n.window) : 0;
+                        bool mine = seen * threads / all_seen == thread;
+                        seen += stop - oldest;
+                        if (!mine) continue;
+                        long its = (static_cast<long>(l) * n.slots + tokens[t].slot) * kv_heads + h;
+                        if (waiting == MOST_QUERIES || its != row) attend_all();
+                        row = its;
+                        long at = static_cast<long>(t) * q_size + (h * group + g) * dim;
+                        queries[waiting] = {&q[at], &attended[at], &scores[waiting * room], oldest,
+                                            stop};
+                        waiting++;
+                    }
+            attend_all();
 #pragma omp barrier
             // x += attended . o, the residual connection
             product(layer.o, attended.data(), count, x.data(), hidden, true, thread, threads);
