@@ -188,7 +188,7 @@ static void product_group(const Matrix &w, int panel, const float *x, int tokens
     };
     if constexpr (P <= 2 && MOST_TOKENS == 8) run(std::integral_constant<int, 8>());
     if constexpr (P <= 2 || MOST_TOKENS == 8) run(std::integral_constant<int, 4>());
-    run(std::integral_constant<int, 2>());
+    if constexpr (P <= 4) run(std::integral_constant<int, 2>());
     run(std::integral_constant<int, 1>());
 }
 
@@ -201,6 +201,10 @@ static void product_of(const Matrix &w, const float *x, int tokens, float *out, 
     int panels = (w.rows + LANES - 1) / LANES;
     int panel = static_cast<long>(panels) * thread / threads;
     int end = static_cast<long>(panels) * (thread + 1) / threads;
+    // Of bytes, which come fast, 8 fill both pipes: a sum has to wait for the one before.
+    if (tokens == 1 && sizeof(T) == 1)
+        for (; panel + 8 <= end; panel += 8)
+            product_group<8, T>(w, panel, x, tokens, out, stride, add);
     if (tokens < MOST_TOKENS)
         for (; panel + 4 <= end; panel += 4)
             product_group<4, T>(w, panel, x, tokens, out, stride, add);
