@@ -271,10 +271,14 @@ def grammar_of(model: LoadedModel, body: schema.GenerateRequest) -> Grammar | No
     """
     wanted, where = answer_schema(body.response_format), "response_format.json_schema.schema"
     text = None if wanted is None else json_grammar(*wanted)
-    if isinstance(body, schema.ChatCompletionRequest) and offered(body):
-        text, where = tool_grammar(model, body, wanted and wanted[0]), "tools"
+    begun = ""
+    if isinstance(body, schema.ChatCompletionRequest):
+        last = body.messages[-1]
+        begun = last.text.rstrip() if last.role == "assistant" else ""
+        if offered(body):
+            text, where, begun = tool_grammar(model, body, wanted and wanted[0]), "tools", ""
     try:
-        return Grammar(model.vocabulary, text) if text else None
+        return Grammar(model.vocabulary, text, begun) if text else None
     except UserError as error:
         raise ApiError(400, f"{where}: {error}", where, "invalid_value") from error
 

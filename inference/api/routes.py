@@ -39,7 +39,7 @@ from inference.api.plans import (
 from inference.api.responses import ResponseForm, ResponseObject, ResponsesRequest
 from inference.api.service import Service
 from inference.api.stream import ChatForm, CompletionForm, GenerateResponse
-from inference.api.tools import parser_for
+from inference.api.tools import has_tools, knows_thinking, parser_for
 from inference.engine.answers import token_text
 
 REASONS = {
@@ -282,6 +282,8 @@ def model_card(service: Service, name: str) -> schema.Model:
         context_length=service.engine.context,
         title=model.title,
         sampling=dataclasses.asdict(service.config.sampling),
+        tools=model.is_chat and has_tools(model),
+        enable_thinking=model.is_chat and knows_thinking(model),
     )
 
 

@@ -112,7 +112,8 @@ class ChatMessage(Strict):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
-        return not (self.text.strip() or self.tool_calls or self.role == "tool")
+        thinks = self.role == "assistant" and self.reasoning_content
+        return not (self.text.strip() or thinks or self.tool_calls or self.role == "tool")
 
     def turn(self) -> dict[str, Any]:
         """As chat templates read it."""
@@ -529,6 +530,10 @@ class Model(BaseModel):
     """Not OpenAI's: one line about it."""
     sampling: dict[str, Any]
     """Not OpenAI's: how tokens are chosen where a request does not say."""
+    tools: bool
+    """Not OpenAI's: whether its chat template writes which tools there are."""
+    enable_thinking: bool
+    """Not OpenAI's: whether its chat template has this variable."""
 
 
 class Models(BaseModel):

@@ -46,8 +46,17 @@ def parser_for(
     """What takes an answer apart."""
     template, names = model.tokenizer.chat_format.template, [tool.name for tool in offered(body)]
     before = model.tokenizer.decode(list(prompt)[-16:], skip_special_tokens=False)
-    thinks, is_thought = has_thoughts(template), before.rstrip().endswith(THOUGHT)
-    return AnswerParser(call_form(template) if names else None, names, thinks, is_thought)
+    begins, last = before.rstrip().endswith(THOUGHT), body.messages[-1]
+    goes_on = last.role == "assistant" and bool(last.reasoning_content) and not last.text.strip()
+    form = call_form(template) if names else None
+    parser = AnswerParser(form, names, has_thoughts(template), begins or goes_on)
+    parser.trims = begins  # a thought that goes on may do so with a space
+    return parser
+
+
+def knows_thinking(model: LoadedModel) -> bool:
+    """Whether thinking can be switched on and off in the model's chat template."""
+    return "enable_thinking" in model.tokenizer.chat_format.template
 
 
 def tool_grammar(

@@ -91,9 +91,11 @@ class Grammar:
     vocabulary: Vocabulary
     text: str
     """A grammar of llguidance's: see `json_grammar`."""
+    begun: str = ""
+    """What is there of the output already."""
 
     def __post_init__(self) -> None:
-        """Raises UserError when the grammar is none."""
+        """Raises UserError when the grammar is none, or not that of what is there."""
         _ = self.matcher
 
     @cached_property
@@ -102,6 +104,8 @@ class Grammar:
         matcher = LLMatcher(self.vocabulary.tokenizer, self.text, log_level=0)
         if matcher.is_error():
             raise UserError(matcher.get_error().split("\n")[0][:300])
+        if not matcher.consume_tokens(self.vocabulary.tokenizer.tokenize_str(self.begun)):
+            raise UserError(f"what is begun cannot be gone on with: {self.begun[:60]!r}")
         return matcher
 
     @cached_property

@@ -135,6 +135,9 @@ def test_an_answer_that_was_begun_is_continued(client: httpx.Client) -> None:
     ):
         assert ask(client, [HELLO, begun], **flags) == (continued, tokens)
     assert ask(client, [HELLO, {**begun, "prefix": True}]) == (continued, tokens)
+    thought = {**turn("assistant", ""), "reasoning_content": "I think"}
+    message = ask(client, [HELLO, thought])[0][0]["message"]
+    assert message["reasoning_content"], "the thought goes on"
     # Fields of vLLM's as they are by default.
     plain = {"continue_final_message": False, "add_generation_prompt": True}
     assert ask(client, [HELLO], **plain) == ask(client, [HELLO])

@@ -69,6 +69,23 @@ def test_a_json_object_and_one_of_a_text(client: Any) -> None:
     assert isinstance(json.loads(text.choices[0].text), dict)
 
 
+def test_json_that_was_begun_is_continued(http: httpx.Client) -> None:
+    begun = '{"name": "An'
+    form = {"type": "json_schema", "json_schema": {"schema": PERSON}}
+    asked: dict[str, Any] = {"response_format": form, "temperature": 1.5, "max_tokens": 60}
+
+    def ask(begun: str) -> httpx.Response:
+        messages = [*USER, {"role": "assistant", "content": begun}]
+        return http.post("/v1/chat/completions", json={**asked, "messages": messages})
+
+    value = json.loads(begun + ask(begun).json()["choices"][0]["message"]["content"])
+    assert set(value) == {"name", "age"}
+    assert value["name"].startswith("An")
+    refused = ask('{"age": "old"')
+    assert refused.status_code == 400
+    assert "cannot be gone on with" in refused.json()["error"]["message"]
+
+
 def test_the_client_parses_an_answer_into_a_class(client: Any) -> None:
     class Answer(BaseModel):
         ready: bool
