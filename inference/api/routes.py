@@ -61,8 +61,8 @@ STREAM = {"text/event-stream": {"schema": EVENT}}
 FOLDER = Path(__file__).parents[1] / "page"
 """The web page."""
 SCRIPTS = (
-    *("texts.js", "elements.js", "state.js", "server.js", "answers.js", "markdown.js"),
-    *("tokens.js", "drawing.js", "conversations.js", "chat.js"),
+    *("texts.js", "elements.js", "state.js", "server.js", "answers.js", "highlight.js"),
+    *("markdown.js", "tokens.js", "turns.js", "drawing.js", "contents.js", "files.js", "chat.js"),
 )
 """In the order in which the page runs them."""
 PAGE_FILES = {

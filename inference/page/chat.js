@@ -3,11 +3,37 @@
 
 /* ---- 1. Settings --------------------------------------------------------------------------- */
 function openSettings() {
-  $("system-field").hidden = !isChat();
-  $("set-system").value = state.current.system;
   $("set-key").value = store.get("key") ?? "";
+  drawOptions();
   drawSampling();
   if (!$("settings").open) $("settings").showModal();
+}
+
+/** The fields for what the shown conversation is asked with. */
+function drawOptions() {
+  const { current } = state;
+  const { tools: knowsTools, thinks } = modelOf(current) ?? {};
+  $("chat-fields").hidden = !isChat();
+  for (const name of ["system", "format", "schema", "tools"])
+    $(`set-${name}`).value = current[name];
+  $("set-thinking").checked = current.thinking;
+  $("thinking-field").hidden = !thinks;
+  $("schema-field").hidden = current.format !== "json_schema";
+  $("hint-tools").textContent = t(knowsTools || !modelOf(current) ? "toolsHint" : "toolsNone");
+  showProblem("tools", () => readTools(current.tools));
+  showProblem("schema", () => current.schema && readSchema(current.schema));
+}
+
+/** Says below a field what is wrong with it. */
+function showProblem(name, read) {
+  let problem = "";
+  try {
+    read();
+  } catch (error) {
+    problem = error.message;
+  }
+  $(`problem-${name}`).textContent = problem;
+  $(`set-${name}`).setAttribute("aria-invalid", problem !== "");
 }
 
 function drawSampling() {
@@ -40,11 +66,15 @@ function samplingField(name) {
   return h("div.field", h("label", { for: `set-${name}` }, t(name)), number, slider, hint);
 }
 
-function setSystem() {
-  settings.system = $("set-system").value;
-  state.current.system = settings.system;
+/** Sets what this conversation, and new ones, are asked with. */
+function setOption(name, value) {
+  settings[name] = value;
+  state.current[name] = value;
   keepSettings();
   keepConversation(state.current);
+  drawOptions();
+  if (name === "model") draw();
+  else drawComposer();
 }
 
 function setKey() {
@@ -93,6 +123,7 @@ function pressAnywhere(event) {
   const last = lastOf("assistant");
   if (event.key === "Escape") escape();
   else if (control && event.shiftKey && event.code === "KeyO") startConversation();
+  else if (control && !event.shiftKey && event.code === "KeyK") openSearch();
   else if (control && event.code === "Slash") openSettings();
   else if (control && event.code === "Period" && last?.tokens) toggleTokens(last);
   else if (control && event.shiftKey && event.key === "Enter" && last)
@@ -105,6 +136,7 @@ function pressAnywhere(event) {
 function escape() {
   const { token } = lens;
   if ($("settings").open) closeSettings();
+  else if ($("export").open) $("export").close();
   else if (token) {
     closeLens();
     token.focus();
@@ -141,7 +173,13 @@ function tokenUnder({ target }) {
 
 const startConversation = () => show(newConversation());
 const closeSettings = () => $("settings").close();
-const keepRunning = () => state.runs.forEach((run) => keepConversation(run.conversation));
+/** When the page is left, answers end where they are; they can go on later. */
+function keepRunning() {
+  for (const { conversation, message } of state.runs.values()) {
+    if (sizeOf(message)) message.end = "stopped";
+    keepConversation(conversation);
+  }
+}
 const isHover = (event) => event.pointerType === "mouse" && !lens.pinned;
 
 /** What is done on the answers: their tokens and notes are looked at. */
@@ -173,6 +211,9 @@ const CLICKS = {
   theme: () => choose("theme", THEMES[settings.theme]),
   language: () => choose("language", language() === "en" ? "zh" : "en"),
   import: () => $("file").click(),
+  "export-all": () => openExport(newestFirst()),
+  "export-data": () => saveExport("jsonl"),
+  "export-text": () => saveExport("md"),
   "open-settings": openSettings,
   "close-settings": closeSettings,
   "close-trouble": closeTrouble,
@@ -191,7 +232,11 @@ function listenToControls() {
   listen($("text"), { keydown: pressInText, input: drawComposer });
   listen($("trouble"), { submit: retryTrouble });
   listen($("file"), { change: importConversations });
-  listen($("set-system"), { input: setSystem });
+  for (const name of ["system", "schema", "tools", "format"])
+    listen($(`set-${name}`), { input: ({ target }) => setOption(name, target.value) });
+  listen($("set-thinking"), { change: ({ target }) => setOption("thinking", target.checked) });
+  listen($("search"), { input: search });
+  listen($("contents"), { keydown: pressInContents });
   listen($("set-key"), { change: setKey });
   listen($("scroller"), { scroll: followScroll, pointerdown: pressScrollbar });
   listen($("scroller"), { wheel: (e) => e.deltaY < 0 && lookUp(), touchmove: lookUp }, PASSIVE);

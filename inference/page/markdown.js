@@ -55,9 +55,13 @@ function codeBlock(lines, at) {
   const closes = (line) => line.startsWith(fence) && !line.replaceAll(fence[0], "");
   const end = endOf(lines, at + 1, (line) => !closes(line.trim()));
   const code = lines.slice(at + 1, end).join("\n");
-  const header = () => h("header", name || t("code"), copyButton(code));
-  const build = () => h("div.code", header(), h("pre", { tabindex: 0 }, h("code", code)));
-  return [Math.min(end + 1, lines.length) - at, build];
+  return [Math.min(end + 1, lines.length) - at, () => codeBox(name, code)];
+}
+
+/** A box with code, coloured, and what copies it. */
+function codeBox(name, code) {
+  const header = h("header", name || t("code"), copyButton(code));
+  return h("div.code", header, h("pre", { tabindex: 0 }, coloured(code, name)));
 }
 
 function quotation(lines, at, depth) {

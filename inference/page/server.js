@@ -8,6 +8,13 @@ class ApiError extends Error {
   }
 }
 
+/** What a person has to change, in a sentence. */
+class Mistake extends Error {}
+
+function fail(name, ...values) {
+  throw new Mistake(t(name, ...values));
+}
+
 async function request(address, body, signal) {
   const headers = { "Content-Type": "application/json" };
   const key = store.get("key") ?? "";
@@ -41,39 +48,102 @@ async function* events(response) {
 async function findModel() {
   try {
     const { data } = await (await request("v1/models")).json();
-    const { id: name, kind, context_length: context, sampling: defaults } = data[0];
-    state.model = { name, chat: kind !== "completion", context, sampling: defaults };
+    state.models = data.map((card) => ({
+      name: card.id, chat: card.kind !== "completion", context: card.context_length,
+      sampling: card.sampling, tools: card.tools, thinks: card.enable_thinking,
+    }));
     if (state.trouble?.retry === findModel) setTrouble(null);
+    checkModel();
   } catch (error) {
     setTrouble(error, findModel);
   }
   draw();
 }
 
-/** Messages as the API takes them: roles must alternate, so neighbours of one role become one. */
-function alternating(messages, system) {
+/** Says so when the model that a conversation was for is not here; a new one takes the first. */
+function checkModel() {
+  const { current } = state;
+  const here = modelOf(current)?.name ?? current.model;
+  if (!current.leaf && here !== current.model) current.model = "";
+  if (current.model && here !== current.model) showToast(t("modelGone", current.model, here));
+}
+
+/** What a message says beside its content: thoughts, calls, and whose result it is. */
+function extrasOf(message) {
+  const names = ["reasoning_content", "tool_calls", "tool_call_id", "name"];
+  return Object.fromEntries(names.filter((n) => message[n]?.length).map((n) => [n, message[n]]));
+}
+
+/** Messages as the API takes them: roles must alternate, so neighbours of one role become one;
+ * thoughts, calls and their results stay as they are. */
+function turnsOf(messages, system) {
   const turns = system.trim() ? [{ role: "system", content: system }] : [];
-  for (const { role, content } of messages) {
+  for (const message of messages) {
+    const { role, content } = message;
     const last = turns.at(-1);
-    if (!content.trim()) continue;
-    if (last?.role === role) last.content += `\n\n${content}`;
-    else turns.push({ role, content });
+    const more = extrasOf(message);
+    const isPlain = role !== "tool" && !Object.keys(more).length;
+    if (isPlain && !content.trim()) continue;
+    if (isPlain && last?.role === role && Object.keys(last).length === 2)
+      last.content += `\n\n${content}`;
+    else turns.push({ role, content, ...more });
   }
   return turns;
 }
 
 const textOf = (messages) => messages.map((m) => m.content).join("");
 
+function readJson(text, problem) {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    return fail(problem, error.message);
+  }
+}
+
+/** The tools that a text in JSON describes: a list in OpenAI's form, or of bare functions. */
+function readTools(text) {
+  if (!text.trim()) return [];
+  const tools = [readJson(text, "toolsJson")].flat().map((tool) =>
+    tool?.function ? { type: "function", ...tool } : { type: "function", function: tool });
+  const isTool = ({ function: it }) => isText(it?.name) && it.name && isObject(it.parameters ?? {});
+  const wrong = tools.findIndex((tool) => !isTool(tool));
+  if (wrong >= 0) fail("toolsWrong", wrong + 1);
+  const names = tools.map((tool) => tool.function.name);
+  const twice = names.find((name, at) => names.indexOf(name) < at);
+  return twice ? fail("toolsTwice", twice) : tools;
+}
+
+function readSchema(text) {
+  const schema = readJson(text, "schemaJson");
+  return isObject(schema) ? schema : fail("schemaWrong");
+}
+
+/** The fields of a request that say which tools there are and what form an answer has. */
+function optionsFor({ tools: written, format, schema, thinking }, model) {
+  const options = {};
+  const tools = model.tools ? readTools(written) : [];
+  if (tools.length) options.tools = tools;
+  if (format === "json_object") options.response_format = { type: format };
+  if (format === "json_schema")
+    options.response_format = { type: format, json_schema: { schema: readSchema(schema) } };
+  if (model.thinks) options.chat_template_kwargs = { enable_thinking: thinking };
+  return options;
+}
+
 /** The address and body of a request, without the first `dropped` messages or characters. */
 function requestFor(conversation, message, dropped) {
+  const model = modelOf(conversation);
   const messages = path(conversation, message.parent);
-  const { top_logprobs: alternatives, ...chosen } = sampling();
+  const { top_logprobs: alternatives, ...chosen } = sampling(conversation);
   const streaming = { stream: true, stream_options: { include_usage: true } };
-  const body = { model: state.model.name, ...streaming, ...chosen };
+  const body = { model: model.name, ...streaming, ...chosen };
   if (body.seed === null) delete body.seed;
-  if (state.model.chat) {
+  if (model.chat) {
     if (alternatives) Object.assign(body, { logprobs: true, top_logprobs: alternatives });
-    body.messages = alternating(messages.slice(dropped), conversation.system);
+    Object.assign(body, optionsFor(conversation, model));
+    // What is there of the answer comes last, and is gone on with.
+    body.messages = turnsOf([...messages.slice(dropped), message], conversation.system);
     return ["v1/chat/completions", body];
   }
   if (alternatives) body.logprobs = alternatives;
@@ -86,7 +156,7 @@ function requestFor(conversation, message, dropped) {
 function dropMore(conversation, message, dropped) {
   const messages = path(conversation, message.parent);
   const next = messages.findIndex(({ role }, at) => at > dropped && role === "user");
-  if (state.model.chat) return next > 0 ? next : null;
+  if (isChat(conversation)) return next > 0 ? next : null;
   const left = textOf([...messages, message]).length - dropped;
   return left > 8 ? dropped + Math.ceil(left / 4) : null;
 }

@@ -233,6 +233,7 @@ def test_five_turns_with_and_without_a_stream(client: Any) -> None:
 def test_models_are_listed_with_what_the_page_needs(server: Server, client: Any) -> None:
     (model,) = client.models.list().data
     assert (model.id, model.kind, model.context_length) == (NAME, "chat", 512)
+    assert (model.tools, model.enable_thinking) == (True, False)
     assert client.models.retrieve(NAME).id == NAME
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("other")

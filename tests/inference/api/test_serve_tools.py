@@ -187,9 +187,13 @@ def test_tools_that_a_template_does_not_know_are_refused(
 ) -> None:
     plain = ChatFormat("{% for m in messages %}{{ m['content'] }}{% endfor %}")
     model = tiny_model(EtudeTokenizer(tokenizer.backend, plain), model_config)
+    thinker = ChatFormat("{% if enable_thinking %}{% endif %}{{ tools }}")
+    other = replace(model, name="thinker", tokenizer=EtudeTokenizer(tokenizer.backend, thinker))
     client: Any
-    with running(model) as server:
+    with running(model, others=[other]) as server:
         client = OpenAI(base_url=f"{server.address}/v1", api_key="-", max_retries=0)
+        cards = {card.id: (card.tools, card.enable_thinking) for card in client.models.list()}
+        assert cards == {NAME: (False, False), "thinker": (True, True)}
         with client, pytest.raises(BadRequestError, match="describe them in a message"):
             client.chat.completions.create(model=NAME, messages=[USER], tools=TOOLS)
 

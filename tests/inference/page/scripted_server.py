@@ -16,8 +16,9 @@ from typing import Any
 
 from inference.api.routes import PAGE_FILES, page_file
 
-Piece = str | bytes
-"""A token: its text, or its bytes where it is a part of a character."""
+Piece = str | bytes | dict[str, Any]
+"""A token: its text, or its bytes where it is a part of a character; or what a stream brings beside
+text: a thought, calls of tools."""
 
 CONTEXT = 400
 SAMPLING = {"temperature": 0.7, "top_k": 50, "top_p": 0.9, "max_tokens": 1024, "seed": None}
@@ -46,6 +47,11 @@ class Script:
     key: str | None = None
     """What clients must send."""
     chat: bool = True
+    models: Sequence[str] = ("scripted_model",)
+    card: dict[str, Any] = field(default_factory=dict)
+    """What is said of each model beside the usual."""
+    ending: str = "stop"
+    """Why answers end: a finish_reason, or one of CUTS."""
     delay: float = 0.0
     """Seconds between two tokens."""
     breaks_after: int | None = None
@@ -58,12 +64,15 @@ class Script:
     """Set when a client went away before its answer was complete."""
 
 
+CUTS = ("max_tokens", "context", "time", "shutdown")
+
+
 def logprob_of(number: int) -> float:
     """The log-probability of a token by its place: some likely, some not."""
     return math.log((0.9, 0.6, 0.05)[number % 3])
 
 
-def entry(piece: Piece, logprob: float) -> dict[str, Any]:
+def entry(piece: str | bytes, logprob: float) -> dict[str, Any]:
     """A token in the form of the chat API."""
     data = piece.encode("utf-8") if isinstance(piece, str) else piece
     text = piece if isinstance(piece, str) else "bytes:" + "".join(f"\\x{b:02x}" for b in data)
@@ -75,6 +84,9 @@ def events(script: Script, body: dict[str, Any], pieces: Sequence[Piece]) -> Ite
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     wanted = body.get("top_logprobs") or body.get("logprobs")
     for number, piece in enumerate(pieces):
+        if isinstance(piece, dict):
+            yield {"choices": [{"index": 0, "delta": piece, "finish_reason": None}]}
+            continue
         text = decoder.decode(piece.encode("utf-8") if isinstance(piece, str) else piece)
         logprob = logprob_of(number)
         top = sorted(
@@ -83,7 +95,7 @@ def events(script: Script, body: dict[str, Any], pieces: Sequence[Piece]) -> Ite
         )
         logprobs = {"content": [{**entry(piece, logprob), "top_logprobs": top}]} if wanted else None
         yield choice(script, text, logprobs, None)
-    yield choice(script, "", None, "stop")
+    yield choice(script, "", None, script.ending)
     count = sum(len(m["content"]) for m in body.get("messages", [])) + len(body.get("prompt", ""))
     yield {
         "choices": [],
@@ -94,7 +106,9 @@ def events(script: Script, body: dict[str, Any], pieces: Sequence[Piece]) -> Ite
 def choice(script: Script, text: str, logprobs: Any, finish: str | None) -> dict[str, Any]:
     """An event."""
     said = {"delta": {"content": text}} if script.chat else {"text": text}
-    return {"choices": [{"index": 0, **said, "logprobs": logprobs, "finish_reason": finish}]}
+    cut_by = finish if finish in CUTS else None
+    ending = {"finish_reason": "length" if cut_by else finish, "cut_by": cut_by}
+    return {"choices": [{"index": 0, **said, "logprobs": logprobs, **ending}]}
 
 
 def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
@@ -113,8 +127,13 @@ def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
                 self.reply(file.status_code, bytes(file.body), headers)
             elif self.path == "/v1/models" and self.may_pass():
                 kind = "chat" if script.chat else "completion"
-                card = {"id": "scripted_model", "kind": kind, "context_length": CONTEXT}
-                self.reply_json(200, {"data": [{**card, "sampling": SAMPLING}]})
+                card = {
+                    "kind": kind,
+                    "context_length": CONTEXT,
+                    "sampling": SAMPLING,
+                    **script.card,
+                }
+                self.reply_json(200, {"data": [{"id": name, **card} for name in script.models]})
             elif self.path != "/v1/models":
                 self.reply_json(404, {"error": {"message": f"no {self.path}"}})
 
@@ -177,18 +196,24 @@ def make_handler(script: Script) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Listener(ThreadingHTTPServer):
+    """Takes as many connections at once as a browser opens for a page's files."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+
 class PageServer:
     """A server in a thread, at an address of its own."""
 
     def __init__(self) -> None:
         self.script = Script()
-        self.server: ThreadingHTTPServer | None = None
+        self.server: Listener | None = None
         self.start()
 
     def start(self, port: int = 0) -> None:
         """Begins to listen."""
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), make_handler(self.script))
-        self.server.daemon_threads = True
+        self.server = Listener(("127.0.0.1", port), make_handler(self.script))
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 

@@ -49,7 +49,8 @@ def contrast(first: list[int], second: list[int]) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(server: PageServer, visit: Visit, scheme: str) -> None:
-    server.script.otherwise = ["A [link](https://example.org) and `code`.\n\n> said"]
+    code = "```py\nif 'a':  # says\n  1\n```"
+    server.script.otherwise = [f"A [link](https://example.org) and `code`.\n\n> said\n\n{code}"]
     visitor = visit(color_scheme=scheme)
     visitor.says("Hi")
     server.stop()
@@ -67,6 +68,11 @@ def test_every_text_can_be_read(server: PageServer, visit: Visit, scheme: str) -
     check_contrast(visitor, selectors)
     visitor.page.locator("[aria-pressed]").first.click()
     check_contrast(visitor, [".answer", ".answer a", ".answer code", "blockquote"])
+    check_contrast(
+        visitor, [f".code .{kind}" for kind in ("comment", "string", "number", "keyword")]
+    )
+    visitor.page.fill("#search", "link")
+    check_contrast(visitor, ["#search", "#found", "#conversations mark", "#conversations small"])
     edge = "getComputedStyle(document.querySelector('#composer')).borderTopColor"
     parts = visitor.page.evaluate(edge).strip("rgb()").split(",")
     ground, _ = visitor.page.evaluate(COLOURS, ["#composer"])[0]
@@ -79,7 +85,8 @@ def check_contrast(visitor: Visitor, selectors: list[str]) -> None:
         assert contrast(*colours) >= 4.5, (selector, colours)
 
 
-NAMELESS = """() => [...document.querySelectorAll("button, input, textarea, a, [role=button]")]
+NAMELESS = """() => [...document.querySelectorAll(
+    "button, input, textarea, select, summary, a, [role=button]")]
   .filter((e) => e.checkVisibility())
   .filter((e) => !(e.getAttribute("aria-label") || e.textContent.trim() ||
     (e.id && document.querySelector(`label[for="${e.id}"]`)?.textContent.trim())))

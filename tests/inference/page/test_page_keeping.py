@@ -52,6 +52,7 @@ def test_conversations_are_renamed_exported_deleted_and_brought_back(
     visitor.page.hover("#conversations li")
     with visitor.page.expect_download() as download:
         visitor.clicks("#conversations [aria-label^=Export]")
+        visitor.clicks("#export-data")
     exported = download.value.path().read_text(encoding="utf-8")
     assert json.loads(exported)["conversations"] == [
         {"role": "system", "content": "Be kind."},
@@ -78,6 +79,7 @@ def test_what_is_exported_can_be_loaded_though_an_answer_failed(
     visitor.page.hover("#conversations li")
     with visitor.page.expect_download() as download:
         visitor.clicks("#conversations [aria-label^=Export]")
+        visitor.clicks("#export-data")
     download.value.save_as(tmp_path / "talk.json")
     assert load_conversation(tmp_path / "talk.json") == [
         {"role": "user", "content": "And bears?"},
@@ -173,9 +175,13 @@ def test_a_connection_that_breaks_leaves_what_came(server: PageServer, visit: Vi
     visitor.says("Hi")
     visitor.sees("#trouble span", "The connection broke off.")
     assert visitor.answers == ["All right"]
+    assert visitor.sees(".facts").inner_text().startswith("broken off")
     server.script.breaks_after = None
+    server.script.answers["All right"] = [" then", "."]
+    visitor.sees("#trouble .plain", "Continue")
     visitor.clicks("#trouble .plain")
-    visitor.sees(".answer", "All right.")
+    visitor.sees(".answer", "All right then.")
+    assert visitor.page.locator(".branches").count() == 0
 
 
 def test_the_oldest_messages_go_when_the_context_is_full(server: PageServer, visit: Visit) -> None:

@@ -94,15 +94,26 @@ def test_lines_of_conversations_are_brought_in_together(visit: Visit) -> None:
         (b"\x89PNG\r\n\x1a\n", "This is no JSON (looked at in line 1)."),
         (json.dumps({"messages": OPENAI}) + "\n{", "This is no JSON (looked at in line 2)."),
         (
-            {"messages": [*OPENAI, {"role": "tool", "content": "x"}]},
-            "Message 3 is no text of a user, assistant or system.",
+            {"messages": [OPENAI[0], {"role": "assistant", "tool_calls": [{"function": {}}]}]},
+            "Message 2 is no text or call of a user, assistant, system or tool.",
+        ),
+        (
+            {"messages": [OPENAI[0], {"from": "function_call", "value": '{"name": "f"'}]},
+            "Message 2 is no text or call of a user, assistant, system or tool.",
+        ),
+        (
+            {"messages": OPENAI, "tools": [{"description": "no name"}]},
+            'Tool 1 must be {"name": ..., "parameters": {...}}, alone or under "function".',
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-            "Message 1 is no text of a user, assistant or system.",
+            "Message 1 is no text or call of a user, assistant, system or tool.",
         ),
-        ({"messages": [*OPENAI, None]}, "Message 3 is no text of a user, assistant or system."),
-        ([{"messages": OPENAI}] * 101, "101 conversations are too many: 100 at a time."),
+        (
+            {"messages": [*OPENAI, None]},
+            "Message 3 is no text or call of a user, assistant, system or tool.",
+        ),
+        ([{"messages": OPENAI}] * 1001, "1001 conversations are too many: 1000 at a time."),
         ([{"messages": OPENAI}, {"other": 1}], "This file holds no conversation."),
         (
             [{"mapping": {"a": {"parent": "a"}}, "current_node": "a"}],
@@ -161,6 +172,16 @@ CHATS = [
         },
     },
     {"id": "a", "messages": {"m": {"id": "n", "role": "user", "content": "x"}}},
+    {
+        "id": "a", "tools": [7], "format": "tlh", "schema": None, "thinking": "x", "model": {},
+        "messages": {
+            "m": {
+                "id": "m", "role": "assistant", "content": "x", "tool_calls": [{"id": 7}],
+                "reasoning_content": "y", "thinking": 7, "format": "x", "usage": 7, "end": 7,
+            },
+            "n": {"id": "n", "role": "tool", "content": "x", "parent": "m", "name": {}},
+        },
+    },
     {"id": 7, "messages": []},
     {"id": "a", "messages": {"m": None}},
     7,
