@@ -37,7 +37,7 @@ from inference.engine.answers import (
 )
 from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
 from inference.engine.constraint import Grammar
-from inference.engine.native import LIBRARY, NativeForward, QuantizedWeights
+from inference.engine.native import LIBRARY, NativeForward, quantize_model
 from inference.engine.sampler import make_generator, sample, with_seed
 from model.frozen import saved_bytes
 from model.kv_cache import KVCache
@@ -67,9 +67,10 @@ class Engine:
         slots: int = 8,
         max_length: int | None = None,
         native: bool = True,
-        quantized: QuantizedWeights | None = None,
+        quantize: bool = False,
         drafts: bool = True,
         adapted: Mapping[str, Etude] | None = None,
+        keep_weights: bool = True,
     ) -> None:
         """Room for `slots` outputs at once.
 
@@ -78,16 +79,20 @@ class Engine:
             tokenizer: decodes tokens to text; None: outputs have tokens only.
             slots: rows of the cache; further requests wait.
             max_length: tokens of prompt and output together; None: the model's context.
-            native: use the C++ forward pass once it is compiled (float32 on a CPU).
-            quantized: its int8 weights, from `quantize_model`, which has rounded the model too.
+            native: use the C++ forward pass once it is compiled (on a CPU).
+            quantize: weights are rounded to int8; waits for the C++ forward pass, and where there
+                is none, the model itself is rounded.
             drafts: decode speculatively where that cannot change the output (see `draft`).
             adapted: for the name of an adapter, the model with it, on the same weights
                 (`model.adapters.sharing_copy`).
+            keep_weights: False: the models are let go of, weight by weight, when the C++ forward
+                pass takes over, and cannot be used by others then.
         """
-        weight = model.lm_head.weight  # (vocab, hidden)
+        norm = model.model.norm.weight  # (hidden,); matrices may be stored in other formats
         self.model, self.tokenizer = model, tokenizer
+        self.device = norm.device
         self.context = max_length or model.config.max_position_embeddings
-        self.cache = KVCache(model.config, slots, self.context, weight.device, weight.dtype)
+        self.cache = KVCache(model.config, slots, self.context, self.device)
         self.slots = [Slot(number) for number in range(slots)]
         self.queue: deque[GenerationOutput] = deque()
         """Outputs that have no slot yet."""
@@ -96,10 +101,13 @@ class Engine:
         self.forwards: dict[str | None, Forward] = {
             name: TorchForward(each, self.cache) for name, each in self.models.items()
         }
-        self.native = native and weight.device.type == "cpu" and weight.dtype == torch.float32
-        self.native = self.native and not saved_bytes(model)  # it would copy them in float32
-        self.quantized, self.may_draft = quantized, drafts
+        self.native = native and self.device.type == "cpu"
+        self.may_draft, self.quantize, self.keep_weights = drafts, quantize, keep_weights
         self.clock = 0
+        if quantize:
+            self.native = self.native and LIBRARY.wait()
+            if not self.native:
+                quantize_model(model)
 
     @property
     def running(self) -> int:
@@ -168,9 +176,8 @@ class Engine:
                 f"the text has {len(ids)} tokens, but this model's maximum context length is "
                 f"{self.context} tokens: shorten it"
             )
-        device = self.model.lm_head.weight.device
-        hidden = self.models[adapter].model(torch.tensor([list(ids)], device=device))[0]
-        return F.normalize(hidden.float().mean(dim=0), dim=0)  # (ids, hidden) -> (hidden,)
+        hidden = self.hidden_states(ids, adapter)  # (ids, hidden)
+        return F.normalize(hidden.float().mean(dim=0), dim=0)  # (hidden,)
 
     def run_works(
         self, works: Sequence[Work], adapter: str | None
@@ -196,17 +203,36 @@ class Engine:
 
     def best_forward(self, adapter: str | None = None) -> Forward:
         """The native forward pass from the moment it is compiled, else torch's."""
-        if self.native and LIBRARY.function and not self.is_native(adapter):
-            base = self.best_forward() if adapter else None
-            assert base is None or isinstance(base, NativeForward)
-            self.forwards[adapter] = NativeForward(
-                self.models[adapter], self.cache, self.quantized, base
-            )
+        if self.native and LIBRARY.code and not self.is_native(None):
+            self.go_native()
         return self.forwards[adapter]
+
+    def go_native(self) -> None:
+        """Moves base and adapters to the native forward pass."""
+        keep = self.keep_weights or len(self.models) > 1  # adapters are merged into base weights
+        base = NativeForward(self.model, self.cache, self.quantize, keep_weights=keep)
+        for name, model in self.models.items():
+            adapted = NativeForward(model, self.cache, self.quantize, base) if name else base
+            self.forwards[name] = adapted
+        if not self.keep_weights:
+            for parameter in (p for model in self.models.values() for p in model.parameters()):
+                parameter.data = torch.empty(0)
 
     def is_native(self, adapter: str | None) -> bool:
         """Whether an adapter, or the base, runs on the native forward pass."""
         return isinstance(self.forwards[adapter], NativeForward)
+
+    def hidden_states(self, ids: Sequence[int], adapter: str | None = None) -> Tensor:
+        """(ids, hidden) the last hidden states of a text, which no other is computed with."""
+        forward, config = self.best_forward(adapter), self.model.config
+        if not isinstance(forward, NativeForward):
+            return self.models[adapter].model(torch.tensor([list(ids)], device=self.device))[0]
+        alone = forward.for_hidden_states(KVCache(config, 1, len(ids)))
+        found = []
+        for start in range(0, len(ids), PREFILL_TOKENS):
+            piece = list(ids[start : start + PREFILL_TOKENS])
+            found.append(alone([Work(0, start, piece, len(piece))]))  # (piece, hidden)
+        return torch.cat(found)
 
     def drop_cancelled(self) -> list[GenerationOutput]:
         """Ends what was cancelled, in the queue and in slots."""
@@ -267,13 +293,13 @@ class Engine:
 
     def prepare_penalties(self, slot: Slot, request: GenerationRequest) -> None:
         """Allocates the tensors (vocab,) that a request's penalties need."""
-        sampling, weight = request.sampling, self.model.lm_head.weight
+        sampling, size = request.sampling, self.model.config.vocab_size
         slot.seen = slot.counts = None
         if sampling.repetition_penalty != 1:
-            slot.seen = torch.zeros(weight.shape[0], dtype=torch.bool, device=weight.device)
+            slot.seen = torch.zeros(size, dtype=torch.bool, device=self.device)
             slot.seen[list(request.prompt)] = True
         if sampling.presence_penalty or sampling.frequency_penalty:
-            slot.counts = torch.zeros(weight.shape[0], device=weight.device)
+            slot.counts = torch.zeros(size, device=self.device)
 
     def schedule(self) -> list[Work]:
         """What each slot runs in this step: a token of each output, and prompts in pieces, oldest
@@ -420,6 +446,7 @@ def generate_batch(
         return []
     longest = max(map(len, prompts)) + sampling.max_tokens
     length = min(longest, model.config.max_position_embeddings)
+    native = native and not saved_bytes(model)  # it would copy them in float32
     engine = Engine(model, slots=min(batch_size, len(prompts)), max_length=length, native=native)
     outputs = [
         engine.submit(

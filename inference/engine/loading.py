@@ -13,7 +13,7 @@ from config import DeviceName, QuantizeName, UserError
 from inference.engine.answers import Spell, make_spell
 from inference.engine.constraint import Vocabulary
 from inference.engine.engine import Engine
-from inference.engine.native import LIBRARY, quantize_model
+from inference.engine.native import LIBRARY
 from model.adapters import merge_adapter, sharing_copy
 from model.device import pick_device
 from model.directory.adapter_files import is_adapter
@@ -59,7 +59,7 @@ class LoadedModel:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Its tokens, for grammars."""
-        size = self.engine.model.lm_head.weight.shape[0]
+        size = self.engine.model.config.vocab_size
         return Vocabulary(self.tokenizer, self.token_bytes, size, self.stop_ids)
 
     def render_text(self, text: str) -> list[int]:
@@ -88,14 +88,13 @@ def load_model(
     Raises:
         UserError: there is no such device or model.
     """
-    device = ready_device(directory, device_name)
+    device, stored = ready_device(directory, device_name, quantize)
     if adapter:
-        model, tokenizer = load_adapted(directory, adapter, device, known=True)
+        model, tokenizer = load_adapted(directory, adapter, device, known=True, stored=stored)
         merge_adapter(model)
     else:
-        model, tokenizer = load_pretrained(directory, device, known=True)
-    quantized = quantize_model(model) if quantize == "int8" else None
-    engine = Engine(model, tokenizer, slots, quantized=quantized)
+        model, tokenizer = load_pretrained(directory, device, known=True, stored=stored)
+    engine = Engine(model, tokenizer, slots, quantize=quantize == "int8", keep_weights=False)
     return describe(engine, tokenizer, adapter or directory)
 
 
@@ -115,14 +114,14 @@ def load_adapters(
     names = [path.resolve().name for path in (*adapters, directory)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--adapter: two models are called {twice[0]}: rename a directory")
-    device = ready_device(directory, device_name)
-    model, tokenizer = load_pretrained(directory, device, known=True)
+    device, stored = ready_device(directory, device_name, quantize)
+    model, tokenizer = load_pretrained(directory, device, known=True, stored=stored)
     adapted, tokenizers = {}, []
     for name, path in zip(names, adapters, strict=False):
         adapted[name] = sharing_copy(model)
         tokenizers.append(put_adapter(adapted[name], path, directory, tokenizer))
-    quantized = quantize_model(model) if quantize == "int8" else None  # the adapters' are beside it
-    engine = Engine(model, tokenizer, slots, quantized=quantized, adapted=adapted)
+    int8 = quantize == "int8"
+    engine = Engine(model, tokenizer, slots, quantize=int8, adapted=adapted, keep_weights=False)
     served = [
         describe(engine, own, path, name)
         for own, path, name in zip(tokenizers, adapters, names, strict=False)
@@ -130,15 +129,19 @@ def load_adapters(
     return [*served, describe(engine, tokenizer, directory)]
 
 
-def ready_device(directory: Path, device_name: DeviceName) -> torch.device:
-    """The device for a model that is there, which on a CPU the native forward pass is compiled
-    for."""
+def ready_device(
+    directory: Path, device_name: DeviceName, quantize: QuantizeName
+) -> tuple[torch.device, bool]:
+    """The device for a model that is there; and whether its weights are to stay as they are stored,
+    since the native forward pass, which takes them so, is ready. On a CPU it is compiled; int8
+    waits for that."""
     device = pick_device(device_name)
     if not is_adapter(directory):
         require_model(directory)
-    if device.type == "cpu":
-        LIBRARY.prepare()
-    return device
+    if device.type != "cpu":
+        return device, False
+    LIBRARY.prepare()
+    return device, LIBRARY.wait() if quantize == "int8" else LIBRARY.code is not None
 
 
 def describe(
@@ -146,11 +149,10 @@ def describe(
 ) -> LoadedModel:
     """A model of an engine, with what is known of the directory that it, or its adapter, is
     from."""
-    model, quantized = engine.models[adapter], engine.quantized
-    device = model.lm_head.weight.device
+    model = engine.models[adapter]
     facts = [f"{model.num_parameters() / 1e6:.1f}M parameters"]
-    facts += [f"a context of {engine.context} tokens", f"on {device}"]
-    facts += ["int8 weights"] if quantized else []
+    facts += [f"a context of {engine.context} tokens", f"on {engine.device}"]
+    facts += ["int8 weights"] if engine.quantize else []
     name = directory.resolve().name
     title = f"{name}: {', '.join(facts)}"
     return LoadedModel(engine, tokenizer, name, is_chat_model(directory), title, adapter)

@@ -5,7 +5,8 @@
 // not depend on who else is being served, and a cached prefix equals a computed one, to the bit.
 //
 // Weights lie in panels of LANES rows, (rows / LANES, columns, LANES): one load brings one column of
-// LANES rows, and LANES outputs grow side by side. int8 weights have one scale a row.
+// LANES rows, and LANES outputs grow side by side. A weight is a float32, the upper half of one
+// (bfloat16), or an int8 times the scale of its row; sums are in float32.
 
 #include <algorithm>
 #include <cmath>
@@ -39,11 +40,13 @@ constexpr int MOST_TOKENS = LANES == 8 ? 4 : 8;
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int8_t ByteVec __attribute__((vector_size(LANES), aligned(1)));
+typedef uint16_t HalfVec __attribute__((vector_size(2 * LANES), aligned(2)));
 
 struct Matrix {
-    const void *panels;
-    const float *scales;  // of int8 weights, one a row; null: the weights are floats
+    void *panels;
+    float *scales;  // of int8 weights, one a row; null: there are none
     int rows, columns;
+    int bits;  // of a weight: 32, 16 or 8
 };
 
 struct Expert {
@@ -67,11 +70,11 @@ struct Network {
     int window;  // positions that a token looks at, its own included; 0: all
     int norm_shares;
     float epsilon;
-    const float *embedding;       // (vocab, hidden)
-    const float *cosine, *sine;   // (positions, head_dim)
+    Matrix embedding;            // (vocab, hidden)
+    const float *cosine, *sine;  // (positions, head_dim)
     const float *norm;
     const Layer *layer;
-    Matrix head;
+    Matrix head;  // without panels: the result is the hidden states that it would get
     float *keys, *values;  // (layers, slots, kv_heads, max_length, head_dim)
 };
 
@@ -90,6 +93,25 @@ static Vec load(const int8_t *p) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)))));
 #else
     return __builtin_convertvector(*reinterpret_cast<const ByteVec *>(p), Vec);
+#endif
+}
+static float widened(float weight) { return weight; }
+static float widened(uint16_t weight) {  // a bfloat16 is the upper half of a float32
+    uint32_t bits = static_cast<uint32_t>(weight) << 16;
+    float result;
+    std::memcpy(&result, &bits, sizeof result);
+    return result;
+}
+static Vec load(const uint16_t *p) {
+#ifdef __AVX512F__
+    return reinterpret_cast<Vec>(_mm512_slli_epi32(
+        _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))), 16));
+#elif defined(__AVX2__)
+    return reinterpret_cast<Vec>(_mm256_slli_epi32(
+        _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))), 16));
+#else
+    IntVec bits = __builtin_convertvector(*reinterpret_cast<const HalfVec *>(p), IntVec) << 16;
+    return reinterpret_cast<Vec>(bits);
 #endif
 }
 static void store(float *p, Vec v) { *reinterpret_cast<Vec *>(p) = v; }
@@ -215,10 +237,56 @@ static void product_of(const Matrix &w, const float *x, int tokens, float *out, 
 
 static void product(const Matrix &w, const float *x, int tokens, float *out, int stride, bool add,
                     int thread, int threads) {
-    if (w.scales)
+    if (w.bits == 8)
         product_of<int8_t>(w, x, tokens, out, stride, add, thread, threads);
+    else if (w.bits == 16)
+        product_of<uint16_t>(w, x, tokens, out, stride, add, thread, threads);
     else
         product_of<float>(w, x, tokens, out, stride, add, thread, threads);
+}
+
+// out (columns) = a row of a matrix, from its lane of its panel.
+static void copy_row(const Matrix &w, int row, float *out) {
+    const long begin = static_cast<long>(row / LANES) * w.columns * LANES + row % LANES;
+    for (int column = 0; column < w.columns; column++) {
+        const long at = begin + static_cast<long>(column) * LANES;
+        if (w.bits == 32) out[column] = static_cast<const float *>(w.panels)[at];
+        if (w.bits == 16) out[column] = widened(static_cast<const uint16_t *>(w.panels)[at]);
+        if (w.bits == 8) out[column] = static_cast<const int8_t *>(w.panels)[at] * w.scales[row];
+    }
+}
+
+// Puts a row of float32 weights into its lane of its panel. int8: the largest weight of a row
+// becomes 127.
+static void put_row(const Matrix &w, int row, const float *weights) {
+    const long begin = static_cast<long>(row / LANES) * w.columns * LANES + row % LANES;
+    float most = 1e-12f;
+    for (int i = 0; w.bits == 8 && i < w.columns; i++) most = std::max(most, std::fabs(weights[i]));
+    const float scale = most / 127, shift = 12582912.0f;  // adding it rounds, as in `exponential`
+    if (w.bits == 8) w.scales[row] = scale;
+    for (int column = 0; column < w.columns; column++) {
+        const long at = begin + static_cast<long>(column) * LANES;
+        uint32_t bits;
+        std::memcpy(&bits, weights + column, sizeof bits);
+        if (w.bits == 32) static_cast<float *>(w.panels)[at] = weights[column];
+        if (w.bits == 16) static_cast<uint16_t *>(w.panels)[at] = bits >> 16;
+        if (w.bits == 8)
+            static_cast<int8_t *>(w.panels)[at] = (weights[column] / scale + shift) - shift;
+    }
+}
+
+template <class T>
+static void pack(const T *weights, const Matrix &w, int threads) {
+    const int padded = (w.rows + LANES - 1) / LANES * LANES;
+#pragma omp parallel for num_threads(threads)
+    for (int first = 0; first < padded; first += LANES) {
+        std::vector<float> row(w.columns);
+        for (int r = first; r < first + LANES; r++) {
+            for (int i = 0; i < w.columns; i++)
+                row[i] = r < w.rows ? widened(weights[static_cast<long>(r) * w.columns + i]) : 0;
+            put_row(w, r, row.data());
+        }
+    }
 }
 
 // x / sqrt(mean(x^2) + epsilon) * weight (RMSNorm, arXiv 1910.07467).
@@ -378,8 +446,29 @@ static int first_row(int rows, int thread, int threads) {
 // Rows of a panel.
 extern "C" int etude_lanes() { return LANES; }
 
+// Whether bfloat16 holds `count` float32 weights: their lower halves are zero.
+extern "C" int etude_is_half(const uint32_t *weights, long count) {
+    constexpr long BLOCK = 4096;
+    for (long begin = 0; begin < count; begin += BLOCK) {
+        uint32_t lower = 0;
+        for (long i = begin; i < std::min(count, begin + BLOCK); i++) lower |= weights[i] & 0xFFFF;
+        if (lower) return 0;
+    }
+    return 1;
+}
+
+// Fills the panels of a matrix, and its scales (room for whole panels), with weights (rows,
+// columns), float32 or bfloat16.
+extern "C" void etude_pack(const void *weights, int are_half, const Matrix *matrix, int threads) {
+    if (are_half)
+        pack(static_cast<const uint16_t *>(weights), *matrix, threads);
+    else
+        pack(static_cast<const float *>(weights), *matrix, threads);
+}
+
 // Runs `count` tokens through the network; their keys and values go into the cache, the logits of
-// those that ask for them into logits (outputs, vocab). Tokens of one slot come in the order of
+// those that ask for them into logits (outputs, vocab), or their hidden states (outputs, hidden)
+// where the network has no head. Tokens of one slot come in the order of
 // their positions. Returns 0.
 extern "C" int etude_forward(const Network *net, const Token *tokens, int count, float *logits,
                              int outputs) {
@@ -471,9 +560,7 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                          &normed[static_cast<long>(t) * hidden], hidden, n.epsilon);
         };
         for (int t = begin; t < end; t++)
-            std::memcpy(&x[static_cast<long>(t) * hidden],
-                        n.embedding + static_cast<long>(tokens[t].id) * hidden,
-                        hidden * sizeof(float));
+            copy_row(n.embedding, tokens[t].id, &x[static_cast<long>(t) * hidden]);
         for (int l = 0; l < n.layers; l++) {
             const Layer &layer = n.layer[l];
             norm_all(layer.input_norm);
@@ -570,7 +657,9 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                          &last[static_cast<long>(tokens[t].output) * hidden], hidden, n.epsilon);
 #pragma omp barrier
         // The largest matrix, (vocab, hidden), sees only the positions whose logits are wanted.
-        product(n.head, last.data(), outputs, logits, n.vocab, false, thread, threads);
+        if (n.head.panels)
+            product(n.head, last.data(), outputs, logits, n.vocab, false, thread, threads);
     }
+    if (!n.head.panels) std::copy(last.begin(), last.end(), logits);
     return 0;
 }

@@ -1,14 +1,16 @@
-"""The network's forward pass on a CPU in C++: int8 weights, building `native.cpp`, calling it.
+"""The network's forward pass on a CPU in C++: weights for `native.cpp`, building it, calling it.
 
 One new token needs every weight once, 2 operations for 4 bytes, so decoding is as fast as memory:
-the C++ code reads weights in one stream, without torch's overhead of some 10 us an operation, and
-int8 weights are a quarter of the bytes. It is compiled once per machine (some seconds), in the
-background, into the user's cache, also when this process ends first; until then, and where there is
-no compiler, the engine runs on torch.
+the C++ code reads weights in one stream, without torch's overhead of some 10 us an operation.
+Weights that bfloat16 holds, as those of most published models, are kept in it: half the bytes, and
+no bit of the result is another. int8 weights are a quarter of the bytes. The code is compiled once
+per machine (some seconds), in the background, into the user's cache, also when this process ends
+first; until then, and where there is no compiler, the engine runs on torch.
 """
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import hashlib
 import os
@@ -21,7 +23,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,27 +34,20 @@ from model.transformer import Etude
 
 SOURCE = Path(__file__).with_name("native.cpp")
 COMPILERS = ("g++", "clang++", "c++")
-QuantizedWeights = dict[str, tuple[Tensor, Tensor]]
-"""For the name of a matrix (rows, columns): its int8 form, and each row's scale (rows,)."""
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno")
 
 
 @torch.no_grad()
-def quantize_model(model: Etude) -> QuantizedWeights:
-    """Rounds every matrix of a model to int8 times a scale a row, symmetrically; but a router,
-    which is small and decides by near ties.
+def quantize_model(model: Etude) -> None:
+    """Rounds every matrix of a model to int8 times a scale a row, symmetrically, in place; but a
+    router, which is small and decides by near ties. So does the native forward pass by itself.
 
-    The model itself gets the rounded weights, so that torch and the native forward pass compute the
-    same. A tied embedding is rounded as the output layer that it is too.
+    A tied embedding is rounded as the output layer that it is too.
     """
-    quantized = {}
     for name, parameter in model.named_parameters():
-        if parameter.dim() < 2 or name.endswith(ROUTER):
-            continue
-        codes, scales = quantize_rows(parameter)
-        quantized[name] = (codes, scales)
-        parameter.copy_(codes * scales[..., None])  # (rows, columns), of experts several
-    return quantized
+        if parameter.dim() >= 2 and not name.endswith(ROUTER):
+            codes, scales = quantize_rows(parameter)
+            parameter.copy_(codes * scales[..., None])  # (rows, columns), of experts several
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,8 +75,7 @@ class Matrix(ctypes.Structure):
     _fields_ = (
         ("panels", ctypes.c_void_p),
         ("scales", ctypes.c_void_p),
-        ("rows", ctypes.c_int),
-        ("columns", ctypes.c_int),
+        *((name, ctypes.c_int) for name in ("rows", "columns", "bits")),
     )
 
 
@@ -111,7 +104,8 @@ class Network(ctypes.Structure):
         *((name, ctypes.c_int) for name in (*SIZES, "slots", "max_length", "threads")),
         *((name, ctypes.c_int) for name in ("window", "norm_shares")),
         ("epsilon", ctypes.c_float),
-        *((name, ctypes.c_void_p) for name in ("embedding", "cosine", "sine", "norm")),
+        ("embedding", Matrix),
+        *((name, ctypes.c_void_p) for name in ("cosine", "sine", "norm")),
         ("layer", ctypes.POINTER(Layer)),
         ("head", Matrix),
         ("keys", ctypes.c_void_p),
@@ -123,7 +117,7 @@ class Library:
     """native.cpp, compiled for this machine."""
 
     def __init__(self) -> None:
-        self.function: ctypes._NamedFuncPointer | None = None
+        self.code: ctypes.CDLL | None = None
         self.lanes = 0
         """Rows of a panel."""
         self.thread: threading.Thread | None = None
@@ -132,7 +126,7 @@ class Library:
 
     def prepare(self) -> None:
         """Loads the compiled code, or begins to compile it in the background."""
-        if self.function or self.thread:
+        if self.code or self.thread:
             return
         path = library_path()
         if path is None:
@@ -177,18 +171,18 @@ class Library:
         # things: libgomp would spin for milliseconds (on a busy machine 20 against 90 tokens/s).
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
         try:
-            library = ctypes.CDLL(str(path))
+            code = ctypes.CDLL(str(path))
         except OSError:
             return False
-        self.lanes = library.etude_lanes()
-        self.function = library.etude_forward
+        self.lanes = code.etude_lanes()
+        self.code = code
         return True
 
     def wait(self) -> bool:
         """Waits for a running build; returns whether the code is loaded."""
         if self.thread:
             self.thread.join()
-        return self.function is not None
+        return self.code is not None
 
 
 LIBRARY = Library()
@@ -239,6 +233,15 @@ def library_path() -> Path | None:
     return cache / "etude" / f"native-{digest[:16]}.so"
 
 
+def smallest_format(weight: Tensor) -> torch.dtype:
+    """The format in which a weight, float32 or bfloat16, loses nothing."""
+    assert LIBRARY.code is not None
+    address = ctypes.c_void_p(weight.data_ptr())
+    half = weight.dtype == torch.bfloat16
+    half = half or bool(LIBRARY.code.etude_is_half(address, ctypes.c_long(weight.numel())))
+    return torch.bfloat16 if half else torch.float32
+
+
 class NativeForward:
     """A model's forward pass in C++, on a key/value cache."""
 
@@ -246,30 +249,37 @@ class NativeForward:
         self,
         model: Etude,
         cache: KVCache,
-        quantized: QuantizedWeights | None = None,
+        quantize: bool = False,
         base: NativeForward | None = None,
+        keep_weights: bool = True,
     ) -> None:
         """The weights are copied into native.cpp's layout, each layer's with its adapter's as one.
 
         Args:
-            model: the network, in float32 on the CPU.
+            model: the network, on the CPU.
             cache: what tokens attend to, and are appended to.
-            quantized: the int8 weights, from `quantize_model`.
+            quantize: weights are rounded to int8, as by `quantize_model`; but those of layers with
+                an adapter.
             base: that of the model without the adapter: what is the same there is shared.
+            keep_weights: False: a matrix of the model is let go of once it is copied.
         """
         self.kept: list[object] = []  # keeps alive what the C pointers refer to
-        self.quantized = quantized or {}
-        self.weights = {name: p.detach() for name, p in model.named_parameters()}
+        self.quantize, self.keep_weights = quantize, keep_weights
+        self.weights = dict(model.named_parameters())
         self.layers = adapted_layers(model)
-        self.panels: dict[tuple[str, int | None], Tensor] = base.panels if base else {}
-        """Matrices in native.cpp's layout, by name and expert; those without an adapter."""
-        self.vocab = model.config.vocab_size
+        self.matrices: dict[tuple[str, int | None], Matrix] = base.matrices if base else {}
+        """Those without an adapter, by name and expert."""
+        self.width = model.config.vocab_size
+        """Of a row of the result."""
         self.network = self.describe(model, cache)
 
     def describe(self, model: Etude, cache: KVCache) -> Network:
         """The network as native.cpp's struct."""
         config = model.config
         rotary = model.model.rotary_emb
+        # The largest first: while a matrix is copied, it is in memory twice.
+        embedding = self.matrix("model.embed_tokens.weight")
+        head = self.matrix(self.head_name(config))
         layers = (Layer * config.num_hidden_layers)()
         for number in range(config.num_hidden_layers):
             layers[number] = self.layer(f"model.layers.{number}", config.has_rope(number))
@@ -282,15 +292,29 @@ class NativeForward:
             window=config.sliding_window or 0,
             norm_shares=config.norm_topk_prob,
             epsilon=config.rms_norm_eps,
-            embedding=self.pointer(self.weights["model.embed_tokens.weight"]),
+            embedding=embedding,
             cosine=self.pointer(rotary.cos),
             sine=self.pointer(rotary.sin),
             norm=self.pointer(self.weights["model.norm.weight"]),
             layer=layers,
-            head=self.matrix(self.head_name(config)),
+            head=head,
             keys=self.pointer(cache.keys),
             values=self.pointer(cache.values),
         )
+
+    def for_hidden_states(self, cache: KVCache) -> NativeForward:
+        """The same network on another cache, whose results are (outputs, hidden): what the output
+        layer would get."""
+        other = copy.copy(self)
+        other.width, other.network = (
+            self.network.hidden_size,
+            Network.from_buffer_copy(self.network),
+        )
+        other.network.head = Matrix()
+        other.kept = [self, cache]
+        other.network.slots, other.network.max_length = cache.keys.shape[1], cache.keys.shape[3]
+        other.network.keys, other.network.values = map(other.pointer, (cache.keys, cache.values))
+        return other
 
     def head_name(self, config: ModelConfig) -> str:
         """Under which name the output layer's weight is; a tied one is the embedding's, unless it
@@ -321,45 +345,57 @@ class NativeForward:
         """The experts of a layer."""
         count = len(self.weights[f"{prefix}.gate_proj"])
         found = (Expert * count)()
-        for number in range(count):
-            for name in ("gate", "up", "down"):
+        for name in ("gate", "up", "down"):
+            for number in range(count):
                 setattr(found[number], name, self.matrix(f"{prefix}.{name}_proj", number))
         self.kept.append(found)
         return found
 
     def matrix(self, name: str, expert: int | None = None) -> Matrix:
-        """A matrix, or that of one expert, in panels, as floats or, where it is quantized, as
-        int8."""
+        """A matrix, or that of one expert, in panels."""
         adapted = self.layers.get(name.removesuffix(".weight"))
         if adapted:
-            weight, scales = adapted.merged(), None
-            panels = panels_of(weight, LIBRARY.lanes)
-        else:
-            weight, scales = self.quantized.get(name) or (self.weights[name], None)
-            if expert is not None:
-                weight, scales = weight[expert], None if scales is None else scales[expert]
-            place = (name, expert)
-            if place not in self.panels:
-                self.panels[place] = panels_of(weight, LIBRARY.lanes)
-            panels = self.panels[place]
-        return Matrix(
-            panels=self.pointer(panels),
-            scales=self.pointer(scales) if scales is not None else None,
-            rows=weight.shape[0],
-            columns=weight.shape[1],
-        )
+            return self.packed(adapted.merged(), False)
+        place = (name, expert)
+        if place not in self.matrices:
+            weight = self.weights[name].detach()
+            last = expert is None or expert == len(weight) - 1
+            weight = weight if expert is None else weight[expert]
+            self.matrices[place] = self.packed(weight, self.quantize and not name.endswith(ROUTER))
+            if last and not self.keep_weights:
+                self.weights[name].data = torch.empty(0)
+        return self.matrices[place]
+
+    def packed(self, weight: Tensor, quantize: bool) -> Matrix:
+        """A weight (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes): one
+        vector load then brings one column of `lanes` rows, and as many dot products grow at once.
+        Rows that the last panel is short of are zero."""
+        assert LIBRARY.code is not None
+        is_half = weight.dtype == torch.bfloat16
+        weight = (weight if is_half else weight.float()).contiguous()
+        dtype = torch.int8 if quantize else smallest_format(weight)
+        rows, columns = weight.shape
+        panels = -(-rows // LIBRARY.lanes)
+        found = Matrix(rows=rows, columns=columns, bits=8 * dtype.itemsize)
+        found.panels = self.pointer(torch.empty(panels, columns, LIBRARY.lanes, dtype=dtype))
+        found.scales = self.pointer(torch.empty(panels * LIBRARY.lanes)) if quantize else None
+        address = ctypes.c_void_p(weight.data_ptr())
+        LIBRARY.code.etude_pack(address, is_half, ctypes.byref(found), torch.get_num_threads())
+        return found
 
     def pointer(self, tensor: Tensor) -> int:
-        """The address of a tensor's data, which lives as long as this object."""
+        """The address of a tensor's data, of a vector in float32, which lives as long as this
+        object."""
         tensor = tensor.detach().contiguous()
+        tensor = tensor.float() if tensor.dim() == 1 else tensor
         self.kept.append(tensor)
         return tensor.data_ptr()
 
     def __call__(self, works: Sequence[Work]) -> Tensor:
         """See inference.engine.cache.Forward."""
         rows = sum(work.outputs for work in works)
-        logits = torch.empty(rows, self.vocab)  # (all outputs, vocab), filled by the C++ code
-        # Four ints a token: id, slot, position, and the row of logits that it fills, or -1.
+        result = torch.empty(rows, self.width)  # (all outputs, vocab), filled by the C++ code
+        # Four ints a token: id, slot, position, and the row of the result that it fills, or -1.
         tokens: list[int] = []
         output = 0
         for work in works:
@@ -369,24 +405,12 @@ class NativeForward:
                 tokens += (token, work.slot, work.start + place, output if wanted else -1)
                 output += wanted
         packed = (ctypes.c_int * len(tokens))(*tokens)
-        assert LIBRARY.function is not None
-        LIBRARY.function(
+        assert LIBRARY.code is not None
+        LIBRARY.code.etude_forward(
             ctypes.byref(self.network),
             packed,
             len(tokens) // 4,
-            ctypes.c_void_p(logits.data_ptr()),
+            ctypes.c_void_p(result.data_ptr()),
             rows,
         )
-        return logits
-
-
-def panels_of(weight: Tensor, lanes: int) -> Tensor:
-    """A matrix (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes); missing rows
-    of the last panel are zero."""
-    rows, columns = weight.shape
-    if missing := -rows % lanes:
-        weight = torch.cat([weight, weight.new_zeros(missing, columns)])
-    # One vector load then brings one column of `lanes` rows: as many dot products grow at once.
-    # (panels, lanes, columns) -> (panels, columns, lanes), by numpy, which is several times faster
-    panels = weight.numpy().reshape(-1, lanes, columns).transpose(0, 2, 1)
-    return torch.from_numpy(np.ascontiguousarray(panels))
+        return result

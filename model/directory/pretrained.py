@@ -135,7 +135,8 @@ def load_pretrained(
         UserError: the directory is missing, damaged, or holds something that is not an Etude.
     """
     if is_adapter(directory):
-        model, tokenizer = load_adapted(base_directory(directory), directory, known=known)
+        base = base_directory(directory)
+        model, tokenizer = load_adapted(base, directory, known=known, stored=stored)
         merge_adapter(model)
         return model.to(device), tokenizer
     config = load_model_config(directory)
@@ -188,7 +189,11 @@ def model_with(config: ModelConfig, weights: Mapping[str, Tensor], path: Path) -
 
 
 def load_adapted(
-    base: Path, adapter: Path, device: torch.device | str = "cpu", known: bool = False
+    base: Path,
+    adapter: Path,
+    device: torch.device | str = "cpu",
+    known: bool = False,
+    stored: bool = False,
 ) -> tuple[Etude, EtudeTokenizer]:
     """Reads a base and an adapter of it, which stays apart from the base's weights;
     arguments as of `load_pretrained`.
@@ -200,7 +205,7 @@ def load_adapted(
     Raises:
         UserError: one of them is missing or damaged, or the adapter is that of another base.
     """
-    model, tokenizer = load_pretrained(base, device, known)
+    model, tokenizer = load_pretrained(base, device, known, stored)
     tokenizer = put_adapter(model, adapter, base, tokenizer)
     return model, tokenizer
 

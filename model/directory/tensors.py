@@ -15,8 +15,9 @@ from torch import Tensor
 
 from config import UserError
 
-MAPPED_BYTES = 1 << 28
-"""So much of a file is read before it is mapped again (a mapping takes a millisecond)."""
+MAPPED_BYTES = 1 << 24
+"""So much of a file is read before it is mapped again, or 1/50 of it (a mapping takes half a
+millisecond, and more with a long header)."""
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -80,9 +81,10 @@ def read_each(path: Path) -> Iterator[tuple[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             names, seen = list(file.keys()), 0
+        most = max(MAPPED_BYTES, path.stat().st_size // 50)
         while names:
             with safe_open(path, "pt") as file:
-                while names and seen < MAPPED_BYTES:
+                while names and seen < most:
                     name = names.pop(0)
                     tensor = file.get_tensor(name)
                     seen += tensor.nbytes

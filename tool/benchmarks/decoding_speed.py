@@ -24,7 +24,7 @@ from tokenizers import models, pre_tokenizers
 from config import ModelConfig, SamplingConfig
 from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
-from inference.engine.native import LIBRARY, quantize_model
+from inference.engine.native import LIBRARY
 from model.tokenizer import SPECIAL_TOKENS, EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.contenders import OF_FAMILIES, SHAPES, SMOLLM2, Shape, build_llama, probe
@@ -162,10 +162,10 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
     LIBRARY.prepare()
     LIBRARY.wait()
     model = make_model(job.model, job.config.seed)
-    quantized = quantize_model(model) if job.name.endswith("int8") else None
+    int8 = job.name.endswith("int8")
     # A random network soon repeats itself, which drafts would be too good at.
     slots, length = job.config.streams, context_of(job.config)
-    engine = Engine(model, slots=slots, max_length=length, quantized=quantized, drafts=False)
+    engine = Engine(model, slots=slots, max_length=length, quantize=int8, drafts=False)
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         for slot in engine.slots:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import ctypes
 import os
 import shutil
 import subprocess
@@ -12,8 +14,9 @@ import pytest
 import torch
 
 from config import ROOT, ModelConfig
+from inference.engine import native
 from inference.engine.cache import Work
-from inference.engine.native import NativeForward, quantize_model, quantize_rows
+from inference.engine.native import LIBRARY, NativeForward, quantize_model, quantize_rows
 from model.kv_cache import KVCache
 from model.transformer import Etude
 from tests.model.families import SHAPES as FAMILIES
@@ -59,14 +62,22 @@ def test_logits_are_those_of_torch(shape: str, threads: int) -> None:
     assert float((found - expected).abs().max()) <= 1e-4 * max(1.0, float(expected.abs().max()))
 
 
+def rounded(model: Etude, dtype: torch.dtype = torch.float32) -> Etude:
+    """A model whose weights bfloat16 holds, in a format."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().to(dtype)
+    return model
+
+
 @pytest.mark.promise("R14")
-@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_do_not_depend_on_batch_pieces_or_threads(shape: str, quantized: bool) -> None:
+def test_logits_do_not_depend_on_batch_pieces_or_threads(shape: str, kind: str) -> None:
     config = SHAPES[shape]
     model, ids = make(config), ids_of(config, 60)
-    codes = quantize_model(model) if quantized else None
-    forward = NativeForward(model, KVCache(config, 12), codes)
+    model = rounded(model) if kind == "bfloat16" else model
+    forward = NativeForward(model, KVCache(config, 12), kind == "int8")
+    assert forward.network.head.bits == {"float32": 32, "bfloat16": 16, "int8": 8}[kind]
     forward.network.threads = 1
     at_once = forward([Work(0, 0, ids, 60)])
     for threads in (1, 3):
@@ -83,12 +94,68 @@ def test_logits_do_not_depend_on_batch_pieces_or_threads(shape: str, quantized: 
             assert torch.equal(torch.cat(logits), at_once)
 
 
+@pytest.mark.promise("R14")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_of_bfloat16_weights_are_those_of_the_same_in_float32(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SHAPES[shape]
+    model, ids = rounded(make(config)), ids_of(config, 50)
+    works = [Work(0, 0, ids[:1], 1), Work(1, 0, ids, 50), Work(2, 0, ids[:7], 7)]
+    found = NativeForward(model, KVCache(config, 3))
+    stored = NativeForward(rounded(copy.deepcopy(model), torch.bfloat16), KVCache(config, 3))
+    monkeypatch.setattr(native, "smallest_format", lambda weight: torch.float32)
+    wide = NativeForward(model, KVCache(config, 3))
+    assert [f.network.embedding.bits for f in (found, stored, wide)] == [16, 16, 32]
+    expected = wide(works)
+    assert torch.equal(found(works), expected)
+    assert torch.equal(stored(works), expected)
+
+
+def test_what_bfloat16_does_not_hold_stays_in_float32() -> None:
+    weight = torch.randn(30, 400, generator=torch.Generator().manual_seed(1)).bfloat16().float()
+    assert native.smallest_format(weight) == torch.bfloat16
+    weight[29, 399] *= 1 + 2**-8
+    assert native.smallest_format(weight) == torch.float32
+
+
+def test_rounding_to_int8_is_that_of_torch() -> None:
+    config = SHAPES["one kv head, odd sizes"]
+    name, lanes = "model.layers.1.mlp.gate_proj.weight", LIBRARY.lanes
+    for model in (make(config), rounded(make(config)), rounded(make(config), torch.bfloat16)):
+        forward = NativeForward(model, KVCache(config, 1), quantize=True)
+        matrix, weight = forward.matrices[name, None], model.get_parameter(name).detach()
+        codes, scales = quantize_rows(weight.float())
+        panels = -(-len(weight) // lanes)
+        count = panels * lanes * weight.shape[1]
+        kept = torch.frombuffer(bytearray(ctypes.string_at(matrix.panels, count)), dtype=torch.int8)
+        kept = kept.view(panels, -1, lanes).transpose(1, 2).flatten(0, 1)  # (rows, columns)
+        assert torch.equal(kept[: len(weight)], codes)
+        assert not kept[len(weight) :].any()
+        found = bytearray(ctypes.string_at(matrix.scales, 4 * len(weight)))
+        assert torch.equal(torch.frombuffer(found, dtype=torch.float32), scales)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hidden_states_are_those_of_torch(shape: str) -> None:
+    config = SHAPES[shape]
+    model, ids = make(config), ids_of(config, 30)
+    forward = NativeForward(model, KVCache(config, 2))
+    alone = forward.for_hidden_states(KVCache(config, 1, 30))
+    before = forward([Work(0, 0, ids, 30)])
+    found = torch.cat([alone([Work(0, 0, ids[:20], 20)]), alone([Work(0, 20, ids[20:], 10)])])
+    with torch.no_grad():
+        expected = model.model(torch.tensor([ids]))[0]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(forward([Work(0, 29, ids[29:], 1)]), before[29:])  # its cache is untouched
+
+
 def test_quantized_logits_are_those_of_the_rounded_model() -> None:
     config = SHAPES["grouped"]
     model, ids = make(config), ids_of(config, 40)
     exact = NativeForward(model, KVCache(config, 1))([Work(0, 0, ids, 40)])
-    codes = quantize_model(model)
-    found = NativeForward(model, KVCache(config, 1), codes)([Work(0, 0, ids, 40)])
+    found = NativeForward(model, KVCache(config, 1), quantize=True)([Work(0, 0, ids, 40)])
+    quantize_model(model)
     with torch.no_grad():
         expected = model(torch.tensor([ids]))[0]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -153,7 +153,7 @@ def test_a_cached_prefix_changes_nothing_and_streamed_text_is_the_whole(
     output = finish(loaded, request)[0]
     assert "Paris" in output.text
     assert output.text == loaded.tokenizer.decode(output.ids)
-    quantize: QuantizeName = "int8" if loaded.engine.quantized else "none"
+    quantize: QuantizeName = "int8" if loaded.engine.quantize else "none"
     fresh = load_model(smollm2, "cpu", quantize=quantize)
     longer = GenerationRequest(
         [*request.prompt, *output.ids], request.sampling, request.stop_ids, top_logprobs=3
