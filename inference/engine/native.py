@@ -384,10 +384,10 @@ class NativeForward:
         return found
 
     def pointer(self, tensor: Tensor) -> int:
-        """The address of a tensor's data, of a vector in float32, which lives as long as this
-        object."""
+        """The address of a tensor's data, which lives as long as this object; of a vector, a copy
+        in float32, for a view would keep a part of the file in memory."""
         tensor = tensor.detach().contiguous()
-        tensor = tensor.float() if tensor.dim() == 1 else tensor
+        tensor = tensor.to(torch.float32, copy=True) if tensor.dim() == 1 else tensor
         self.kept.append(tensor)
         return tensor.data_ptr()
 
