@@ -81,15 +81,21 @@ def freeze_weights(model: Etude, kind: WeightsName) -> None:
     """Keeps the weights of the linear layers of all blocks in a format, one after the other; what
     else a model has (embedding, output layer, norms, experts) is in float32."""
     model.requires_grad_(False)
-    if kind != "float32":
-        for name, layer in list(model.named_modules()):
-            if isinstance(layer, nn.Linear) and ".layers." in name:
-                parent, _, own = name.rpartition(".")
-                setattr(model.get_submodule(parent), own, FrozenLinear(layer, kind))
-    for layer in model.modules():
-        if not isinstance(layer, FrozenLinear):
-            for parameter in layer.parameters(recurse=False):
-                parameter.data = parameter.data.float()
+    for name, _ in list(model.named_parameters()):
+        freeze_weight(model, name, kind)
+
+
+def freeze_weight(model: Etude, name: str, kind: WeightsName) -> None:
+    """`freeze_weights` for the weight of a name; what it was before is let go of."""
+    place, _, own = name.rpartition(".")
+    layer, parameter = model.get_submodule(place), model.get_parameter(name)
+    parameter.requires_grad_(False)
+    in_block = isinstance(layer, nn.Linear) and own == "weight" and ".layers." in name
+    if kind != "float32" and in_block:
+        parent, _, last = place.rpartition(".")
+        setattr(model.get_submodule(parent), last, FrozenLinear(layer, kind))  # type: ignore[arg-type]
+    else:
+        parameter.data = parameter.data.float()
 
 
 def saved_bytes(model: Etude) -> int:

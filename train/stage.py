@@ -16,7 +16,7 @@ from model.adapters import add_adapter, trained_parameters
 from model.directory.adapter_files import adapter_files
 from model.directory.pretrained import WEIGHTS, base_sha256, model_files
 from model.directory.storage import Writer
-from model.frozen import freeze_weights
+from model.frozen import freeze_weight
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from train.checkpoint import FREE_SETTINGS, Identity
@@ -231,8 +231,8 @@ def with_adapter(stage: Stage, lora: LoraConfig, base: Path) -> Stage:
     config, model = stage.config, stage.model
     if lora.weights != "float32" and config.parallel == "fsdp":
         raise UserError(f"--weights {lora.weights} does not go with --parallel fsdp: leave one out")
-    adapter = Adapter(lora, base, base_sha256(model))
-    freeze_weights(model, lora.weights)
+    digest = base_sha256(model, lambda name: freeze_weight(model, name, lora.weights))
+    adapter = Adapter(lora, base, digest)
     add_adapter(model, lora, torch.Generator().manual_seed(config.seed))
     return dataclasses.replace(
         stage,

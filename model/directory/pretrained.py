@@ -51,6 +51,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
+HASHED = 1 << 22
+"""Weights that are made float32 at once for their fingerprint."""
 
 
 def model_files(
@@ -93,13 +95,17 @@ def weights_of(model: Etude) -> dict[str, Tensor]:
     return weights
 
 
-def base_sha256(model: Etude) -> str:
+def base_sha256(model: Etude, done_with: Callable[[str], None] = lambda name: None) -> str:
     """Fingerprint of a model's weights in float32, however they were stored; an adapter is left
-    out."""
+    out. Each weight's name is then given to `done_with`, which may change it."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(weights_of(model).items()):
+    for name in sorted(weights_of(model)):
+        tensor = model.get_parameter(name)
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().data)
+        for part in tensor.detach().flatten().split(HASHED):
+            digest.update(part.float().cpu().numpy().data)
+        del tensor
+        done_with(name)
     return digest.hexdigest()
 
 
