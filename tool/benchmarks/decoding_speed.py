@@ -163,6 +163,9 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
     LIBRARY.wait()
     model = make_model(job.model, job.config.seed)
     int8 = job.name.endswith("int8")
+    if job.name.endswith("bfloat16"):  # the engine keeps what it holds in it
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16().float()
     # A random network soon repeats itself, which drafts would be too good at.
     slots, length = job.config.streams, context_of(job.config)
     engine = Engine(model, slots=slots, max_length=length, quantize=int8, drafts=False)
@@ -238,6 +241,7 @@ CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {
     "transformers": measure_transformers,
     **{f"llama.cpp {kind}": measure_llama_cpp for kind in LLAMA_TYPES},
     "etude float32": measure_etude,
+    "etude bfloat16": measure_etude,
     "etude int8": measure_etude,
 }
 """By name; the first is what the others are compared with."""

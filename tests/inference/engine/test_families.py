@@ -10,7 +10,6 @@ import pytest
 from config import SamplingConfig
 from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.engine import Engine
-from inference.engine.native import quantize_model
 from tests.model.families import SHAPES, make
 
 pytestmark = [pytest.mark.usefixtures("compiled"), pytest.mark.promise("R16")]
@@ -40,21 +39,20 @@ def test_together_cached_and_continued_is_as_alone(
     family: str, number: int, quantized: bool
 ) -> None:
     model = make(SHAPES[family][number])
-    codes = quantize_model(model) if quantized else None
     requests = [request(prompt, seed) for seed, prompt in enumerate(PROMPTS)]
-    alone = [finish(Engine(model, quantized=codes), each)[0] for each in requests]
+    alone = [finish(Engine(model, quantize=quantized), each)[0] for each in requests]
     assert len({token for output in alone for token in output.ids}) > 20  # else little is compared
-    shared = Engine(model, slots=3, quantized=codes)
+    shared = Engine(model, slots=3, quantize=quantized)
     for _ in range(2):  # the second time, all of each prompt may be in the cache
         together = finish(shared, *requests, *requests[::-1])
         assert [one.tokens for one in together] == [one.tokens for one in [*alone, *alone[::-1]]]
     assert any(output.cached_tokens for output in together)
 
     for each, output in zip(requests, alone, strict=True):
-        drafted = Engine(model, quantized=codes)  # greedy ones alone are drafted where they may be
+        drafted = Engine(model, quantize=quantized)  # greedy ones alone are drafted
         assert finish(drafted, replace(each, top_logprobs=None))[0].ids == output.ids
         longer = request([*each.prompt, *output.ids, 17], seed=8)
         (cached,) = finish(drafted, longer)
-        (computed,) = finish(Engine(model, quantized=codes), longer)
+        (computed,) = finish(Engine(model, quantize=quantized), longer)
         assert cached.tokens == computed.tokens
         assert cached.cached_tokens > computed.cached_tokens == 0
