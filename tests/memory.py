@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.measuring import run_apart
 
-SIZES = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 2}
+SIZES: dict[str, Any] = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 2}
 """Some 120M weights, few and large ones, as a large model has."""
 
 

@@ -100,13 +100,17 @@ def base_sha256(model: Etude, done_with: Callable[[str], None] = lambda name: No
     out. Each weight's name is then given to `done_with`, which may change it."""
     digest = hashlib.sha256()
     for name in sorted(weights_of(model)):
-        tensor = model.get_parameter(name)
-        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        for part in tensor.detach().flatten().split(HASHED):
-            digest.update(part.float().cpu().numpy().data)
-        del tensor
+        add_weight(digest, name, model.get_parameter(name).detach())
         done_with(name)
     return digest.hexdigest()
+
+
+def add_weight(digest: hashlib._Hash, name: str, weight: Tensor) -> None:
+    """Adds a weight to a fingerprint; a piece at a time is in float32."""
+    digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+    flat = weight.flatten()
+    for start in range(0, len(flat), HASHED):
+        digest.update(flat[start : start + HASHED].float().cpu().numpy().data)
 
 
 def save_pretrained(

@@ -12,7 +12,7 @@ from model.tokenizer import EtudeTokenizer
 from tests.memory import peak_bytes, save_large_and_small
 from tool.conversion.gguf_export import convert_gguf
 from tool.conversion.gguf_import import import_gguf
-from tool.conversion.hf import convert, import_llama
+from tool.conversion.hf import convert, import_hf
 from tool.settings import ConvertConfig, ConvertGgufConfig
 
 pytestmark = pytest.mark.full
@@ -22,7 +22,7 @@ MOST = 1.2
 
 def bring_in_shards(folder: Path) -> None:
     """Of a model in transformers' format."""
-    import_llama(folder / "hf", ConvertConfig(folder / "etude", overwrite=True))
+    import_hf(folder / "hf", ConvertConfig(folder / "etude", overwrite=True))
 
 
 def bring_in_gguf(folder: Path) -> None:
