@@ -15,7 +15,13 @@ from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
 from tool.benchmarks.measuring import run_apart
 
-SIZES: dict[str, Any] = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 2}
+SIZES: dict[str, Any] = {
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
 """Some 120M weights, few and large ones, as a large model has."""
 
 

@@ -295,7 +295,7 @@ class NativeForward:
             embedding=embedding,
             cosine=self.pointer(rotary.cos),
             sine=self.pointer(rotary.sin),
-            norm=self.pointer(self.weights["model.norm.weight"]),
+            norm=self.vector("model.norm.weight"),
             layer=layers,
             head=head,
             keys=self.pointer(cache.keys),
@@ -332,7 +332,7 @@ class NativeForward:
         vectors |= {f"{name}_norm": f"{attention}.{name}_norm.weight" for name in "qk"}
         vectors |= {"input_norm": f"{prefix}.input_layernorm.weight", "attention_norm": norm}
         for part, name in vectors.items():
-            parts[part] = self.pointer(self.weights[name]) if name in self.weights else None
+            parts[part] = self.vector(name) if name in self.weights else None
         if f"{prefix}{ROUTER}" in self.weights:
             parts["router"] = self.matrix(f"{prefix}{ROUTER}")
             parts["experts"] = self.experts(f"{prefix}.mlp.experts")
@@ -362,9 +362,21 @@ class NativeForward:
             last = expert is None or expert == len(weight) - 1
             weight = weight if expert is None else weight[expert]
             self.matrices[place] = self.packed(weight, self.quantize and not name.endswith(ROUTER))
-            if last and not self.keep_weights:
-                self.weights[name].data = torch.empty(0)
+            if last:
+                self.let_go(name)
         return self.matrices[place]
+
+    def vector(self, name: str) -> int:
+        """The address of a copy of a bias or of a norm's weight, in float32."""
+        address = self.pointer(self.weights[name].detach().to(torch.float32, copy=True))
+        self.let_go(name)
+        return address
+
+    def let_go(self, name: str) -> None:
+        """Lets go of a weight of the model, unless it is to be kept; a part of a file leaves memory
+        with the last weight in it."""
+        if not self.keep_weights:
+            self.weights[name].data = torch.empty(0)
 
     def packed(self, weight: Tensor, quantize: bool) -> Matrix:
         """A weight (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes): one
@@ -384,10 +396,8 @@ class NativeForward:
         return found
 
     def pointer(self, tensor: Tensor) -> int:
-        """The address of a tensor's data, which lives as long as this object; of a vector, a copy
-        in float32, for a view would keep a part of the file in memory."""
+        """The address of a tensor's data, which lives as long as this object."""
         tensor = tensor.detach().contiguous()
-        tensor = tensor.to(torch.float32, copy=True) if tensor.dim() == 1 else tensor
         self.kept.append(tensor)
         return tensor.data_ptr()
 
