@@ -1001,7 +1001,7 @@ def adapter() -> EtudeConfig:
     """LoRA of rank 16 on a real model that was brought in, from some hundred examples."""
     return EtudeConfig(
         lora=LoraConfig(lora_rank=16),
-        sft=SFTConfig(batch_size=2, learning_rate=1e-3),
+        sft=SFTConfig(batch_size=2, learning_rate=2e-3, num_train_epochs=5.0),
         dpo=DPOConfig(batch_size=2, learning_rate=5e-5),
         grpo=GRPOConfig(learning_rate=1e-5),
     )

@@ -103,7 +103,8 @@ class Imported:
                 f"  greedy tokens  {proof.tokens_equal} of {proof.tokens} equal",
             ]
         found.append(f"chat with it: python inference/inference.py --model_dir {made}")
-        return [*found, f"fine-tune it: python train/train_sft.py --pretrained_model_dir {made}"]
+        command = f"python train/train_sft.py --preset adapter --pretrained_model_dir {made}"
+        return [*found, f"fine-tune it: {command} --sft_files my.jsonl"]
 
 
 def refuse_to_replace(output_dir: Path, source: Path, overwrite: bool) -> None:
