@@ -235,6 +235,8 @@ function listenToControls() {
   for (const name of ["system", "schema", "tools", "format"])
     listen($(`set-${name}`), { input: ({ target }) => setOption(name, target.value) });
   listen($("set-thinking"), { change: ({ target }) => setOption("thinking", target.checked) });
+  // The button that opened it is hidden by now, unless something in its row has the focus.
+  listen($("export"), { close: () => exporting.back.focus() });
   listen($("search"), { input: search });
   listen($("contents"), { keydown: pressInContents });
   listen($("set-key"), { change: setKey });

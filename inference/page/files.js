@@ -1,11 +1,13 @@
 /* Conversations in files: exported, and brought in from other programs. */
 "use strict";
 
-const exporting = { conversations: [] };
+/** What is asked about, and where the focus was. */
+const exporting = { conversations: [], back: null };
 
 /** Asks in which form conversations are to be saved. */
 function openExport(conversations) {
-  exporting.conversations = conversations;
+  const row = document.activeElement?.closest("li");
+  Object.assign(exporting, { conversations, back: row?.querySelector(".open") ?? $("export-all") });
   $("export-title").textContent = t(conversations.length === 1 ? "export" : "exportAll");
   $("export").showModal();
 }

@@ -23,8 +23,9 @@ function toolTurn(message) {
   const details = fold(message.id, t("resultOf", name), false);
   const isJson = /^\s*[{[]/.test(message.content);
   details.lastElementChild.append(codeBox(isJson ? "json" : "", prettyJson(message.content)));
-  const tools = [versions(message), copyButton(message.content), !isRunning() && editButton(message)];
-  return h("article.turn.result", properties, details, h("div.tools", ...tools));
+  const edit = !isRunning() && editButton(message);
+  const tools = h("div.tools", versions(message), copyButton(message.content), edit);
+  return h("article.turn.result", properties, details, tools);
 }
 
 /** A part that opens and closes; what a person chose holds when it is drawn again. */
@@ -43,36 +44,38 @@ function resultFields(message) {
     event.preventDefault();
     const results = calls.map(({ id, function: { name } }) =>
       ({ tool_call_id: id, name, content: state.results.get(id) ?? "" }));
-    sendResults(state.current, results, message.id);
     for (const { id } of calls) state.results.delete(id);
-  };
-  const field = ({ id, function: { name } }) => {
-    const input = () => {
-      state.results.set(id, box.value);
-      fitText(box);
-    };
-    const keydown = (event) => {
-      if (!isSend(event)) return;
-      event.preventDefault();
-      const next = [...form.querySelectorAll("textarea")].find((one) => !one.value);
-      if (next && next !== box) next.focus();
-      else form.requestSubmit();
-    };
-    const box = h("textarea", { id: `result-${id}`, rows: 1, input, keydown });
-    box.value = state.results.get(id) ?? "";
-    return h("label", t("resultFor", name), box);
+    sendResults(state.current, results, message.id);
   };
   const send = h("button.plain.strong", t("sendResults"));
   send.type = "submit";
-  const form = h("form.results.edit", { submit }, ...calls.map(field), h("div.row", send));
-  return form;
+  return h("form.results.edit", { submit }, ...calls.map(resultField), h("div.row", send));
+}
+
+/** The field for the result of a call; Enter goes to the next one, or sends. */
+function resultField({ id, function: { name } }) {
+  const input = () => {
+    state.results.set(id, box.value);
+    fitText(box);
+  };
+  const keydown = (event) => {
+    if (!isSend(event)) return;
+    event.preventDefault();
+    const next = [...box.form.querySelectorAll("textarea")].find((one) => !one.value);
+    if (next && next !== box) next.focus();
+    else box.form.requestSubmit();
+  };
+  const box = h("textarea", { id: `result-${id}`, rows: 1, input, keydown });
+  box.value = state.results.get(id) ?? "";
+  return h("label", t("resultFor", name), box);
 }
 
 /** An answer; a pretrained model's whole conversation is one: what was written, what followed. */
 function answerTurn(messages, number) {
   const { id } = messages.at(-1);
   const isOpen = isChat() && isEdited(messages.at(-1));
-  const body = isOpen ? editor() : isChat() ? h("div.answer") : h("div.manuscript", ...messages.map(manuscriptPart));
+  const shown = isChat() ? h("div.answer") : h("div.manuscript", ...messages.map(manuscriptPart));
+  const body = isOpen ? editor() : shown;
   const properties = { "data-message": id, "aria-label": t("itsAnswer", number) };
   const turn = h("article.turn.assistant", properties, body, h("div.tools"));
   if (!isOpen) paintAnswer(turn, messages);
@@ -114,9 +117,8 @@ function paintThoughts(turn, message, running) {
   details.open = state.folds.get(key) ?? isThinking;
   const [seconds, count] = thinking ?? [];
   const length = thinking ? t("count", count) : t("letters", thoughts.length);
-  const end = thinking ? [t("thought", seconds.toFixed(seconds < 9.95 ? 1 : 0))] : [t("thoughts")];
-  const title = isThinking ? [t("thinkingNow")] : end;
-  details.firstElementChild.textContent = [...title, length].join(" · ");
+  const end = thinking ? t("thought", seconds.toFixed(seconds < 9.95 ? 1 : 0)) : t("thoughts");
+  details.firstElementChild.textContent = `${isThinking ? t("thinkingNow") : end} · ${length}`;
   const body = details.lastElementChild;
   if (body.textContent !== thoughts) body.textContent = thoughts;
 }
@@ -127,7 +129,7 @@ function paintCalls(turn, { tool_calls: calls = [] }) {
   for (const { id, function: { name, arguments: given } } of calls.slice(shown)) {
     const details = fold(id, t("called", name), false);
     details.classList.add("call");
-    details.firstElementChild.append(" ", h("code", given));
+    details.firstElementChild.append(" ", h("code", given.slice(0, 200)));
     details.lastElementChild.append(codeBox("json", prettyJson(given)));
     turn.querySelector(".tools").before(details);
   }

@@ -59,6 +59,7 @@ def test_conversations_are_renamed_exported_deleted_and_brought_back(
         {"role": "user", "content": "About foxes"},
         {"role": "assistant", "content": "All right."},
     ]
+    assert visitor.page.evaluate("document.activeElement.className") == "open"
     visitor.clicks("#conversations [aria-label=Delete]")
     visitor.sees("#conversations li", count=0)
     assert visitor.kept() == []
