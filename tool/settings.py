@@ -344,10 +344,13 @@ class DecodingSpeedConfig(BenchmarkConfig):
     """Times that each contender is run, taking turns; the median counts."""
     threads: Count = 2
     """Processor threads of each contender."""
+    processor_time: bool = False
+    """Count the time that the processor works for a contender, and not the clock's: with one
+    thread, on a machine that does other work too."""
 
     def conflicts(self) -> list[str]:
         """What is wrong between fields, a sentence each."""
-        context = 512 if self.shape == "S" else 8_192
+        context = 512 if self.shape == "S" else 4_096
         longest = max(self.prompt_tokens + self.new_tokens, self.long_prompt_tokens + 1)
         if longest > context:
             return [f"prompts and new_tokens are more than the context of {context}: lower one"]

@@ -92,7 +92,7 @@ SHAPES = {
 """By name: T as a tiny model on a CPU, S as a small one, and SmolLM2-135M."""
 OF_FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
-    "mistral": {"sliding_window": 256},
+    "mistral": {"sliding_window": 4_096},
     "qwen2": {"attention_bias": True},
     "qwen3": {"use_qk_norm": True},
     "qwen3_moe": {"use_qk_norm": True, "num_experts": 16, "num_experts_per_tok": 4}

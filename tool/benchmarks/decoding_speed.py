@@ -116,10 +116,12 @@ def measure(job: DecodingJob, generate: Generate) -> DecodingSpeed:
     prompts = [draw(config.prompt_tokens, n) for n in range(config.streams)]
     generate(prompts[:1], 8)
     generate(prompts, 2)
-    one = timed(generate, prompts[:1], config.new_tokens)
-    many = timed(generate, prompts, config.new_tokens)
+    clock = time.process_time if config.processor_time else time.perf_counter
+    took = partial(timed, clock, generate)
+    one = took(prompts[:1], config.new_tokens)
+    many = took(prompts, config.new_tokens)
     long = [draw(config.long_prompt_tokens, n) for n in range(100, 105)]
-    reading = min(timed(generate, [prompt], 1) for prompt in long)
+    reading = min(took([prompt], 1) for prompt in long)
     return DecodingSpeed(
         config.new_tokens / one,
         config.streams * config.new_tokens / many,
@@ -127,11 +129,16 @@ def measure(job: DecodingJob, generate: Generate) -> DecodingSpeed:
     )
 
 
-def timed(generate: Generate, prompts: Sequence[Sequence[int]], count: int) -> float:
+def timed(
+    clock: Callable[[], float],
+    generate: Generate,
+    prompts: Sequence[Sequence[int]],
+    count: int,
+) -> float:
     """Seconds of a whole call."""
-    began = time.perf_counter()
+    began = clock()
     answers = generate(prompts, count)
-    seconds = time.perf_counter() - began
+    seconds = clock() - began
     assert [len(tokens) for tokens in answers] == [count] * len(prompts)
     return seconds
 
