@@ -34,6 +34,6 @@ def run_call(functions: Functions, call: Mapping[str, Any]) -> Message:
     function = call["function"]
     try:
         result = str(functions[function["name"]](**arguments_of(function)))
-    except Exception as error:  # arguments that the model made up
+    except (Exception, SystemExit) as error:  # the model may make up any arguments
         result = f"error: {' '.join(str(error).split())}"
     return {"role": "tool", "content": result, "tool_call_id": call["id"]}
