@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cli import parse_flags, run_script
 from config import ROOT, SamplingConfig, Seed, Settings
 from inference.settings import ChatConfig
-from model.conversation import Message, said
+from model.conversation import Message
 from model.directory.storage import (
     SUMMARY,
     json_writer,
@@ -263,9 +263,15 @@ def converse(config: DemoConfig) -> list[list[Message]]:
         for turn in turns:
             session.ask(turn, lambda _: None)
         for message in session.messages:
-            print(f"  {SPOKEN[message['role']]}  {said(message)}")
+            print(f"  {SPOKEN[message['role']]}  {shown(message)}")
         print()
     return [session.messages for session in sessions]
+
+
+def shown(message: Message) -> str:
+    """What a message says, or calls."""
+    calls = [call["function"] for call in message.get("tool_calls", [])]
+    return "; ".join(f"calls {c['name']}({c['arguments']})" for c in calls) or message["content"]
 
 
 if __name__ == "__main__":

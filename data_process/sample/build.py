@@ -61,7 +61,7 @@ def read_amounts(size: float = 1.0, path: Path = AMOUNTS) -> Amounts:
     columns = ("category", "training", "rl", "held_out")
     chats = by_name(file.table("conversations", *columns), "category", CATEGORIES)
 
-    uses = by_name(file.table("tools", *TOOL_COLUMNS), "category", (*TOOL_CATEGORIES, "dates"))
+    uses = by_name(file.table("tools", *TOOL_COLUMNS), "category", TOOL_CATEGORIES)
 
     def scaled(row: Row, column: str) -> int:
         return max(1, round(row.count(column) * size))

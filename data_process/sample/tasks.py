@@ -142,12 +142,20 @@ class TaskWriter:
     def text_of_dates(self) -> str:
         """A text that says some days in words and in numbers."""
         lines = [self.texts.draw("date openings", {}, self.rng)]
-        ways = [way for way in self.texts["dates"] if "{month}" in way.text]
         for _ in range(DATES_OF_A_TEXT):
-            day = self.day(range(DAYS))
-            values = {"date": self.say(day, self.rng.choice(ways)), "iso": str(date_of(day))}
-            lines.append(self.texts.draw("date lines", values, self.rng))
+            lines.append(self.texts.draw("date lines", self.date_in_words(), self.rng))
         return "\n".join(lines)
+
+    def question_of_a_date(self) -> tuple[str, str]:
+        """How a day is written in numbers, and the answer."""
+        values = self.date_in_words()
+        return self.texts.draw("date questions", values, self.rng), values["iso"]
+
+    def date_in_words(self) -> dict[str, str]:
+        """A day in words and in numbers."""
+        day = self.day(range(DAYS))
+        ways = [way for way in self.texts["dates"] if "{month}" in way.text]
+        return {"date": self.say(day, self.rng.choice(ways)), "iso": str(date_of(day))}
 
     def day(self, days: range) -> int:
         """A day, counted from FIRST_DAY."""

@@ -27,10 +27,14 @@ from model.chat_template import IM_END, IM_START, ChatFormat
 from model.conversation import Message, template_turns
 
 Record = dict[str, Any]
-TOOL_CATEGORIES = (*KINDS, "fact", "missing")
-"""fact: no tool is needed; missing: the one that is needed is not offered."""
+TOOL_CATEGORIES = (*KINDS, "fact", "missing", "dates")
+"""fact: no tool is needed; missing: the one that is needed is not offered; dates: how a day is
+written in numbers, without tools."""
 FACTS = ("identity", "capital", "animal", "opposite", "colour", "translation")
 SMALL_SUMS = 0.2
+OTHERS_OF_A_TASK = (0, 0, 1, 2)
+OTHERS = {"fact": (1, 1, 2, 3), "missing": (0, 1, 1, 2)}
+"""How many tools are offered beside the one that is needed."""
 FURTHER_TURNS = (0, 0, 1, 1, 2)
 """How many turns a conversation has beside the one of its category."""
 LONGEST = 210
@@ -95,36 +99,31 @@ class ToolWriter(ConversationWriter):
 
     def record(self, category: str) -> Record:
         """A conversation of a category, with further turns of others where they fit."""
-        names, tools, first = self.beginning(category)
-        exchanges, record = [first], recorded([first], tools)
+        if category == "dates":
+            return recorded([Exchange(*self.tasks.question_of_a_date(), ())], [])
+        names = self.offered(category)
+        tools = [self.describe(name) for name in names]
+        exchanges = [self.exchange(category, names)]
+        if not is_short(recorded(exchanges, tools)):
+            tools = [described(name, "") for name in names]
+        record = recorded(exchanges, tools)
+        answerable = [kind for kind, name in KINDS.items() if name in names]
         for _ in range(self.rng.choice(FURTHER_TURNS)):
-            further = self.exchange(self.rng.choice((*KINDS, "fact")), names)
+            kinds = (*answerable, "fact") if self.rng.random() < 0.8 else tuple(KINDS)
+            further = self.exchange(self.rng.choice(kinds), names)
             exchanges.insert(self.rng.randrange(len(exchanges) + 1), further)
             if not is_short(longer := recorded(exchanges, tools)):
                 break
             record = longer
         return record
 
-    def beginning(self, category: str) -> tuple[list[str], list[Record], Exchange]:
-        """Tools and a question that are short together; where they are not, the tools lose their
-        descriptions, or others are offered."""
-        while True:
-            names = self.offered(category)
-            exchange = self.exchange(category, names)
-            plain = [described(name, "") for name in names]
-            for tools in ([self.describe(name) for name in names], plain):
-                if is_short(recorded([exchange], tools)):
-                    return names, tools, exchange
-
     def offered(self, category: str) -> list[str]:
         """The tools that are offered: with the one that a question of the category needs, if any.
         Some of the conversations where one is missing have no tool at all."""
         needed = KINDS.get(category)
         others = [name for name in TOOLS if name != needed]
-        least = 0 if needed or category == "missing" else 1
-        most = len(TOOLS) - (category == "missing" or needed is not None)
-        names = self.rng.sample(others, self.rng.randint(least, most))
-        names += [needed] if needed else []
+        counts = OTHERS.get(category, OTHERS_OF_A_TASK)
+        names = self.rng.sample(others, self.rng.choice(counts)) + ([needed] if needed else [])
         return self.rng.sample(names, len(names))
 
     def describe(self, name: str) -> Record:

@@ -24,7 +24,7 @@ from data_process.sample.build import (
 from data_process.sample.tool_use import all_tools
 from inference.terminal.tool_calls import load_functions
 from tool import demo
-from tool.demo import DemoConfig, DemoStage, tool_use
+from tool.demo import DemoConfig, DemoStage, shown, tool_use
 from tool.settings import EvaluateConfig
 
 
@@ -68,6 +68,9 @@ def test_the_tools_of_the_sample_are_trained_measured_and_shown() -> None:
     rows = [{"value": 0.975, "low": 0.95, "high": 1.0, "records": n} for n in (200, 80)]
     line = tool_use({"files": rows})
     assert "97.5% of 200 (95%: 95.0% to 100.0%)" in line
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    assert shown({"role": "assistant", "content": "", "tool_calls": [call]}) == 'calls f({"a": 1})'
+    assert shown({"role": "tool", "content": "7"}) == "7"
     tools = [tool["function"]["name"] for tool in all_tools()]
     assert load_functions(ROOT / demo.FUNCTIONS_FILE, all_tools()).keys() == set(tools)
 
