@@ -195,7 +195,8 @@ class ModelConfig(Settings):
     attention_bias: bool = False
     """Add a bias to queries, keys and values: the network of Qwen2."""
     use_qk_norm: bool = False
-    """Normalise queries and keys, RMSNorm over each head: the network of Qwen3."""
+    """Normalise queries and keys, RMSNorm over each head: the network of Qwen3, which learns more
+    in the same minutes (docs/recipes.md). Off, it is Llama's."""
     sliding_window: Annotated[int | None, Interval(ge=1, le=10_000_000)] = None
     """Attention sees this many tokens, its own included: the network of Mistral. None: all."""
     no_rope_layer_interval: Annotated[int, Interval(ge=0, le=1_000)] = 0
@@ -799,10 +800,10 @@ class SamplingConfig(TransformersSampling):
 
 
 def converted_dir(model_dir: Path) -> Path:
-    """Where tool/convert_hf.py puts a converted model by default: beside it, with _llama at the end
-    of its name."""
+    """Where tool/convert_hf.py puts a converted model by default: beside it, with _hf at the end of
+    its name."""
     model_dir = model_dir.resolve()
-    return model_dir.with_name(f"{model_dir.name}_llama")
+    return model_dir.with_name(f"{model_dir.name}_hf")
 
 
 SHAPE = (
@@ -897,13 +898,13 @@ def preset(make: Callable[[], EtudeConfig]) -> Callable[[], EtudeConfig]:
 
 @preset
 def base() -> EtudeConfig:
-    """88M parameters: for one GPU."""
+    """88M parameters, Llama's network: for one GPU."""
     return EtudeConfig()
 
 
 @preset
 def mini() -> EtudeConfig:
-    """26M parameters: a night of CPU, an hour of GPU."""
+    """26M parameters, Qwen3's network: a night of CPU, an hour of GPU."""
     return EtudeConfig(
         model=ModelConfig(
             vocab_size=6_400,
@@ -912,6 +913,7 @@ def mini() -> EtudeConfig:
             num_hidden_layers=8,
             num_attention_heads=8,
             num_key_value_heads=2,
+            use_qk_norm=True,
         ),
         tokenizer=TokenizerConfig(vocab_size=6_400),
         pretrain=PretrainConfig(optimizer="muon", learning_rate=3e-3),
@@ -924,7 +926,8 @@ def mini() -> EtudeConfig:
 
 @preset
 def nano() -> EtudeConfig:
-    """2.6M parameters: minutes of CPU. The recipe was chosen by measurement (LOG.md)."""
+    """2.6M parameters, Qwen3's network: minutes of CPU. The recipe was chosen by measurement
+    (LOG.md)."""
     return EtudeConfig(
         model=ModelConfig(
             vocab_size=4_096,
@@ -934,6 +937,7 @@ def nano() -> EtudeConfig:
             num_attention_heads=3,
             num_key_value_heads=3,
             max_position_embeddings=512,
+            use_qk_norm=True,
         ),
         tokenizer=TokenizerConfig(vocab_size=4_096),
         pretrain=PretrainConfig(

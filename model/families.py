@@ -132,7 +132,8 @@ def model_type_of(config: ModelConfig) -> str:
         return model_type
     rows = [" with ".join(f.switches) or "none" for f in FAMILIES.values()]
     raise UserError(
-        f"{' with '.join(sorted(on))}: transformers has no such network; it has {', '.join(rows)}"
+        f"{' with '.join(sorted(on))}: transformers has no such network; it has {', '.join(rows)} "
+        "(presets with use_qk_norm go without it by --no_use_qk_norm)"
     )
 
 

@@ -28,6 +28,7 @@ from config import (
     divisors,
 )
 from data_process.records.jsonl import BadRecord, EmptyFile
+from model.families import model_type_of
 from model.transformer import Etude
 from tool.settings import TimeToQualityConfig
 
@@ -59,6 +60,14 @@ def test_a_preset_has_the_size_that_its_help_says(name: str) -> None:
     millions = Etude(PRESETS[name]().model).num_parameters() / 1e6
     digits = len(said.group(1).partition(".")[2])
     assert round(millions, digits) == float(said.group(1))
+
+
+@pytest.mark.parametrize("name", ["base", "nano", "mini", "auto"])
+def test_the_small_presets_are_qwen3_and_llama_by_a_flag(name: str) -> None:
+    config = parse_config(["model", "pretrain"], "", ["--preset", name, "--max_minutes", "1"])
+    assert model_type_of(config.model) == ("llama" if name == "base" else "qwen3")
+    flags = ["--preset", name, "--no_use_qk_norm", "--max_minutes", "1"]
+    assert model_type_of(parse_config(["model", "pretrain"], "", flags).model) == "llama"
 
 
 def test_a_flag_overrides_its_preset() -> None:

@@ -25,7 +25,7 @@ def main() -> int:
         return bring_in(config.from_gguf, config)
     from tool.conversion.gguf_export import convert_gguf, write_modelfile
     from tool.conversion.hf_proof import ProofFailed
-    from tool.conversion.llama_cpp import COMPOSED, is_installed, prove_gguf
+    from tool.conversion.llama_cpp import is_installed, prove_gguf
 
     path, kept = convert_gguf(config)
     print(f"{config.model_dir} -> {path} ({config.dtype}, {path.stat().st_size:,} bytes)")
@@ -43,8 +43,6 @@ def main() -> int:
         return 1
     print("proof, by llama.cpp:")
     print(f"  token ids      {proof.texts} hard texts, all equal")
-    if proof.composed:
-        print(COMPOSED)
     print(
         f"  greedy tokens  {proof.tokens_equal} of {proof.tokens} equal ({proof.prompts} prompts)"
     )

@@ -141,7 +141,7 @@ STAGES = (
         "convert",
         "Convert for transformers, with proof",
         "tool/convert_hf.py --model_dir {grpo}",
-        "{grpo}_llama/config.json",
+        "{grpo}_hf/config.json",
     ),
     DemoStage(
         "plot",

@@ -39,7 +39,7 @@ class ConvertConfig(Settings):
     model_dir: Path = PathConfig.sft_model_dir
     """Directory of the Etude model."""
     output_dir: Path | None = None
-    """Directory to write; None: that of the model with _llama at its end."""
+    """Directory to write; None: that of the model with _hf at its end."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
     max_shard_mb: Count | None = None
@@ -94,7 +94,7 @@ class UploadConfig(Settings):
 
     repo_id: str = ""
     """Name of the repository, such as me/my-etude."""
-    model_dir: Path = WEIGHT / "etude_sft_model_llama"
+    model_dir: Path = WEIGHT / "etude_sft_model_hf"
     """Directory that tool/convert_hf.py wrote."""
     license: str | None = None
     """The licence that you give the model, such as apache-2.0; the licences of your data bind

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inference.api import schema
-from inference.engine.constraint import COMPACT, Vocabulary, closed
+from inference.engine.constraint import COMPACT, Vocabulary
 from inference.engine.loading import LoadedModel
 from model.answer_parts import (
     CALL,
@@ -105,7 +105,7 @@ def tool_grammar(
     if must_call(body):
         start = once
     elif answer is not None:
-        rules += [f"answer: %json {json.dumps(closed(answer) | {'x-guidance': COMPACT})}"]
+        rules += [f"answer: %json {json.dumps(answer | {'x-guidance': COMPACT})}"]
         start = f"{once} | answer"
     else:
         start = free
@@ -114,7 +114,9 @@ def tool_grammar(
 
 def arguments_schema(tool: schema.FunctionOptions) -> dict[str, Any]:
     """The schema of a function's arguments; what it does not name is not written."""
-    wanted = closed({"type": "object", **(tool.parameters or {})})
+    wanted = {"type": "object", **(tool.parameters or {})}
+    if "properties" in wanted:
+        wanted.setdefault("additionalProperties", False)
     return wanted | {"x-guidance": {**COMPACT, "lenient": not tool.strict}}
 
 

@@ -25,7 +25,7 @@ OnText = Callable[[str], object]
 
 CONVERT = (
     "convert one with `python tool/convert_hf.py` and name the result with --model_dir, or run "
-    "`make demo`, which does both, and use `--model_dir weight/demo/etude_grpo_model_llama`"
+    "`make demo`, which does both, and use `--model_dir weight/demo/etude_grpo_model_hf`"
 )
 
 

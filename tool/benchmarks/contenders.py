@@ -83,10 +83,15 @@ class Shape:
         )
 
 
+def as_llama(shape: ModelConfig, context: int) -> ModelConfig:
+    """The network that transformers' Llama is, at a preset's size."""
+    return dataclasses.replace(shape, use_qk_norm=False, max_position_embeddings=context)
+
+
 SMOLLM2 = ModelConfig(49_152, 576, 1_536, 30, 9, 3, 8_192, rope_theta=1e5)
 SHAPES = {
-    "T": Shape(dataclasses.replace(rung(256, 6), max_position_embeddings=256), 32, 256),
-    "S": Shape(dataclasses.replace(mini().model, max_position_embeddings=512), 8, 512),
+    "T": Shape(as_llama(rung(256, 6), 256), 32, 256),
+    "S": Shape(as_llama(mini().model, 512), 8, 512),
     "SmolLM2": Shape(SMOLLM2, 4, 512),
 }
 """By name: T as a tiny model on a CPU, S as a small one, and SmolLM2-135M."""

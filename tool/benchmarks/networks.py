@@ -1,5 +1,5 @@
-"""Which network learns most in equal minutes: a dense Llama, with norms on queries and keys as in
-Qwen3, or with experts.
+"""Which network learns most in equal minutes: a dense Llama, one with norms on queries and keys as
+in Qwen3, or one with experts.
 
 The networks first take turns at some training steps each. Then each trains for as many steps as fit
 in the time of the dense one's, with a schedule of that length: what it learns depends on the steps
@@ -37,7 +37,7 @@ from tool.benchmarks.training_speed import Worker
 from tool.settings import DecodingSpeedConfig, NetworksConfig
 
 NETWORKS: dict[str, dict[str, Any]] = {
-    "dense": {},
+    "dense": {"use_qk_norm": False},
     "QK-norm": {"use_qk_norm": True},
     "QK-norm, heads of 128": {"use_qk_norm": True, "head_dim": 128},
     "QK-norm, 4 experts": {"use_qk_norm": True, "num_experts": 4},
@@ -202,7 +202,7 @@ def train(
     given = [
         word
         for flag, value in flags.items()
-        for word in (f"--{flag}", *([] if value is True else [value]))
+        for word in ([switch(flag, value)] if isinstance(value, bool) else [f"--{flag}", value])
     ]
     run_repository_script(
         "train/train_pretrain.py",
@@ -210,6 +210,11 @@ def train(
     )
     summary = read_object(config.output_dir / place / SUMMARY)
     return Run(name, factor, seed, steps, summary["bits_per_byte"]["all"])
+
+
+def switch(name: str, on: bool) -> str:
+    """A flag without a value."""
+    return f"--{name}" if on else f"--no_{name}"
 
 
 def table(config: NetworksConfig, relative: dict[str, float], runs: Sequence[Run]) -> str:

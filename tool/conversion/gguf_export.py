@@ -36,12 +36,6 @@ PRE_TOKENIZERS = {
 """llama.cpp's names for the ways to split text, keyed by the steps of tokenizer.json: the pattern
 of a Split, digits one by one, GPT-2's pattern in ByteLevel."""
 
-NORMALIZER = "etude.tokenizer.normalizer"
-"""Our own key in the metadata: NFC, or none. Without it a tokenizer of Qwen's kind has NFC, as
-transformers reads it."""
-NFC = {"type": "NFC"}
-"""The step of tokenizer.json that composes characters, e and U+0301 to é. llama.cpp has none."""
-
 OLLAMA_TEMPLATE = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
     "<|im_start|>assistant\n"
@@ -219,13 +213,7 @@ def pre_tokenizer_of(contents: Mapping[str, Any]) -> str:
         elif step["use_regex"]:
             steps.append(kind)
     name = PRE_TOKENIZERS.get(tuple(steps))
-    if contents["normalizer"] not in (None, NFC):
-        kind = contents["normalizer"].get("type")
-        raise UserError(
-            f"the tokenizer normalises texts ({kind}), which llama.cpp does not: there is no way "
-            "to GGUF for it"
-        )
-    if name is None or contents["model"]["type"] != "BPE":
+    if name is None or contents["model"]["type"] != "BPE" or contents["normalizer"]:
         raise UserError(
             f"the tokenizer splits text by {' and '.join(map(str, steps)) or 'nothing'} (a "
             f"{contents['model']['type']} model), for which there is no way to GGUF here; there is "
@@ -250,7 +238,6 @@ def add_tokenizer(writer: Any, tokenizer: EtudeTokenizer, is_chat: bool) -> None
     tokens = [tokenizer.backend.id_to_token(number) for number in range(len(tokenizer))]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre_tokenizer_of(contents))
-    writer.add_string(NORMALIZER, "NFC" if contents["normalizer"] else "none")
     writer.add_token_list(tokens)
     writer.add_token_types(token_kinds(contents, len(tokens)))
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])

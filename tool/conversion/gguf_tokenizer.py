@@ -8,19 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-from tokenizers import (
-    AddedToken,
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-)
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from config import UserError
 from model.chat_template import CHAT_TEMPLATE, END_OF_TEXT, ChatFormat
-from tool.conversion.gguf_export import NORMALIZER
 from train.tokenizer.bpe import QWEN2_PATTERN
 
 LLAMA3_PATTERN = QWEN2_PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|")
@@ -69,12 +60,9 @@ def read_tokenizer(path: Path, fields: Mapping[str, Any]) -> Tokenizer:
         tokens = list(fields[gguf.Keys.Tokenizer.LIST])
         merges = [tuple(merge.split(" ")) for merge in fields[gguf.Keys.Tokenizer.MERGES]]
         kinds = fields.get(gguf.Keys.Tokenizer.TOKEN_TYPE) or [gguf.TokenType.NORMAL] * len(tokens)
-        tokenizer = build_tokenizer(name, without_padding(tokens, kinds), merges, kinds)
+        return build_tokenizer(name, without_padding(tokens, kinds), merges, kinds)
     except Exception as error:  # tokenizers raises plain Exception
         raise UserError(f"{path}: its tokenizer is damaged ({error})") from error
-    if fields.get(NORMALIZER, "NFC" if name == "qwen2" else "none") == "NFC":
-        tokenizer.normalizer = normalizers.NFC()
-    return tokenizer
 
 
 def without_padding(tokens: list[str], kinds: list[int]) -> list[str]:

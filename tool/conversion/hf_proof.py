@@ -23,9 +23,8 @@ import transformers
 from config import SamplingConfig, UserError
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
-from model.answer_parts import has_thoughts
 from model.chat import render, render_prompt
-from model.conversation import Conversation, Message, Tool
+from model.conversation import Message
 from model.families import family_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -57,46 +56,6 @@ CONVERSATIONS: tuple[tuple[tuple[str, str], ...], ...] = (
         *(("user", "One?"), ("assistant", "Two."), ("user", "三？"), ("assistant", "四。")) * 4,
         ("user", "And then?"),
     ),
-)
-
-
-TOOLS: tuple[Tool, ...] = tuple(
-    {
-        "type": "function",
-        "function": {
-            "name": name,
-            "description": f"{name}, 工具",
-            "parameters": {"type": "object", "properties": {key: {"type": kind}}},
-        },
-    }
-    for name, key, kind in (("calculate", "expression", "string"), ("calendar", "month", "integer"))
-)
-
-
-def call_of(name: str, number: int, **arguments: Any) -> dict[str, Any]:
-    """A call of a tool, with an id that Mistral's templates take."""
-    function = {"name": name, "arguments": arguments}
-    return {"id": f"call{number:05d}", "type": "function", "function": function}
-
-
-TOOL_MESSAGES: tuple[Message, ...] = (
-    {"role": "user", "content": "What is 27 + 15?"},
-    {
-        "role": "assistant",
-        "content": "",
-        "reasoning_content": "I add them.\n算一算。",
-        "tool_calls": [call_of("calculate", 0, expression='27 + 15 "=" 三\n')],
-    },
-    {"role": "tool", "content": "42", "tool_call_id": "call00000", "name": "calculate"},
-    {"role": "assistant", "content": "It is 42.", "reasoning_content": "So it is."},
-    {"role": "user", "content": "And which day is it?"},
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [call_of("calendar", 1, month=11), call_of("calculate", 2, expression="2")],
-    },
-    {"role": "tool", "content": "星期一", "tool_call_id": "call00001", "name": "calendar"},
-    {"role": "tool", "content": '{"a": 2}', "tool_call_id": "call00002", "name": "calculate"},
 )
 
 
@@ -211,69 +170,29 @@ def check_template(
     conversations: Sequence[Sequence[tuple[str, str]]] = CONVERSATIONS,
 ) -> int:
     """transformers must make the ids of the chat template that `model/chat.py` makes, the last turn
-    continued where it is the assistant's, of these conversations and of some with tools and
-    thoughts; returns how many were compared. A conversation that the template refuses must be
-    refused here too."""
+    continued where it is the assistant's; returns how many were compared. A conversation that the
+    template refuses must be refused here too."""
     today = dataclasses.replace(tokenizer.chat_format, date=datetime.date.today().isoformat())
     dated = EtudeTokenizer(tokenizer.backend, today)  # as transformers fills it in
-    plain = [as_messages(conversation) for conversation in conversations]
-    given = [*map(Conversation, plain), *tool_conversations(today.template)]
-    return sum(agreed_ids(auto_tokenizer, dated, conversation) for conversation in given)
-
-
-def agreed_ids(auto_tokenizer: Any, tokenizer: EtudeTokenizer, given: Conversation) -> int:
-    """How many renderings of a conversation, as it is trained and as a prompt, have the same ids;
-    ProofFailed when one has others."""
-    last = given.messages[-1]
-    way = "continue_final_message" if last["role"] == "assistant" else "add_generation_prompt"
-    made: list[tuple[bool, list[int] | None, dict[str, bool]]] = [
-        (False, ids_or_none(rendered_ids, tokenizer, given), {})
-    ]
-    if not last.get("tool_calls"):  # their results must come before an answer
-        ours = ids_or_none(
-            render_prompt, tokenizer, given.messages, given.tools, dict(given.options)
-        )
-        made.append((True, ours, {way: True}))
     count = 0
-    for is_prompt, ours, options in made:
-        theirs = ids_or_none(
-            auto_tokenizer.apply_chat_template,
-            list(given.messages),
-            tools=list(given.tools) or None,
-            return_dict=False,
-            **options,
-            **dict(given.options),
-        )
-        if ours != theirs and (ours or is_prompt):
-            raise ProofFailed(f"the chat template gives other ids for {given.messages}")
-        count += theirs is not None
+    for conversation in conversations:
+        messages: list[Message] = [{"role": r, "content": c} for r, c in conversation]
+        answered = messages[-1]["role"] == "assistant"
+        way = {"continue_final_message": True} if answered else {"add_generation_prompt": True}
+        for make, options in ((rendered_ids, {}), (render_prompt, way)):
+            theirs = ids_or_none(
+                auto_tokenizer.apply_chat_template, messages, return_dict=False, **options
+            )
+            ours = ids_or_none(make, dated, messages)
+            if ours != theirs and (ours or make is render_prompt):
+                raise ProofFailed(f"the chat template gives other ids for {messages}")
+            count += theirs is not None
     return count
 
 
-def as_messages(conversation: Sequence[tuple[str, str]]) -> list[Message]:
-    """Roles and contents as messages."""
-    return [{"role": role, "content": content} for role, content in conversation]
-
-
-def tool_conversations(template: str) -> Iterator[Conversation]:
-    """Conversations with calls, their results and thoughts, up to each of their turns, where a
-    template writes tools or thoughts; with thinking on and off where it can be chosen."""
-    options: list[tuple[tuple[str, Any], ...]] = [()]
-    if "enable_thinking" in template:
-        options += [(("enable_thinking", on),) for on in (True, False)]
-    tools = TOOLS if "tools" in template else ()
-    if not tools and not has_thoughts(template):
-        return
-    thoughts: list[Message] = [m for m in TOOL_MESSAGES if m["content"] and m["role"] != "tool"]
-    for messages, each in ((TOOL_MESSAGES, tools), (thoughts, ())):
-        for length in range(1, len(messages) + 1) if each or messages is thoughts else ():
-            for chosen in options:
-                yield Conversation(messages[:length], each, chosen)
-
-
-def rendered_ids(tokenizer: EtudeTokenizer, conversation: Conversation) -> list[int]:
+def rendered_ids(tokenizer: EtudeTokenizer, messages: Sequence[Message]) -> list[int]:
     """The ids of a conversation as it is trained."""
-    return render(tokenizer, conversation)[0]
+    return render(tokenizer, messages)[0]
 
 
 def ids_or_none(

@@ -28,7 +28,7 @@ from tool.conversion.hf_proof import (
     many_conversations,
 )
 from tool.conversion.importing import ImportProof
-from tool.conversion.llama_cpp import LlamaCpp, hard_texts, is_installed
+from tool.conversion.llama_cpp import HARD_TEXTS, LlamaCpp, is_installed
 
 CONTEXT = 512
 """Tokens of a prompt and its answer, at most."""
@@ -62,10 +62,9 @@ def prove_gguf_import(path: Path, directory: Path, exact: bool) -> ImportProof |
     context = min(model.config.max_position_embeddings, CONTEXT)
     prompts = make_prompts(tokenizer, is_chat, context)
     chats = {} if tokenizer.chat_format.is_etudes else dict(rendered_chats(tokenizer))
-    texts = hard_texts(tokenizer)
-    expected = {text: tokenizer.encode(text) for text in texts} | chats
+    expected = {text: tokenizer.encode(text) for text in HARD_TEXTS} | chats
     try:
-        found = run_apart(ask_llama_cpp, path, texts, tuple(chats), prompts, context)
+        found = run_apart(ask_llama_cpp, path, tuple(chats), prompts, context)
     except Failure as failure:
         raise ProofFailed(f"llama.cpp does not run the file ({failure})") from failure
     ids, likeliest, answers = found
@@ -73,7 +72,7 @@ def prove_gguf_import(path: Path, directory: Path, exact: bool) -> ImportProof |
         if theirs != expected[text]:
             raise ProofFailed(f"llama.cpp splits {text!r} into {theirs}: not as the tokenizer does")
     difference = likeliest_difference(model, prompts, likeliest, exact)
-    counts = (len(texts), len(chats), len(prompts))
+    counts = (len(HARD_TEXTS), len(chats), len(prompts))
     greedy = greedy_equal(model, prompts, answers, tokenizer.end_ids(is_chat))
     return ImportProof("llama.cpp", *counts, "log-probs", difference, not exact, *greedy)
 
@@ -88,16 +87,12 @@ def rendered_chats(tokenizer: EtudeTokenizer) -> Iterator[tuple[str, list[int]]]
 
 
 def ask_llama_cpp(
-    path: Path,
-    texts: Sequence[str],
-    chats: Sequence[str],
-    prompts: Sequence[Sequence[int]],
-    context: int,
+    path: Path, chats: Sequence[str], prompts: Sequence[Sequence[int]], context: int
 ) -> tuple[list[list[int]], list[dict[int, float]], list[list[int]]]:
     """By llama.cpp: the ids of hard texts and of rendered conversations, the log-probabilities of
     the likeliest tokens after each prompt, and the greedy answers."""
     llama = LlamaCpp(path, torch.get_num_threads(), context, exact=True)
-    ids = [llama.tokenize(text) for text in texts]
+    ids = [llama.tokenize(text) for text in HARD_TEXTS]
     ids += [llama.tokenize(text, control=True) for text in chats]
     likeliest = [llama.likeliest(prompt) for prompt in prompts]
     return ids, likeliest, [llama.greedy(prompt, NEW_TOKENS) for prompt in prompts]

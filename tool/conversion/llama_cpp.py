@@ -14,16 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 import torch
-from tokenizers.normalizers import NFC
 
 from config import SamplingConfig
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
 from model.directory.pretrained import is_chat_model, load_pretrained
-from model.tokenizer import EtudeTokenizer
 from tool.benchmarks.measuring import Failure, run_apart
 from tool.conversion.gguf_export import context_of
 from tool.conversion.hf_proof import ProofFailed, make_prompts
@@ -42,21 +39,9 @@ HARD_TEXTS = (
     "\u3000全角　空格ＡＢＣ",
     "e\u0301 \u200b zero",
 )
-COMPOSED = "  unicode        e and U+0301 are one character to the model (NFC), two to llama.cpp"
-"""What is said of a tokenizer that composes characters, which llama.cpp does not."""
 ANSWER_TOKENS = 64
 LIKELIEST = 20
 """Tokens whose log-probabilities are compared."""
-
-
-def composes(tokenizer: EtudeTokenizer) -> bool:
-    """Whether a tokenizer composes characters (NFC), as Qwen's do."""
-    return isinstance(tokenizer.backend.normalizer, NFC)
-
-
-def hard_texts(tokenizer: EtudeTokenizer) -> list[str]:
-    """Texts that llama.cpp must split as a tokenizer does: composed, where it composes them."""
-    return [normalize("NFC", hard) if composes(tokenizer) else hard for hard in HARD_TEXTS]
 
 
 def is_installed() -> bool:
@@ -154,8 +139,6 @@ class GgufProof:
     """Tokens of our greedy answers."""
     tokens_equal: int
     """Of these, how many llama.cpp chose too, up to its first other one."""
-    composed: bool
-    """Whether the texts were composed first, since llama.cpp does not do it."""
 
 
 def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
@@ -173,12 +156,11 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
     is_chat = is_chat_model(model_dir)
     context = context_of(model.config)
     prompts = make_prompts(tokenizer, is_chat, context)
-    texts = hard_texts(tokenizer)
     try:
-        ids, answers = run_apart(ask_llama_cpp, path, texts, prompts, context)
+        ids, answers = run_apart(ask_llama_cpp, path, HARD_TEXTS, prompts, context)
     except Failure as failure:
         raise ProofFailed(f"llama.cpp does not run the file ({failure})") from failure
-    for hard, found in zip(texts, ids, strict=True):
+    for hard, found in zip(HARD_TEXTS, ids, strict=True):
         if found != tokenizer.encode(hard):
             raise ProofFailed(f"llama.cpp splits {hard!r} into {found}: not as the tokenizer does")
     stops = tokenizer.end_ids(is_chat)
@@ -188,7 +170,7 @@ def prove_gguf(path: Path, model_dir: Path, exact: bool) -> GgufProof:
     total = sum(map(len, ours))
     if exact and equal < total:
         raise ProofFailed(f"only {equal} of {total} greedy tokens are llama.cpp's")
-    return GgufProof(len(texts), len(prompts), total, equal, composes(tokenizer))
+    return GgufProof(len(HARD_TEXTS), len(prompts), total, equal)
 
 
 def ask_llama_cpp(

@@ -89,7 +89,7 @@ def test_same_seed_same_answer(model_dir: Path) -> None:
 
 
 def test_a_missing_conversion_names_the_script(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"tool/convert_hf\.py.*etude_\w+_model_llama"):
+    with pytest.raises(UserError, match=r"tool/convert_hf\.py.*etude_\w+_model_hf"):
         TransformersBackend(ChatConfig(tmp_path / "none"))
 
 

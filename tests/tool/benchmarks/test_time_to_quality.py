@@ -109,7 +109,9 @@ def test_etude_runs_by_its_defaults_in_a_third_of_the_time(text_data: TextData) 
     nano = parse_config(["model", "pretrain", "paths"], "", ["--preset", "nano"])
     assert parsed.pretrain == dataclasses.replace(nano.pretrain, max_minutes=3.0, max_length=256)
     assert parsed.model == dataclasses.replace(
-        SHAPES["T"].model, max_position_embeddings=nano.model.max_position_embeddings
+        SHAPES["T"].model,  # Llama's size, with the preset's network
+        use_qk_norm=nano.model.use_qk_norm,
+        max_position_embeddings=nano.model.max_position_embeddings,
     )
 
 

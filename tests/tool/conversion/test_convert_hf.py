@@ -41,7 +41,7 @@ def test_script_converts_from_any_folder_and_prints_its_proof(
     assert result.stderr == ""
     for said in ("largest difference", "greedy tokens", "renderings, all ids equal"):
         assert said in result.stdout
-    verify(tmp_path / "etude_sft_model_llama")
+    verify(tmp_path / "etude_sft_model_hf")
 
 
 @pytest.mark.full
@@ -50,7 +50,7 @@ def test_every_number_format_is_proved_and_loads(
     model_dir: Path, dtype: Literal["float32", "bfloat16", "float16"]
 ) -> None:
     output, proof = convert(ConvertConfig(model_dir, dtype=dtype))
-    assert output == model_dir.with_name("etude_sft_model_llama")
+    assert output == model_dir.with_name("etude_sft_model_hf")
     assert proof.largest_logit_difference < 1e-5
     assert proof.greedy_tokens_equal == proof.padded_tokens_equal == proof.greedy_tokens > 100
     assert {t.dtype for t in load_file(output / "model.safetensors").values()} == {
@@ -208,7 +208,7 @@ def test_a_tampered_conversion_is_refused_and_leaves_nothing(
     assert {path.name: path.read_bytes() for path in output.iterdir()} == good  # the earlier one
     assert sorted(p.name for p in model_dir.parent.iterdir()) == [
         "etude_sft_model",
-        "etude_sft_model_llama",
+        "etude_sft_model_hf",
     ]
 
 
@@ -251,7 +251,7 @@ def test_a_value_too_large_for_float16_is_named(
     save_pretrained(model_dir, model, tokenizer, {}, is_chat=True)
     with pytest.raises(UserError, match=r"--dtype float16: model\.norm\.weight"):
         convert(ConvertConfig(model_dir, dtype="float16"))
-    assert not model_dir.with_name("etude_sft_model_llama").exists()
+    assert not model_dir.with_name("etude_sft_model_hf").exists()
 
 
 def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, model_dir: Path) -> None:
@@ -262,4 +262,4 @@ def test_a_missing_or_damaged_model_is_refused(tmp_path: Path, model_dir: Path) 
     )
     with pytest.raises(UserError, match="model_type is None, and Etude"):
         convert(ConvertConfig(tmp_path / "odd"))
-    assert not (tmp_path / "odd_llama").exists()
+    assert not (tmp_path / "odd_hf").exists()
