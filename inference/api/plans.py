@@ -224,7 +224,8 @@ def check_ids(model: LoadedModel, ids: Sequence[int], where: str, least: int = 1
     most = len(model.tokenizer) - 1
     if len(ids) < least or (ids and not 0 <= min(ids) <= max(ids) <= most):
         count = ", at least one" if least else ""
-        raise ApiError(400, f"{where}: give token ids from 0 to {most}{count}", where)
+        message = f"{where}: give token ids of this model, from 0 to {most}{count}, or send texts"
+        raise ApiError(400, message, where)
 
 
 def requests_for(

@@ -155,6 +155,81 @@ def test_lm_eval_begins_the_answer(client: httpx.Client) -> None:
     assert whole(client, {"model": NAME, "messages": messages, **fields})["content"]
 
 
+CITY = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
+FUNCTION = {"name": "weather", "description": "The weather", "parameters": CITY}
+STRICT = {**FUNCTION, "strict": True, "parameters": {**CITY, "additionalProperties": False}}
+TOOL = [{"type": "function", "function": FUNCTION}]
+NAMED = {"type": "function", "function": {"name": "weather"}}
+CALLING: dict[str, Body] = {
+    "langchain-openai": {"tools": TOOL, "tool_choice": "required", "stream": False},
+    "langchain-openai, strict": {
+        **{"tools": [{"type": "function", "function": STRICT}], "tool_choice": NAMED},
+        "parallel_tool_calls": False,
+    },
+    "pydantic-ai": {
+        **{"tools": [{"type": "function", "function": STRICT}], "tool_choice": "required"},
+        **{"parallel_tool_calls": False, "stream": False},
+    },
+    "openai-agents": {"tools": TOOL, "tool_choice": "required", "store": False},
+    "ai-sdk": {"tools": TOOL, "tool_choice": NAMED},
+}
+
+
+@pytest.mark.parametrize("fields", CALLING.values(), ids=CALLING)
+def test_calls_of_a_client_and_their_results(client: httpx.Client, fields: Body) -> None:
+    messages: list[Body] = [user("What is the weather?")]
+    body = {"model": NAME, "messages": messages, "max_tokens": 200, **fields}
+    answer = whole(client, body)
+    (call, *more) = answer["tool_calls"]
+    assert json.loads(call["function"]["arguments"])["city"] in ("Paris", "Rome")
+    results = [
+        {"role": "tool", "tool_call_id": one["id"], "content": "sunny"} for one in (call, *more)
+    ]
+    again = [*messages, {**answer, "refusal": None}, *results]
+    whole(client, {**body, "messages": again, "tool_choice": "none", "max_tokens": 8})
+
+
+RESPONDING: dict[str, Body] = {
+    "openai-agents": {
+        **{"include": [], "input": [user("Hello")], "instructions": "Be kind", "store": False},
+        **{"tools": [{"type": "function", **STRICT}], "tool_choice": "required", "stream": False},
+    },
+    "langchain-openai": {
+        "input": [{**user("Hello"), "type": "message"}],
+        **{"tools": [{"type": "function", **FUNCTION}], "stream": False},
+        "tool_choice": {"type": "function", "name": "weather"},
+    },
+    "ai-sdk": {
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "Hello"}]}],
+        **{"tools": [{"type": "function", **FUNCTION}], "tool_choice": "required"},
+    },
+}
+
+
+@pytest.mark.parametrize("fields", RESPONDING.values(), ids=RESPONDING)
+def test_calls_of_a_client_by_the_responses_api(client: httpx.Client, fields: Body) -> None:
+    body = {"model": NAME, "max_output_tokens": 200, **fields}
+    made = client.post("/v1/responses", json=body).json()["output"]
+    calls = [item for item in made if item["type"] == "function_call"]
+    assert calls
+    assert json.loads(calls[0]["arguments"])["city"] in ("Paris", "Rome")
+    results = [
+        {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+        for call in calls
+    ]
+    again = {**body, "input": [*fields["input"], *made, *results], "tool_choice": "none"}
+    reply = client.post("/v1/responses", json={**again, "max_output_tokens": 8})
+    assert reply.status_code == 200, reply.text
+
+
+def test_embeddings_of_token_ids_in_base64(client: httpx.Client) -> None:
+    fields = {"model": NAME, "input": [[5, 6], [7]], "encoding_format": "base64"}
+    reply = client.post("/v1/embeddings", json=fields)
+    assert [type(one["embedding"]) for one in reply.json()["data"]] == [str, str]
+    reply = client.post("/v1/embeddings", json={**fields, "input": [[99_999]]})
+    assert "or send texts" in reply.json()["error"]["message"]
+
+
 REFUSED: dict[str, tuple[str, Body, str | None]] = {
     "the second of a chain of responses": (
         "/v1/responses",

@@ -22,10 +22,11 @@ from typing import Any
 
 import pytest
 
-from config import ROOT, UserError
+from config import ROOT, ModelConfig, UserError
 from model.directory.pretrained import save_pretrained
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
+from tests.inference.http_server import NAME, running, tiny_model
 from tool.conversion.hf import convert
 from tool.evaluation.evaluation import line, measure_files
 from tool.evaluation.lm_eval_run import run_lm_eval
@@ -239,3 +240,77 @@ def test_what_cannot_be_asked_is_one_sentence(
         run_lm_eval(model_dir, ["far"], None, None, "cpu")
     with pytest.raises(UserError, match="there is no model here"):
         run_lm_eval(tmp_path, ["near"], None, None, "cpu")
+
+
+BOTH = """
+import json, sys
+from lm_eval import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+kind, arguments, task_dir, task, batch = sys.argv[1:]
+found = simple_evaluate(
+    kind, arguments, [task], task_manager=TaskManager(include_path=task_dir), batch_size=int(batch)
+)
+samples = sorted(found["samples"][task], key=lambda sample: sample["doc_id"])
+likelihoods = [float(one[0][0]) for sample in samples for one in sample["resps"]]
+print(json.dumps({"acc": found["results"][task]["acc,none"], "likelihoods": likelihoods}))
+"""
+
+
+def likelihoods(
+    python: str, kind: str, arguments: str, task_dir: Path, task: str, batch: int
+) -> tuple[float, list[float]]:
+    """The accuracy, and the log-likelihood of each answer, as a model of lm-eval's finds them."""
+    result = subprocess.run(
+        [python, "-c", BOTH, kind, arguments, task_dir, task, str(batch)],
+        cwd=task_dir,
+        env={
+            **os.environ,
+            **{"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OPENAI_API_KEY": "-"},
+        },
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    return found["acc"], found["likelihoods"]
+
+
+def test_likelihoods_over_http_are_those_of_transformers(
+    python: str, tmp_path: Path, tokenizer: EtudeTokenizer, model_config: ModelConfig
+) -> None:
+    draw = random.Random(1)
+    choices = [
+        {
+            "question": f"{a_word(draw)} {a_word(draw)}",
+            "choices": [a_word(draw)[: draw.randint(2, 12)] for _ in range(4)],
+            "answer": draw.randrange(4),
+        }
+        for _ in range(20)
+    ]
+    file = write_jsonl(tmp_path / "choices.jsonl", choices)
+    served = tiny_model(tokenizer, model_config, is_chat=False)
+    (tmp_path / "model").mkdir()
+    save_pretrained(tmp_path / "model", served.engine.model, tokenizer, {}, is_chat=False)
+    output, _ = convert(ConvertConfig(tmp_path / "model"))
+    task_dir = tmp_path / "tasks"
+    task_dir.mkdir()
+    # Before a text stands <|endoftext|>: lm-eval must write it, the server does.
+    for name, begin in (("begun", "<|endoftext|>"), ("plain", "")):
+        fields = {"name": name, "file": file, "text": begin + "{{question}}"}
+        fields |= {"choices": "{{choices}}", "answer": "answer", "delimiter": " "}
+        text = TASK.format(**fields).replace("  - metric: acc_bytes\n", "")
+        (task_dir / f"{name}.yaml").write_text(text, encoding="utf-8")
+    place = f"pretrained={output},dtype=float32,device=cpu"
+    accuracy, expected = likelihoods(python, "hf", place, task_dir, "begun", 4)
+    assert len(expected) == 80
+    with running(served) as server:
+        api = f"model={NAME},base_url={server.address}/v1/completions,tokenizer={output}"
+        api += ",tokenizer_backend=huggingface,max_length=512"
+        for ids, task, batch in (("True", "begun", 1), ("True", "begun", 8), ("False", "plain", 8)):
+            arguments = f"{api},tokenized_requests={ids}"
+            made = likelihoods(python, "local-completions", arguments, task_dir, task, batch)
+            assert made[0] == accuracy
+            assert made[1] == pytest.approx(expected, abs=1e-4, rel=1e-5)
