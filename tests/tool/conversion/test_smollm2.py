@@ -107,7 +107,7 @@ def test_an_adapter_learns_to_answer_in_json(smollm2: Path, tmp_path: Path) -> N
     found = {row["measure"]: (row["before"], row["after"]) for row in report["rows"]}
     assert found["exact JSON"][0] == 0
     assert found["parsed as JSON"][1] >= 0.75
-    assert found["field kind"][1] >= 0.5
+    assert found["field item"][1] >= 0.5
     assert found["bits per byte"][1] < found["bits per byte"][0] / 2
 
 
