@@ -1,8 +1,8 @@
-"""Conversations with tools: questions that need one, that need none, or one that is not offered.
+"""Conversations with tools: questions that need one of those that are offered, or none.
 
 A record offers one to three tools, in any order and with any of their descriptions. A question that
 needs one is answered by a call and, when its result has come, by a text that says it; one that
-needs none at once; and where the tool that is needed is not offered, the answer says so.
+needs none at once. Where no tool is offered and one is needed, the answer says so.
 
 A record of the eval file has, beside the fields of a question (data_process/sample/evaluation.py):
 
@@ -28,14 +28,14 @@ from model.conversation import Message, template_turns
 
 Record = dict[str, Any]
 TOOL_CATEGORIES = (*KINDS, "fact", "missing", "dates")
-"""fact: no tool is needed; missing: the one that is needed is not offered; dates: how a day is
-written in numbers, without tools."""
+"""fact: no tool is needed; missing: one is needed and none offered; dates: how a day is written in
+numbers, without tools."""
 FACTS = ("identity", "capital", "animal", "opposite", "colour", "translation")
 SMALL_SUMS = 0.2
 OTHERS_OF_A_TASK = (0, 0, 1, 2)
-OTHERS = {"fact": (1, 1, 2, 3), "missing": (0, 1, 1, 2)}
-"""How many tools are offered beside the one that is needed."""
-FURTHER_TURNS = (0, 0, 1, 1, 2)
+OTHERS = {"fact": (1, 1, 2, 3), "missing": (0,)}
+"""How many tools are offered, beside the one that is needed."""
+FURTHER_TURNS = (0, 1, 1, 2)
 """How many turns a conversation has beside the one of its category."""
 LONGEST = 210
 """Words, digits, Chinese characters and runs of marks of a conversation: nearly always fewer than
@@ -109,8 +109,7 @@ class ToolWriter(ConversationWriter):
         record = recorded(exchanges, tools)
         answerable = [kind for kind, name in KINDS.items() if name in names]
         for _ in range(self.rng.choice(FURTHER_TURNS)):
-            kinds = (*answerable, "fact") if self.rng.random() < 0.8 else tuple(KINDS)
-            further = self.exchange(self.rng.choice(kinds), names)
+            further = self.exchange(self.rng.choice((*answerable, "fact")), names)
             exchanges.insert(self.rng.randrange(len(exchanges) + 1), further)
             if not is_short(longer := recorded(exchanges, tools)):
                 break
@@ -118,8 +117,8 @@ class ToolWriter(ConversationWriter):
         return record
 
     def offered(self, category: str) -> list[str]:
-        """The tools that are offered: with the one that a question of the category needs, if any.
-        Some of the conversations where one is missing have no tool at all."""
+        """The tools that are offered, in any order: with the one that a question of the category
+        needs, if any."""
         needed = KINDS.get(category)
         others = [name for name in TOOLS if name != needed]
         counts = OTHERS.get(category, OTHERS_OF_A_TASK)
@@ -136,7 +135,7 @@ class ToolWriter(ConversationWriter):
             found = self.fact(names)
             return Exchange(found.prompt, found.answer, found.fact.accepted)
         if category == "missing":
-            category = self.rng.choice([kind for kind, name in KINDS.items() if name not in names])
+            category = self.rng.choice(list(KINDS))
         task = self.task(category, may_be_small="calculate" in names)
         if task.name in names:
             return Exchange(task.prompt, task.answer, task.accepted, task)

@@ -10,7 +10,8 @@ from data_process.sample import templates
 from data_process.sample.build import build_sample, read_amounts
 from data_process.sample.templates import LANGUAGES, TEXTS, Template, TextFile
 
-FILES = sorted(path.name for path in TEXTS.iterdir())
+# messages.txt and its schema are no part of the world: test_messages.py
+FILES = sorted(path.name for path in TEXTS.iterdir() if not path.name.startswith("messages"))
 
 
 def read(folder: Path, *lines: str) -> TextFile:

@@ -125,12 +125,12 @@ def test_tools_vary_and_are_needed_or_not(trained: list[Record]) -> None:
     descriptions = {t["function"].get("description") for r in trained for t in r.get("tools", [])}
     assert len(descriptions) > 12
     used = [bool(calls_of(record)) for record in trained if record.get("tools")]
-    assert 0.7 < sum(used) / len(used) < 0.9
+    assert 0.8 < sum(used) / len(used) < 0.95
     for record in trained:
         offered = {tool["function"]["name"] for tool in record.get("tools", [])}
         for turn in record["conversations"]:
             if turn["content"] in ("I have no tool for that.", "我没有能做这件事的工具。"):
-                assert len(offered) < 3
+                assert not offered
 
 
 def test_every_record_is_well_formed_and_short(
