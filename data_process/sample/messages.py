@@ -10,20 +10,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_process.sample.templates import TEXTS, Row, TextFile
+from data_process.sample import templates
+from data_process.sample.templates import Row, TextFile
 
 TRAINING_FILE = Path("sft", "messages_sample.jsonl")
 HELD_OUT_FILE = Path("eval", "messages_sample.jsonl")
 FIELDS = ("kind", "name", "item", "quantity", "day", "time")
 
 
-def make_messages(path: Path = TEXTS / "messages.txt") -> dict[Path, list[dict[str, Any]]]:
+def make_messages() -> dict[Path, list[dict[str, Any]]]:
     """Conversations to train on, and prompts with the JSON object that the answer must be.
 
     Raises:
         UserError: the file is malformed; the line is named.
     """
-    file = TextFile(path)
+    file = TextFile(templates.TEXTS / "messages.txt")
     instruction, columns = file.one("instruction").text, (*FIELDS, "message")
 
     def turns(row: Row) -> list[dict[str, str]]:

@@ -10,8 +10,7 @@ from data_process.sample import templates
 from data_process.sample.build import build_sample, read_amounts
 from data_process.sample.templates import LANGUAGES, TEXTS, Template, TextFile
 
-# messages.txt and its schema are no part of the world: test_messages.py
-FILES = sorted(path.name for path in TEXTS.iterdir() if not path.name.startswith("messages"))
+FILES = sorted(path.name for path in TEXTS.glob("*.txt"))
 
 
 def read(folder: Path, *lines: str) -> TextFile:
@@ -117,6 +116,6 @@ def test_the_sample_names_the_file_that_lacks_a_section(
 def test_every_text_file_explains_itself_and_is_used() -> None:
     subjects = ("facts", "chat", "stories", "prose", "names", "tools")
     named = {f"{code}_{subject}.txt" for code in LANGUAGES for subject in subjects}
-    assert set(FILES) == named | {"world.txt", "amounts.txt"}
+    assert set(FILES) == named | {"world.txt", "amounts.txt", "messages.txt"}
     for name in FILES:
         assert (TEXTS / name).read_text(encoding="utf-8").startswith("# ")
