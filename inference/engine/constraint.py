@@ -61,10 +61,11 @@ class Vocabulary:
     def rank(self) -> Tensor:
         """(size,): how soon a token is taken on the way to the end; the lowest is first.
 
-        Closing brackets and quotes first, then what is a value by itself, opening brackets last; of
-        other texts the longest, since it may be a required one.
+        Closing brackets and quotes first, then a comma, which ends a number (a digit would go on
+        with it for ever), then what is a value by itself, opening brackets last; of other texts
+        the longest, since it may be a required one.
         """
-        first = {b"}": 0, b"]": 1, b'"': 2, b"0": 3, b":": 4, b",": 5, b"[": 30, b"{": 31}
+        first = {b"}": 0, b"]": 1, b'"': 2, b",": 3, b"0": 4, b":": 5, b"[": 30, b"{": 31}
         control = self.tokenizer.is_special_token
         ranks = [
             40 if control(token) else first.get(data, 20 - min(len(data), 10))

@@ -153,6 +153,22 @@ def test_the_way_to_the_end_is_whole_json(vocabulary: Vocabulary) -> None:
         json.loads(b"".join(map(vocabulary.spell, ids + way)))
 
 
+def test_a_number_near_the_limit_is_not_replaced(
+    vocabulary: Vocabulary, tokenizer: EtudeTokenizer
+) -> None:
+    names = ("one", "two", "three")
+    schema = {"type": "object", "properties": {name: {"type": "integer"} for name in names}}
+    grammar = Grammar(vocabulary, json_grammar({**schema, "required": [*names]}))
+    ids = tokenizer.encode(json.dumps({"one": 12, "two": -7, "three": 390}))
+    constraint = grammar.start(len(ids) + 4)
+    assert len(ids) < constraint.near
+    for token in ids:
+        assert constraint.choose(token) == token
+        constraint.accept(token)
+    assert constraint.matcher.is_accepting()
+    assert not constraint.cut
+
+
 def test_control_tokens_are_never_text(vocabulary: Vocabulary, tokenizer: EtudeTokenizer) -> None:
     constraint = Grammar(vocabulary, json_grammar({"type": "string"})).start(100)
     constraint.accept(vocabulary.quote)
