@@ -136,7 +136,7 @@ def test_tools_vary_and_are_needed_or_not(trained: list[Record]) -> None:
 def test_every_record_is_well_formed_and_short(
     trained: list[Record], questions: list[Record]
 ) -> None:
-    assert 3_000 < len(trained) < 4_500
+    assert 4_500 < len(trained) < 5_000
     assert [found for record in trained for found in PROBLEMS["conversations"](record)] == []
     assert sum(map(is_short, trained)) > 0.7 * len(trained)
     assert max(len(UNIT.findall(as_text(record))) for record in trained) < 256
