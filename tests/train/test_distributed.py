@@ -272,6 +272,8 @@ def test_torchrun_ends_or_starts_again_when_a_process_dies_and_saves_when_stoppe
     while again.output.count("continuing at step") < 2:
         assert again.running(), again.output
         time.sleep(0.05)
+    continued = int(again.output.rpartition("continuing at step ")[2].split()[0].rstrip(",.;"))
+    ranks.wait_for_lines(log, continued + 2, [again])  # before its first step there is no save
     again.send(signal.SIGTERM)
     assert again.wait() == 1
     step = ranks.steps_of(log.parent)[-1]["step"]

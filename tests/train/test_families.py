@@ -20,12 +20,12 @@ from tests.reliability.launcher import run_warm
 from tests.train.conftest import Workspace
 
 SWITCHES = {
-    "llama": (),
-    "mistral": ("--sliding_window=8",),
-    "qwen2": ("--attention_bias",),
+    "llama": ("--no_use_qk_norm",),
+    "mistral": ("--no_use_qk_norm", "--sliding_window=8"),
+    "qwen2": ("--no_use_qk_norm", "--attention_bias"),
     "qwen3": ("--use_qk_norm",),
     "qwen3_moe": ("--use_qk_norm", "--num_experts=4"),
-    "smollm3": ("--no_rope_layer_interval=2",),
+    "smollm3": ("--no_use_qk_norm", "--no_rope_layer_interval=2"),
 }
 STAGES = {
     "pretrain": (),

@@ -106,6 +106,23 @@ def greedy_answers(
     return [(tokenizer.decode(found.ids), found.finish_reason == "stop") for found in made]
 
 
+def measured_answers(
+    scorer: LikelihoodModel,
+    conversations: Sequence[Conversation | Sequence[Message]],
+    grammar: Grammar | None = None,
+) -> list[tuple[str, bool]]:
+    """`greedy_answers` of a model that is measured, of at most ANSWER_TOKENS each."""
+    return greedy_answers(
+        scorer.model,
+        scorer.tokenizer,
+        conversations,
+        ANSWER_TOKENS,
+        scorer.native,
+        scorer.stopped,
+        grammar,
+    )
+
+
 def measure_questions(scorer: LikelihoodModel, records: list[Record]) -> list[Outcome]:
     """Whether the greedy answer to each question is right."""
     return measure_answers(scorer, records, [r["messages"] for r in records], is_right)
@@ -128,14 +145,7 @@ def measure_answers(
     is_right: Callable[[Record, str], bool],
 ) -> list[Outcome]:
     """Whether the greedy answer to each conversation is right, and ended by itself."""
-    given = greedy_answers(
-        scorer.model,
-        scorer.tokenizer,
-        conversations,
-        ANSWER_TOKENS,
-        scorer.native,
-        scorer.stopped,
-    )
+    given = measured_answers(scorer, conversations)
     outcomes = []
     found = map(as_conversation, conversations)
     for record, conversation, (text, ended) in zip(records, found, given, strict=True):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from data_process.records.kinds import with_tools
-from train.measures.generations import ANSWER_TOKENS, greedy_answers
+from train.measures.generations import measured_answers
 from train.measures.likelihood import LikelihoodModel, Outcome, Record
 from train.rollouts.rewards import is_object, is_same, object_of
 
@@ -24,15 +24,7 @@ def answers(scorer: LikelihoodModel, records: list[Record]) -> list[tuple[str, b
     key = tuple(json.dumps(record) for record in records)
     if key not in scorer.answered:
         conversations = [with_tools(record) for record in records]
-        scorer.answered[key] = greedy_answers(
-            scorer.model,
-            scorer.tokenizer,
-            conversations,
-            ANSWER_TOKENS,
-            scorer.native,
-            scorer.stopped,
-            scorer.grammar,
-        )
+        scorer.answered[key] = measured_answers(scorer, conversations, scorer.grammar)
     return scorer.answered[key]
 
 

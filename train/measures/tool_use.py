@@ -15,7 +15,7 @@ from data_process.sample.evaluation import is_right
 from model.answer_parts import CALL, AnswerParser, call_form, has_thoughts
 from model.chat import tool_problems
 from model.conversation import Conversation, Message
-from train.measures.generations import ANSWER_TOKENS, greedy_answers
+from train.measures.generations import measured_answers
 from train.measures.likelihood import LikelihoodModel, Outcome, Record
 
 TOOL_FIELDS = (*QUESTION_FIELDS, "tools", "call", "result")
@@ -79,14 +79,8 @@ def answers_of(
 ) -> list[str]:
     """The greedy answers to conversations with the tools of their records; one that does not end by
     itself is empty."""
-    given = greedy_answers(
-        scorer.model,
-        scorer.tokenizer,
-        [Conversation(c, r["tools"]) for c, r in zip(conversations, records, strict=True)],
-        ANSWER_TOKENS,
-        scorer.native,
-        scorer.stopped,
-    )
+    asked = [Conversation(c, r["tools"]) for c, r in zip(conversations, records, strict=True)]
+    given = measured_answers(scorer, asked)
     return [text if ended else "" for text, ended in given]
 
 

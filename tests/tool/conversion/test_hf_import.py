@@ -168,4 +168,4 @@ def test_the_script_brings_a_model_in_and_says_how_to_go_on(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert "the tokenizer got <|endoftext|>" in done.stdout
-    assert "train_sft.py --pretrained_model_dir" in done.stdout
+    assert "train_sft.py --preset adapter --pretrained_model_dir" in done.stdout

@@ -46,11 +46,11 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, *rounds: list[tuple[str, bool]]
     seen: list[Any] = []
     left = list(rounds)
 
-    def scripted(_m: Any, _t: Any, asked: Sequence[Conversation], *_: Any) -> Any:
+    def scripted(_: LikelihoodModel, asked: Sequence[Conversation]) -> Any:
         seen.extend(asked)
         return left.pop(0)
 
-    monkeypatch.setattr(tool_use, "greedy_answers", scripted)
+    monkeypatch.setattr(tool_use, "measured_answers", scripted)
     return seen
 
 
