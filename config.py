@@ -31,7 +31,7 @@ DeviceName = str  # "auto", "cpu", "cuda" or "cuda:N"
 
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
-QuantizeName = Literal["none", "int8"]
+QuantizeName = Literal["none", "int8", "int4"]
 WeightsName = Literal["float32", "bfloat16", "int8"]
 ParallelName = Literal["ddp", "fsdp"]
 WriterName = Literal["tensorboard", "wandb"]

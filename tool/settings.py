@@ -140,7 +140,7 @@ class AnswerConfig(Settings):
     device: DeviceName = "auto"
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
     quantize: QuantizeName = "none"
-    """int8: round the weights, for speed on a CPU."""
+    """int8 or int4: round the weights, for speed on a CPU."""
     overwrite: bool = False
     """Replace the output if it is there."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(seed=1))
@@ -179,7 +179,7 @@ class EvaluateConfig(Settings):
     engine: Literal["etude", "transformers"] = "etude"
     """Who computes the likelihoods; transformers for a converted directory."""
     quantize: QuantizeName = "none"
-    """int8: evaluate the model as it answers with --quantize int8; needs an output_dir."""
+    """int8 or int4: evaluate the model as it answers with --quantize; needs an output_dir."""
     limit: Count | None = None
     """Take only this many records of each of the eval_files, evenly spread, and of each lm-eval
     task."""

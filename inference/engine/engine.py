@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from config import SamplingConfig, UserError
+from config import QuantizeName, SamplingConfig, UserError
 from inference.engine.answers import (
     CutBy,
     FinishReason,
@@ -37,7 +37,8 @@ from inference.engine.answers import (
 )
 from inference.engine.cache import Forward, Slot, TorchForward, Work, common_prefix
 from inference.engine.constraint import Grammar
-from inference.engine.native import LIBRARY, NativeForward, quantize_model
+from inference.engine.native import LIBRARY, NativeForward
+from inference.engine.rounding import quantize_model
 from inference.engine.sampler import make_generator, sample, with_seed
 from model.frozen import saved_bytes
 from model.kv_cache import KVCache
@@ -67,7 +68,7 @@ class Engine:
         slots: int = 8,
         max_length: int | None = None,
         native: bool = True,
-        quantize: bool = False,
+        quantize: QuantizeName = "none",
         drafts: bool = True,
         adapted: Mapping[str, Etude] | None = None,
         keep_weights: bool = True,
@@ -80,8 +81,8 @@ class Engine:
             slots: rows of the cache; further requests wait.
             max_length: tokens of prompt and output together; None: the model's context.
             native: use the C++ forward pass once it is compiled (on a CPU).
-            quantize: weights are rounded to int8; waits for the C++ forward pass, and where there
-                is none, the model itself is rounded.
+            quantize: weights are rounded; waits for the C++ forward pass, and where there is none,
+                the model itself is rounded.
             drafts: decode speculatively where that cannot change the output (see `draft`).
             adapted: for the name of an adapter, the model with it, on the same weights
                 (`model.adapters.sharing_copy`).
@@ -104,10 +105,10 @@ class Engine:
         self.native = native and self.device.type == "cpu"
         self.may_draft, self.quantize, self.keep_weights = drafts, quantize, keep_weights
         self.clock = 0
-        if quantize:
+        if quantize != "none":
             self.native = self.native and LIBRARY.wait()
             if not self.native:
-                quantize_model(model)
+                quantize_model(model, quantize)
 
     @property
     def running(self) -> int:

@@ -82,7 +82,7 @@ def load_model(
         directory: the model's.
         device_name: as in the settings.
         slots: outputs at once.
-        quantize: int8 rounds the weights; only the native forward pass on a CPU gets faster.
+        quantize: rounds the weights; only the native forward pass on a CPU gets faster.
         adapter: the directory of one, which is merged into the model.
 
     Raises:
@@ -94,7 +94,7 @@ def load_model(
         merge_adapter(model)
     else:
         model, tokenizer = load_pretrained(directory, device, known=True, stored=stored)
-    engine = Engine(model, tokenizer, slots, quantize=quantize == "int8", keep_weights=False)
+    engine = Engine(model, tokenizer, slots, quantize=quantize, keep_weights=False)
     return describe(engine, tokenizer, adapter or directory)
 
 
@@ -120,8 +120,7 @@ def load_adapters(
     for name, path in zip(names, adapters, strict=False):
         adapted[name] = sharing_copy(model)
         tokenizers.append(put_adapter(adapted[name], path, directory, tokenizer))
-    int8 = quantize == "int8"
-    engine = Engine(model, tokenizer, slots, quantize=int8, adapted=adapted, keep_weights=False)
+    engine = Engine(model, tokenizer, slots, quantize=quantize, adapted=adapted, keep_weights=False)
     served = [
         describe(engine, own, path, name)
         for own, path, name in zip(tokenizers, adapters, names, strict=False)
@@ -133,15 +132,15 @@ def ready_device(
     directory: Path, device_name: DeviceName, quantize: QuantizeName
 ) -> tuple[torch.device, bool]:
     """The device for a model that is there; and whether its weights are to stay as they are stored,
-    since the native forward pass, which takes them so, is ready. On a CPU it is compiled; int8
-    waits for that."""
+    since the native forward pass, which takes them so, is ready. On a CPU it is compiled;
+    rounded weights wait for that."""
     device = pick_device(device_name)
     if not is_adapter(directory):
         require_model(directory)
     if device.type != "cpu":
         return device, False
     LIBRARY.prepare()
-    return device, LIBRARY.wait() if quantize == "int8" else LIBRARY.code is not None
+    return device, LIBRARY.wait() if quantize != "none" else LIBRARY.code is not None
 
 
 def describe(
@@ -152,7 +151,7 @@ def describe(
     model = engine.models[adapter]
     facts = [f"{model.num_parameters() / 1e6:.1f}M parameters"]
     facts += [f"a context of {engine.context} tokens", f"on {engine.device}"]
-    facts += ["int8 weights"] if engine.quantize else []
+    facts += [f"{engine.quantize} weights"] if engine.quantize != "none" else []
     name = directory.resolve().name
     title = f"{name}: {', '.join(facts)}"
     return LoadedModel(engine, tokenizer, name, is_chat_model(directory), title, adapter)

@@ -5,8 +5,10 @@
 // not depend on who else is being served, and a cached prefix equals a computed one, to the bit.
 //
 // Weights lie in panels of LANES rows, (rows / LANES, columns, LANES): one load brings one column of
-// LANES rows, and LANES outputs grow side by side. A weight is a float32, the upper half of one
-// (bfloat16), or an int8 times the scale of its row; sums are in float32.
+// LANES rows, and LANES outputs grow side by side. A weight is a float32 or the upper half of one
+// (bfloat16), or it has 8 or 4 bits, in blocks of 32 with a scale each, as GGUF's q8_0 and q4_0. What
+// is multiplied with the last two is rounded to 8 bits in the same way: a block's sum is one of
+// integers, so exact; sums of blocks, and all others, are in float32.
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +19,8 @@
 
 #ifdef __AVX2__
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 #ifdef _OPENMP
 #include <omp.h>
@@ -25,7 +29,7 @@ static int omp_get_thread_num() { return 0; }
 static int omp_get_num_threads() { return 1; }
 #endif
 
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
 constexpr int LANES = 16;
 #elif defined(__AVX2__)
 constexpr int LANES = 8;
@@ -40,13 +44,17 @@ constexpr int MOST_TOKENS = LANES == 8 ? 4 : 8;
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t IntVec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int8_t ByteVec __attribute__((vector_size(LANES), aligned(1)));
+typedef uint8_t Bytes __attribute__((vector_size(4 * LANES), aligned(1)));
 typedef uint16_t HalfVec __attribute__((vector_size(2 * LANES), aligned(2)));
 
 struct Matrix {
+    // (rows / LANES, columns, LANES) float32 or bfloat16; of 8 bits (rows / LANES, blocks, 8 quads,
+    // LANES, 4 columns) bytes, the weight / scale + 128; of 4 bits (rows / LANES, blocks, 4 pairs of
+    // quads, LANES, 4 columns), weight / scale + 8, the first quad in the lower halves of the bytes.
     void *panels;
-    float *scales;  // of int8 weights, one a row; null: there are none
+    uint16_t *scales;  // (rows / LANES, blocks, LANES) float16; null: there are no blocks
     int rows, columns;
-    int bits;  // of a weight: 32, 16 or 8
+    int bits;  // of a weight: 32, 16, 8 or 4
 };
 
 struct Expert {
@@ -84,17 +92,6 @@ struct Token {
 };
 
 static Vec load(const float *p) { return *reinterpret_cast<const Vec *>(p); }
-static Vec load(const int8_t *p) {
-#ifdef __AVX512F__  // of the last form gcc 12 makes 16 scalar conversions
-    return reinterpret_cast<Vec>(_mm512_cvtepi32_ps(
-        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)))));
-#elif defined(__AVX2__)
-    return reinterpret_cast<Vec>(_mm256_cvtepi32_ps(
-        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(p)))));
-#else
-    return __builtin_convertvector(*reinterpret_cast<const ByteVec *>(p), Vec);
-#endif
-}
 static float widened(float weight) { return weight; }
 static float widened(uint16_t weight) {  // a bfloat16 is the upper half of a float32
     uint32_t bits = static_cast<uint32_t>(weight) << 16;
@@ -103,7 +100,7 @@ static float widened(uint16_t weight) {  // a bfloat16 is the upper half of a fl
     return result;
 }
 static Vec load(const uint16_t *p) {
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
     return reinterpret_cast<Vec>(_mm512_slli_epi32(
         _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))), 16));
 #elif defined(__AVX2__)
@@ -116,8 +113,102 @@ static Vec load(const uint16_t *p) {
 }
 static void store(float *p, Vec v) { *reinterpret_cast<Vec *>(p) = v; }
 
+// A float16's exponent is lower by 112 when its bits are read as those of a float32.
+static float widened_half(uint16_t half) {
+    uint32_t bits = static_cast<uint32_t>(half & 0x7FFF) << 13;
+    float result;
+    std::memcpy(&result, &bits, sizeof result);
+    result *= 0x1p112f;
+    return half & 0x8000 ? -result : result;
+}
+static Vec load_halves(const uint16_t *p) {
+#ifdef __AVX512BW__
+    return reinterpret_cast<Vec>(
+        _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(p))));
+#elif defined(__F16C__)
+    return reinterpret_cast<Vec>(
+        _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
+#else
+    Vec result;
+    for (int i = 0; i < LANES; i++) result[i] = widened_half(p[i]);
+    return result;
+#endif
+}
+// The nearest float16, ties to even; at most 65504.
+static uint16_t narrowed_half(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    const uint16_t sign = bits >> 16 & 0x8000;
+    x = std::min(std::fabs(x), 65504.0f);
+    // Adding 2^13 times its power of two (at least 2^-14, the smallest normal float16) cuts x off
+    // behind 11 bits, rounding.
+    std::memcpy(&bits, &x, sizeof bits);
+    bits = std::max(bits & 0x7F800000u, 113u << 23) + (13u << 23);
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    x = (x + power - power) * 0x1p-112f;
+    std::memcpy(&bits, &x, sizeof bits);
+    return sign | bits >> 13;
+}
+
+constexpr int BLOCK = 32, QUADS = BLOCK / 4;
+
+#ifdef __AVX2__
+constexpr int BIAS_8 = 128;  // of a byte of 8 bits, when it is multiplied: >= 0
+#else
+constexpr int BIAS_8 = 0;
+#endif
+
+// total + the products of 4 columns: of each lane 4 bytes of weights, and 4 codes of x.
+template <int BITS>
+static IntVec dot_quad(IntVec total, Bytes weight, const int8_t *x) {
+    int32_t four;
+    std::memcpy(&four, x, sizeof four);
+#ifdef __AVX512BW__
+    const __m512i w = reinterpret_cast<__m512i>(weight), sums = reinterpret_cast<__m512i>(total);
+    const __m512i all = _mm512_set1_epi32(four);
+#ifdef __AVX512VNNI__
+    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(sums, w, all));
+#else
+    const __m512i ones = _mm512_set1_epi16(1);
+    if (BITS == 4)
+        return reinterpret_cast<IntVec>(
+            _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_maddubs_epi16(w, all), ones)));
+    const __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(all, 8), 8);
+    const __m512i w_even = _mm512_srli_epi16(_mm512_slli_epi16(w, 8), 8);
+    return reinterpret_cast<IntVec>(_mm512_add_epi32(
+        _mm512_add_epi32(sums, _mm512_madd_epi16(w_even, even)),
+        _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(all, 8))));
+#endif
+#elif defined(__AVX2__)
+    const __m256i w = reinterpret_cast<__m256i>(weight), sums = reinterpret_cast<__m256i>(total);
+    const __m256i all = _mm256_set1_epi32(four);
+#ifdef __AVXVNNI__
+    return reinterpret_cast<IntVec>(_mm256_dpbusd_avx_epi32(sums, w, all));
+#else  // pairs of products of 4 bits fit 16 bits; of 8 bits, those of the columns 0 and 2, 1 and 3 do 32
+    const __m256i ones = _mm256_set1_epi16(1);
+    if (BITS == 4)
+        return reinterpret_cast<IntVec>(
+            _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(w, all), ones)));
+    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(all, 8), 8);
+    const __m256i w_even = _mm256_srli_epi16(_mm256_slli_epi16(w, 8), 8);
+    return reinterpret_cast<IntVec>(_mm256_add_epi32(
+        _mm256_add_epi32(sums, _mm256_madd_epi16(w_even, even)),
+        _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(all, 8))));
+#endif
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return reinterpret_cast<IntVec>(vdotq_s32(reinterpret_cast<int32x4_t>(total),
+                                              reinterpret_cast<int8x16_t>(weight),
+                                              reinterpret_cast<int8x16_t>(vdupq_n_s32(four))));
+#else
+    const IntVec words = reinterpret_cast<IntVec>(weight);  // of little-endian bytes
+    for (int j = 0; j < 4; j++) total += (words << (24 - 8 * j) >> 24) * x[j];
+    return total;
+#endif
+}
+
 static float sum(Vec v) {
-#ifdef __AVX512F__  // in the order of the loop below
+#ifdef __AVX512BW__  // in the order of the loop below
     return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
 #endif
     float lanes[LANES];
@@ -160,6 +251,143 @@ static Vec exponential(Vec x) {
     return y * power;
 }
 
+static float most_of(Vec v) {
+#ifdef __AVX512BW__
+    return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v));
+#endif
+    float most = v[0];
+    for (int i = 1; i < LANES; i++) most = std::max(most, v[i]);
+    return most;
+}
+static int32_t sum_of(IntVec v) {
+#ifdef __AVX512BW__
+    return _mm512_reduce_add_epi32(reinterpret_cast<__m512i>(v));
+#endif
+    int32_t total = 0;
+    for (int i = 0; i < LANES; i++) total += v[i];
+    return total;
+}
+// What a thread multiplies with matrices: x (tokens, columns), and rounded when the first of them has
+// blocks: (blocks, tokens, BLOCK) codes, the largest of a block 127 (columns that the last block is
+// short of are 0), their scales and the negative sums of a block's codes, (blocks, tokens) each.
+struct Input {
+    const float *x;
+    int tokens, columns;
+    bool rounded;
+    std::vector<int8_t> codes;
+    std::vector<float> scales;
+    std::vector<int32_t> sums;
+
+    void set(const float *values, int count, int size) {
+        x = values, tokens = count, columns = size, rounded = false;
+    }
+    int blocks() const { return (columns + BLOCK - 1) / BLOCK; }
+
+    void round() {
+        if (rounded) return;
+        rounded = true;
+        const long all = static_cast<long>(tokens) * blocks();
+        if (static_cast<long>(sums.size()) < all)
+            codes.resize(all * BLOCK), scales.resize(all), sums.resize(all);
+        for (int b = 0; b < blocks(); b++)
+            for (int t = 0; t < tokens; t++) {
+                const float *from = x + static_cast<long>(t) * columns + b * BLOCK;
+                round_block(from, std::min(BLOCK, columns - b * BLOCK),
+                            static_cast<long>(b) * tokens + t);
+            }
+    }
+
+    void round_block(const float *from, int count, long number) {
+        float padded[BLOCK] = {};
+        const float *values = from;
+        if (count < BLOCK) {
+            std::memcpy(padded, from, count * sizeof(float));
+            values = padded;
+        }
+        Vec most = {};
+        for (int i = 0; i < BLOCK; i += LANES) {
+            const Vec value = load(values + i), size = value < 0.0f ? -value : value;
+            most = size > most ? size : most;
+        }
+        const float largest = most_of(most);
+        const float inverse = largest > 0 ? 127 / largest : 0;
+        IntVec sum = {};
+        for (int i = 0; i < BLOCK; i += LANES) {
+            const Vec shifted = load(values + i) * inverse + 12582912.0f;  // as in `exponential`
+            const IntVec whole = reinterpret_cast<IntVec>(shifted) - 0x4B400000;
+            sum += whole;
+            const ByteVec bytes = __builtin_convertvector(whole, ByteVec);
+            std::memcpy(&codes[number * BLOCK + i], &bytes, sizeof bytes);
+        }
+        scales[number] = largest / 127;
+        sums[number] = -sum_of(sum);
+    }
+};
+
+// Two quads of a block of LANES rows, as bytes of whole weights.
+template <int BITS>
+static void unpack(const uint8_t *codes, Bytes &first, Bytes &second) {
+    std::memcpy(&first, codes, sizeof first);
+    if constexpr (BITS == 8) {
+        std::memcpy(&second, codes + sizeof first, sizeof second);
+        first ^= static_cast<uint8_t>(128 - BIAS_8), second ^= static_cast<uint8_t>(128 - BIAS_8);
+    } else {
+        second = first >> 4;
+        first &= 15;
+    }
+}
+
+// M tokens times P panels of weights in blocks, as `tile`. A weight is (code - bias) * scale, so that
+// sum of weight * x = scale * scale of x * (sum of code * code of x - bias * sum of codes of x).
+template <int M, int P, int BITS>
+static void block_tile(const Matrix &w, int panel, const Input &in, int token, Vec (&total)[M][P]) {
+    constexpr int BYTES = BLOCK * LANES * BITS / 8, AHEAD = 4;
+    constexpr int BIAS = BITS == 8 ? BIAS_8 : 8;
+    const int blocks = in.blocks();
+    for (int m = 0; m < M; m++)
+        for (int p = 0; p < P; p++) total[m][p] = Vec{};
+    const uint8_t *codes = static_cast<const uint8_t *>(w.panels);
+    for (int b = 0; b < blocks; b++) {
+        const long at = static_cast<long>(b) * in.tokens + token;
+        const int8_t *x = in.codes.data() + at * BLOCK;
+        const float *x_scales = in.scales.data() + at;
+        const int32_t *sums = in.sums.data() + at;
+        const uint8_t *at_block[P];
+        IntVec sum[M][P];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            at_block[p] = codes + (static_cast<long>(panel + p) * blocks + b) * BYTES;
+            for (int i = 0; i < BYTES; i += 64)
+                __builtin_prefetch(at_block[p] + AHEAD * BYTES + i);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; m++) sum[m][p] = (IntVec{} + sums[m]) * BIAS;
+        }
+#pragma GCC unroll 4
+        for (int q = 0; q < QUADS; q += 2) {
+            Bytes weight[P][2];
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++)
+                unpack<BITS>(at_block[p] + q * BYTES / QUADS, weight[p][0], weight[p][1]);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; m++)
+#pragma GCC unroll 2
+                for (int i = 0; i < 2; i++)
+#pragma GCC unroll 8
+                    for (int p = 0; p < P; p++)
+                        sum[m][p] =
+                            dot_quad<BITS>(sum[m][p], weight[p][i], x + m * BLOCK + 4 * (q + i));
+        }
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            const long place = static_cast<long>(panel + p) * blocks + b;
+            const Vec scale = load_halves(w.scales + place * LANES);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; m++)
+                total[m][p] += __builtin_convertvector(sum[m][p], Vec) * (scale * x_scales[m]);
+        }
+    }
+}
+
 // M tokens times P panels: total[m][p] gets LANES outputs of token m. A weight that is loaded serves
 // M tokens, an x that is broadcast P panels: M + P loads for M * P multiplications.
 template <int M, int P, class T>
@@ -176,41 +404,48 @@ static void tile(const T *panels, const float *x, int columns, Vec (&total)[M][P
     }
 }
 
-// out (tokens, stride) = or += x (tokens, columns) times P panels of a matrix.
+template <int BITS>
+struct Blocks {};  // of weights, in the place of their type
+
+// out (tokens, stride) = or += x times P panels of a matrix, for M tokens.
 template <int M, int P, class T>
-static void product_tile(const Matrix &w, int panel, const float *x, float *out, int stride,
-                         bool add) {
-    const T *panels = static_cast<const T *>(w.panels) + static_cast<long>(panel) * w.columns * LANES;
+static void product_tile(const Matrix &w, int panel, const Input &in, int token, float *out,
+                         int stride, bool add) {
     Vec total[M][P];
-    tile<M, P, T>(panels, x, w.columns, total);
+    if constexpr (std::is_same<T, Blocks<8>>::value)
+        block_tile<M, P, 8>(w, panel, in, token, total);
+    else if constexpr (std::is_same<T, Blocks<4>>::value)
+        block_tile<M, P, 4>(w, panel, in, token, total);
+    else
+        tile<M, P, T>(
+            static_cast<const T *>(w.panels) + static_cast<long>(panel) * w.columns * LANES,
+            in.x + static_cast<long>(token) * w.columns, w.columns, total);
     for (int p = 0; p < P; p++) {
         int row = (panel + p) * LANES, count = std::min(LANES, w.rows - row);
-        Vec scale = Vec{} + 1.0f;
-        if (w.scales) std::memcpy(&scale, w.scales + row, count * sizeof(float));
         for (int m = 0; m < M; m++) {
-            float *target = out + static_cast<long>(m) * stride + row;
+            float *target = out + static_cast<long>(token + m) * stride + row;
             Vec old = {};
             if (add) std::memcpy(&old, target, count * sizeof(float));
-            Vec value = total[m][p] * scale + old;  // one expression: fused everywhere or nowhere
+            Vec value = total[m][p] + old;
             std::memcpy(target, &value, count * sizeof(float));
         }
     }
 }
 
-// out (tokens, stride) = or += x (tokens, columns) times P panels, in tiles of 8, 4, 2 and 1 tokens.
+// The same for all tokens, in tiles of 8, 4, 2 and 1.
 template <int P, class T>
-static void product_group(const Matrix &w, int panel, const float *x, int tokens, float *out,
-                          int stride, bool add) {
+static void product_group(const Matrix &w, int panel, const Input &in, float *out, int stride,
+                          bool add) {
     int token = 0;
     auto run = [&](auto m) {
         constexpr int M = decltype(m)::value;
-        for (; token + M <= tokens; token += M)
-            product_tile<M, P, T>(w, panel, x + static_cast<long>(token) * w.columns,
-                                  out + static_cast<long>(token) * stride, stride, add);
+        for (; token + M <= in.tokens; token += M)
+            product_tile<M, P, T>(w, panel, in, token, out, stride, add);
     };
-    if constexpr (P <= 2 && MOST_TOKENS == 8) run(std::integral_constant<int, 8>());
-    if constexpr (P <= 2 || MOST_TOKENS == 8) run(std::integral_constant<int, 4>());
-    if constexpr (P <= 4) run(std::integral_constant<int, 2>());
+    constexpr bool blocks = !std::is_arithmetic<T>::value;
+    if constexpr (P <= 2 && MOST_TOKENS == 8 && !blocks) run(std::integral_constant<int, 8>());
+    if constexpr (P <= 2 || (MOST_TOKENS == 8 && !blocks)) run(std::integral_constant<int, 4>());
+    if constexpr (P <= (blocks ? 2 : 4)) run(std::integral_constant<int, 2>());
     run(std::integral_constant<int, 1>());
 }
 
@@ -218,31 +453,41 @@ static void product_group(const Matrix &w, int panel, const float *x, int tokens
 // weight is read by one thread, once for each tile of tokens. Few tokens leave registers for more
 // panels side by side, which is more of the weights in flight from memory at a time.
 template <class T>
-static void product_of(const Matrix &w, const float *x, int tokens, float *out, int stride, bool add,
-                       int thread, int threads) {
+static void product_of(const Matrix &w, const Input &in, float *out, int stride, bool add, int thread,
+                       int threads) {
     int panels = (w.rows + LANES - 1) / LANES;
     int panel = static_cast<long>(panels) * thread / threads;
     int end = static_cast<long>(panels) * (thread + 1) / threads;
-    // Of bytes, which come fast, 8 fill both pipes: a sum has to wait for the one before.
-    if (tokens == 1 && sizeof(T) == 1)
-        for (; panel + 8 <= end; panel += 8)
-            product_group<8, T>(w, panel, x, tokens, out, stride, add);
-    if (tokens < MOST_TOKENS)
-        for (; panel + 4 <= end; panel += 4)
-            product_group<4, T>(w, panel, x, tokens, out, stride, add);
-    for (; panel + 2 <= end; panel += 2)
-        product_group<2, T>(w, panel, x, tokens, out, stride, add);
-    for (; panel < end; panel++) product_group<1, T>(w, panel, x, tokens, out, stride, add);
+    if (std::is_arithmetic<T>::value ? in.tokens < MOST_TOKENS : in.tokens == 1)
+        for (; panel + 4 <= end; panel += 4) product_group<4, T>(w, panel, in, out, stride, add);
+    for (; panel + 2 <= end; panel += 2) product_group<2, T>(w, panel, in, out, stride, add);
+    for (; panel < end; panel++) product_group<1, T>(w, panel, in, out, stride, add);
 }
 
-static void product(const Matrix &w, const float *x, int tokens, float *out, int stride, bool add,
-                    int thread, int threads) {
-    if (w.bits == 8)
-        product_of<int8_t>(w, x, tokens, out, stride, add, thread, threads);
+static void product(const Matrix &w, Input &in, float *out, int stride, bool add, int thread,
+                    int threads) {
+    if (w.scales) in.round();
+    if (w.bits == 4)
+        product_of<Blocks<4>>(w, in, out, stride, add, thread, threads);
+    else if (w.bits == 8)
+        product_of<Blocks<8>>(w, in, out, stride, add, thread, threads);
     else if (w.bits == 16)
-        product_of<uint16_t>(w, x, tokens, out, stride, add, thread, threads);
+        product_of<uint16_t>(w, in, out, stride, add, thread, threads);
     else
-        product_of<float>(w, x, tokens, out, stride, add, thread, threads);
+        product_of<float>(w, in, out, stride, add, thread, threads);
+}
+
+// Where a weight of a matrix in blocks is: the byte, and the scale.
+struct Place {
+    long byte, scale;
+    bool is_upper;
+};
+static Place place_of(const Matrix &w, int row, int column) {
+    const int blocks = (w.columns + BLOCK - 1) / BLOCK, lane = row % LANES, at = column % BLOCK;
+    const long block = static_cast<long>(row / LANES) * blocks + column / BLOCK;
+    const int quad = w.bits == 4 ? at / 8 : at / 4;
+    const long byte = block * BLOCK * LANES * w.bits / 8 + (quad * LANES + lane) * 4 + at % 4;
+    return {byte, block * LANES + lane, at / 4 % 2 == 1};
 }
 
 // out (columns) = a row of a matrix, from its lane of its panel.
@@ -252,26 +497,45 @@ static void copy_row(const Matrix &w, int row, float *out) {
         const long at = begin + static_cast<long>(column) * LANES;
         if (w.bits == 32) out[column] = static_cast<const float *>(w.panels)[at];
         if (w.bits == 16) out[column] = widened(static_cast<const uint16_t *>(w.panels)[at]);
-        if (w.bits == 8) out[column] = static_cast<const int8_t *>(w.panels)[at] * w.scales[row];
+        if (!w.scales) continue;
+        const Place place = place_of(w, row, column);
+        const int byte = static_cast<const uint8_t *>(w.panels)[place.byte];
+        const int code = w.bits == 8 ? byte - 128 : (place.is_upper ? byte >> 4 : byte & 15) - 8;
+        out[column] = code * widened_half(w.scales[place.scale]);
     }
 }
 
-// Puts a row of float32 weights into its lane of its panel. int8: the largest weight of a row
-// becomes 127.
+// Puts a row of float32 weights into its lane of its panel. In blocks it rounds as ggml does: of 8
+// bits the largest becomes 127 or -127, of 4 bits -8.
 static void put_row(const Matrix &w, int row, const float *weights) {
     const long begin = static_cast<long>(row / LANES) * w.columns * LANES + row % LANES;
-    float most = 1e-12f;
-    for (int i = 0; w.bits == 8 && i < w.columns; i++) most = std::max(most, std::fabs(weights[i]));
-    const float scale = most / 127, shift = 12582912.0f;  // adding it rounds, as in `exponential`
-    if (w.bits == 8) w.scales[row] = scale;
-    for (int column = 0; column < w.columns; column++) {
+    for (int column = 0; column < w.columns && !w.scales; column++) {
         const long at = begin + static_cast<long>(column) * LANES;
         uint32_t bits;
         std::memcpy(&bits, weights + column, sizeof bits);
         if (w.bits == 32) static_cast<float *>(w.panels)[at] = weights[column];
         if (w.bits == 16) static_cast<uint16_t *>(w.panels)[at] = bits >> 16;
-        if (w.bits == 8)
-            static_cast<int8_t *>(w.panels)[at] = (weights[column] / scale + shift) - shift;
+    }
+    for (int first = 0; first < w.columns && w.scales; first += BLOCK) {
+        float largest = 0;  // with its sign
+        for (int i = first; i < std::min(first + BLOCK, w.columns); i++)
+            if (std::fabs(weights[i]) > std::fabs(largest)) largest = weights[i];
+        const float scale = w.bits == 8 ? std::fabs(largest) / 127 : largest / -8;
+        const float inverse = scale != 0 ? 1 / scale : 0;
+        w.scales[place_of(w, row, first).scale] = narrowed_half(scale);
+        for (int i = first; i < first + BLOCK; i++) {  // behind the last column 0, as the x there
+            const float weight = i < w.columns ? weights[i] : 0;
+            const Place place = place_of(w, row, i);
+            uint8_t &byte = static_cast<uint8_t *>(w.panels)[place.byte];
+            if (w.bits == 8) {
+                byte = 128 + static_cast<int>(std::round(weight * inverse));
+                continue;
+            }
+            // To float32 at the end alone, whether or not the compiler fuses product and sum.
+            const float moved = static_cast<float>(double(weight) * inverse + 8.5);
+            const int code = std::min(15, static_cast<int>(moved));
+            byte = place.is_upper ? (byte & 15) | code << 4 : (byte & 0xF0) | code;
+        }
     }
 }
 
@@ -505,11 +769,15 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
         const int room = n.max_length + LANES;
         std::vector<float> scores(static_cast<long>(MOST_QUERIES) * room);
         std::vector<int> first(n.experts + 1), next(n.experts), place(pairs);
+        Input in;
+        auto multiply = [&](const Matrix &w, float *out, int stride, bool add = false) {
+            product(w, in, out, stride, add, thread, threads);
+        };
         // All experts' rows, then their sum by token. Every thread goes through all experts: each
         // product is shared out by rows of its matrix, like any other.
         auto run_experts = [&](const Layer &layer) {
-            product(layer.router, normed.data(), count, router.data(), n.experts, false, thread,
-                    threads);
+            in.set(normed.data(), count, hidden);
+            multiply(layer.router, router.data(), n.experts);
 #pragma omp barrier
             for (int t = begin; t < end; t++)
                 choose(&router[static_cast<long>(t) * n.experts], n.experts, n.chosen,
@@ -531,22 +799,20 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
             for (int e = 0; e < n.experts; e++) {
                 const int tokens_here = first[e + 1] - first[e];
                 if (!tokens_here) continue;
-                const float *in = &rows[static_cast<long>(first[e]) * hidden];
                 const long at = static_cast<long>(first[e]) * size;
-                product(layer.experts[e].gate, in, tokens_here, &gate[at], size, false, thread,
-                        threads);
-                product(layer.experts[e].up, in, tokens_here, &up[at], size, false, thread,
-                        threads);
+                in.set(&rows[static_cast<long>(first[e]) * hidden], tokens_here, hidden);
+                multiply(layer.experts[e].gate, &gate[at], size);
+                multiply(layer.experts[e].up, &up[at], size);
                 for (int t = 0; t < tokens_here; t++)
                     silu_times(&gate[at + static_cast<long>(t) * size + from],
                                &up[at + static_cast<long>(t) * size + from], mine);
             }
 #pragma omp barrier
-            for (int e = 0; e < n.experts; e++)
-                if (first[e + 1] > first[e])
-                    product(layer.experts[e].down, &gate[static_cast<long>(first[e]) * size],
-                            first[e + 1] - first[e], &down[static_cast<long>(first[e]) * hidden],
-                            hidden, false, thread, threads);
+            for (int e = 0; e < n.experts; e++) {
+                if (first[e + 1] == first[e]) continue;
+                in.set(&gate[static_cast<long>(first[e]) * size], first[e + 1] - first[e], size);
+                multiply(layer.experts[e].down, &down[static_cast<long>(first[e]) * hidden], hidden);
+            }
 #pragma omp barrier
             for (int i = begin * n.chosen; i < end * n.chosen; i++) {
                 float *target = &x[static_cast<long>(i / n.chosen) * hidden];
@@ -565,9 +831,10 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
             const Layer &layer = n.layer[l];
             norm_all(layer.input_norm);
 #pragma omp barrier
-            product(layer.q, normed.data(), count, q.data(), q_size, false, thread, threads);
-            product(layer.k, normed.data(), count, k.data(), kv_size, false, thread, threads);
-            product(layer.v, normed.data(), count, v.data(), kv_size, false, thread, threads);
+            in.set(normed.data(), count, hidden);
+            multiply(layer.q, q.data(), q_size);
+            multiply(layer.k, k.data(), kv_size);
+            multiply(layer.v, v.data(), kv_size);
 #pragma omp barrier
             for (int t = begin; t < end; t++) {
                 const float *cosine = n.cosine + static_cast<long>(tokens[t].position) * dim;
@@ -627,7 +894,8 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
             attend_all();
 #pragma omp barrier
             // x += attended . o, the residual connection
-            product(layer.o, attended.data(), count, x.data(), hidden, true, thread, threads);
+            in.set(attended.data(), count, q_size);
+            multiply(layer.o, x.data(), hidden, true);
 #pragma omp barrier
             norm_all(layer.attention_norm);
 #pragma omp barrier
@@ -636,10 +904,9 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
 #pragma omp barrier
                 continue;
             }
-            product(layer.gate, normed.data(), count, gate.data(), n.intermediate, false, thread,
-                    threads);
-            product(layer.up, normed.data(), count, up.data(), n.intermediate, false, thread,
-                    threads);
+            in.set(normed.data(), count, hidden);
+            multiply(layer.gate, gate.data(), n.intermediate);
+            multiply(layer.up, up.data(), n.intermediate);
             // No barrier before: a thread goes on with the rows that it has just computed itself.
             int from = first_row(n.intermediate, thread, threads);
             int rows = first_row(n.intermediate, thread + 1, threads) - from;
@@ -648,7 +915,8 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                 silu_times(gate.data() + at, up.data() + at, rows);
             }
 #pragma omp barrier
-            product(layer.down, gate.data(), count, x.data(), hidden, true, thread, threads);
+            in.set(gate.data(), count, n.intermediate);
+            multiply(layer.down, x.data(), hidden, true);
 #pragma omp barrier
         }
         for (int t = begin; t < end; t++)
@@ -657,8 +925,8 @@ extern "C" int etude_forward(const Network *net, const Token *tokens, int count,
                          &last[static_cast<long>(tokens[t].output) * hidden], hidden, n.epsilon);
 #pragma omp barrier
         // The largest matrix, (vocab, hidden), sees only the positions whose logits are wanted.
-        if (n.head.panels)
-            product(n.head, last.data(), outputs, logits, n.vocab, false, thread, threads);
+        in.set(last.data(), outputs, hidden);
+        if (n.head.panels) multiply(n.head, logits, n.vocab);
     }
     if (!n.head.panels) std::copy(last.begin(), last.end(), logits);
     return 0;

@@ -3,9 +3,9 @@
 One new token needs every weight once, 2 operations for 4 bytes, so decoding is as fast as memory:
 the C++ code reads weights in one stream, without torch's overhead of some 10 us an operation.
 Weights that bfloat16 holds, as those of most published models, are kept in it: half the bytes, and
-no bit of the result is another. int8 weights are a quarter of the bytes. The code is compiled once
-per machine (some seconds), in the background, into the user's cache, also when this process ends
-first; until then, and where there is no compiler, the engine runs on torch.
+no bit of the result is another. Weights of 8 and 4 bits are multiplied as integers. The code is
+compiled once per machine (some seconds), in the background, into the user's cache, also when this
+process ends first; until then, and where there is no compiler, the engine runs on torch.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from config import ModelConfig
+from config import ModelConfig, QuantizeName
 from inference.engine.cache import Work
+from inference.engine.rounding import BLOCK, ROUTER, bits_of
 from model.adapters import adapted_layers
 from model.kv_cache import KVCache
 from model.transformer import Etude
@@ -37,30 +38,6 @@ COMPILERS = ("g++", "clang++", "c++")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fno-math-errno")
 
 
-@torch.no_grad()
-def quantize_model(model: Etude) -> None:
-    """Rounds every matrix of a model to int8 times a scale a row, symmetrically, in place; but a
-    router, which is small and decides by near ties. So does the native forward pass by itself.
-
-    A tied embedding is rounded as the output layer that it is too.
-    """
-    for name, parameter in model.named_parameters():
-        if parameter.dim() >= 2 and not name.endswith(ROUTER):
-            codes, scales = quantize_rows(parameter)
-            parameter.copy_(codes * scales[..., None])  # (rows, columns), of experts several
-
-
-def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (..., rows, columns) as int8 codes and one scale a row (..., rows): weight is about
-    codes * scale."""
-    # The largest weight of a row becomes 127, so the error is at most half a step, scale / 2
-    # (absmax quantization, as of the weights in LLM.int8, arXiv 2208.07339). One scale for the
-    # whole matrix would let the row with the largest weight set the step of all.
-    scales = weight.abs().amax(dim=-1).clamp(min=1e-12) / 127  # (..., rows)
-    return (weight / scales[..., None]).round().to(torch.int8), scales
-
-
-ROUTER = ".mlp.gate.weight"
 SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "head_size", "vocab_size"),
@@ -249,7 +226,7 @@ class NativeForward:
         self,
         model: Etude,
         cache: KVCache,
-        quantize: bool = False,
+        quantize: QuantizeName = "none",
         base: NativeForward | None = None,
         keep_weights: bool = True,
     ) -> None:
@@ -258,8 +235,8 @@ class NativeForward:
         Args:
             model: the network, on the CPU.
             cache: what tokens attend to, and are appended to.
-            quantize: weights are rounded to int8, as by `quantize_model`; but those of layers with
-                an adapter.
+            quantize: weights are rounded, as by `quantize_model`; but those of layers with an
+                adapter.
             base: that of the model without the adapter: what is the same there is shared.
             keep_weights: False: a matrix of the model is let go of once it is copied.
         """
@@ -355,13 +332,13 @@ class NativeForward:
         """A matrix, or that of one expert, in panels."""
         adapted = self.layers.get(name.removesuffix(".weight"))
         if adapted:
-            return self.packed(adapted.merged(), False)
+            return self.packed(adapted.merged(), None)
         place = (name, expert)
         if place not in self.matrices:
             weight = self.weights[name].detach()
             last = expert is None or expert == len(weight) - 1
             weight = weight if expert is None else weight[expert]
-            self.matrices[place] = self.packed(weight, self.quantize and not name.endswith(ROUTER))
+            self.matrices[place] = self.packed(weight, bits_of(name, self.quantize))
             if last:
                 self.let_go(name)
         return self.matrices[place]
@@ -378,19 +355,25 @@ class NativeForward:
         if not self.keep_weights:
             self.weights[name].data = torch.empty(0)
 
-    def packed(self, weight: Tensor, quantize: bool) -> Matrix:
+    def packed(self, weight: Tensor, bits: int | None) -> Matrix:
         """A weight (rows, columns) in native.cpp's layout, (rows / lanes, columns, lanes): one
         vector load then brings one column of `lanes` rows, and as many dot products grow at once.
-        Rows that the last panel is short of are zero."""
+        Rows that the last panel is short of are zero. bits: 8 or 4, in blocks of columns; None: as
+        it is."""
         assert LIBRARY.code is not None
         is_half = weight.dtype == torch.bfloat16
         weight = (weight if is_half else weight.float()).contiguous()
-        dtype = torch.int8 if quantize else smallest_format(weight)
         rows, columns = weight.shape
-        panels = -(-rows // LIBRARY.lanes)
-        found = Matrix(rows=rows, columns=columns, bits=8 * dtype.itemsize)
-        found.panels = self.pointer(torch.empty(panels, columns, LIBRARY.lanes, dtype=dtype))
-        found.scales = self.pointer(torch.empty(panels * LIBRARY.lanes)) if quantize else None
+        lanes, panels = LIBRARY.lanes, -(-rows // LIBRARY.lanes)
+        found = Matrix(rows=rows, columns=columns)
+        if bits:
+            blocks = -(-columns // BLOCK)
+            content = torch.empty(panels, blocks, BLOCK * lanes * bits // 8, dtype=torch.uint8)
+            found.scales = self.pointer(torch.empty(panels, blocks, lanes, dtype=torch.float16))
+        else:
+            content = torch.empty(panels, columns, lanes, dtype=smallest_format(weight))
+        found.bits = bits or 8 * content.dtype.itemsize
+        found.panels = self.pointer(content)
         address = ctypes.c_void_p(weight.data_ptr())
         LIBRARY.code.etude_pack(address, is_half, ctypes.byref(found), torch.get_num_threads())
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inference.engine.native import LIBRARY
+from inference.engine.native import LIBRARY, find_compiler
 
 torch.set_num_threads(1)
 
@@ -15,6 +15,7 @@ def compiled() -> None:
     """The native forward pass."""
     LIBRARY.prepare()
     if not LIBRARY.wait():
+        assert not find_compiler(), "native.cpp does not compile"
         pytest.skip("there is no C++ compiler to build the native forward pass with")
 
 

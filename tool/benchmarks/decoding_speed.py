@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from tokenizers import models, pre_tokenizers
 
-from config import ModelConfig, SamplingConfig
+from config import ModelConfig, QuantizeName, SamplingConfig
 from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY
@@ -169,13 +169,14 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
     LIBRARY.prepare()
     LIBRARY.wait()
     model = make_model(job.model, job.config.seed)
-    int8 = job.name.endswith("int8")
+    kind = job.name.rpartition(" ")[2]
+    quantize: QuantizeName = "int8" if kind == "int8" else "int4" if kind == "int4" else "none"
     if job.name.endswith("bfloat16"):  # the engine keeps what it holds in it
         for parameter in model.parameters():
             parameter.data = parameter.data.bfloat16().float()
     # A random network soon repeats itself, which drafts would be too good at.
     slots, length = job.config.streams, context_of(job.config)
-    engine = Engine(model, slots=slots, max_length=length, quantize=int8, drafts=False)
+    engine = Engine(model, slots=slots, max_length=length, quantize=quantize, drafts=False)
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
         for slot in engine.slots:
@@ -250,6 +251,7 @@ CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {
     "etude float32": measure_etude,
     "etude bfloat16": measure_etude,
     "etude int8": measure_etude,
+    "etude int4": measure_etude,
 }
 """By name; the first is what the others are compared with."""
 

@@ -16,7 +16,7 @@ import gguf
 from torch import Tensor
 
 from config import ModelConfig, RopeScaling, UserError
-from inference.engine.native import ROUTER
+from inference.engine.rounding import ROUTER, WHOLE
 from model.attention import rotary_frequencies
 from model.directory.pretrained import is_chat_model, load_pretrained, weights_of
 from model.directory.storage import replace_file, text_writer
@@ -85,7 +85,8 @@ def write_gguf(
         model: the network.
         tokenizer: its tokenizer.
         is_chat: whether it ends its turns with <|im_end|>.
-        dtype: f32, f16, bf16, q8_0 or q4_0; norms are always f32.
+        dtype: f32, f16, bf16, q8_0 or q4_0; norms are always f32, embedding and output layer at
+            least q8_0: so the weights are those of --quantize int8 and int4.
         name: the model's name.
 
     Returns:
@@ -113,6 +114,8 @@ def write_gguf(
         array = (reordered(theirs, weight, config) if turns else weight).numpy()
         exact = array.ndim == 1 or theirs.endswith(ROUTER)
         as_type = gguf.GGMLQuantizationType.F32 if exact else kind
+        if dtype == "q4_0" and theirs in WHOLE:
+            as_type = gguf.GGMLQuantizationType.Q8_0
         block, _ = gguf.GGML_QUANT_SIZES[as_type]
         if array.shape[-1] % block:
             as_type = gguf.GGMLQuantizationType.F16

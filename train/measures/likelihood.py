@@ -17,7 +17,7 @@ from torch import Tensor
 
 from config import QuantizeName
 from inference.engine.constraint import Grammar
-from inference.engine.native import quantize_model
+from inference.engine.rounding import quantize_model
 from model.chat import render, render_prompt
 from model.conversation import Conversation, said
 from model.device import pick_device
@@ -94,7 +94,7 @@ def load_likelihood_model(
         directory: a model directory.
         device_name: as --device.
         engine: etude or transformers.
-        quantize: int8: with its weights rounded, as it answers with --quantize int8.
+        quantize: with its weights rounded, as it answers with --quantize.
 
     Raises:
         UserError: there is no such device or model.
@@ -102,8 +102,8 @@ def load_likelihood_model(
     device = pick_device(device_name)
     keep_freed_memory()  # a third of the time went into fresh pages for logits
     model, tokenizer = load_pretrained(directory, device)
-    if quantize == "int8":
-        quantize_model(model)
+    if quantize != "none":
+        quantize_model(model, quantize)
     context = model.config.max_position_embeddings
     logits: Logits = model
     if engine == "transformers":

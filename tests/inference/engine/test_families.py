@@ -1,5 +1,5 @@
 """The engine on a network of every family: together, from the cache and continued as alone, to the
-bit, in float32 and in int8."""
+bit, in float32 and with rounded weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from config import SamplingConfig
+from config import QuantizeName, SamplingConfig
 from inference.engine.answers import GenerationOutput, GenerationRequest
 from inference.engine.engine import Engine
 from tests.model.families import SHAPES, make
@@ -33,26 +33,26 @@ def request(prompt: list[int], seed: int) -> GenerationRequest:
     return GenerationRequest(prompt, sampling, (), top_logprobs=2)
 
 
-@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("quantize", ["none", "int8", "int4"])
 @pytest.mark.parametrize(("family", "number"), CASES)
 def test_together_cached_and_continued_is_as_alone(
-    family: str, number: int, quantized: bool
+    family: str, number: int, quantize: QuantizeName
 ) -> None:
     model = make(SHAPES[family][number])
     requests = [request(prompt, seed) for seed, prompt in enumerate(PROMPTS)]
-    alone = [finish(Engine(model, quantize=quantized), each)[0] for each in requests]
+    alone = [finish(Engine(model, quantize=quantize), each)[0] for each in requests]
     assert len({token for output in alone for token in output.ids}) > 20  # else little is compared
-    shared = Engine(model, slots=3, quantize=quantized)
+    shared = Engine(model, slots=3, quantize=quantize)
     for _ in range(2):  # the second time, all of each prompt may be in the cache
         together = finish(shared, *requests, *requests[::-1])
         assert [one.tokens for one in together] == [one.tokens for one in [*alone, *alone[::-1]]]
     assert any(output.cached_tokens for output in together)
 
     for each, output in zip(requests, alone, strict=True):
-        drafted = Engine(model, quantize=quantized)  # greedy ones alone are drafted
+        drafted = Engine(model, quantize=quantize)  # greedy ones alone are drafted
         assert finish(drafted, replace(each, top_logprobs=None))[0].ids == output.ids
         longer = request([*each.prompt, *output.ids, 17], seed=8)
         (cached,) = finish(drafted, longer)
-        (computed,) = finish(Engine(model, quantize=quantized), longer)
+        (computed,) = finish(Engine(model, quantize=quantize), longer)
         assert cached.tokens == computed.tokens
         assert cached.cached_tokens > computed.cached_tokens == 0

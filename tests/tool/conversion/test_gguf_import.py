@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from config import ModelConfig, RopeScaling, UserError
+from config import ModelConfig, QuantizeName, RopeScaling, UserError
+from inference.engine.rounding import quantize_model
 from model.directory.pretrained import load_pretrained, save_pretrained, weights_of
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -131,6 +132,24 @@ def test_a_quantised_file_comes_in_as_the_gguf_package_dequantises_it(
     half = import_gguf(path, ConvertGgufConfig(output=tmp_path / "half", weights="bfloat16"))
     for name, weight in load_pretrained(half.output_dir)[0].state_dict().items():
         assert torch.equal(weight, own[name].bfloat16().float())
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("q8_0", "int8"), ("q4_0", "int4")])
+def test_a_rounded_file_holds_the_weights_that_quantize_computes_with(
+    tmp_path: Path, tokenizer: EtudeTokenizer, dtype: str, kind: QuantizeName
+) -> None:
+    path = a_file(tmp_path / "m", tokenizer, dtype)
+    back = import_gguf(path, ConvertGgufConfig(output=tmp_path / "back")).output_dir
+    model, other = load_pretrained(tmp_path / "m")[0], load_pretrained(back)[0]
+    assert not torch.equal(model.lm_head.weight, other.lm_head.weight)
+    for _ in range(2):  # the second time: rounding what is rounded changes nothing
+        quantize_model(model, kind)
+        for name, weight in other.state_dict().items():
+            assert torch.equal(weight, model.state_dict()[name]), name
+    again = convert_gguf(ConvertGgufConfig(back, tmp_path / "again.gguf", dtype))[0]  # type: ignore[arg-type]
+    assert [t.data.tobytes() for t in gguf.GGUFReader(again).tensors] == [
+        t.data.tobytes() for t in gguf.GGUFReader(path).tensors
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

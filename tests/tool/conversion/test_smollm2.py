@@ -111,7 +111,7 @@ def test_an_adapter_learns_to_answer_in_json(smollm2: Path, tmp_path: Path) -> N
     assert found["bits per byte"][1] < found["bits per byte"][0] / 2
 
 
-@pytest.fixture(scope="module", params=["none", "int8"])
+@pytest.fixture(scope="module", params=["none", "int8", "int4"])
 def loaded(request: pytest.FixtureRequest, smollm2: Path) -> LoadedModel:
     """The model in the engine, on the native forward pass where there is a compiler."""
     quantize: QuantizeName = request.param
@@ -153,7 +153,7 @@ def test_a_cached_prefix_changes_nothing_and_streamed_text_is_the_whole(
     output = finish(loaded, request)[0]
     assert "Paris" in output.text
     assert output.text == loaded.tokenizer.decode(output.ids)
-    quantize: QuantizeName = "int8" if loaded.engine.quantize else "none"
+    quantize = loaded.engine.quantize
     fresh = load_model(smollm2, "cpu", quantize=quantize)
     longer = GenerationRequest(
         [*request.prompt, *output.ids], request.sampling, request.stop_ids, top_logprobs=3

@@ -14,7 +14,7 @@ import torch
 from matplotlib import pyplot
 
 from config import ROOT, UserError
-from inference.engine.native import quantize_model
+from inference.engine.rounding import quantize_model
 from model.chat import render
 from model.tokenizer import EtudeTokenizer
 from model.transformer import Etude
@@ -196,7 +196,7 @@ def test_a_small_difference_on_the_same_records_is_seen() -> None:
 def test_an_int8_model_is_measured_with_its_rounded_weights(model_dir: Path) -> None:
     plain = load_likelihood_model(model_dir, "cpu", "etude")
     rounded = load_likelihood_model(model_dir, "cpu", "etude", "int8")
-    quantize_model(plain.model)
+    quantize_model(plain.model, "int8")
     for name, weight in plain.model.state_dict().items():
         assert torch.equal(rounded.model.state_dict()[name], weight)
 
