@@ -34,7 +34,7 @@ from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
 from train.tokenizer.bpe import untrained_bpe
 
-LLAMA_TYPES = ("f32", "f16", "q8_0")
+LLAMA_TYPES = ("f32", "f16", "q8_0", "q4_0")
 
 Generate = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
 """Continues prompts by so many tokens each, greedily."""

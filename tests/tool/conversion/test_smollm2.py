@@ -33,7 +33,7 @@ from tool.settings import ConvertConfig, ConvertGgufConfig
 
 pytestmark = [pytest.mark.full, pytest.mark.promise("R15")]
 QUESTIONS = (
-    "What is the capital of France?",
+    "Name the capital city of France.",  # of which it is surer than of other forms
     "Write a haiku about rain.",
     "Explain in one sentence why the sky is blue.",
     "你好！你叫什么名字？",
