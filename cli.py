@@ -31,7 +31,7 @@ from terminal import (
 
 handle_interrupts()  # scripts import this first: for Ctrl-C in their other imports
 # Before torch loads libgomp: a thread that waits for the others soon sleeps, and leaves its core to
-# other programs. With two of them on two cores training is then 2.1 times as fast (LOG.md).
+# other programs. With two of them on two cores training is then twice as fast (LOG.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 

@@ -152,6 +152,7 @@ static uint16_t narrowed_half(float x) {
 }
 
 constexpr int BLOCK = 32, QUADS = BLOCK / 4;
+constexpr float NOTHING = 1e-30f;  // whose reciprocal is finite; smaller ones are rounded to 0
 
 #ifdef __AVX2__
 constexpr int BIAS_8 = 128;  // of a byte of 8 bits, when it is multiplied: >= 0
@@ -267,6 +268,7 @@ static int32_t sum_of(IntVec v) {
     for (int i = 0; i < LANES; i++) total += v[i];
     return total;
 }
+
 // What a thread multiplies with matrices: x (tokens, columns), and rounded when the first of them has
 // blocks: (blocks, tokens, BLOCK) codes, the largest of a block 127 (columns that the last block is
 // short of are 0), their scales and the negative sums of a block's codes, (blocks, tokens) each.
@@ -310,7 +312,7 @@ struct Input {
             most = size > most ? size : most;
         }
         const float largest = most_of(most);
-        const float inverse = largest > 0 ? 127 / largest : 0;
+        const float inverse = largest > NOTHING ? 127 / largest : 0;
         IntVec sum = {};
         for (int i = 0; i < BLOCK; i += LANES) {
             const Vec shifted = load(values + i) * inverse + 12582912.0f;  // as in `exponential`
@@ -521,7 +523,7 @@ static void put_row(const Matrix &w, int row, const float *weights) {
         for (int i = first; i < std::min(first + BLOCK, w.columns); i++)
             if (std::fabs(weights[i]) > std::fabs(largest)) largest = weights[i];
         const float scale = w.bits == 8 ? std::fabs(largest) / 127 : largest / -8;
-        const float inverse = scale != 0 ? 1 / scale : 0;
+        const float inverse = std::fabs(scale) > NOTHING ? 1 / scale : 0;
         w.scales[place_of(w, row, first).scale] = narrowed_half(scale);
         for (int i = first; i < first + BLOCK; i++) {  // behind the last column 0, as the x there
             const float weight = i < w.columns ? weights[i] : 0;

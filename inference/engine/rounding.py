@@ -21,6 +21,8 @@ from model.experts import Experts, grouped_product
 from model.transformer import Etude
 
 BLOCK = 32
+NOTHING = 1e-30
+"""Smaller ones are rounded to 0: their reciprocals need not be finite."""
 ROUTER = ".mlp.gate.weight"
 WHOLE = ("model.embed_tokens.weight", "lm_head.weight")
 """Matrices that int4 keeps in 8 bits: the likelihood of every token hangs on them directly."""
@@ -67,10 +69,11 @@ def quantize_blocks(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     blocks = in_blocks(weight)
     largest = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))  # (..., blocks, 1), signed
     scales = largest.abs() / 127 if bits == 8 else largest / -8
-    inverse = torch.where(scales != 0, 1 / scales, 0)
+    inverse = torch.where(scales.abs() > NOTHING, 1 / scales, 0)
     if bits == 8:
-        scaled = blocks * inverse
-        codes = (scaled.abs() + 0.5).floor() * scaled.sign()  # ties away from zero
+        size = (blocks * inverse).abs()
+        whole = size.floor()
+        codes = (whole + (2 * (size - whole)).floor()) * blocks.sign()  # ties away from zero
     else:
         codes = (blocks.double() * inverse + 8.5).float().floor().clamp(max=15) - 8
     return codes.to(torch.int8), scales.clamp(-65504, 65504).half()[..., 0]
@@ -80,7 +83,7 @@ def round_activations(x: Tensor) -> Tensor:
     """x (..., columns), each block of 32 as codes from -127 to 127 times a float32 scale."""
     blocks = in_blocks(x)
     largest = blocks.abs().amax(-1, keepdim=True)
-    inverse = torch.where(largest > 0, 127 / largest, 0)
+    inverse = torch.where(largest > NOTHING, 127 / largest, 0)
     rounded = (blocks * inverse).round() * (largest / 127)
     return rounded.flatten(-2)[..., : x.shape[-1]].to(x.dtype)
 

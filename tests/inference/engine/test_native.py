@@ -190,6 +190,7 @@ def test_blocks_are_those_of_ggml(bits: int) -> None:
     weight = torch.randn(700, 960, generator=draw) * torch.logspace(-9, 5, 700)[:, None]
     weight[3] = 0
     weight[4, ::2] = 0.5
+    weight[5], weight[5, ::2] = 127, 0.49999997
     codes, scales = quantize_blocks(weight, bits)
     kind = gguf.GGMLQuantizationType.Q8_0 if bits == 8 else gguf.GGMLQuantizationType.Q4_0
     expected = gguf.quants.dequantize(gguf.quants.quantize(weight.numpy(), kind), kind)
