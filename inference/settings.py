@@ -75,7 +75,7 @@ class ChatConfig(TransformersChatConfig):
     """Directory of an adapter of this model, which is merged into it."""
     quantize: QuantizeName = "none"
     """Round the weights to int8 (8 bits) or int4, and what they are multiplied with to 8 bits: on a
-    CPU faster, and a quarter or a seventh of float32's memory."""
+    CPU faster, and a quarter or a sixth of float32's memory."""
     logprobs: Annotated[int | None, Interval(ge=0, le=20)] = None
     """With --json: each token's log-probability too, and this many of the likeliest tokens at its
     place."""
@@ -119,7 +119,7 @@ class ServeConfig(Settings):
     """auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:N."""
     quantize: QuantizeName = "none"
     """Round the weights to int8 (8 bits) or int4, and what they are multiplied with to 8 bits: on a
-    CPU faster, and a quarter or a seventh of float32's memory."""
+    CPU faster, and a quarter or a sixth of float32's memory."""
     slots: Count = 8
     """Answers that are generated at once; further ones wait."""
     max_queue: Annotated[int, Interval(ge=0, le=1_000_000)] = 64

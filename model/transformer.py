@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from config import ModelConfig
+from config import ModelConfig, QuantizeName
 from model.attention import MultiHeadAttention, RMSNorm, RotaryEmbedding
 from model.experts import SparseFeedForward
 from model.families import model_type_of
@@ -142,6 +142,8 @@ class Etude(nn.Module):
         super().__init__()
         model_type_of(config)
         self.config = config
+        self.rounded: QuantizeName = "none"
+        """How `inference.engine.rounding.quantize_model` has rounded it."""
         self.model = Transformer(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:

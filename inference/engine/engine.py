@@ -81,8 +81,8 @@ class Engine:
             slots: rows of the cache; further requests wait.
             max_length: tokens of prompt and output together; None: the model's context.
             native: use the C++ forward pass once it is compiled (on a CPU).
-            quantize: weights are rounded; waits for the C++ forward pass, and where there is none,
-                the model itself is rounded.
+            quantize: weights are rounded, as those of a rounded model always are; waits for the C++
+                forward pass, and where there is none, the model itself is rounded.
             drafts: decode speculatively where that cannot change the output (see `draft`).
             adapted: for the name of an adapter, the model with it, on the same weights
                 (`model.adapters.sharing_copy`).
@@ -103,11 +103,12 @@ class Engine:
             name: TorchForward(each, self.cache) for name, each in self.models.items()
         }
         self.native = native and self.device.type == "cpu"
-        self.may_draft, self.quantize, self.keep_weights = drafts, quantize, keep_weights
+        self.quantize = quantize if model.rounded == "none" else model.rounded
+        self.may_draft, self.keep_weights = drafts, keep_weights
         self.clock = 0
-        if quantize != "none":
+        if self.quantize != "none":
             self.native = self.native and LIBRARY.wait()
-            if not self.native:
+            if not self.native and model.rounded == "none":
                 quantize_model(model, quantize)
 
     @property

@@ -160,47 +160,56 @@ constexpr int BIAS_8 = 128;  // of a byte of 8 bits, when it is multiplied: >= 0
 constexpr int BIAS_8 = 0;
 #endif
 
+#ifdef __AVX2__
+typedef int16_t Shorts __attribute__((vector_size(4 * LANES), aligned(1)));
+typedef uint16_t UShorts __attribute__((vector_size(4 * LANES), aligned(1)));
+
+// Sums of the products of neighbours: of 16 bits, and of bytes >= 0 with codes (at most 16 bits).
+static IntVec pair_sums(Shorts a, Shorts b) {
+#ifdef __AVX512BW__
+    return reinterpret_cast<IntVec>(
+        _mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#else
+    return reinterpret_cast<IntVec>(
+        _mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#endif
+}
+static Shorts pair_sums(Bytes a, IntVec b) {
+#ifdef __AVX512BW__
+    return reinterpret_cast<Shorts>(
+        _mm512_maddubs_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#else
+    return reinterpret_cast<Shorts>(
+        _mm256_maddubs_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#endif
+}
+#endif
+
 // total + the products of 4 columns: of each lane 4 bytes of weights, and 4 codes of x.
 template <int BITS>
 static IntVec dot_quad(IntVec total, Bytes weight, const int8_t *x) {
     int32_t four;
     std::memcpy(&four, x, sizeof four);
-#ifdef __AVX512BW__
-    const __m512i w = reinterpret_cast<__m512i>(weight), sums = reinterpret_cast<__m512i>(total);
-    const __m512i all = _mm512_set1_epi32(four);
+    const IntVec all = IntVec{} + four;
 #ifdef __AVX512VNNI__
-    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(sums, w, all));
-#else
-    const __m512i ones = _mm512_set1_epi16(1);
-    if (BITS == 4)
-        return reinterpret_cast<IntVec>(
-            _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_maddubs_epi16(w, all), ones)));
-    const __m512i even = _mm512_srai_epi16(_mm512_slli_epi16(all, 8), 8);
-    const __m512i w_even = _mm512_srli_epi16(_mm512_slli_epi16(w, 8), 8);
-    return reinterpret_cast<IntVec>(_mm512_add_epi32(
-        _mm512_add_epi32(sums, _mm512_madd_epi16(w_even, even)),
-        _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(all, 8))));
-#endif
+    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(total),
+                                                        reinterpret_cast<__m512i>(weight),
+                                                        reinterpret_cast<__m512i>(all)));
+#elif defined(__AVXVNNI__) && !defined(__AVX512BW__)
+    return reinterpret_cast<IntVec>(_mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(total),
+                                                            reinterpret_cast<__m256i>(weight),
+                                                            reinterpret_cast<__m256i>(all)));
 #elif defined(__AVX2__)
-    const __m256i w = reinterpret_cast<__m256i>(weight), sums = reinterpret_cast<__m256i>(total);
-    const __m256i all = _mm256_set1_epi32(four);
-#ifdef __AVXVNNI__
-    return reinterpret_cast<IntVec>(_mm256_dpbusd_avx_epi32(sums, w, all));
-#else  // pairs of products of 4 bits fit 16 bits; of 8 bits, those of the columns 0 and 2, 1 and 3 do 32
-    const __m256i ones = _mm256_set1_epi16(1);
-    if (BITS == 4)
-        return reinterpret_cast<IntVec>(
-            _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(w, all), ones)));
-    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(all, 8), 8);
-    const __m256i w_even = _mm256_srli_epi16(_mm256_slli_epi16(w, 8), 8);
-    return reinterpret_cast<IntVec>(_mm256_add_epi32(
-        _mm256_add_epi32(sums, _mm256_madd_epi16(w_even, even)),
-        _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(all, 8))));
-#endif
+    // Pairs of products of 4 bits fit 16 bits; of 8 bits, those of the columns 0 and 2, 1 and 3 do 32.
+    if (BITS == 4) return total + pair_sums(pair_sums(weight, all), Shorts{} + 1);
+    const UShorts words = reinterpret_cast<UShorts>(weight);
+    const Shorts codes = reinterpret_cast<Shorts>(all);
+    return total + pair_sums(reinterpret_cast<Shorts>(words & 255), codes << 8 >> 8) +
+           pair_sums(reinterpret_cast<Shorts>(words >> 8), codes >> 8);
 #elif defined(__ARM_FEATURE_DOTPROD)
     return reinterpret_cast<IntVec>(vdotq_s32(reinterpret_cast<int32x4_t>(total),
                                               reinterpret_cast<int8x16_t>(weight),
-                                              reinterpret_cast<int8x16_t>(vdupq_n_s32(four))));
+                                              reinterpret_cast<int8x16_t>(all)));
 #else
     const IntVec words = reinterpret_cast<IntVec>(weight);  // of little-endian bytes
     for (int j = 0; j < 4; j++) total += (words << (24 - 8 * j) >> 24) * x[j];

@@ -48,6 +48,9 @@ def quantize_model(model: Etude, kind: QuantizeName) -> None:
             codes, scales = quantize_blocks(parameter.float(), bits)
             weight = (codes * scales.float()[..., None]).flatten(-2)  # (rows, columns and padding)
             parameter.copy_(weight[..., : parameter.shape[-1]])
+    if model.rounded != "none":
+        return
+    model.rounded = kind
     for module in model.modules():
         if isinstance(module, nn.Linear):
             module.register_forward_pre_hook(round_input)

@@ -34,6 +34,7 @@ from tool.conversion.llama_cpp import LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
 from train.tokenizer.bpe import untrained_bpe
 
+QUANTIZED: dict[str, QuantizeName] = {"etude int8": "int8", "etude int4": "int4"}
 LLAMA_TYPES = ("f32", "f16", "q8_0", "q4_0")
 
 Generate = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
@@ -169,8 +170,7 @@ def measure_etude(job: DecodingJob) -> DecodingSpeed:
     LIBRARY.prepare()
     LIBRARY.wait()
     model = make_model(job.model, job.config.seed)
-    kind = job.name.rpartition(" ")[2]
-    quantize: QuantizeName = "int8" if kind == "int8" else "int4" if kind == "int4" else "none"
+    quantize = QUANTIZED.get(job.name, "none")
     if job.name.endswith("bfloat16"):  # the engine keeps what it holds in it
         for parameter in model.parameters():
             parameter.data = parameter.data.bfloat16().float()
@@ -250,8 +250,7 @@ CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {
     **{f"llama.cpp {kind}": measure_llama_cpp for kind in LLAMA_TYPES},
     "etude float32": measure_etude,
     "etude bfloat16": measure_etude,
-    "etude int8": measure_etude,
-    "etude int4": measure_etude,
+    **dict.fromkeys(QUANTIZED, measure_etude),
 }
 """By name; the first is what the others are compared with."""
 

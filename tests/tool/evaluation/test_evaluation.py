@@ -13,7 +13,10 @@ import pytest
 import torch
 from matplotlib import pyplot
 
-from config import ROOT, UserError
+from config import ROOT, QuantizeName, SamplingConfig, UserError
+from inference.engine.answers import GenerationRequest
+from inference.engine.engine import Engine, generate_batch
+from inference.engine.native import LIBRARY
 from inference.engine.rounding import quantize_model
 from model.chat import render
 from model.tokenizer import EtudeTokenizer
@@ -199,6 +202,24 @@ def test_an_int8_model_is_measured_with_its_rounded_weights(model_dir: Path) -> 
     quantize_model(plain.model, "int8")
     for name, weight in plain.model.state_dict().items():
         assert torch.equal(rounded.model.state_dict()[name], weight)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_a_rounded_model_answers_questions_as_the_engine_serves_it(
+    model_dir: Path, kind: QuantizeName
+) -> None:
+    model = load_likelihood_model(model_dir, "cpu", "etude").model
+    scorer = load_likelihood_model(model_dir, "cpu", "etude", kind)
+    prompt, sampling = [5, 6, 7], SamplingConfig(temperature=0.0, max_tokens=20)
+    LIBRARY.prepare()
+    plain = generate_batch(model, [prompt], sampling, (), top_logprobs=2)[0]
+    engine = Engine(model, quantize=kind)  # waits for the compiler
+    served = engine.submit(GenerationRequest(prompt, sampling, (), top_logprobs=2))
+    while engine.busy:
+        engine.step()
+    (made,) = generate_batch(scorer.model, [prompt], sampling, (), top_logprobs=2)
+    assert list(made.tokens) == list(served.tokens)
+    assert made.tokens != plain.tokens
 
 
 def test_results_of_an_int8_model_want_a_directory_of_their_own(tmp_path: Path) -> None:
