@@ -291,6 +291,8 @@ class TrainingSpeedConfig(BenchmarkConfig):
     shapes: Annotated[tuple[Literal["T", "S", "SmolLM2"], ...], MinLen(1)] = ("T", "S")
     """T: hidden 256, 6 layers, vocabulary 4096, batch 32 x 256. S: hidden 512, 8 layers, vocabulary
     6400, batch 8 x 512. SmolLM2: that of SmolLM2-135M, batch 4 x 512."""
+    contenders: tuple[str, ...] = ()
+    """Those to measure, such as "etude, muon"; none: all."""
     lora_rank: Annotated[int, Ge(0)] = 0
     """Train adapters of this rank on all linear layers, against peft on transformers; 0: train
     whole models."""

@@ -43,14 +43,15 @@ def run_apart(function: Callable[..., Result], *args: object) -> Result:
         Failure: it raised something else, or its process ended.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return result_of(pool.submit(function, *args))
+        return result_of(partial(pool.submit, function, *args))
 
 
-def result_of(future: Future[Result]) -> Result:
+def result_of(submit: Callable[[], Future[Result]]) -> Result:
     """What a process gives; of an error that is not the user's, the traceback goes to standard
-    error. Raises as `run_apart`."""
+    error. Raises as `run_apart`, also where the process had ended before, as one does that the
+    system has killed for its memory."""
     try:
-        return future.result()
+        return submit().result()
     except UserError:
         raise
     except Exception as error:  # whatever it was, the other measurements go on
@@ -105,7 +106,7 @@ class RemoteObject:
 
     def call(self, method: str, *args: object) -> Any:
         """The result of a method of the object; raises as `run_apart`."""
-        return result_of(self.pool.submit(call_held, self.make, method, *args))
+        return result_of(partial(self.pool.submit, call_held, self.make, method, *args))
 
     def close(self) -> None:
         """Ends the process."""

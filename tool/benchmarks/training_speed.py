@@ -27,7 +27,7 @@ from config import DtypeName
 from data_process.running.step import progress
 from model.device import pick_device
 from tool.benchmarks.contenders import SHAPES, Contender, Shape, SpeedJob, build, probe
-from tool.benchmarks.measuring import RemoteObject, aligned, turn
+from tool.benchmarks.measuring import RemoteObject, aligned, chosen, turn
 from tool.settings import TrainingSpeedConfig
 from train.data.batches import Batch
 from train.machine import matmul_speed, memory_in_use, peak_memory
@@ -139,13 +139,15 @@ def compare(config: TrainingSpeedConfig) -> int:
         0, or 1 when a contender failed.
 
     Raises:
-        UserError: there is no such device.
+        UserError: there is no such device or contender.
     """
     machine, dtype = probe(config.device, config.dtype)
-    contenders = make_contenders(dtype, config.lora_rank)
-    results = {name: run_rounds(name, contenders, config) for name in config.shapes}
-    for name, group in results.items():
-        print(table(name, group))
+    known = {c.name: c for c in make_contenders(dtype, config.lora_rank)}
+    contenders = [known[name] for name in chosen(config.contenders, known, "contenders")]
+    results = {}
+    for name in config.shapes:
+        results[name] = run_rounds(name, contenders, config)
+        print(table(name, results[name]), flush=True)
     shapes = {
         name: {
             "shape": dataclasses.asdict(group[0].shape),

@@ -198,6 +198,8 @@ def test_an_object_lives_in_a_process_of_its_own_until_it_is_closed() -> None:
     assert counters[0].call("next", 1) == 18  # it still lives
     with pytest.raises(Failure, match="BrokenProcessPool"):
         counters[1].call("end")
+    with pytest.raises(Failure, match="BrokenProcessPool"):  # also once it is gone
+        counters[1].call("next", 1)
     for counter in counters:
         counter.close()
     assert not multiprocessing.active_children()
