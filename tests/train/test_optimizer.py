@@ -38,8 +38,8 @@ def test_orthogonalize_is_the_published_iteration(
             scaled = 3.4445 * scaled - 4.7750 * scaled**3 + 2.0315 * scaled**5
         expected = u * scaled[:, None] @ v
         error = (orthogonalize(matrices, steps, dtype) - expected).norm() / expected.norm()
-        # What bfloat16 rounds, every iteration makes 3.4 times as large where it is small.
-        assert error < (1e-6 if dtype == torch.float64 else 3e-4 * 3.4445**steps + 0.01)
+        # What bfloat16 rounds grows with every iteration, where values are small.
+        assert error < (1e-6 if dtype == torch.float64 else 0.007 * 2**steps)
 
 
 def test_muon_follows_the_muon_of_torch() -> None:
