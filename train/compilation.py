@@ -119,6 +119,8 @@ class Compilation:
             # Else a backward pass would be compiled inside `.backward()`, where a failure comes too
             # late: some gradients are added up by then, and other processes wait for theirs.
             functorch_config.force_non_lazy_backward_lowering = True
+            # Keeps the traced graphs of attention too, by their content, from run to run.
+            functorch_config.autograd_cache_allow_custom_autograd_functions = True
             keep_blanks_out_of_paths()
 
     def give_up(self, error: Exception) -> None:

@@ -21,7 +21,6 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
@@ -267,6 +266,9 @@ def full_weights(model: Etude, world: World) -> dict[str, Tensor]:
     the CPU of the main process. All must call it."""
     weights = adapter_weights(model) or weights_of(model)
     if world.shards:
+        # Half a second, which most runs need not wait for.
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         gathered = cast(dict[str, Tensor], get_model_state_dict(model, options=options))
         weights = {name: gathered[name] for name in weights if name in gathered}

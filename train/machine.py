@@ -159,15 +159,17 @@ CANDIDATES: tuple[DtypeName, ...] = ("float32", "bfloat16", "float16")
 """Safest first."""
 CLEARLY_FASTER = 1.25
 """A less exact format must win by this factor; the casts around a product cost time too."""
+PROBE_SECONDS = 0.05
+"""For each of them."""
 
 
 def pick_dtype(name: DtypeName, device: torch.device) -> DtypeName:
     """The format of a --dtype flag; auto measures for less than a second."""
     if name != "auto":
         return name
-    best, best_speed = CANDIDATES[0], matmul_speed(device, torch.float32)
-    for candidate in CANDIDATES[1:]:
-        speed = matmul_speed(device, getattr(torch, candidate))
+    best, best_speed = CANDIDATES[0], 0.0
+    for candidate in CANDIDATES:
+        speed = matmul_speed(device, getattr(torch, candidate), PROBE_SECONDS)
         if speed > CLEARLY_FASTER * best_speed:
             best, best_speed = candidate, speed
     return best
