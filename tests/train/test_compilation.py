@@ -270,3 +270,48 @@ def test_compiled_code_is_kept_where_no_path_holds_a_blank(
     places = (os.environ["TMPDIR"], os.environ["TORCHINDUCTOR_CACHE_DIR"], tempfile.gettempdir())
     assert set(places) == {str(tmp_path / "cache" / "etude" / "inductor")}
     assert Path(places[0]).is_dir()
+
+
+CACHED_STEP = """
+import sys
+
+import torch
+
+from config import ModelConfig
+from model import blockwise_attention
+from model.transformer import Etude
+from train.compilation import Compilation, training_loss
+
+blockwise_attention.SMALLEST_BLOCK = int(sys.argv[1])
+shape = {"vocab_size": 16, "hidden_size": 8, "num_hidden_layers": 1}
+model = Etude(ModelConfig(num_attention_heads=2, num_key_value_heads=1, **shape))
+model.initialize(torch.Generator().manual_seed(1))
+ids = torch.arange(8)[None]
+training_loss(model, torch.float32, Compilation(True))(ids, ids).backward()
+print(
+    torch._dynamo.utils.counters["aot_autograd"]["autograd_cache_hit"],
+    torch._dynamo.utils.counters["aot_autograd"]["autograd_cache_miss"],
+    model.model.embed_tokens.weight.grad.double().sum().item(),
+)
+"""
+
+
+@pytest.mark.full
+def test_compiled_code_is_kept_between_runs_and_made_anew_when_attention_changes(
+    tmp_path: Path,
+) -> None:
+    found = []
+    for block in (4, 4, 8):  # it is not among the inputs of the compiled function
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", CACHED_STEP, str(block)]
+        result = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+        )
+        hits, misses, gradient = result.stdout.split()
+        found.append((int(hits), int(misses), float(gradient)))
+    first, again, changed = found
+    assert first[:2] == (0, 2)
+    assert again[:2] == (2, 0)  # the block, and the chunk of the loss
+    assert again[2] == first[2]
+    assert changed[:2] == (1, 1)
+    assert changed[2] == pytest.approx(first[2], rel=1e-5)
