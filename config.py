@@ -327,6 +327,8 @@ class TrainConfig(Settings):
     """Peak learning rate of AdamW."""
     muon_learning_rate: Above0 = 0.02
     """Peak learning rate of Muon (with --optimizer muon)."""
+    muon_momentum: Annotated[float, Interval(ge=0, le=0.99999)] = 0.95
+    """Decay of Muon's mean of the gradients; runs of some hundred steps are better with 0.75."""
     weight_decay: Annotated[float, Ge(0)] = 0.1
     """Decoupled weight decay, on matrices only."""
     adam_beta1: Annotated[float, Interval(ge=0, le=0.99999)] = 0.9

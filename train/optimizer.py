@@ -55,7 +55,9 @@ def build_optimizers(
     if by_muon:
         rate, decay = config.muon_learning_rate, config.weight_decay
         chosen = [parameters[name] for name in by_muon]
-        optimizers["muon"] = Muon(chosen, lr=rate, weight_decay=decay, dtype=dtype)
+        optimizers["muon"] = Muon(
+            chosen, lr=rate, momentum=config.muon_momentum, weight_decay=decay, dtype=dtype
+        )
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
