@@ -91,12 +91,18 @@ class Muon(torch.optim.Optimizer):
         number, as GradScaler sets it) says 1."""
         assert closure is None  # Etude's loop never passes one
         found_inf: Tensor | None = getattr(self, "found_inf", None)
+        if found_inf is not None and found_inf.device.type == "cpu":  # nothing waits for it
+            if found_inf.item():
+                return
+            found_inf = None
         for group in self.param_groups:
-            by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
+            together: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+            for number, parameter in enumerate(group["params"]):
                 if parameter.grad is not None:
-                    by_shape[tuple(parameter.shape)].append(parameter)
-            for parameters in by_shape.values():
+                    # Large ones alone: what is done to one stays in a CPU's caches.
+                    own = (number,) if is_large(parameter) else ()
+                    together[(*parameter.shape, *own)].append(parameter)
+            for parameters in together.values():
                 self.update(parameters, group, found_inf)
 
     def update(
@@ -129,6 +135,12 @@ class Muon(torch.optim.Optimizer):
         # Decoupled weight decay, as in AdamW (arXiv 1711.05101).
         torch._foreach_mul_(weights, 1 - go * group["lr"] * group["weight_decay"])
         torch._foreach_add_(weights, list(updates.unbind(0)))
+
+
+def is_large(parameter: Tensor) -> bool:
+    """Whether a CPU multiplies a matrix faster alone."""
+    on_cpu = parameter.device.type == "cpu" and not isinstance(parameter, DTensor)
+    return on_cpu and parameter.dim() == 2 and min(parameter.shape) >= LARGE
 
 
 def local_part(tensor: Tensor) -> Tensor:
@@ -193,28 +205,27 @@ def newton_schulz(x: Tensor, steps: int) -> Tensor:
     about 1 by iterations of s <- a s + b s^3 + c s^5; the singular vectors stay.
 
     With A = x x^T an iteration is x <- P x, P = a + b A + c A^2, and P A P is the A of the next
-    one. So where rows are few, two of them need only products of rows x rows between the first
-    and the last. Not more than two: A holds squares, of which a short format loses the small ones.
+    one. So where rows are many, but columns many more, two of them need only products of
+    rows x rows between the first and the last. Not more than two: A holds squares, of which a short
+    format loses the small ones.
     """
-    wide = x.shape[-1] >= 2 * x.shape[-2]
+    a, b, c = NEWTON_SCHULZ
+    plus_product = torch.baddbmm if x.dim() == 3 else torch.addmm
+    in_pairs = x.shape[-2] >= LARGE and x.shape[-1] >= 2 * x.shape[-2]
     while steps > 0:
         gram = x @ x.mT  # (..., rows, rows), rows <= columns
-        factor = polynomial(gram)
-        if wide and steps > 1:
-            factor = polynomial(gram @ factor @ factor) @ factor  # all of these commute
+        factor = plus_product(gram, gram, gram, beta=b, alpha=c)  # P without a
+        if in_pairs and steps > 1:
+            factor.diagonal(dim1=-2, dim2=-1).add_(a)
+            gram = gram @ factor @ factor  # all of these commute
+            second = plus_product(gram, gram, gram, beta=b, alpha=c)
+            second.diagonal(dim1=-2, dim2=-1).add_(a)
+            x = second @ factor @ x
+            steps -= 2
+        else:
+            x = plus_product(x, factor, x, beta=a)
             steps -= 1
-        x = factor @ x
-        steps -= 1
     return x
-
-
-def polynomial(gram: Tensor) -> Tensor:
-    """a + b A + c A^2 of symmetric matrices A, (..., rows, rows)."""
-    a, b, c = NEWTON_SCHULZ
-    product = torch.baddbmm if gram.dim() == 3 else torch.addmm
-    result = product(gram, gram, gram, beta=b, alpha=c)
-    result.diagonal(dim1=-2, dim2=-1).add_(a)
-    return result
 
 
 def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], scale: float) -> None:
