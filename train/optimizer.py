@@ -91,17 +91,15 @@ class Muon(torch.optim.Optimizer):
         number, as GradScaler sets it) says 1."""
         assert closure is None  # Etude's loop never passes one
         found_inf: Tensor | None = getattr(self, "found_inf", None)
-        if found_inf is not None and found_inf.device.type == "cpu":  # nothing waits for it
-            if found_inf.item():
-                return
-            found_inf = None
+        if found_inf is not None and found_inf.device.type == "cpu" and found_inf.item():
+            return  # on a GPU it is not waited for
         for group in self.param_groups:
             together: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
             for number, parameter in enumerate(group["params"]):
                 if parameter.grad is not None:
                     # Large ones alone: what is done to one stays in a CPU's caches.
-                    own = (number,) if is_large(parameter) else ()
-                    together[(*parameter.shape, *own)].append(parameter)
+                    key = (*parameter.shape, *((number,) if is_large(parameter) else ()))
+                    together[key].append(parameter)
             for parameters in together.values():
                 self.update(parameters, group, found_inf)
 
@@ -119,7 +117,8 @@ class Muon(torch.optim.Optimizer):
         go: float | Tensor = 1.0  # 0: every factor below leaves things as they were
         if found_inf is not None:
             go = 1.0 - found_inf
-            gradients = [torch.where(found_inf > 0, 0.0, gradient) for gradient in gradients]
+            if found_inf.device.type != "cpu":  # there it is 0 here
+                gradients = [torch.where(found_inf > 0, 0.0, gradient) for gradient in gradients]
         for buffer, gradient in zip(buffers, gradients, strict=True):
             # m <- m + (1 - momentum) * (g - m), an exponential moving average of the gradient
             buffer.lerp_(gradient, go * (1 - group["momentum"]))
