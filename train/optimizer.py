@@ -20,7 +20,8 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Keller Jordan, "Muon",
 kellerjordan.github.io/posts/muon)."""
 LARGE = 512
-"""Rows from which a CPU multiplies faster one matrix at a time, all cores at it, than many."""
+"""Rows from which a CPU multiplies faster one matrix at a time, all cores at it, than many; and
+from which, on any device, Newton-Schulz iterations go in pairs."""
 
 
 def build_optimizers(
@@ -92,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         assert closure is None  # Etude's loop never passes one
         found_inf: Tensor | None = getattr(self, "found_inf", None)
         if found_inf is not None and found_inf.device.type == "cpu" and found_inf.item():
-            return  # on a GPU it is not waited for
+            return  # a GPU's is not waited for: `update` reads it there
         for group in self.param_groups:
             together: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
             for number, parameter in enumerate(group["params"]):
@@ -117,7 +118,7 @@ class Muon(torch.optim.Optimizer):
         go: float | Tensor = 1.0  # 0: every factor below leaves things as they were
         if found_inf is not None:
             go = 1.0 - found_inf
-            if found_inf.device.type != "cpu":  # there it is 0 here
+            if found_inf.device.type != "cpu":  # else `step` has seen that it is 0
                 gradients = [torch.where(found_inf > 0, 0.0, gradient) for gradient in gradients]
         for buffer, gradient in zip(buffers, gradients, strict=True):
             # m <- m + (1 - momentum) * (g - m), an exponential moving average of the gradient
