@@ -40,6 +40,7 @@ from train.machine import keep_freed_memory, set_matmul_precision
 from train.measures.divergence import Divergence
 from train.objectives.preference import Preference
 from train.optimizer import build_optimizers, set_learning_rates
+from train.run.cores import CROWDED, SharedCores
 from train.run.directory import complete_summary, origin, refuse_other_model, take_output_dir
 from train.run.limits import refuse_uneven_batch, refuse_without_room
 from train.run.logs import MUON_RATE, RunLogger, in_bits, in_words
@@ -178,6 +179,7 @@ class Run:
         step, seconds = self.progress.step, self.progress.seconds
         self.logger = RunLogger(self.stage, world, step, self.total, seconds)
         self.logger.echo(plan)
+        self.cores = SharedCores(world.device, world.size)
 
     def batch_source(self) -> BatchSource:
         """What makes the batches of this start."""
@@ -195,6 +197,7 @@ class Run:
         try:
             finished = self.run_steps() and self.evaluate() and self.compare()
         finally:
+            self.cores.close()
             self.batches.close()
             self.logger.close()
         if not finished:
@@ -260,6 +263,8 @@ class Run:
         self.records.put(facts, record)
         self.read_records()
         self.took("step", began)
+        if self.cores.after_step():
+            self.logger.echo(CROWDED)
 
     def read_records(self, everything: bool = False) -> None:
         """Logs finished steps whose numbers have arrived on the host.
