@@ -334,6 +334,9 @@ class DecodingSpeedConfig(BenchmarkConfig):
     """S: hidden 512, 8 layers, vocabulary 6400. Or that of SmolLM2-135M as a model of a family."""
     contenders: tuple[str, ...] = ()
     """Those to measure, such as "etude int8"; none: all."""
+    llama_server: Path | None = None
+    """llama-server of a llama.cpp built for this machine: its contenders ("built llama.cpp q4_0")
+    take turns with the others. xllamacpp's are built for all machines with AVX2."""
     prompt_tokens: Count = 64
     """Tokens of a prompt."""
     new_tokens: Count = 256
@@ -356,6 +359,8 @@ class DecodingSpeedConfig(BenchmarkConfig):
         longest = max(self.prompt_tokens + self.new_tokens, self.long_prompt_tokens + 1)
         if longest > context:
             return [f"prompts and new_tokens are more than the context of {context}: lower one"]
+        if self.llama_server and self.processor_time:
+            return ["llama_server works in another process, whose time processor_time does not see"]
         return []
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,12 +30,14 @@ from model.transformer import Etude
 from tool.benchmarks.contenders import OF_FAMILIES, SHAPES, SMOLLM2, Shape, build_llama, probe
 from tool.benchmarks.measuring import aligned, chosen, take_turns
 from tool.conversion.gguf_export import write_gguf
-from tool.conversion.llama_cpp import LlamaCpp, is_installed
+from tool.conversion.llama_cpp import BuiltLlamaCpp, LlamaCpp, is_installed
 from tool.settings import DecodingSpeedConfig
 from train.tokenizer.bpe import untrained_bpe
 
 QUANTIZED: dict[str, QuantizeName] = {"etude int8": "int8", "etude int4": "int4"}
 LLAMA_TYPES = ("f32", "f16", "q8_0", "q4_0")
+BUILT = "built"
+"""Before the names of contenders that --llama_server runs."""
 
 Generate = Callable[[Sequence[Sequence[int]], int], list[list[int]]]
 """Continues prompts by so many tokens each, greedily."""
@@ -79,13 +81,14 @@ def compare(config: DecodingSpeedConfig) -> int:
     names = list(chosen(config.contenders, CONTENDERS, "contenders"))
     if config.shape not in ("S", "llama"):
         names = [name for name in names if name != "transformers"]
+    if config.llama_server is None:
+        names = [name for name in names if not name.startswith(BUILT)]
     if not is_installed():
         print("llama.cpp is left out: pip install xllamacpp to measure it too")
         names = [name for name in names if not name.startswith("llama.cpp")]
     with TemporaryDirectory() as folder:
-        if is_installed():
-            kinds = [name.split()[-1] for name in names if name.startswith("llama.cpp")]
-            write_llama_files(Path(folder), make_model(model, config.seed), kinds)
+        kinds = {name.split()[-1] for name in names if "llama.cpp" in name}
+        write_llama_files(Path(folder), make_model(model, config.seed), kinds)
         jobs = {
             name: partial(CONTENDERS[name], DecodingJob(name, folder, config, model))
             for name in names
@@ -102,7 +105,7 @@ def compare(config: DecodingSpeedConfig) -> int:
         "rounds": {n: [dataclasses.asdict(r) for r in rounds] for n, rounds in results.items()},
         "failures": failures,
     }
-    print(json.dumps(report))
+    print(json.dumps(report, default=str))
     return int(bool(failures))
 
 
@@ -215,8 +218,18 @@ def measure_transformers(job: DecodingJob) -> DecodingSpeed:
 def measure_llama_cpp(job: DecodingJob) -> DecodingSpeed:
     """llama.cpp, asked over HTTP on this machine."""
     path = Path(job.folder) / f"{job.name.split()[-1]}.gguf"
-    slots = job.config.streams
-    llama = LlamaCpp(path, job.config.threads, context_of(job.config), slots)
+    sizes = job.config.threads, context_of(job.config), job.config.streams
+    if job.name.startswith(BUILT) and job.config.llama_server:
+        built = BuiltLlamaCpp(job.config.llama_server, path, *sizes)
+        try:
+            return measure_served(job, built)
+        finally:
+            built.close()
+    return measure_served(job, LlamaCpp(path, *sizes))
+
+
+def measure_served(job: DecodingJob, llama: LlamaCpp) -> DecodingSpeed:
+    """A llama.cpp that is ready to answer."""
     pool = ThreadPoolExecutor(job.config.streams)
 
     def generate(prompts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
@@ -232,7 +245,7 @@ def context_of(config: DecodingSpeedConfig) -> int:
     return -(-longest // 256) * 256
 
 
-def write_llama_files(folder: Path, model: Etude, kinds: Sequence[str]) -> None:
+def write_llama_files(folder: Path, model: Etude, kinds: Iterable[str]) -> None:
     """Writes a network for llama.cpp, with a made-up tokenizer that is never used."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*SPECIAL_TOKENS, *letters, "ab"]
@@ -248,6 +261,7 @@ def write_llama_files(folder: Path, model: Etude, kinds: Sequence[str]) -> None:
 CONTENDERS: dict[str, Callable[[DecodingJob], DecodingSpeed]] = {
     "transformers": measure_transformers,
     **{f"llama.cpp {kind}": measure_llama_cpp for kind in LLAMA_TYPES},
+    **{f"{BUILT} llama.cpp {kind}": measure_llama_cpp for kind in LLAMA_TYPES},
     "etude float32": measure_etude,
     "etude bfloat16": measure_etude,
     **dict.fromkeys(QUANTIZED, measure_etude),

@@ -1,7 +1,7 @@
 """llama.cpp, and the proof by it that a GGUF file is the model it was made from.
 
-The `xllamacpp` package runs it, where that is installed, in a process of its own; it answers over
-HTTP on an address of this machine.
+The `xllamacpp` package runs it, where that is installed, in a process of its own; or, to be
+measured at its fastest, a `llama-server` that was built for this machine. Both answer over HTTP.
 """
 
 from __future__ import annotations
@@ -9,15 +9,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
+import subprocess
+import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from config import SamplingConfig
+from config import SamplingConfig, UserError
 from inference.engine.cache import common_prefix
 from inference.engine.engine import generate_batch
 from model.directory.pretrained import is_chat_model, load_pretrained
@@ -78,11 +82,12 @@ class LlamaCpp:
             disabled = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
             parameters.flash_attn_type = disabled
         self.server = xllamacpp.Server(parameters)
+        self.address: str = self.server.listening_address
 
     def post(self, route: str, body: dict[str, Any]) -> Any:
         """What the server answers to a request."""
         request = urllib.request.Request(
-            self.server.listening_address + route,
+            self.address + route,
             json.dumps(body).encode("utf-8"),
             {"Content-Type": "application/json"},
         )
@@ -119,6 +124,48 @@ class LlamaCpp:
             "cache_prompt": False,
         }
         return list(self.post("/completion", body)["tokens"])
+
+
+class BuiltLlamaCpp(LlamaCpp):
+    """A model in a llama.cpp that somebody built: its `llama-server`, which ends with `close`."""
+
+    def __init__(self, server: Path, path: Path, threads: int, context: int, slots: int) -> None:
+        """Starts the server and waits until it can answer.
+
+        Args:
+            server: the executable.
+            path: the GGUF file.
+            threads: for prompts and answers alike.
+            context: tokens of one answer and its prompt.
+            slots: answers at once.
+
+        Raises:
+            UserError: it ended, or does not answer within a minute.
+        """
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        count = {"-c": context * slots, "-np": slots, "-t": threads, "-tb": threads}
+        flags = [str(each) for pair in count.items() for each in pair]
+        self.process = subprocess.Popen(
+            [server, "-m", path, "--host", "127.0.0.1", "--port", str(port), *flags],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"{self.address}/health", timeout=1):
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        self.close()
+        raise UserError(f"{server}: it does not answer; is it llama.cpp's llama-server?")
+
+    def close(self) -> None:
+        """Ends the server."""
+        self.process.kill()
+        self.process.wait()
 
 
 def silence_standard_error() -> None:

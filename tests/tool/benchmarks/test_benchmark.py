@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -228,6 +229,55 @@ def test_decoding_is_measured_on_a_network_of_every_family(
     with pytest.raises(UserError, match="contenders: there is no 'vllm'"):
         decoding_speed.compare(DecodingSpeedConfig(contenders=("vllm",)))
     assert DecodingSpeedConfig(new_tokens=500).problems()
+
+
+LLAMA_SERVER = """#!{python}
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer({{"status": "ok"}})
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer({{"tokens": [1] * body["n_predict"]}})
+    def answer(self, value):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(value).encode())
+
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+assert open(flags["-m"], "rb").read(4) == b"GGUF"
+assert (flags["-c"], flags["-np"], flags["-t"], flags["-tb"]) == ("1024", "2", "3", "3")
+HTTPServer((flags["--host"], int(flags["--port"])), Handler).serve_forever()
+"""
+"""Answers as llama.cpp's server does, with the token 1."""
+
+
+def test_a_llama_cpp_of_ones_own_build_is_measured_too(
+    shape: Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SHAPES, "S", shape)
+    server = tmp_path / "llama-server"
+    server.write_text(LLAMA_SERVER.format(python=sys.executable), encoding="utf-8")
+    server.chmod(0o755)
+    jobs: dict[str, decoding_speed.DecodingJob] = {}
+
+    def run_here(calls: dict[str, Any], rounds: int) -> Any:
+        jobs.update({name: call.args[0] for name, call in calls.items()})
+        return {name: [call() for _ in range(rounds)] for name, call in calls.items()}, {}
+
+    monkeypatch.setattr(decoding_speed, "take_turns", run_here)
+    names = ("built llama.cpp q8_0",)
+    config = DecodingSpeedConfig(
+        llama_server=server, contenders=names, streams=2, threads=3, rounds=1, new_tokens=16
+    )
+    assert decoding_speed.compare(config) == 0
+    assert names[0] in capfd.readouterr().out
+    job = dataclasses.replace(jobs[names[0]], folder=str(tmp_path))  # no file there: it ends
+    with pytest.raises(UserError, match="llama-server: it does not answer"):
+        decoding_speed.measure_llama_cpp(job)
+    assert dataclasses.replace(config, processor_time=True).problems()
 
 
 @pytest.mark.parametrize("name", ["train", "quality", "data"])
