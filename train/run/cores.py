@@ -42,7 +42,7 @@ class SharedCores:
             self.cores = os.sched_getaffinity(0)
         if len(self.cores) < 2 or torch.get_num_threads() < 2:
             self.cores = set()
-        self.used, self.patience_s = self.cores, WINDOW_S
+        self.used, self.patience_s, self.gathered_before = self.cores, WINDOW_S, False
         self.since, self.waited = time.monotonic(), waited_s()
 
     def after_step(self) -> bool:
@@ -50,7 +50,7 @@ class SharedCores:
         when it waited much, and apart after a while (1, 2, 4, 8 s) to look again.
 
         Returns:
-            Whether a busy time began.
+            Whether they are together for the first time.
         """
         if not self.cores:
             return False
@@ -65,7 +65,8 @@ class SharedCores:
             self.patience_s = min(2 * self.patience_s, LONGEST_S)
         elif share > BUSY:
             half = set(sorted(self.cores)[: len(self.cores) // 2])
-            gathered = self.move(half) and self.patience_s == WINDOW_S
+            gathered = self.move(half) and not self.gathered_before
+            self.gathered_before = True
         else:
             self.patience_s = WINDOW_S
         self.since, self.waited = time.monotonic(), waited_s()

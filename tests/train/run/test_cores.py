@@ -68,7 +68,8 @@ def test_threads_gather_while_others_want_the_cores(clock: Clock) -> None:
     clock.step(shared, 1, waiting=0.9)
     assert not clock.step(shared, 1, waiting=0.0)
     assert os.sched_getaffinity(0) == everywhere
-    assert clock.step(shared, 1, waiting=0.6)  # another one
+    assert not clock.step(shared, 1, waiting=0.6)  # another one: it has been said
+    assert len(os.sched_getaffinity(0)) == len(everywhere) // 2
     shared.close()
     assert os.sched_getaffinity(0) == os.sched_getaffinity(other.native_id) == everywhere
     end.set()
