@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 import torch
 from tokenizers import models, pre_tokenizers
 
-from config import ModelConfig, QuantizeName, SamplingConfig
+from config import ModelConfig, QuantizeName, SamplingConfig, UserError
 from inference.engine.answers import GenerationRequest
 from inference.engine.engine import Engine
 from inference.engine.native import LIBRARY
@@ -30,7 +32,7 @@ from model.transformer import Etude
 from tool.benchmarks.contenders import OF_FAMILIES, SHAPES, SMOLLM2, Shape, build_llama, probe
 from tool.benchmarks.measuring import aligned, chosen, take_turns
 from tool.conversion.gguf_export import write_gguf
-from tool.conversion.llama_cpp import BuiltLlamaCpp, LlamaCpp, is_installed
+from tool.conversion.llama_cpp import BuiltLlamaCpp, LlamaCpp, LlamaServer, is_installed
 from tool.settings import DecodingSpeedConfig
 from train.tokenizer.bpe import untrained_bpe
 
@@ -75,7 +77,11 @@ def compare(config: DecodingSpeedConfig) -> int:
 
     Returns:
         0, or 1 when a contender failed.
+
+    Raises:
+        UserError: a contender is not known, or there is no server to run it.
     """
+    refuse_without_server(config)
     machine, _ = probe(config.device, "float32")
     model = network(config)
     names = list(chosen(config.contenders, CONTENDERS, "contenders"))
@@ -107,6 +113,15 @@ def compare(config: DecodingSpeedConfig) -> int:
     }
     print(json.dumps(report, default=str))
     return int(bool(failures))
+
+
+def refuse_without_server(config: DecodingSpeedConfig) -> None:
+    """Raises UserError when the contenders of --llama_server are asked for and it is not there."""
+    server = config.llama_server
+    if server is None and (named := [n for n in config.contenders if n.startswith(BUILT)]):
+        raise UserError(f"contenders: {named[0]!r} needs --llama_server, the program that runs it")
+    if server and not os.access(server, os.X_OK):
+        raise UserError(f"--llama_server {server}: there is no such program")
 
 
 def measure(job: DecodingJob, generate: Generate) -> DecodingSpeed:
@@ -220,15 +235,12 @@ def measure_llama_cpp(job: DecodingJob) -> DecodingSpeed:
     path = Path(job.folder) / f"{job.name.split()[-1]}.gguf"
     sizes = job.config.threads, context_of(job.config), job.config.streams
     if job.name.startswith(BUILT) and job.config.llama_server:
-        built = BuiltLlamaCpp(job.config.llama_server, path, *sizes)
-        try:
+        with closing(BuiltLlamaCpp(job.config.llama_server, path, *sizes)) as built:
             return measure_served(job, built)
-        finally:
-            built.close()
     return measure_served(job, LlamaCpp(path, *sizes))
 
 
-def measure_served(job: DecodingJob, llama: LlamaCpp) -> DecodingSpeed:
+def measure_served(job: DecodingJob, llama: LlamaServer) -> DecodingSpeed:
     """A llama.cpp that is ready to answer."""
     pool = ThreadPoolExecutor(job.config.streams)
 

@@ -53,36 +53,11 @@ def is_installed() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
-class LlamaCpp:
-    """A model in llama.cpp. Use it in a process of its own: its threads outlive it."""
+class LlamaServer:
+    """A llama.cpp that answers over HTTP."""
 
-    def __init__(
-        self, path: Path, threads: int, context: int, slots: int = 1, exact: bool = False
-    ) -> None:
-        """Loads a GGUF file.
-
-        Args:
-            path: the file.
-            threads: for prompts and answers alike.
-            context: tokens of one answer and its prompt.
-            slots: answers at once.
-            exact: keep keys and values in float32 and not, as it likes best, in float16.
-        """
-        import xllamacpp  # type: ignore[import-untyped]
-
-        silence_standard_error()
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(path)
-        parameters.n_ctx, parameters.n_parallel = context * slots, slots
-        parameters.cpuparams.n_threads = threads
-        parameters.cpuparams_batch.n_threads = threads
-        parameters.warmup = True
-        if exact:
-            parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-            disabled = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-            parameters.flash_attn_type = disabled
-        self.server = xllamacpp.Server(parameters)
-        self.address: str = self.server.listening_address
+    address: str
+    """Of the server, with http:// before it."""
 
     def post(self, route: str, body: dict[str, Any]) -> Any:
         """What the server answers to a request."""
@@ -126,7 +101,40 @@ class LlamaCpp:
         return list(self.post("/completion", body)["tokens"])
 
 
-class BuiltLlamaCpp(LlamaCpp):
+class LlamaCpp(LlamaServer):
+    """A model in the llama.cpp of xllamacpp. Use it in a process of its own: its threads outlive
+    it."""
+
+    def __init__(
+        self, path: Path, threads: int, context: int, slots: int = 1, exact: bool = False
+    ) -> None:
+        """Loads a GGUF file.
+
+        Args:
+            path: the file.
+            threads: for prompts and answers alike.
+            context: tokens of one answer and its prompt.
+            slots: answers at once.
+            exact: keep keys and values in float32 and not, as it likes best, in float16.
+        """
+        import xllamacpp  # type: ignore[import-untyped]
+
+        silence_standard_error()
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(path)
+        parameters.n_ctx, parameters.n_parallel = context * slots, slots
+        parameters.cpuparams.n_threads = threads
+        parameters.cpuparams_batch.n_threads = threads
+        parameters.warmup = True
+        if exact:
+            parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            disabled = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            parameters.flash_attn_type = disabled
+        self.server = xllamacpp.Server(parameters)
+        self.address = self.server.listening_address
+
+
+class BuiltLlamaCpp(LlamaServer):
     """A model in a llama.cpp that somebody built: its `llama-server`, which ends with `close`."""
 
     def __init__(self, server: Path, path: Path, threads: int, context: int, slots: int) -> None:

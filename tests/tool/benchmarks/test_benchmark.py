@@ -278,6 +278,9 @@ def test_a_llama_cpp_of_ones_own_build_is_measured_too(
     with pytest.raises(UserError, match="llama-server: it does not answer"):
         decoding_speed.measure_llama_cpp(job)
     assert dataclasses.replace(config, processor_time=True).problems()
+    for wrong, words in ((None, "needs --llama_server"), (tmp_path / "no", "no such program")):
+        with pytest.raises(UserError, match=words):
+            decoding_speed.compare(dataclasses.replace(config, llama_server=wrong))
 
 
 @pytest.mark.parametrize("name", ["train", "quality", "data"])
