@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     yield clock
     torch.set_num_threads(threads)
     for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), mask)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread.name), mask)
 
 
 def test_threads_gather_while_others_want_the_cores(clock: Clock) -> None:
