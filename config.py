@@ -370,7 +370,9 @@ class TrainConfig(Settings):
     watch_records: Count = 500
     """Most records of each of these files; of more, evenly spread ones are taken."""
     eval_steps: Count = 200
-    """Steps between two measurements on the validation records (there is one at the end too)."""
+    """Steps between two measurements on the validation records (there is one at the end too). With
+    --max_minutes, those on the way that would take more than a twentieth of the time are left out.
+    """
     save_steps: Count = 200
     """Steps between two checkpoints (there is one at the end too)."""
     save_total_limit: Count = 2

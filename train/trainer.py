@@ -35,7 +35,13 @@ from train.checkpoint import (
 from train.compilation import Compilation, training_loss, use_deterministic_kernels
 from train.data.batches import BatchSource, Prefetch, RowOrder, step_batches
 from train.distributed import World, full_weights, parallelize, whole
-from train.evaluation import bits_per_byte, generate_samples, held_out_metrics, sample_prompts
+from train.evaluation import (
+    bits_per_byte,
+    evaluation_seconds,
+    generate_samples,
+    held_out_metrics,
+    sample_prompts,
+)
 from train.machine import keep_freed_memory, set_matmul_precision
 from train.measures.divergence import Divergence
 from train.objectives.preference import Preference
@@ -211,8 +217,8 @@ class Run:
     def run_steps(self) -> bool:
         """Trains, evaluates and saves until the last step is saved; False when a signal came."""
         config, saved = self.config, self.progress.step
-        if config.max_minutes is not None and not saved:
-            self.evaluate()  # measures how much time the last evaluation will need
+        if config.max_minutes is not None:
+            self.time_evaluation()
         while not self.is_over():
             step = self.progress.step
             # An extension also measures where it begins, as the run's end did.
@@ -220,6 +226,7 @@ class Run:
             due = step % config.eval_steps == 0 or step == first
             at_start = self.stage.rollouts is not None or bool(self.watched)
             due = due and (step > 0 or (at_start and config.max_minutes is None))
+            due = due and self.agreed(self.schedule.may_evaluate(self.logger.seconds))
             interrupted = due and not self.evaluate()
             if not interrupted:
                 self.train_step()
@@ -230,6 +237,19 @@ class Run:
             if stopped:
                 return False
         return True
+
+    def time_evaluation(self) -> None:
+        """Notes how much time the last evaluation will need, of a run by the clock: as much as one
+        at its beginning, or, where only bits per byte are measured and the blind model's are of no
+        interest, by a part of that."""
+        stage = self.stage
+        more = self.watched or stage.held_out or stage.rollouts or self.divergence
+        if more and not self.progress.step:
+            self.evaluate()
+            self.schedule.evaluating = 0.0
+        elif stage.validation:
+            seconds = evaluation_seconds(self.loss, stage.validation, self.world)
+            self.schedule.durations["evaluate"] = seconds
 
     def stopped(self) -> bool:
         """Whether any process was asked to stop."""
@@ -347,7 +367,9 @@ class Run:
 
     def took(self, what: str, began: float) -> None:
         """Notes how long something took."""
-        self.schedule.durations[what] = time.perf_counter() - began
+        self.schedule.durations[what] = seconds = time.perf_counter() - began
+        if what == "evaluate":
+            self.schedule.evaluating += seconds
         if what != "step":
             self.logger.resume_clock()
 

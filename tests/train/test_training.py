@@ -49,6 +49,10 @@ def test_max_minutes_ends_a_run_on_time_with_its_schedule_finished(workspace: Wo
     summary = json.loads((workspace.path / "pretrain" / "training_summary.json").read_text("utf-8"))
     assert summary["complete"]
     assert summary["seconds"] <= 9 * 1.2
+    lines = log_of(workspace, "pretrain", "metrics.jsonl")
+    evaluated = [line["step"] for line in lines if "bits_per_byte" in line]
+    assert evaluated[-1] == steps[-1]["step"]  # the end is measured
+    assert len(evaluated) < 1 + len(steps) // 8  # of those that --eval_steps asks for, some not
     assert "is complete" in workspace.run("pretrain", *flags).stdout
 
 

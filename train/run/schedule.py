@@ -12,6 +12,9 @@ from config import TrainConfig, UserError
 from train.checkpoint import Progress
 from train.optimizer import lr_scale
 
+MEASURING = 0.05
+"""Share of a run's time, by the clock, that evaluations on its way may take."""
+
 
 @dataclass(eq=False)
 class Schedule:
@@ -25,6 +28,8 @@ class Schedule:
         default_factory=lambda: dict.fromkeys(("step", "evaluate", "save"), 0.0)
     )
     """Seconds that each took last."""
+    evaluating: float = 0.0
+    """Seconds that all evaluations of this start took, but one that began it."""
 
     def begin_again(self) -> None:
         """Starts the schedule of an extension.
@@ -52,6 +57,13 @@ class Schedule:
         if self.progress.step >= self.total or self.config.max_minutes is None:
             return self.progress.step >= self.total
         return seconds >= self.seconds_to_train
+
+    def may_evaluate(self, seconds: float) -> bool:
+        """Whether there is time for one more evaluation on the way, after so many seconds; by steps
+        there always is. A run by the clock pays for each with steps."""
+        if self.config.max_minutes is None:
+            return True
+        return self.evaluating + self.durations["evaluate"] <= MEASURING * seconds
 
     def scale(self, seconds: float) -> float:
         """The learning rate as a share of its peak; by the clock, the schedule is further on than

@@ -59,6 +59,18 @@ def test_an_extension_by_the_clock_counts_from_where_it_began() -> None:
     assert schedule.is_over(120.0)
 
 
+def test_by_the_clock_evaluations_on_the_way_take_a_twentieth_of_the_time() -> None:
+    timed = dataclasses.replace(LINEAR, max_minutes=10.0)
+    schedule, made = Schedule(timed, 10_000, Progress()), []
+    schedule.durations["evaluate"] = 6.0  # as estimated at the beginning
+    for second in range(600):
+        if second % 30 == 0 and schedule.may_evaluate(second):
+            schedule.evaluating += 6.0
+            made.append(second)
+    assert made == [120, 240, 360, 480]
+    assert Schedule(LINEAR, 30, Progress()).may_evaluate(0.0)  # by steps, as --eval_steps says
+
+
 def test_a_plan_by_the_clock_counts_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "seconds_per_token", lambda *_: 0.001)
     config = PretrainConfig(max_minutes=1.0, batch_size=1, max_length=1000)  # a step a second
