@@ -6,17 +6,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from config import UserError
 from data_process.records.jsonl import read_texts
 from model.tokenizer import EtudeTokenizer
-from train.data.batches import IGNORED, TokenRows
+from train.data.batches import IGNORED, StreamRows, TokenRows
 from train.data.token_files import tokenised_data
+from train.distributed import World
 from train.evaluation import (
     ValidationGroup,
     bytes_of,
+    evaluation_seconds,
     sampled,
     validation_groups,
 )
@@ -153,3 +156,22 @@ def test_of_much_validation_text_an_even_sample_is_measured_and_its_bytes_counte
     assert torch.equal(some.rows.batch([7]).labels, whole.rows.batch([int(7 * step)]).labels)
     # Counted row by row, all rows hold exactly the bytes of all texts.
     assert sampled(whole, 1.0, tokenizer).num_bytes == whole.num_bytes
+
+
+def test_how_long_an_evaluation_takes_is_told_by_the_first_rows_of_each_script(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    def a_second_a_row(ids: torch.Tensor, *_: object, exact: bool) -> torch.Tensor:
+        now[0] += len(ids)
+        return torch.zeros(())
+
+    tokens = np.zeros(10_000, dtype=np.uint16)
+    groups = {
+        name: ValidationGroup(StreamRows(8, 0, True, tokens, count), 1)
+        for name, count in (("han", 100), ("latin", 5))
+    }
+    assert evaluation_seconds(a_second_a_row, groups, World()) == pytest.approx(105)  # type: ignore[arg-type]
+    assert now[0] == 2 * (16 + 5)  # and no row of the rest was measured for that
