@@ -226,7 +226,8 @@ class Run:
             due = step % config.eval_steps == 0 or step == first
             at_start = self.stage.rollouts is not None or bool(self.watched)
             due = due and (step > 0 or (at_start and config.max_minutes is None))
-            due = due and self.agreed(self.schedule.may_evaluate(self.logger.seconds))
+            in_time = self.schedule.may_evaluate(self.logger.seconds)
+            due = due and (step == first or self.agreed(in_time))
             interrupted = due and not self.evaluate()
             if not interrupted:
                 self.train_step()
