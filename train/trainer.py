@@ -220,15 +220,7 @@ class Run:
         if config.max_minutes is not None:
             self.time_evaluation()
         while not self.is_over():
-            step = self.progress.step
-            # An extension also measures where it begins, as the run's end did.
-            first = self.progress.first_step
-            due = step % config.eval_steps == 0 or step == first
-            at_start = self.stage.rollouts is not None or bool(self.watched)
-            due = due and (step > 0 or (at_start and config.max_minutes is None))
-            in_time = self.schedule.may_evaluate(self.logger.seconds)
-            due = due and (step == first or self.agreed(in_time))
-            interrupted = due and not self.evaluate()
+            interrupted = self.evaluation_is_due() and not self.evaluate()
             if not interrupted:
                 self.train_step()
             step, stopped = self.progress.step, self.stopped()
@@ -238,6 +230,16 @@ class Run:
             if stopped:
                 return False
         return True
+
+    def evaluation_is_due(self) -> bool:
+        """Whether the model as it is now is to be evaluated."""
+        config, step, first = self.config, self.progress.step, self.progress.first_step
+        if step == first:  # an extension also measures where it begins, as the run's end did
+            at_start = self.stage.rollouts is not None or bool(self.watched)
+            return step > 0 or (at_start and config.max_minutes is None)
+        if step % config.eval_steps:
+            return False
+        return self.agreed(self.schedule.may_evaluate(self.logger.seconds))
 
     def time_evaluation(self) -> None:
         """Notes how much time the last evaluation will need, of a run by the clock: as much as one
