@@ -177,7 +177,8 @@ def read_records(
             if text_key != TEXT:
                 value = with_text_of(value, text_key)
             for _ in check(value):  # faster than a list of what is nearly always empty
-                help = None if on_bad else advice(value, shown(path))
+                pairs = check in (pair_problems, labelled_problems)
+                help = None if on_bad else advice(value, shown(path), pairs)
                 raise BadLine(*([help] if help else check(value)))
         except BadLine as bad:
             mistake = BadRecord(f"{shown(path)}:{number}", bad.problems)

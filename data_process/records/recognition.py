@@ -39,19 +39,22 @@ def mistyped(record: dict[str, Any]) -> str | None:
     return None
 
 
-def advice(record: dict[str, Any], path: str) -> str | None:
-    """How to convert the file of a record that is written as others do; None for ours, and for
-    what is not known."""
+def advice(record: dict[str, Any], path: str, to_preference: bool = False) -> str | None:
+    """How to convert the file of a record that is written as others do, to preferences where these
+    are wanted; None for ours, and for what is not known, or cannot become what is wanted."""
     if kind_of(record) != "any":
         return None
     names = formats_of(record)
     if len(names) != 1:
         return mistyped(record)
+    if to_preference and names[0] != "preference":
+        return None
     folder, stem = "pretrain" if names[0] == "text" else "sft", Path(path).name.split(".")[0]
+    folder, flag = ("preference", " --to preference") if to_preference else (folder, "")
     output = f"training_data/{folder}/{stem}.jsonl"
     if Path(path).as_posix().endswith(output):
         output = f"training_data/{folder}/{stem}_converted.jsonl"
     return (
         f"this is {names[0]}, {FORMATS[names[0]].example}; convert it: python "
-        f"data_process/process_jsonl.py convert {path} --output {output}"
+        f"data_process/process_jsonl.py convert {path}{flag} --output {output}"
     )

@@ -232,6 +232,15 @@ MISTAKES = [
     ("kto", {"conversations": PROMPT, "label": True}, "must be the last turn"),
     ("kto", {**labelled(1), "label": "yes"}, '"label": true'),
     ("orpo", {"text": "a text"}, "convert --to preference"),
+    (
+        "dpo",
+        {
+            "chosen": [*PROMPT, {"role": "assistant", "content": "Hi!"}],
+            "rejected": [*PROMPT, {"role": "assistant", "content": "No"}],
+        },
+        "pairs.jsonl --to preference --output training_data/preference/pairs.jsonl",
+    ),
+    ("dpo", {"instruction": "Say hi.", "output": "Hi!"}, "convert --to preference"),
 ]
 
 
