@@ -160,7 +160,7 @@ def bits_per_byte(
 def evaluation_seconds(
     loss: SummedLoss, groups: Mapping[str, ValidationGroup], world: World
 ) -> float:
-    """How long `bits_per_byte` will take, by the first rows of each script."""
+    """About the seconds that `bits_per_byte` will take, by the first rows of each script."""
     at_once = ROWS_AT_ONCE * world.size
     first = {
         script: ValidationGroup(ChosenRows(group.rows, range(min(at_once, len(group.rows)))), 1)

@@ -242,9 +242,8 @@ class Run:
         return self.agreed(self.schedule.may_evaluate(self.logger.seconds))
 
     def time_evaluation(self) -> None:
-        """Notes how much time the last evaluation will need, of a run by the clock: as much as one
-        at its beginning, or, where only bits per byte are measured and the blind model's are of no
-        interest, by a part of that."""
+        """Notes how much time the last evaluation of a run by the clock will need: as much as a
+        first one, or, where that is of bits per byte alone, so many times that of a few rows."""
         stage = self.stage
         more = self.watched or stage.held_out or stage.rollouts or self.divergence
         if more and not self.progress.step:

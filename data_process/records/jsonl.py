@@ -177,8 +177,8 @@ def read_records(
             if text_key != TEXT:
                 value = with_text_of(value, text_key)
             for _ in check(value):  # faster than a list of what is nearly always empty
-                pairs = check in (pair_problems, labelled_problems)
-                help = None if on_bad else advice(value, shown(path), pairs)
+                to_preference = check in (pair_problems, labelled_problems)
+                help = None if on_bad else advice(value, shown(path), to_preference)
                 raise BadLine(*([help] if help else check(value)))
         except BadLine as bad:
             mistake = BadRecord(f"{shown(path)}:{number}", bad.problems)

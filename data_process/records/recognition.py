@@ -49,8 +49,10 @@ def advice(record: dict[str, Any], path: str, to_preference: bool = False) -> st
         return mistyped(record)
     if to_preference and names[0] != "preference":
         return None
-    folder, stem = "pretrain" if names[0] == "text" else "sft", Path(path).name.split(".")[0]
-    folder, flag = ("preference", " --to preference") if to_preference else (folder, "")
+    folder, flag = "pretrain" if names[0] == "text" else "sft", ""
+    if to_preference:
+        folder, flag = "preference", " --to preference"
+    stem = Path(path).name.split(".")[0]
     output = f"training_data/{folder}/{stem}.jsonl"
     if Path(path).as_posix().endswith(output):
         output = f"training_data/{folder}/{stem}_converted.jsonl"

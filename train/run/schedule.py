@@ -29,7 +29,7 @@ class Schedule:
     )
     """Seconds that each took last."""
     evaluating: float = 0.0
-    """Seconds that all evaluations of this start took, but one that began it."""
+    """Seconds that the evaluations of this start took, without the first of a new run."""
 
     def begin_again(self) -> None:
         """Starts the schedule of an extension.
